@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+)
+
+const (
+	pathAttachments = "/v1/attachments"
+	pathCollect     = "/v1/collect"
+	pathStatus      = "/v1/status"
+	pathWatch       = "/v1/watch"
+)
+
+// ErrUnavailable is in the chain of every error that says the daemon could not
+// be reached or did not answer in time. Whether it carried out the call is
+// unknown then.
+var ErrUnavailable = errors.New("nsqueued is not available")
+
+// Client calls the daemon. It is safe for concurrent use. Errors of the daemon
+// are [*Error]s; errors on the way to it match [ErrUnavailable].
+type Client struct {
+	socket string
+}
+
+// NewClient returns a client for the daemon at the socket; it connects at each
+// call.
+func NewClient(socket string) *Client { return &Client{socket: socket} }
+
+// Attach asks for the inspection of the netns, which is passed as a descriptor
+// and may be nil where the request names a path.
+func (c *Client) Attach(ctx context.Context, req AttachRequest, netns *os.File) (Attachment, error) {
+	var a Attachment
+	err := c.call(ctx, http.MethodPost, pathAttachments, req, netns, &a)
+	return a, err
+}
+
+// Detach ends an attachment; an unknown key is success.
+func (c *Client) Detach(ctx context.Context, key Key) error {
+	return c.call(ctx, http.MethodDelete, keyPath(key), nil, nil, nil)
+}
+
+// DetachAll ends all attachments and returns how many there were.
+func (c *Client) DetachAll(ctx context.Context) (int, error) {
+	var r DetachResult
+	err := c.call(ctx, http.MethodDelete, pathAttachments, nil, nil, &r)
+	return r.Detached, err
+}
+
+// Check asks whether the attachment's packets are really inspected.
+func (c *Client) Check(ctx context.Context, key Key) error {
+	return c.call(ctx, http.MethodGet, keyPath(key)+"/check", nil, nil, nil)
+}
+
+// Collect carries out a CNI GC call.
+func (c *Client) Collect(ctx context.Context, req CollectRequest) (DetachResult, error) {
+	var r DetachResult
+	err := c.call(ctx, http.MethodPost, pathCollect, req, nil, &r)
+	return r, err
+}
+
+// List returns all attachments.
+func (c *Client) List(ctx context.Context) (AttachmentList, error) {
+	var l AttachmentList
+	err := c.call(ctx, http.MethodGet, pathAttachments, nil, nil, &l)
+	return l, err
+}
+
+// Status describes the daemon.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	err := c.call(ctx, http.MethodGet, pathStatus, nil, nil, &s)
+	return s, err
+}
+
+// Watch calls ready once the daemon reports packets, then emit for each one,
+// until ctx ends (it then returns nil), emit returns an error, or the
+// connection breaks. A nil ready is not called.
+func (c *Client) Watch(ctx context.Context, ready func(), emit func(*PacketEvent) error) error {
+	resp, err := c.do(ctx, http.MethodGet, pathWatch, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if ready != nil {
+		ready()
+	}
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var e PacketEvent
+		if err := dec.Decode(&e); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("%w: watch ended: %w", ErrUnavailable, err)
+		}
+		if err := emit(&e); err != nil {
+			return err
+		}
+	}
+}
+
+func keyPath(k Key) string {
+	return pathAttachments + "/" + url.PathEscape(k.ContainerID) + "/" + url.PathEscape(k.Ifname)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in any, fd *os.File, out any) error {
+	resp, err := c.do(ctx, method, path, in, fd)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("%w: read answer: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// do sends one request over a connection of its own and returns the response
+// of a call that succeeded.
+func (c *Client) do(
+	ctx context.Context, method, path string, in any, fd *os.File,
+) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://nsqueued"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.transport(fd).RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnavailable, c.socket, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, readError(resp)
+}
+
+func readError(resp *http.Response) error {
+	var e Error
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("%w: read answer: %w", ErrUnavailable, err)
+	}
+	if json.Unmarshal(b, &e) != nil || e.Msg == "" {
+		return Errorf(CodeInternal, "nsqueued answered %s: %.200s", resp.Status, bytes.TrimSpace(b))
+	}
+	return &e
+}
+
+func (c *Client) transport(fd *os.File) *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives:  true,
+		DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "unix", c.socket)
+			if err != nil {
+				return nil, err
+			}
+			return &rightsConn{UnixConn: conn.(*net.UnixConn), file: fd}, nil
+		},
+	}
+}

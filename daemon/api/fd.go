@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// fdConn is a unix connection that takes the descriptors which arrive beside
+// the bytes it reads (SCM_RIGHTS). At most one descriptor per connection is
+// legitimate; a peer that sends more is remembered as a violator.
+type fdConn struct {
+	*net.UnixConn
+
+	mu       sync.Mutex
+	file     *os.File // the one descriptor, until taken
+	received int
+}
+
+// maxRights is how many descriptors the kernel passes in one message at most
+// (SCM_MAX_FD). With room for all of them, none is ever dropped unseen.
+const maxRights = 253
+
+// Read is UnixConn.Read that keeps the descriptors.
+func (c *fdConn) Read(b []byte) (int, error) {
+	oob := make([]byte, syscall.CmsgSpace(4*maxRights))
+	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
+	if oobn > 0 {
+		c.collect(oob[:oobn])
+	}
+	return n, err
+}
+
+func (c *fdConn) collect(oob []byte) {
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range messages {
+		fds, err := syscall.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			c.received++
+			if c.received == 1 {
+				c.file = os.NewFile(uintptr(fd), "passed descriptor")
+				continue
+			}
+			_ = syscall.Close(fd)
+		}
+	}
+}
+
+// count returns how many descriptors have arrived.
+func (c *fdConn) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.received
+}
+
+// take hands the descriptor over to the caller, who closes it; nil if none.
+func (c *fdConn) take() *os.File {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.file
+	c.file = nil
+	return f
+}
+
+// Close closes the connection and a descriptor that nobody took.
+func (c *fdConn) Close() error {
+	err := c.UnixConn.Close()
+	if f := c.take(); f != nil {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// fdListener accepts fdConns from peers that may talk to the daemon.
+type fdListener struct {
+	*net.UnixListener
+	refused func(uid uint32)
+}
+
+// Accept returns the next connection whose peer is root or this very user.
+func (l *fdListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		uid, err := peerUID(c)
+		if err == nil && (uid == 0 || uid == uint32(os.Geteuid())) {
+			return &fdConn{UnixConn: c}, nil
+		}
+		l.refused(uid)
+		_ = c.Close()
+	}
+}
+
+// peerUID returns the user that the peer connected as (SO_PEERCRED).
+func peerUID(c *net.UnixConn) (uint32, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return ^uint32(0), err
+	}
+	uid := ^uint32(0)
+	var sockErr error
+	err = raw.Control(func(fd uintptr) {
+		var cred *syscall.Ucred
+		cred, sockErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+		if sockErr == nil {
+			uid = cred.Uid
+		}
+	})
+	return uid, errors.Join(err, os.NewSyscallError("getsockopt SO_PEERCRED", sockErr))
+}
+
+type connKey struct{}
+
+// connContext makes the connection reachable from its requests' contexts.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// fdConnOf returns the request's connection, nil where it is of another kind.
+func fdConnOf(ctx context.Context) *fdConn {
+	c, _ := ctx.Value(connKey{}).(*fdConn)
+	return c
+}
+
+// rightsConn is a client's connection that sends one descriptor along with the
+// first byte it writes.
+type rightsConn struct {
+	*net.UnixConn
+	file *os.File // nil once sent
+}
+
+// Write sends all of b. A message with a descriptor may be written short; the
+// rest follows without it.
+func (c *rightsConn) Write(b []byte) (int, error) {
+	if c.file == nil || len(b) == 0 {
+		return c.UnixConn.Write(b)
+	}
+	n, _, err := c.WriteMsgUnix(b, syscall.UnixRights(int(c.file.Fd())), nil)
+	if err != nil {
+		return n, err
+	}
+	c.file = nil
+	if n == len(b) {
+		return n, nil
+	}
+	m, err := c.UnixConn.Write(b[n:])
+	return n + m, err
+}

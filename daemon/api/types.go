@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package api is the contract between nsqueue's programs: the types that cross
+// the daemon's unix socket, a client, and the HTTP handler that serves them.
+// It imports nothing but the standard library, because it is linked into the
+// CNI plugin, which runs at every pod start.
+package api
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"time"
+)
+
+// DefaultSocket is where the daemon listens and its clients connect.
+const DefaultSocket = "/run/nsqueue/nsqueued.sock"
+
+// Origin says who asked for an attachment.
+type Origin string
+
+// The origins. Garbage collection (CNI GC) only ever touches OriginCNI.
+const (
+	OriginCNI     Origin = "cni"
+	OriginAdopted Origin = "adopted"
+	OriginManual  Origin = "manual"
+)
+
+// Policy is what happens to a pod's packets when they cannot be inspected.
+type Policy string
+
+// The policies, named as in Kubernetes admission webhooks.
+const (
+	// Ignore keeps the pod's network alive: packets pass unseen.
+	Ignore Policy = "Ignore"
+	// Fail drops what cannot be inspected.
+	Fail Policy = "Fail"
+)
+
+// Validate reports whether p is one of the two policies.
+func (p Policy) Validate() error {
+	if p != Ignore && p != Fail {
+		return fmt.Errorf("failure policy %q: want %q or %q", string(p), Ignore, Fail)
+	}
+	return nil
+}
+
+// State is where an attachment is in its life.
+type State string
+
+// An attachment moves through its states in this order.
+const (
+	Attaching State = "attaching"
+	Active    State = "active"
+	Detaching State = "detaching"
+)
+
+// Key identifies an attachment: one interface of one container.
+type Key struct {
+	ContainerID string `json:"containerID"`
+	Ifname      string `json:"ifname"`
+}
+
+// String returns the key as containerID/ifname.
+func (k Key) String() string { return k.ContainerID + "/" + k.Ifname }
+
+var (
+	// The CNI specification's rule for container IDs, with a length that
+	// still makes a file name.
+	containerIDRule = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,199}$`)
+	// The kernel's rule for interface names (dev_valid_name, IFNAMSIZ).
+	ifnameRule = regexp.MustCompile(`^[^/:\s\x00]{1,15}$`)
+)
+
+// Validate checks both parts by the rules of the CNI specification. A valid
+// key can be part of a file name and of a URL path.
+func (k Key) Validate() error {
+	if !containerIDRule.MatchString(k.ContainerID) {
+		return fmt.Errorf("container ID %q: want up to 200 letters, digits, '_', '.' or '-', "+
+			"the first a letter or digit", k.ContainerID)
+	}
+	if !ifnameRule.MatchString(k.Ifname) || k.Ifname == "." || k.Ifname == ".." {
+		return fmt.Errorf("interface name %q: want 1 to 15 characters, no '/', ':' or white space",
+			k.Ifname)
+	}
+	return nil
+}
+
+// Pod is the Kubernetes identity of an attachment, where it has one.
+type Pod struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+}
+
+// String returns namespace/name, or "-" where the pod is unknown.
+func (p Pod) String() string {
+	switch {
+	case p.Name == "":
+		return "-"
+	case p.Namespace == "":
+		return p.Name
+	}
+	return p.Namespace + "/" + p.Name
+}
+
+// Netns identifies a network namespace. The cookie is its identity (the kernel
+// never reuses one); the path is only how it was found.
+type Netns struct {
+	Cookie uint64 `json:"cookie"`
+	Dev    uint64 `json:"dev"`
+	Ino    uint64 `json:"ino"`
+	Path   string `json:"path,omitempty"`
+}
+
+// Queue is one NFQUEUE of an attachment's netns.
+type Queue struct {
+	Number uint16 `json:"number"`
+	Length uint32 `json:"length"`
+}
+
+// Counters are what the daemon did with an attachment's packets since it
+// attached. Packets the kernel let pass or dropped without asking are not in
+// here. Attachments that share a netns share their counters.
+type Counters struct {
+	Packets  uint64 `json:"packets"`
+	Bytes    uint64 `json:"bytes"`
+	Accepted uint64 `json:"accepted"`
+	Dropped  uint64 `json:"dropped"`
+	// Queued went on to another queue by verdict.
+	Queued uint64 `json:"queued"`
+	// Malformed packets got the policy's verdict without inspection.
+	Malformed uint64 `json:"malformed"`
+	// Panics of the inspector; each such packet got the policy's verdict.
+	Panics uint64 `json:"panics"`
+	// Errors the kernel reported on the queue socket, such as a verdict for a
+	// packet that it had already flushed.
+	Errors uint64 `json:"errors"`
+}
+
+// Attachment is one pod interface under inspection.
+type Attachment struct {
+	Key
+	Network       string    `json:"network,omitempty"`
+	Origin        Origin    `json:"origin"`
+	Pod           Pod       `json:"pod"`
+	Netns         Netns     `json:"netns"`
+	Hook          string    `json:"hook"`
+	State         State     `json:"state"`
+	FailurePolicy Policy    `json:"failurePolicy"`
+	Queues        []Queue   `json:"queues"`
+	Counters      Counters  `json:"counters"`
+	Created       time.Time `json:"created"`
+}
+
+// AttachmentList is the answer to a list call.
+type AttachmentList struct {
+	Attachments []Attachment `json:"attachments"`
+}
+
+// AttachRequest asks the daemon to inspect a netns. The netns itself travels
+// as a descriptor beside the request (see [Client.Attach]); NetnsPath is the
+// fallback for clients that cannot pass one.
+type AttachRequest struct {
+	Key
+	Network   string `json:"network,omitempty"`
+	Origin    Origin `json:"origin"`
+	Pod       Pod    `json:"pod"`
+	NetnsPath string `json:"netnsPath,omitempty"`
+	// FailurePolicy is the daemon's default where empty.
+	FailurePolicy Policy `json:"failurePolicy,omitempty"`
+	// Warnings are what the client refused or ignored on the way here. The
+	// daemon logs them, because runtimes discard a plugin's standard error.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Validate checks everything that can be checked without the netns.
+func (r *AttachRequest) Validate() error {
+	if err := r.Key.Validate(); err != nil {
+		return err
+	}
+	switch r.Origin {
+	case OriginCNI, OriginAdopted, OriginManual:
+	default:
+		return fmt.Errorf("origin %q: want %q, %q or %q", string(r.Origin),
+			OriginCNI, OriginAdopted, OriginManual)
+	}
+	if r.FailurePolicy == "" {
+		return nil
+	}
+	return r.FailurePolicy.Validate()
+}
+
+// DetachResult is the answer to detaching everything.
+type DetachResult struct {
+	Detached int `json:"detached"`
+}
+
+// CollectRequest asks to detach every attachment of Network with OriginCNI
+// that is not in Valid (CNI GC).
+type CollectRequest struct {
+	Network string `json:"network"`
+	Valid   []Key  `json:"validAttachments"`
+}
+
+// HookStatus says which hook serves new attachments, and why.
+type HookStatus struct {
+	Kind   string `json:"kind"`
+	Detail string `json:"detail"`
+	Reason string `json:"reason"`
+}
+
+// Status is the state of the daemon as a whole.
+type Status struct {
+	Version       string     `json:"version"`
+	PID           int        `json:"pid"`
+	Started       time.Time  `json:"started"`
+	StateDir      string     `json:"stateDir"`
+	FailurePolicy Policy     `json:"failurePolicy"`
+	Hook          HookStatus `json:"hook"`
+	Attachments   int        `json:"attachments"`
+	Counters      Counters   `json:"counters"`
+}
+
+// PacketEvent is one inspected packet, as a watch reports it.
+type PacketEvent struct {
+	// Packet numbers the packets of this watch from 1; numbers of packets that
+	// the watcher was too slow for are left out.
+	Packet uint64    `json:"packet"`
+	Time   time.Time `json:"time"`
+	Key
+	Pod             Pod        `json:"pod"`
+	Direction       string     `json:"direction"`
+	Source          netip.Addr `json:"source"`
+	SourcePort      uint16     `json:"sourcePort,omitempty"`
+	Destination     netip.Addr `json:"destination"`
+	DestinationPort uint16     `json:"destinationPort,omitempty"`
+	Protocol        string     `json:"protocol"`
+	Length          int        `json:"length"`
+	OriginMark      uint32     `json:"originMark"`
+	SetMark         uint32     `json:"setMark"`
+	Verdict         string     `json:"verdict"`
+}

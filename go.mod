@@ -1,0 +1,3 @@
+module github.com/nsqueue/nsqueue
+
+go 1.26
