@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inspect is the vocabulary of an inspector: it is shown packets and
+// answers verdicts. It imports only the standard library, and nothing in it
+// allocates per packet.
+package inspect
+
+// Inspector decides what becomes of packets. Inspect is called from one
+// goroutine per queue, concurrently for different queues; the packets of one
+// queue come in order, one at a time.
+//
+// If Inspect panics or answers the zero Verdict, the packet gets the verdict
+// of its attachment's failure policy.
+type Inspector interface {
+	Inspect(p *Packet) Verdict
+}
+
+// Func is a function that is an Inspector.
+type Func func(p *Packet) Verdict
+
+// Inspect calls f.
+func (f Func) Inspect(p *Packet) Verdict { return f(p) }
+
+// AcceptAll is the inspector that lets every packet pass.
+type AcceptAll struct{}
+
+// Inspect accepts.
+func (AcceptAll) Inspect(*Packet) Verdict { return Verdict{Action: Accept} }
+
+// Direction is where in the pod's stack the packet was caught.
+type Direction uint8
+
+// The directions, seen from the pod.
+const (
+	Unknown Direction = iota
+	In                // to a socket of the pod
+	Out               // from a socket of the pod
+	Forward           // through the pod
+)
+
+// String returns in, out, forward or unknown.
+func (d Direction) String() string {
+	switch d {
+	case In:
+		return "in"
+	case Out:
+		return "out"
+	case Forward:
+		return "forward"
+	}
+	return "unknown"
+}
+
+// Attachment says whose packets these are. It is not changed after its
+// inspector has seen it.
+type Attachment struct {
+	ContainerID  string
+	Ifname       string
+	Network      string
+	PodNamespace string
+	PodName      string
+	PodUID       string
+}
+
+// Packet is one packet that waits for a verdict. It and its payload are valid
+// only until Inspect returns; an inspector must not write to them.
+type Packet struct {
+	// ID is the kernel's number of the packet in its queue.
+	ID        uint32
+	Direction Direction
+	// Mark is the packet's mark when it was queued.
+	Mark uint32
+	// InDev and OutDev are interface indexes in the pod, 0 where there is none.
+	InDev, OutDev uint32
+	// Payload starts at the IP header.
+	Payload []byte
+	// Length is that of the whole packet; the payload is shorter where the
+	// queue copies only the beginning.
+	Length int
+	// Attachment is the pod interface whose packet this is.
+	Attachment *Attachment
+}
+
+// Action is what a verdict does.
+type Action uint8
+
+// The actions. NoVerdict leaves the decision to the failure policy.
+const (
+	NoVerdict Action = iota
+	Accept
+	Drop
+	// Queue sends the packet to the queue that the verdict names.
+	Queue
+)
+
+// String returns the action's name.
+func (a Action) String() string {
+	switch a {
+	case Accept:
+		return "accept"
+	case Drop:
+		return "drop"
+	case Queue:
+		return "queue"
+	}
+	return "none"
+}
+
+// Verdict is an inspector's answer.
+type Verdict struct {
+	Action Action
+	// Queue is where [Queue] sends the packet.
+	Queue uint16
+	// Mark holds new values for the mark's bits under MarkMask; the daemon
+	// limits MarkMask to the bits that its configuration leaves to inspectors.
+	// The other bits keep their value.
+	Mark, MarkMask uint32
+}
+
+// ApplyMark returns the packet mark that v makes of origin, where only the
+// bits under allowed may change.
+func (v Verdict) ApplyMark(origin, allowed uint32) uint32 {
+	mask := v.MarkMask & allowed
+	return origin&^mask | v.Mark&mask
+}
