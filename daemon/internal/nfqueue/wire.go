@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// Sizes and numbers of linux/netlink.h, linux/netfilter/nfnetlink.h and
+// linux/netfilter/nfnetlink_queue.h that golang.org/x/sys/unix does not have.
+const (
+	nlHeaderLen  = unix.SizeofNlMsghdr
+	genHeaderLen = 4 // struct nfgenmsg
+	attrLen      = unix.SizeofNlAttr
+
+	subsysQueue     = unix.NFNL_SUBSYS_QUEUE << 8
+	msgPacket       = subsysQueue | 0
+	msgVerdict      = subsysQueue | 1
+	msgConfig       = subsysQueue | 2
+	msgVerdictBatch = subsysQueue | 3
+
+	attrPacketHdr  = 1
+	attrVerdictHdr = 2
+	attrMark       = 3
+	attrInDev      = 5
+	attrOutDev     = 6
+	attrPayload    = 10
+	attrCapLen     = 13
+	attrTypeMask   = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+	cfgCmd    = 1
+	cfgParams = 2
+	cfgMaxLen = 3
+	cfgMask   = 4
+	cfgFlags  = 5
+
+	cmdBind = 1
+
+	copyPacket = 2 // NFQNL_COPY_PACKET
+
+	// verdictRequeue is NF_QUEUE; the number goes into the upper 16 bits.
+	verdictDrop    = 0
+	verdictAccept  = 1
+	verdictRequeue = 3
+
+	// verdictLen is a verdict message with a mark: the longest we send.
+	verdictLen = nlHeaderLen + genHeaderLen + attrLen + 8 + attrLen + 4
+)
+
+// Netfilter's hook points (enum nf_inet_hooks), as they come in a packet.
+const (
+	hookLocalIn  = 1
+	hookForward  = 2
+	hookLocalOut = 3
+)
+
+// errMalformed is what parse returns for anything that the kernel would not
+// have sent.
+var errMalformed = errors.New("malformed packet message")
+
+// align rounds n up to netlink's alignment.
+func align(n int) int { return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1) }
+
+// parse reads a packet message (without its netlink header) into p. The ID is
+// read first: where hasID is true and err is not nil, the packet waits in the
+// kernel and still needs a verdict. p.Payload points into b.
+//
+// The kernel sends the payload unpadded and last, so the message's length need
+// not be aligned.
+func parse(b []byte, p *inspect.Packet) (hasID bool, err error) {
+	if len(b) < genHeaderLen {
+		return false, errMalformed
+	}
+	b = b[genHeaderLen:]
+	seen := false
+	for len(b) >= attrLen {
+		length := int(binary.NativeEndian.Uint16(b))
+		kind := binary.NativeEndian.Uint16(b[2:]) & attrTypeMask
+		if length < attrLen || length > len(b) {
+			return hasID, errMalformed
+		}
+		value := b[attrLen:length]
+		b = b[min(align(length), len(b)):]
+		switch kind {
+		case attrPacketHdr:
+			if len(value) < 7 {
+				return hasID, errMalformed
+			}
+			p.ID, hasID = binary.BigEndian.Uint32(value), true
+			p.Direction = direction(value[6])
+		case attrPayload:
+			p.Payload, seen = value, true
+			p.Length = max(p.Length, len(value))
+		case attrMark, attrInDev, attrOutDev, attrCapLen:
+			if len(value) < 4 {
+				return hasID, errMalformed
+			}
+			setNumber(p, kind, binary.BigEndian.Uint32(value))
+		}
+	}
+	if !hasID || !seen || len(b) != 0 {
+		return hasID, errMalformed
+	}
+	return true, nil
+}
+
+func setNumber(p *inspect.Packet, kind uint16, v uint32) {
+	switch kind {
+	case attrMark:
+		p.Mark = v
+	case attrInDev:
+		p.InDev = v
+	case attrOutDev:
+		p.OutDev = v
+	case attrCapLen:
+		p.Length = int(v)
+	}
+}
+
+func direction(hook byte) inspect.Direction {
+	switch hook {
+	case hookLocalIn:
+		return inspect.In
+	case hookForward:
+		return inspect.Forward
+	case hookLocalOut:
+		return inspect.Out
+	}
+	return inspect.Unknown
+}
+
+// appendHeader appends a netlink header, whose length endMessage fills in, and
+// the netfilter header.
+func appendHeader(b []byte, kind, flags uint16, seq uint32, queue uint16) []byte {
+	b = binary.NativeEndian.AppendUint32(b, 0)
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = binary.NativeEndian.AppendUint16(b, flags)
+	b = binary.NativeEndian.AppendUint32(b, seq)
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows our port
+	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
+	return binary.BigEndian.AppendUint16(b, queue)
+}
+
+// endMessage writes the length of the message that starts at start.
+func endMessage(b []byte, start int) []byte {
+	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+func appendAttrHeader(b []byte, kind uint16, length int) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(attrLen+length))
+	return binary.NativeEndian.AppendUint16(b, kind)
+}
+
+func appendAttr32(b []byte, kind uint16, v uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendAttrHeader(b, kind, 4), v)
+}
+
+// appendVerdict appends a verdict message for one packet.
+func appendVerdict(b []byte, queue uint16, id, verdict uint32, mark uint32, setMark bool) []byte {
+	start := len(b)
+	b = appendHeader(b, msgVerdict, unix.NLM_F_REQUEST, 0, queue)
+	b = appendAttrHeader(b, attrVerdictHdr, 8)
+	b = binary.BigEndian.AppendUint32(b, verdict)
+	b = binary.BigEndian.AppendUint32(b, id)
+	if setMark {
+		b = appendAttr32(b, attrMark, mark)
+	}
+	return endMessage(b, start)
+}
+
+// appendBatchVerdict appends one verdict for all waiting packets up to id.
+func appendBatchVerdict(b []byte, queue uint16, id, verdict uint32) []byte {
+	start := len(b)
+	b = appendHeader(b, msgVerdictBatch, unix.NLM_F_REQUEST, 0, queue)
+	b = appendAttrHeader(b, attrVerdictHdr, 8)
+	b = binary.BigEndian.AppendUint32(b, verdict)
+	b = binary.BigEndian.AppendUint32(b, id)
+	return endMessage(b, start)
+}
+
+// appendBind appends the message that binds the queue and configures it. One
+// message for both leaves no moment in which the queue exists without a copy
+// mode: in it the kernel drops packets, whatever the bypass and fail-open
+// switches say (nfqnl_enqueue_packet, NFQNL_COPY_NONE).
+func appendBind(b []byte, seq uint32, c *Config) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, seq, c.Number)
+	b = append(appendAttrHeader(b, cfgCmd, 4), cmdBind, 0, 0, unix.AF_UNSPEC)
+	b = appendAttrHeader(b, cfgParams, 5)
+	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
+	b = append(b, copyPacket, 0, 0, 0) // three bytes of padding
+	b = appendAttr32(b, cfgMaxLen, c.Length)
+	b = appendAttr32(b, cfgMask, c.knownFlags())
+	b = appendAttr32(b, cfgFlags, c.flags())
+	return endMessage(b, start)
+}
+
+// appendFlags appends the message that changes a bound queue's flags.
+func appendFlags(b []byte, c *Config) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, c.Number)
+	b = appendAttr32(b, cfgMask, c.knownFlags())
+	b = appendAttr32(b, cfgFlags, c.flags())
+	return endMessage(b, start)
+}
