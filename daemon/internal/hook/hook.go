@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package hook is the contract of what sends a netns' packets to its queue.
+// Its implementations are in the packages below it; package hooktest holds the
+// test that each of them must pass.
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+)
+
+// Kind names an implementation.
+type Kind string
+
+// The implementations.
+const (
+	// NFTables is a rule set in a table of each netns.
+	NFTables Kind = "nft"
+	// Module is nsqueue.ko.
+	Module Kind = "kmod"
+)
+
+// ErrNotSupported is in the chain of errors that say what the kernel lacks.
+var ErrNotSupported = errors.New("not supported by this kernel")
+
+// ErrNotArmed is in the chain of Check's error when packets are not sent to
+// the queue as they should be.
+var ErrNotArmed = errors.New("hook is not armed")
+
+// ErrForeign is in the chain of an error about something in the netns that
+// carries our name and belongs to somebody else.
+var ErrForeign = errors.New("held by another program in the netns")
+
+// Directions is a set of hook points.
+type Directions uint8
+
+// The hook points, seen from the pod.
+const (
+	In Directions = 1 << iota
+	Out
+	Forward
+	AllDirections = In | Out | Forward
+)
+
+// Selector says which packets go to which queue. Never selected, because a pod
+// without them is cut off before anybody could inspect it: the loopback
+// device, IPv6 neighbour discovery and multicast listener discovery.
+type Selector struct {
+	// Queue is the queue's number.
+	Queue uint16
+	// Bypass accepts packets while no queue of this number is bound; without
+	// it they are dropped.
+	Bypass bool
+	// Directions to select from, at least one.
+	Directions Directions
+	// Protocols to select, as IP protocol numbers; none means all.
+	Protocols []uint8
+}
+
+// Validate reports a selector that selects nothing or the unknown.
+func (s *Selector) Validate() error {
+	if s.Directions == 0 || s.Directions&^AllDirections != 0 {
+		return fmt.Errorf("directions %#x: want a set of in, out and forward", uint8(s.Directions))
+	}
+	return nil
+}
+
+// Counters are what the hook in one netns did.
+type Counters struct {
+	// Queued packets were sent to the queue, bound or not.
+	Queued uint64
+	// Exempt packets passed because they are never selected.
+	Exempt uint64
+}
+
+// Hook makes handles. It is safe for concurrent use.
+type Hook interface {
+	// Kind names the implementation.
+	Kind() Kind
+	// Describe says in a few words what it uses of the running kernel.
+	Describe() string
+	// Open prepares the netns without sending any packet to the queue, or
+	// takes over what an earlier process left there. It returns [ErrForeign]
+	// where somebody else holds our place.
+	Open(ns *netns.NetNS) (Handle, error)
+}
+
+// Handle is the hook in one netns. Its methods must not be called
+// concurrently.
+type Handle interface {
+	// Arm sends selected packets to the queue from its return on, or changes
+	// the selection at one stroke if it is armed already. Where it fails,
+	// everything is as before.
+	Arm(s Selector) error
+	// Disarm lets packets pass again. No packet that waits in the queue is
+	// lost by it; some may still enter the queue until the next grace period.
+	Disarm() error
+	// Check compares what the kernel has with s. Its error matches
+	// [ErrNotArmed] where they differ.
+	Check(s Selector) error
+	// Counters returns what happened since Open.
+	Counters() (Counters, error)
+	// Remove takes everything out of the netns and closes the handle. Packets
+	// that wait in any queue of the netns are dropped.
+	Remove() error
+	// Close lets go of the netns and leaves an armed hook armed, if the
+	// implementation can: see Persistent.
+	Close() error
+	// Persistent reports whether an armed hook outlives Close.
+	Persistent() bool
+	// File returns the descriptor that keeps the hook, nil if none does.
+	File() *os.File
+}

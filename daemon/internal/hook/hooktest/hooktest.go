@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package hooktest is the contract that every implementation of hook.Hook must
+// keep, as a test. It needs root in a throw-away node (see nstest.Main), and
+// for what a pod may try against us, the commands nft and iptables.
+package hooktest
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+const (
+	queueNumber = 80
+	// reply is how long a test waits for an answer that must come.
+	reply = 5 * time.Second
+	// silence is how long a test waits for an answer that must not come.
+	silence = 200 * time.Millisecond
+)
+
+// all selects everything and drops it while nobody reads.
+func all() hook.Selector {
+	return hook.Selector{Queue: queueNumber, Directions: hook.AllDirections}
+}
+
+// Run runs the contract on h.
+func Run(t *testing.T, h hook.Hook) {
+	tests := []struct {
+		name string
+		test func(*testing.T, hook.Hook)
+	}{
+		{"no reader drops, bypass passes", testNoReader},
+		{"every direction and family is seen", testDirections},
+		{"selected directions only", testSelectedDirections},
+		{"selected protocols only", testSelectedProtocols},
+		{"loopback is never queued", testLoopback},
+		{"neighbour discovery is never queued", testNeighbourDiscovery},
+		{"ICMPv6 over IPv4 is no neighbour discovery", testSpoofedDiscovery},
+		{"disarming loses no waiting packet", testDisarmKeepsWaiting},
+		{"re-arming loses no waiting packet", testRearmKeepsWaiting},
+		{"fragments are seen once, whole", testFragments},
+		{"an origin mark stays", testOriginMark},
+		{"a pod that routes by mark keeps working", testMarkRouting},
+		{"a pod with NET_ADMIN cannot remove it", testNetAdmin},
+		{"check tells the truth", testCheck},
+		{"a bad selector changes nothing", testBadSelector},
+		{"counters count", testCounters},
+		{"removing leaves nothing", testRemove},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { tt.test(t, h) })
+	}
+}
+
+// fixture is a pod with a hook, and a peer.
+type fixture struct {
+	*testing.T
+	pod, peer *nstest.NetNS
+	ns        *netns.NetNS // the pod's
+	handle    hook.Handle
+}
+
+func newFixture(t *testing.T, h hook.Hook) *fixture {
+	t.Helper()
+	pod, peer := nstest.Pair(t)
+	return &fixture{T: t, pod: pod, peer: peer, ns: open(t, pod), handle: openHook(t, h, pod)}
+}
+
+func open(t *testing.T, n *nstest.NetNS) *netns.NetNS {
+	t.Helper()
+	ns, err := netns.Open(n.Path())
+	must(t, err)
+	t.Cleanup(func() { must(t, ns.Close()) })
+	return ns
+}
+
+func openHook(t *testing.T, h hook.Hook, n *nstest.NetNS) hook.Handle {
+	t.Helper()
+	handle, err := h.Open(open(t, n))
+	must(t, err)
+	t.Cleanup(func() { must(t, handle.Remove()) })
+	return handle
+}
+
+func (f *fixture) arm(s hook.Selector) {
+	f.Helper()
+	must(f.T, f.handle.Arm(s))
+}
+
+// pings sends three echo requests from the peer and returns the replies.
+func (f *fixture) pings(timeout time.Duration) int {
+	f.Helper()
+	return f.peer.Ping(f.T, f.pod.IPv4(), 3, timeout)
+}
+
+func testNoReader(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	if got := f.pings(reply); got != 3 {
+		t.Fatalf("%d of 3 replies before arming", got)
+	}
+	s := all()
+	f.arm(s)
+	if got := f.pings(silence); got != 0 {
+		t.Errorf("%d of 3 replies with no reader and no bypass", got)
+	}
+	s.Bypass = true
+	f.arm(s)
+	if got := f.pings(reply); got != 3 {
+		t.Errorf("%d of 3 replies with no reader and bypass", got)
+	}
+	s.Bypass = false
+	f.arm(s)
+	if got := f.pings(silence); got != 0 {
+		t.Errorf("%d of 3 replies after bypass was switched off", got)
+	}
+	must(t, f.handle.Disarm())
+	if got := f.pings(reply); got != 3 {
+		t.Errorf("%d of 3 replies after disarming", got)
+	}
+}
+
+func testDirections(t *testing.T, h hook.Hook) {
+	a, r, b := nstest.Line(t)
+	s := all()
+	must(t, openHook(t, h, r).Arm(s))
+	seen := read(t, open(t, r))
+	for _, family := range []struct {
+		name           string
+		through, local netip.Addr
+	}{
+		{"IPv4", b.IPv4(), netip.MustParseAddr("10.99.1.254")},
+		{"IPv6", b.IPv6(), netip.MustParseAddr("fd99:1::fe")},
+	} {
+		t.Run(family.name, func(t *testing.T) {
+			seen.reset()
+			if got := a.Ping(t, family.local, 2, reply); got != 2 {
+				t.Errorf("%d of 2 replies from the pod", got)
+			}
+			if got := a.Ping(t, family.through, 2, reply); got != 2 {
+				t.Errorf("%d of 2 replies through the pod", got)
+			}
+			// Requests in and replies out; both of them when forwarded.
+			for d, want := range map[inspect.Direction]int{inspect.In: 2, inspect.Out: 2, inspect.Forward: 4} {
+				if got := seen.count(func(p *record) bool { return p.direction == d }); got != want {
+					t.Errorf("saw %d packets %s, want %d", got, d, want)
+				}
+			}
+		})
+	}
+}
+
+func testSelectedDirections(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(hook.Selector{Queue: queueNumber, Directions: hook.In})
+	seen := read(t, f.ns)
+	f.pings(reply)
+	if in, out := seen.direction(inspect.In), seen.direction(inspect.Out); in != 3 || out != 0 {
+		t.Errorf("saw %d in, %d out, want 3 and 0", in, out)
+	}
+}
+
+func testSelectedProtocols(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	s := all()
+	s.Protocols = []uint8{inspect.ProtoICMP}
+	f.arm(s)
+	if got := f.pings(silence); got != 0 {
+		t.Errorf("%d of 3 replies of the selected protocol with no reader", got)
+	}
+	if got := f.udp(5); got != 5 {
+		t.Errorf("%d of 5 datagrams of another protocol arrived", got)
+	}
+}
+
+// udp sends n datagrams from the pod to the peer and returns how many arrive.
+func (f *fixture) udp(n int) int {
+	f.Helper()
+	to := f.peer.ListenUDP(f.T, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
+	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
+	for i := range n {
+		_, err := fmt.Fprint(from, i)
+		must(f.T, err)
+	}
+	return receive(f.T, to, n)
+}
+
+func testLoopback(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	for _, addr := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback(), f.pod.IPv4(), f.pod.IPv6()} {
+		if got := f.pod.Ping(t, addr, 2, reply); got != 2 {
+			t.Errorf("%d of 2 replies from the pod's own %s with no reader", got, addr)
+		}
+	}
+}
+
+func testNeighbourDiscovery(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	f.peer.Ping(t, f.pod.IPv6(), 1, silence)
+	f.pod.Ping(t, f.peer.IPv6(), 1, silence)
+	nstest.Eventually(t, reply, "the peer knows the pod's link address", func() bool {
+		return f.resolved(f.peer, f.pod.IPv6())
+	})
+	nstest.Eventually(t, reply, "the pod knows the peer's link address", func() bool {
+		return f.resolved(f.pod, f.peer.IPv6())
+	})
+	c, err := f.handle.Counters()
+	must(t, err)
+	if c.Exempt < 2 {
+		t.Errorf("%d exempt packets, want at least a solicitation and its advertisement", c.Exempt)
+	}
+}
+
+// resolved reports whether the netns has addr's link address.
+func (f *fixture) resolved(n *nstest.NetNS, addr netip.Addr) bool {
+	f.Helper()
+	found := false
+	must(f.T, n.Try(func() error {
+		neighbours, err := netlink.NeighList(0, unix.AF_INET6)
+		for _, nb := range neighbours {
+			found = found || (nb.IP.Equal(addr.AsSlice()) && len(nb.HardwareAddr) > 0)
+		}
+		return err
+	}))
+	return found
+}
+
+func testSpoofedDiscovery(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	seen := read(t, f.ns)
+	must(t, f.pod.Try(func() error {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, inspect.ProtoICMPv6)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(s)
+		solicitation := []byte{135, 0, 0, 0, 0, 0, 0, 0}
+		return unix.Sendto(s, solicitation, 0, &unix.SockaddrInet4{Addr: f.peer.IPv4().As4()})
+	}))
+	nstest.Eventually(t, reply, "the packet is seen", func() bool {
+		return seen.count(func(p *record) bool { return p.flow.Protocol == inspect.ProtoICMPv6 }) == 1
+	})
+}
+
+func testDisarmKeepsWaiting(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	f.holdAndRelease(100, f.handle.Disarm)
+}
+
+func testRearmKeepsWaiting(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	f.holdAndRelease(100, func() error {
+		s := all()
+		s.Bypass = true
+		return f.handle.Arm(s)
+	})
+}
+
+// holdAndRelease lets n datagrams wait in the queue, calls change, accepts
+// them all and expects every one to arrive.
+func (f *fixture) holdAndRelease(n int, change func() error) {
+	f.Helper()
+	q := bind(f.T, f.ns)
+	to := f.peer.ListenUDP(f.T, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
+	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
+	for i := range n {
+		_, err := fmt.Fprint(from, i)
+		must(f.T, err)
+	}
+	stat, bound, err := q.Stat(f.ns)
+	must(f.T, err)
+	if !bound || stat.Waiting != uint32(n) {
+		f.Fatalf("%d packets wait (bound %t), want %d", stat.Waiting, bound, n)
+	}
+	must(f.T, change())
+	must(f.T, q.AnswerAll(stat.Sequence, true))
+	if got := receive(f.T, to, n); got != n {
+		f.Errorf("%d of %d waiting packets arrived", got, n)
+	}
+}
+
+func testFragments(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	seen := read(t, f.ns)
+	for _, addr := range []netip.Addr{f.pod.IPv4(), f.pod.IPv6()} {
+		seen.reset()
+		to := f.pod.ListenUDP(t, netip.AddrPortFrom(addr, 0).String())
+		from := f.peer.DialUDP(t, to.LocalAddr().String())
+		_, err := from.Write(make([]byte, 4000))
+		must(t, err)
+		if got := receive(t, to, 1); got != 1 {
+			t.Errorf("%s: the datagram did not arrive", addr)
+		}
+		whole := seen.count(func(p *record) bool { return p.length > 4000 && !p.flow.Fragment })
+		if total := seen.direction(inspect.In); whole != 1 || total != 1 {
+			t.Errorf("%s: saw %d packets, %d of them whole, want one", addr, total, whole)
+		}
+	}
+}
+
+func testOriginMark(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	seen := read(t, f.ns)
+	f.pod.Run(t, "nft", `add table ip marks;
+		add chain ip marks before { type filter hook output priority -300; };
+		add rule ip marks before meta mark set 0x42;
+		add chain ip marks after { type filter hook output priority 0; };
+		add rule ip marks after meta mark != 0x42 drop`)
+	if got := f.udp(3); got != 3 {
+		t.Errorf("%d of 3 datagrams kept their mark", got)
+	}
+	marked := func(p *record) bool { return p.mark == 0x42 && p.direction == inspect.Out }
+	if got := seen.count(marked); got != 3 {
+		t.Errorf("the reader saw the mark on %d of 3 packets", got)
+	}
+}
+
+func testMarkRouting(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	// The peer's second address is only reachable through the marked table.
+	other := netip.MustParseAddr("10.98.0.2")
+	must(t, f.peer.Try(func() error { return addAddress("eth0", netip.PrefixFrom(other, 32)) }))
+	must(t, f.pod.Try(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		rule := netlink.NewRule()
+		rule.Mark, rule.Table = 5, 105
+		dst := &netlink.Route{LinkIndex: link.Attrs().Index, Table: 105, Dst: netlink.NewIPNet(other.AsSlice())}
+		return errors.Join(netlink.RuleAdd(rule), netlink.RouteAdd(dst))
+	}))
+	f.arm(all())
+	read(t, f.ns)
+	to := f.peer.ListenUDP(t, netip.AddrPortFrom(other, 0).String())
+	from := f.pod.DialUDP(t, to.LocalAddr().String(), nstest.Mark(5))
+	for i := range 5 {
+		_, err := fmt.Fprint(from, i)
+		must(t, err)
+	}
+	if got := receive(t, to, 5); got != 5 {
+		t.Errorf("%d of 5 datagrams took the marked route", got)
+	}
+}
+
+func testNetAdmin(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	seen := read(t, f.ns)
+	for _, attempt := range [][]string{
+		{"nft", "flush", "ruleset"},
+		{"nft", "delete", "table", "inet", "nsqueue"},
+		{"nft", "flush", "chain", "inet", "nsqueue", "input"},
+		{"iptables", "-F"},
+		{"iptables", "-X"},
+	} {
+		// Whether the attempt is refused or changes nothing is the same to us.
+		out, err := f.pod.Command(attempt[0], attempt[1:]...).CombinedOutput()
+		if _, refused := errors.AsType[*exec.ExitError](err); err != nil && !refused {
+			t.Fatalf("%v: %v: %s", attempt, err, out)
+		}
+		seen.reset()
+		if got := f.pings(reply); got != 3 || seen.direction(inspect.In) != 3 {
+			t.Errorf("after %v: %d of 3 replies, %d requests seen", attempt, got, seen.direction(inspect.In))
+		}
+		must(t, f.handle.Check(all()))
+	}
+}
+
+func testCheck(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.wantNotArmed("before arming", all())
+	f.arm(all())
+	must(t, f.handle.Check(all()))
+	less := all()
+	less.Directions = hook.In
+	f.wantNotArmed("with another selector", less)
+	must(t, f.handle.Disarm())
+	f.wantNotArmed("after disarming", all())
+}
+
+func (f *fixture) wantNotArmed(when string, s hook.Selector) {
+	f.Helper()
+	if err := f.handle.Check(s); !errors.Is(err, hook.ErrNotArmed) {
+		f.Errorf("check %s: %v, want %v", when, err, hook.ErrNotArmed)
+	}
+}
+
+func testBadSelector(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	for _, bad := range []hook.Selector{{Queue: 1}, {Queue: 1, Directions: 0x80}} {
+		if err := f.handle.Arm(bad); err == nil {
+			t.Errorf("%+v was armed", bad)
+		}
+	}
+	must(t, f.handle.Check(all()))
+}
+
+func testCounters(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(all())
+	read(t, f.ns)
+	before, err := f.handle.Counters()
+	must(t, err)
+	f.pings(reply)
+	after, err := f.handle.Counters()
+	must(t, err)
+	if got := after.Queued - before.Queued; got != 6 {
+		t.Errorf("3 pings counted %d queued packets, want 6", got)
+	}
+}
+
+func testRemove(t *testing.T, h hook.Hook) {
+	pod, peer := nstest.Pair(t)
+	for range 2 {
+		handle, err := h.Open(open(t, pod))
+		must(t, err)
+		must(t, handle.Arm(all()))
+		if got := peer.Ping(t, pod.IPv4(), 1, silence); got != 0 {
+			t.Error("a reply from an armed pod without a reader")
+		}
+		must(t, handle.Remove())
+		if got := peer.Ping(t, pod.IPv4(), 1, reply); got != 1 {
+			t.Error("no reply after the hook was removed")
+		}
+		if left := pod.Run(t, "nft", "list", "ruleset"); left != "" {
+			t.Errorf("left in the netns: %s", left)
+		}
+	}
+}
+
+func addAddress(link string, addr netip.Prefix) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	parsed, err := netlink.ParseAddr(addr.String())
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(l, parsed)
+}
+
+// bind opens and binds the queue; nobody reads it.
+func bind(t *testing.T, ns *netns.NetNS) *nfqueue.Queue {
+	t.Helper()
+	q, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: queueNumber, Length: nfqueue.DefaultLength,
+		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+	})
+	must(t, err)
+	must(t, q.Bind())
+	t.Cleanup(func() { must(t, q.Close()) })
+	return q
+}
+
+// record is what a test keeps of a packet.
+type record struct {
+	direction inspect.Direction
+	mark      uint32
+	length    int
+	flow      inspect.Flow
+}
+
+// recorder accepts and remembers packets.
+type recorder struct {
+	mu      sync.Mutex
+	records []record
+}
+
+// read accepts and records the packets of the netns until the test ends.
+func read(t *testing.T, ns *netns.NetNS) *recorder {
+	t.Helper()
+	rec := &recorder{}
+	q, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: queueNumber, Length: nfqueue.DefaultLength,
+		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+	})
+	must(t, err)
+	must(t, q.Bind())
+	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
+		Inspector: rec, Attachment: &inspect.Attachment{}, Pool: nfqueue.NewPool(nfqueue.MaxCopyRange),
+		Observer: func() nfqueue.Observer { return nil },
+	})
+	done := make(chan error, 1)
+	go func() { done <- r.Run() }()
+	t.Cleanup(func() {
+		must(t, q.Close())
+		must(t, <-done)
+	})
+	return rec
+}
+
+// Inspect records and accepts.
+func (r *recorder) Inspect(p *inspect.Packet) inspect.Verdict {
+	flow, _ := p.Flow()
+	flow.Transport = slices.Clone(flow.Transport[:min(len(flow.Transport), 8)])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records = append(r.records, record{p.Direction, p.Mark, p.Length, flow})
+	return inspect.Verdict{Action: inspect.Accept}
+}
+
+func (r *recorder) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records = nil
+}
+
+func (r *recorder) count(match func(*record) bool) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for i := range r.records {
+		if match(&r.records[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *recorder) direction(d inspect.Direction) int {
+	return r.count(func(p *record) bool { return p.direction == d })
+}
+
+// receive returns how many of n datagrams arrive before one is overdue.
+func receive(t *testing.T, c interface {
+	Read([]byte) (int, error)
+	SetReadDeadline(time.Time) error
+}, n int,
+) int {
+	t.Helper()
+	buf := make([]byte, 1<<16)
+	for i := range n {
+		must(t, c.SetReadDeadline(time.Now().Add(reply)))
+		if _, err := c.Read(buf); err != nil {
+			return i
+		}
+	}
+	return n
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nft is the hook that consists of an nftables table in each netns.
+//
+// The table has an owner, the socket of its handle: nobody else can change or
+// flush it, whatever capabilities he has in the netns, while the socket is
+// open. From Linux 6.9 on the table also outlives its owner, and a later
+// process takes it over.
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+)
+
+// Flags of a table, and the attribute of its owner (linux/netfilter/nf_tables.h).
+const (
+	flagOwner      = 0x2
+	flagPersist    = 0x4 // Linux 6.9
+	attrTableOwner = 7
+)
+
+// Hook makes tables by what the running kernel has. See [hook.Hook].
+type Hook struct {
+	native  bool // nft_queue, else xt NFQUEUE through nft_compat
+	persist bool // tables outlive their owner
+}
+
+// New finds out what the kernel has, by trying it in a netns of its own.
+func New() (*Hook, error) {
+	ns, err := netns.New()
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	h := &Hook{native: true, persist: true}
+	if err := h.probe(ns); errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		h.persist = false
+	}
+	if err := h.probe(ns); errors.Is(err, unix.ENOENT) {
+		h.native = false
+	}
+	if err := h.probe(ns); err != nil {
+		return nil, fmt.Errorf("nftables needs owner tables (Linux 5.12), nft_tproxy, and nft_queue "+
+			"or nft_compat with xt_NFQUEUE: %w: %w", hook.ErrNotSupported, err)
+	}
+	return h, nil
+}
+
+// probe arms a netns and takes the table out again.
+func (h *Hook) probe(ns *netns.NetNS) error {
+	t, err := h.Open(ns)
+	if err != nil {
+		return err
+	}
+	err = t.Arm(hook.Selector{Directions: hook.AllDirections})
+	if err != nil {
+		return errors.Join(err, t.Close())
+	}
+	return t.Remove()
+}
+
+// Kind returns [hook.NFTables].
+func (*Hook) Kind() hook.Kind { return hook.NFTables }
+
+// Describe names the kernel's means that the hook uses.
+func (h *Hook) Describe() string {
+	queue, owner := "xt NFQUEUE", "owner table that dies with the daemon"
+	if h.native {
+		queue = "native queue"
+	}
+	if h.persist {
+		owner = "persistent owner table"
+	}
+	return queue + ", " + owner
+}
+
+// Open opens the owner socket; the table is made, or taken over, by Arm.
+func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
+	c, err := dial(ns)
+	if err != nil {
+		return nil, err
+	}
+	return &table{hook: h, conn: c}, nil
+}
+
+// table is the hook in one netns.
+type table struct {
+	hook *Hook
+	conn *conn
+}
+
+// Arm makes the table, or empties and fills the one that is there: chains are
+// never replaced, because a base chain that goes takes the waiting packets of
+// all queues with it.
+func (t *table) Arm(s hook.Selector) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	requests := []request{t.newTable()}
+	for _, name := range []string{counterQueued, counterExempt} {
+		requests = append(requests, newCounter(name))
+	}
+	requests = append(requests, newChain(&chain{name: defragChain}), flushChain(defragChain))
+	requests = append(requests, newRules(defragChain, defragRules())...)
+	for _, c := range chains() {
+		requests = append(requests, newChain(&c), flushChain(c.name))
+		requests = append(requests, newRules(c.name, c.rules(&s, t.hook.native))...)
+	}
+	return t.explain("arm", t.conn.transact(requests))
+}
+
+// Disarm empties the base chains and keeps the rest.
+func (t *table) Disarm() error {
+	var requests []request
+	for _, c := range chains() {
+		requests = append(requests, flushChain(c.name))
+	}
+	err := t.conn.transact(requests)
+	if errors.Is(err, unix.ENOENT) { // never armed
+		return nil
+	}
+	return t.explain("disarm", err)
+}
+
+// explain says what an error means that somebody in the netns may cause.
+func (t *table) explain(verb string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EEXIST) {
+		err = errors.Join(hook.ErrForeign, err)
+	}
+	return fmt.Errorf("%s table inet %s: %w", verb, tableName, err)
+}
+
+// Check compares the table's owner and rules with what Arm makes of s.
+func (t *table) Check(s hook.Selector) error {
+	if err := t.checkOwner(); err != nil {
+		return fmt.Errorf("%w: %w", hook.ErrNotArmed, err)
+	}
+	have, err := t.listRules()
+	if err != nil {
+		return fmt.Errorf("%w: list rules: %w", hook.ErrNotArmed, err)
+	}
+	for _, c := range chains() {
+		var want [][]string
+		for _, r := range c.rules(&s, t.hook.native) {
+			want = append(want, r.names())
+		}
+		if !slices.EqualFunc(have[c.name], want, slices.Equal[[]string]) {
+			return fmt.Errorf("%w: chain %s has rules %v, want %v",
+				hook.ErrNotArmed, c.name, have[c.name], want)
+		}
+	}
+	return nil
+}
+
+func (t *table) checkOwner() error {
+	port, err := t.conn.portID()
+	if err != nil {
+		return err
+	}
+	var owner uint32
+	err = t.conn.get(request{
+		kind:  unix.NFT_MSG_GETTABLE,
+		attrs: named(unix.NFTA_TABLE_NAME, tableName),
+	}, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			if ad.Type() == attrTableOwner {
+				owner = ad.Uint32()
+			}
+		}
+		return nil
+	})
+	if err == nil && owner != port {
+		return fmt.Errorf("table inet %s belongs to port %d, not to %d", tableName, owner, port)
+	}
+	return err
+}
+
+// listRules returns the names of each rule's expressions, by chain.
+func (t *table) listRules() (map[string][][]string, error) {
+	rules := make(map[string][][]string)
+	err := t.conn.get(request{
+		kind: unix.NFT_MSG_GETRULE, flags: netlink.Dump,
+		attrs: named(unix.NFTA_RULE_TABLE, tableName),
+	}, func(ad *netlink.AttributeDecoder) error {
+		var chain string
+		var names []string
+		for ad.Next() {
+			switch ad.Type() {
+			case unix.NFTA_RULE_CHAIN:
+				chain = ad.String()
+			case unix.NFTA_RULE_EXPRESSIONS:
+				ad.Nested(expressionNames(&names))
+			}
+		}
+		rules[chain] = append(rules[chain], names)
+		return nil
+	})
+	return rules, err
+}
+
+// expressionNames collects the names in a list of expressions.
+func expressionNames(into *[]string) func(*netlink.AttributeDecoder) error {
+	return func(list *netlink.AttributeDecoder) error {
+		for list.Next() {
+			list.Nested(func(e *netlink.AttributeDecoder) error {
+				for e.Next() {
+					if e.Type() == unix.NFTA_EXPR_NAME {
+						*into = append(*into, e.String())
+					}
+				}
+				return nil
+			})
+		}
+		return nil
+	}
+}
+
+// Counters reads the table's counter objects.
+func (t *table) Counters() (hook.Counters, error) {
+	packets := make(map[string]uint64)
+	err := t.conn.get(request{
+		kind: unix.NFT_MSG_GETOBJ, flags: netlink.Dump,
+		attrs: named(unix.NFTA_OBJ_TABLE, tableName),
+	}, func(ad *netlink.AttributeDecoder) error {
+		var name string
+		var count uint64
+		for ad.Next() {
+			switch ad.Type() {
+			case unix.NFTA_OBJ_NAME:
+				name = ad.String()
+			case unix.NFTA_OBJ_DATA:
+				ad.Nested(func(data *netlink.AttributeDecoder) error {
+					for data.Next() {
+						if data.Type() == unix.NFTA_COUNTER_PACKETS {
+							count = data.Uint64()
+						}
+					}
+					return nil
+				})
+			}
+		}
+		packets[name] = count
+		return nil
+	})
+	return hook.Counters{Queued: packets[counterQueued], Exempt: packets[counterExempt]}, err
+}
+
+// Remove deletes the table before the socket goes: closing a socket that owns
+// a table waits for a grace period, 12 ms measured, against 10 µs.
+func (t *table) Remove() error {
+	err := t.conn.transact([]request{{
+		kind:  unix.NFT_MSG_DELTABLE,
+		attrs: named(unix.NFTA_TABLE_NAME, tableName),
+	}})
+	if errors.Is(err, unix.ENOENT) {
+		err = nil
+	}
+	return errors.Join(t.explain("delete", err), t.conn.close())
+}
+
+// Close closes the owner socket.
+func (t *table) Close() error { return t.conn.close() }
+
+// Persistent reports whether the kernel keeps the table of a closed socket.
+func (t *table) Persistent() bool { return t.hook.persist }
+
+// File returns the owner socket.
+func (t *table) File() *os.File { return t.conn.file }
+
+func (t *table) newTable() request {
+	flags := uint32(flagOwner)
+	if t.hook.persist {
+		flags |= flagPersist
+	}
+	return request{
+		kind: unix.NFT_MSG_NEWTABLE, flags: netlink.Create,
+		attrs: func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_TABLE_NAME, tableName)
+			ae.Uint32(unix.NFTA_TABLE_FLAGS, flags)
+			return nil
+		},
+	}
+}
+
+func newCounter(name string) request {
+	return request{
+		kind: unix.NFT_MSG_NEWOBJ, flags: netlink.Create,
+		attrs: func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_OBJ_TABLE, tableName)
+			ae.String(unix.NFTA_OBJ_NAME, name)
+			ae.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+			ae.Nested(unix.NFTA_OBJ_DATA, func(*netlink.AttributeEncoder) error { return nil })
+			return nil
+		},
+	}
+}
+
+// newChain makes a chain; one without a hook point is called by nobody.
+func newChain(c *chain) request {
+	return request{
+		kind: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create,
+		attrs: func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_CHAIN_TABLE, tableName)
+			ae.String(unix.NFTA_CHAIN_NAME, c.name)
+			if c.direction == 0 {
+				return nil
+			}
+			ae.Nested(unix.NFTA_CHAIN_HOOK, func(hookAttrs *netlink.AttributeEncoder) error {
+				hookAttrs.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hookPoint)
+				hookAttrs.Int32(unix.NFTA_HOOK_PRIORITY, priority)
+				return nil
+			})
+			ae.String(unix.NFTA_CHAIN_TYPE, "filter")
+			return nil
+		},
+	}
+}
+
+func flushChain(name string) request {
+	return request{
+		kind: unix.NFT_MSG_DELRULE,
+		attrs: func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_RULE_TABLE, tableName)
+			ae.String(unix.NFTA_RULE_CHAIN, name)
+			return nil
+		},
+	}
+}
+
+func newRules(chain string, rules []rule) []request {
+	var requests []request
+	for _, r := range rules {
+		requests = append(requests, request{
+			kind: unix.NFT_MSG_NEWRULE, flags: netlink.Create | netlink.Append,
+			attrs: func(ae *netlink.AttributeEncoder) error {
+				ae.String(unix.NFTA_RULE_TABLE, tableName)
+				ae.String(unix.NFTA_RULE_CHAIN, chain)
+				ae.Nested(unix.NFTA_RULE_EXPRESSIONS, r.encode)
+				return nil
+			},
+		})
+	}
+	return requests
+}
+
+func (r rule) encode(ae *netlink.AttributeEncoder) error {
+	for _, e := range r {
+		b, err := expr.Marshal(unix.NFPROTO_INET, e)
+		if err != nil {
+			return fmt.Errorf("encode expression %T: %w", e, err)
+		}
+		ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
+	}
+	return nil
+}
+
+func named(attr uint16, name string) func(*netlink.AttributeEncoder) error {
+	return func(ae *netlink.AttributeEncoder) error {
+		ae.String(attr, name)
+		return nil
+	}
+}

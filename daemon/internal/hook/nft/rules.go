@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+)
+
+const (
+	tableName = "nsqueue"
+	// priority is one after conntrack and defragmentation's neighbourhood at
+	// -200, before everything that a pod usually installs.
+	priority = -199
+
+	counterQueued = "queued"
+	counterExempt = "exempt"
+
+	// defragChain is never called. Its tproxy rule makes the kernel reassemble
+	// fragments before our hook, which takes no conntrack.
+	defragChain = "defrag"
+
+	arphrdLoopback = 772 // ARPHRD_LOOPBACK
+)
+
+// ICMPv6 types that are never queued: multicast listener discovery 130 to 132
+// and 143 (RFC 2710, 3810), neighbour discovery 133 to 137 (RFC 4861).
+const (
+	firstExemptICMPv6 = 130
+	lastExemptICMPv6  = 137
+	mldv2Report       = 143
+)
+
+// chain is a base chain of the table.
+type chain struct {
+	name      string
+	hookPoint uint32
+	direction hook.Directions
+	// device is the key of the interface that a packet of the loopback device
+	// has at this hook point; zero at forward, which has none.
+	device expr.MetaKey
+}
+
+// chains returns the base chains, one for each hook point.
+func chains() []chain {
+	return []chain{
+		{"input", unix.NF_INET_LOCAL_IN, hook.In, expr.MetaKeyIIFTYPE},
+		{"output", unix.NF_INET_LOCAL_OUT, hook.Out, expr.MetaKeyOIFTYPE},
+		{"forward", unix.NF_INET_FORWARD, hook.Forward, 0},
+	}
+}
+
+// rule is a list of expressions.
+type rule []expr.Any
+
+// rules returns the rules of the chain for a selector.
+func (c *chain) rules(s *hook.Selector, native bool) []rule {
+	if s.Directions&c.direction == 0 {
+		return nil
+	}
+	rules := exemptions(c.device)
+	if len(s.Protocols) == 0 {
+		return append(rules, toQueue(s, native))
+	}
+	for _, proto := range s.Protocols {
+		rules = append(rules, slices.Concat(
+			equals(expr.MetaKeyL4PROTO, []byte{proto}), toQueue(s, native)))
+	}
+	return rules
+}
+
+// exemptions returns the rules that let pass what is never selected.
+func exemptions(device expr.MetaKey) []rule {
+	var rules []rule
+	if device != 0 {
+		rules = append(rules, slices.Concat(
+			equals(device, binary.NativeEndian.AppendUint16(nil, arphrdLoopback)), exempt()))
+	}
+	// The family comes first: the same protocol number over IPv4 is no ICMPv6.
+	icmpv6 := slices.Concat(
+		equals(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}),
+		equals(expr.MetaKeyL4PROTO, []byte{inspect.ProtoICMPv6}),
+		rule{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: 1}})
+	return append(
+		rules,
+		slices.Concat(icmpv6, rule{&expr.Range{
+			Op: expr.CmpOpEq, Register: 1,
+			FromData: []byte{firstExemptICMPv6}, ToData: []byte{lastExemptICMPv6},
+		}}, exempt()),
+		slices.Concat(icmpv6, rule{&expr.Cmp{
+			Op: expr.CmpOpEq, Register: 1, Data: []byte{mldv2Report},
+		}}, exempt()),
+	)
+}
+
+func equals(key expr.MetaKey, value []byte) rule {
+	return rule{
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value},
+	}
+}
+
+func exempt() rule {
+	return rule{counter(counterExempt), &expr.Verdict{Kind: expr.VerdictReturn}}
+}
+
+func counter(name string) expr.Any {
+	return &expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: name}
+}
+
+// toQueue returns the expressions that send a packet to the queue: nftables'
+// own, or where the kernel is built without it, the target of xtables.
+func toQueue(s *hook.Selector, native bool) rule {
+	if native {
+		q := &expr.Queue{Num: s.Queue, Total: 1}
+		if s.Bypass {
+			q.Flag = expr.QueueFlagBypass
+		}
+		return rule{counter(counterQueued), q}
+	}
+	// struct xt_NFQ_info_v3, padded to the alignment of xtables.
+	info := binary.NativeEndian.AppendUint16(nil, s.Queue)
+	info = binary.NativeEndian.AppendUint16(info, 1)
+	var flags uint16
+	if s.Bypass {
+		flags = nfqFlagBypass
+	}
+	info = binary.NativeEndian.AppendUint16(info, flags)
+	target := xt.Unknown(append(info, 0, 0))
+	return rule{counter(counterQueued), &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &target}}
+}
+
+const nfqFlagBypass = 1 // NFQ_FLAG_BYPASS of xt_NFQUEUE.h
+
+// defragRules hold IPv4 and IPv6 defragmentation.
+func defragRules() []rule {
+	return []rule{{
+		&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, 1)},
+		&expr.TProxy{Family: unix.NFPROTO_UNSPEC, TableFamily: unix.NFPROTO_INET, RegPort: 1},
+	}}
+}
+
+// names returns the names of a rule's expressions as the kernel lists them.
+func (r rule) names() []string {
+	var names []string
+	for _, e := range r {
+		switch e.(type) {
+		case *expr.Meta:
+			names = append(names, "meta")
+		case *expr.Cmp:
+			names = append(names, "cmp")
+		case *expr.Payload:
+			names = append(names, "payload")
+		case *expr.Range:
+			names = append(names, "range")
+		case *expr.Objref:
+			names = append(names, "objref")
+		case *expr.Verdict, *expr.Immediate:
+			names = append(names, "immediate")
+		case *expr.Queue:
+			names = append(names, "queue")
+		case *expr.Target:
+			names = append(names, "target")
+		case *expr.TProxy:
+			names = append(names, "tproxy")
+		}
+	}
+	return names
+}
