@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package registry owns the attachments and their lives: what is attached,
+// since when, and what has to happen in which order so that no packet is lost
+// and nothing is ever half attached.
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+	"github.com/nsqueue/nsqueue/daemon/internal/watch"
+)
+
+// Options are what a registry works with; all fields are required.
+type Options struct {
+	Hook      hook.Hook
+	Inspector inspect.Inspector
+	Store     *state.Store
+	Log       *slog.Logger
+	// FailurePolicy of requests that name none.
+	FailurePolicy api.Policy
+	// Queue is how each netns' queue is bound; its FailOpen follows the policy.
+	Queue nfqueue.Config
+	// Directions and Protocols that are queued.
+	Directions hook.Directions
+	Protocols  []uint8
+	// MarkMask are the mark bits that the inspector may set.
+	MarkMask uint32
+}
+
+// Registry is the set of attachments. It is safe for concurrent use.
+//
+// Locks: mu guards the two maps and the fields that say so; nothing blocks
+// while it is held. A binding's lock is taken without mu held and is held
+// during its system calls, so that one slow netns delays nobody else.
+type Registry struct {
+	options Options
+	pool    *nfqueue.Pool
+	hub     watch.Hub
+
+	mu          sync.Mutex
+	attachments map[api.Key]*attachment
+	bindings    map[uint64]*binding // by netns cookie
+}
+
+// attachment is one entry. Its record's State is guarded by the registry's mu,
+// all else is not changed after it was entered.
+type attachment struct {
+	record  state.Record
+	binding *binding
+	// settled is closed when the state is no longer attaching or detaching.
+	settled chan struct{}
+}
+
+// New returns an empty registry.
+func New(o Options) *Registry {
+	return &Registry{
+		options:     o,
+		pool:        nfqueue.NewPool(o.Queue.CopyRange),
+		attachments: make(map[api.Key]*attachment),
+		bindings:    make(map[uint64]*binding),
+	}
+}
+
+// Attach makes the attachment. See [api.Backend].
+func (r *Registry) Attach(
+	ctx context.Context, req api.AttachRequest, file *os.File,
+) (api.Attachment, error) {
+	ns, err := openNetns(&req, file)
+	if err != nil {
+		return api.Attachment{}, err
+	}
+	defer ns.Close()
+	if err := admissible(ns); err != nil {
+		return api.Attachment{}, err
+	}
+	return r.attach(ctx, r.newRecord(&req, ns), ns)
+}
+
+func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Record {
+	id := ns.ID()
+	return state.Record{
+		Key: req.Key, Network: req.Network, Origin: req.Origin, Pod: req.Pod,
+		Netns:         api.Netns{Cookie: id.Cookie, Dev: id.Dev, Ino: id.Ino, Path: req.NetnsPath},
+		Hook:          string(r.options.Hook.Kind()),
+		State:         api.Attaching,
+		FailurePolicy: cmp.Or(req.FailurePolicy, r.options.FailurePolicy),
+		Queue:         r.options.Queue.Number,
+		Created:       time.Now().UTC(),
+	}
+}
+
+// openNetns opens what the request is about: the descriptor, or else the path.
+func openNetns(req *api.AttachRequest, file *os.File) (*netns.NetNS, error) {
+	var ns *netns.NetNS
+	var err error
+	switch {
+	case file != nil:
+		ns, err = netns.FromFile(file)
+	case req.NetnsPath != "":
+		ns, err = netns.Open(req.NetnsPath)
+	default:
+		return nil, api.Errorf(api.CodeInvalidNetns,
+			"no netns: pass a descriptor with the request or name a path")
+	}
+	if errors.Is(err, netns.ErrNotNetns) || errors.Is(err, os.ErrNotExist) {
+		return nil, api.Errorf(api.CodeInvalidNetns, "%s", err)
+	}
+	return ns, err
+}
+
+// admissible refuses the netns in which attaching would cut off the node.
+func admissible(ns *netns.NetNS) error {
+	if own, err := ns.IsCurrent(); err != nil || own {
+		return errors.Join(err, api.Errorf(api.CodeInvalidNetns,
+			"this is the daemon's own netns: a pod's netns is wanted"))
+	}
+	if initial, err := ns.IsInitial(); err != nil || initial {
+		return errors.Join(err, api.Errorf(api.CodeInvalidNetns,
+			"this is the node's initial netns: a pod's netns is wanted"))
+	}
+	return nil
+}
+
+// attach enters the record and makes it true.
+func (r *Registry) attach(
+	ctx context.Context, rec state.Record, ns *netns.NetNS,
+) (api.Attachment, error) {
+	a, existing, err := r.enter(ctx, rec)
+	if err != nil {
+		return api.Attachment{}, err
+	}
+	if existing {
+		return r.describe(a), nil
+	}
+	log := r.log(&rec)
+	began := time.Now()
+	if err := r.bringUp(a, ns); err != nil {
+		r.leave(a)
+		log.Error("attach refused", slog.Any("error", err))
+		return api.Attachment{}, err
+	}
+	r.settle(a, api.Active)
+	log.Info("attached", slog.String("hook", rec.Hook),
+		slog.String("failurePolicy", string(rec.FailurePolicy)),
+		slog.Duration("took", time.Since(began)))
+	return r.describe(a), nil
+}
+
+// enter adds an attachment in state attaching, or finds the same one there.
+func (r *Registry) enter(ctx context.Context, rec state.Record) (*attachment, bool, error) {
+	for {
+		r.mu.Lock()
+		a := r.attachments[rec.Key]
+		if a == nil {
+			a = &attachment{record: rec, settled: make(chan struct{})}
+			a.binding = r.acquire(rec.Netns.Cookie)
+			r.attachments[rec.Key] = a
+			r.mu.Unlock()
+			return a, false, nil
+		}
+		have, settled := a.record, a.settled
+		r.mu.Unlock()
+		if have.State == api.Active {
+			return a, true, conflict(&have, &rec)
+		}
+		if err := await(ctx, settled, &have); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// conflict compares an attachment with another one of the same key.
+func conflict(have, want *state.Record) error {
+	switch {
+	case have.Netns.Cookie != want.Netns.Cookie:
+		return api.Errorf(api.CodeConflict, "attachment %s exists already in another netns (inode %d, %s)",
+			have.Key, have.Netns.Ino, cmp.Or(have.Netns.Path, "no path"))
+	case have.FailurePolicy != want.FailurePolicy:
+		return api.Errorf(api.CodeConflict, "attachment %s exists already with failure policy %s: detach it first",
+			have.Key, have.FailurePolicy)
+	}
+	return nil
+}
+
+func await(ctx context.Context, settled <-chan struct{}, rec *state.Record) error {
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return api.Errorf(api.CodeTryAgainLater, "attachment %s is still %s", rec.Key, rec.State)
+	}
+}
+
+// bringUp does the work of attaching, in the order that loses nothing. Where
+// it fails, it has undone what it did.
+func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
+	b := a.binding
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := r.options.Store.Save(a.record); err != nil {
+		return err
+	}
+	err := b.join(r, a, ns)
+	if err != nil {
+		return errors.Join(err, r.options.Store.Remove(a.record.Key))
+	}
+	rec := a.record
+	rec.State = api.Active
+	if err := r.options.Store.Save(rec); err != nil {
+		return errors.Join(err, b.part(r, a.record.Key), r.options.Store.Remove(a.record.Key))
+	}
+	return nil
+}
+
+// Detach ends an attachment; an unknown key is success.
+func (r *Registry) Detach(ctx context.Context, key api.Key) error {
+	a, err := r.claim(ctx, key)
+	if a == nil || err != nil {
+		return err
+	}
+	log := r.log(&a.record)
+	began := time.Now()
+	a.binding.mu.Lock()
+	err = a.binding.part(r, key)
+	a.binding.mu.Unlock()
+	err = errors.Join(err, r.options.Store.Remove(key))
+	r.leave(a)
+	if err != nil {
+		log.Error("detached with errors", slog.Any("error", err))
+		return err
+	}
+	log.Info("detached", slog.Duration("took", time.Since(began)))
+	return nil
+}
+
+// claim moves an attachment to detaching for the caller alone; nil where there
+// is none.
+func (r *Registry) claim(ctx context.Context, key api.Key) (*attachment, error) {
+	for {
+		r.mu.Lock()
+		a := r.attachments[key]
+		if a == nil {
+			r.mu.Unlock()
+			return nil, nil
+		}
+		if a.record.State == api.Active {
+			a.record.State = api.Detaching
+			a.settled = make(chan struct{})
+			r.mu.Unlock()
+			return a, nil
+		}
+		have, settled := a.record, a.settled
+		r.mu.Unlock()
+		if err := await(ctx, settled, &have); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// DetachAll ends every attachment and returns how many it ended.
+func (r *Registry) DetachAll(ctx context.Context) (int, error) {
+	return r.detachEach(ctx, func(*state.Record) bool { return true })
+}
+
+// Collect ends the attachments of a network that CNI made and no longer names.
+func (r *Registry) Collect(
+	ctx context.Context, req api.CollectRequest,
+) (api.DetachResult, error) {
+	n, err := r.detachEach(ctx, func(rec *state.Record) bool {
+		return rec.Origin == api.OriginCNI && rec.Network == req.Network &&
+			!slices.Contains(req.Valid, rec.Key)
+	})
+	return api.DetachResult{Detached: n}, err
+}
+
+func (r *Registry) detachEach(
+	ctx context.Context, match func(*state.Record) bool,
+) (int, error) {
+	var errs []error
+	n := 0
+	for _, rec := range r.records() {
+		if !match(&rec) {
+			continue
+		}
+		if err := r.Detach(ctx, rec.Key); err != nil {
+			errs = append(errs, fmt.Errorf("detach %s: %w", rec.Key, err))
+			continue
+		}
+		n++
+	}
+	return n, errors.Join(errs...)
+}
+
+// Check verifies that packets of the attachment are queued and read.
+func (r *Registry) Check(_ context.Context, key api.Key) error {
+	r.mu.Lock()
+	a := r.attachments[key]
+	r.mu.Unlock()
+	if a == nil {
+		return api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
+	}
+	a.binding.mu.Lock()
+	defer a.binding.mu.Unlock()
+	if err := a.binding.check(); err != nil {
+		return api.Errorf(api.CodeNotInspected, "attachment %s: %s", key, err)
+	}
+	return nil
+}
+
+// List describes all attachments, ordered by key.
+func (r *Registry) List(context.Context) ([]api.Attachment, error) {
+	r.mu.Lock()
+	all := make([]*attachment, 0, len(r.attachments))
+	for _, a := range r.attachments {
+		all = append(all, a)
+	}
+	r.mu.Unlock()
+	list := make([]api.Attachment, 0, len(all))
+	for _, a := range all {
+		list = append(list, r.describe(a))
+	}
+	slices.SortFunc(list, func(x, y api.Attachment) int {
+		return cmp.Or(cmp.Compare(x.ContainerID, y.ContainerID), cmp.Compare(x.Ifname, y.Ifname))
+	})
+	return list, nil
+}
+
+// Total adds up the counters of all netns under inspection.
+func (r *Registry) Total() api.Counters {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var total api.Counters
+	for _, b := range r.bindings {
+		total.Add(b.counters())
+	}
+	return total
+}
+
+// Watch reports packets as they are inspected. See [api.Backend].
+func (r *Registry) Watch(ctx context.Context, emit func(*api.PacketEvent) error) error {
+	return r.hub.Watch(ctx, emit)
+}
+
+// describe returns the attachment as the API shows it.
+func (r *Registry) describe(a *attachment) api.Attachment {
+	r.mu.Lock()
+	rec := a.record
+	r.mu.Unlock()
+	return api.Attachment{
+		Key: rec.Key, Network: rec.Network, Origin: rec.Origin, Pod: rec.Pod,
+		Netns: rec.Netns, Hook: rec.Hook, State: rec.State,
+		FailurePolicy: rec.FailurePolicy, Created: rec.Created,
+		Queues:   []api.Queue{{Number: rec.Queue, Length: r.options.Queue.Length}},
+		Counters: a.binding.counters(),
+	}
+}
+
+// records returns a copy of all records.
+func (r *Registry) records() []state.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	records := make([]state.Record, 0, len(r.attachments))
+	for _, a := range r.attachments {
+		records = append(records, a.record)
+	}
+	return records
+}
+
+// settle moves an attachment out of a passing state and wakes who waits.
+func (r *Registry) settle(a *attachment, s api.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.record.State = s
+	close(a.settled)
+}
+
+// leave takes an attachment out of the registry and wakes who waits.
+func (r *Registry) leave(a *attachment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.attachments, a.record.Key)
+	r.release(a.binding)
+	close(a.settled)
+}
+
+func (r *Registry) log(rec *state.Record) *slog.Logger {
+	return r.options.Log.With(slog.String("containerID", rec.ContainerID),
+		slog.String("ifname", rec.Ifname), slog.String("pod", rec.Pod.String()),
+		slog.Uint64("netns", rec.Netns.Cookie))
+}
