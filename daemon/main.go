@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Nsqueued is the node daemon: it inspects the packets of the pods that the
+// CNI plugin registers with it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/node"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "nsqueued:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	config := ""
+	flags := node.DefaultConfig()
+	cmd := &cobra.Command{
+		Use:   "nsqueued",
+		Short: "Inspect the packets of every pod on this node",
+		Long: "nsqueued reads the NFQUEUE of every pod netns that the nsqueue CNI plugin, or\n" +
+			"nsqueuectl attach, registers with it. Flags take precedence over --config.",
+		Args:          cobra.NoArgs,
+		Version:       api.Version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := effective(cmd, config, &flags)
+			if err != nil {
+				return err
+			}
+			return node.Run(cmd.Context(), c, inspect.AcceptAll{})
+		},
+	}
+	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	f := cmd.Flags()
+	f.StringVar(&config, "config", "", "configuration `file` (YAML, kind "+node.ConfigKind+")")
+	f.StringVar(&flags.Socket, "socket", flags.Socket, "`path` of the API's unix socket")
+	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir,
+		"`directory` of what survives a restart, on a tmpfs")
+	f.StringVar(&flags.Hook, "hook", flags.Hook, "what queues packets: auto, nft or kmod")
+	f.StringVar((*string)(&flags.FailurePolicy), "failure-policy", string(flags.FailurePolicy),
+		"Ignore or Fail, for attach requests that name none")
+	f.StringVar(&flags.LogLevel, "log-level", flags.LogLevel, "debug, info, warn or error")
+	return cmd
+}
+
+// effective returns the file's configuration, or the default, with the flags
+// that were given over it.
+func effective(cmd *cobra.Command, path string, flags *node.Config) (node.Config, error) {
+	c := node.DefaultConfig()
+	if path != "" {
+		var err error
+		if c, err = node.LoadConfig(path); err != nil {
+			return node.Config{}, err
+		}
+	}
+	for name, set := range map[string]func(){
+		"socket":         func() { c.Socket = flags.Socket },
+		"state-dir":      func() { c.StateDir = flags.StateDir },
+		"hook":           func() { c.Hook = flags.Hook },
+		"failure-policy": func() { c.FailurePolicy = flags.FailurePolicy },
+		"log-level":      func() { c.LogLevel = flags.LogLevel },
+	} {
+		if cmd.Flags().Changed(name) {
+			set()
+		}
+	}
+	return c, c.Validate()
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+)
+
+// What a configuration file must say of itself.
+const (
+	APIVersion = "nsqueue.io/v1alpha1"
+	ConfigKind = "DaemonConfiguration"
+)
+
+// Config is the daemon's configuration, in a file or from a program that
+// embeds the daemon. Start from [DefaultConfig].
+type Config struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	// Socket is where the API listens.
+	Socket string `json:"socket"`
+	// StateDir holds what must survive a restart, but not a reboot.
+	StateDir string `json:"stateDir"`
+	// Hook is auto, nft or kmod.
+	Hook string `json:"hook"`
+	// FailurePolicy of attachments whose request names none.
+	FailurePolicy api.Policy `json:"failurePolicy"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `json:"logLevel"`
+	// Directions that are queued: in, out, forward.
+	Directions []string `json:"directions"`
+	// Protocols that are queued, by name or number; none means all.
+	Protocols []string `json:"protocols"`
+	// MarkMask are the bits of the packet mark that the inspector may set.
+	MarkMask uint32      `json:"markMask"`
+	Queue    QueueConfig `json:"queue"`
+}
+
+// QueueConfig is how each netns' queue is bound.
+type QueueConfig struct {
+	// Number of the queue in the pod's netns.
+	Number uint16 `json:"number"`
+	// Length is how many packets may wait for a verdict.
+	Length uint32 `json:"length"`
+	// CopyRange is how many bytes of each packet the inspector is shown.
+	CopyRange uint32 `json:"copyRange"`
+	// ReceiveBuffer of each queue's socket, in bytes as the kernel counts them.
+	ReceiveBuffer int `json:"receiveBuffer"`
+}
+
+// DefaultConfig returns the configuration of a daemon that is told nothing.
+func DefaultConfig() Config {
+	return Config{
+		APIVersion:    APIVersion,
+		Kind:          ConfigKind,
+		Socket:        api.DefaultSocket,
+		StateDir:      filepath.Dir(api.DefaultSocket),
+		Hook:          hookAuto,
+		FailurePolicy: api.Ignore,
+		LogLevel:      "info",
+		Directions:    []string{"in", "out", "forward"},
+		MarkMask:      0xff000000,
+		Queue: QueueConfig{
+			Number:        nfqueue.DefaultNumber,
+			Length:        nfqueue.DefaultLength,
+			CopyRange:     nfqueue.MaxCopyRange,
+			ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+		},
+	}
+}
+
+// LoadConfig reads a YAML file over the defaults. A key that it does not know,
+// or that occurs twice, is an error.
+func LoadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseConfig(b []byte) (Config, error) {
+	c := DefaultConfig()
+	c.APIVersion, c.Kind = "", ""
+	asJSON, err := yaml.YAMLToJSONStrict(b)
+	if err != nil {
+		return Config{}, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(asJSON))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	if c.APIVersion != APIVersion || c.Kind != ConfigKind {
+		return Config{}, fmt.Errorf("apiVersion %q, kind %q: want %q and %q",
+			c.APIVersion, c.Kind, APIVersion, ConfigKind)
+	}
+	return c, c.Validate()
+}
+
+// Validate reports everything that is wrong with the configuration.
+func (c *Config) Validate() error {
+	queue := c.Queue.nfqueue()
+	_, levelErr := c.logLevel()
+	_, directionsErr := c.directions()
+	_, protocolsErr := c.protocols()
+	errs := []error{
+		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
+		c.FailurePolicy.Validate(), queue.Validate(),
+		levelErr, directionsErr, protocolsErr,
+	}
+	if !slices.Contains([]string{hookAuto, string(hook.NFTables), string(hook.Module)}, c.Hook) {
+		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))
+	}
+	return errors.Join(errs...)
+}
+
+func absolute(field, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%s %q: want an absolute path", field, path)
+	}
+	return nil
+}
+
+func (c *Config) logLevel() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return 0, fmt.Errorf("logLevel %q: want debug, info, warn or error", c.LogLevel)
+	}
+	return l, nil
+}
+
+func (c *Config) directions() (hook.Directions, error) {
+	var set hook.Directions
+	for _, name := range c.Directions {
+		switch name {
+		case "in":
+			set |= hook.In
+		case "out":
+			set |= hook.Out
+		case "forward":
+			set |= hook.Forward
+		default:
+			return 0, fmt.Errorf("direction %q: want in, out or forward", name)
+		}
+	}
+	if set == 0 {
+		return 0, errors.New("directions: want at least one of in, out, forward")
+	}
+	return set, nil
+}
+
+func (c *Config) protocols() ([]uint8, error) {
+	var protocols []uint8
+	for _, name := range c.Protocols {
+		p, ok := inspect.ProtocolNumber(strings.ToLower(name))
+		if !ok {
+			return nil, fmt.Errorf("protocol %q: want a name such as tcp or icmp, or 0 to 255", name)
+		}
+		protocols = append(protocols, p)
+	}
+	return protocols, nil
+}
+
+func (q *QueueConfig) nfqueue() nfqueue.Config {
+	return nfqueue.Config{
+		Number: q.Number, Length: q.Length, CopyRange: q.CopyRange, ReceiveBuffer: q.ReceiveBuffer,
+	}
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package node is the node daemon as a library. A program that brings its own
+// inspector is an nsqueued of its own:
+//
+//	func main() {
+//		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+//		defer stop()
+//		if err := node.Run(ctx, node.DefaultConfig(), myInspector{}); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// Run serves until ctx ends and returns when everything it started has
+// stopped. It logs to standard error. Only one Run per state directory may be
+// active.
+func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	level, err := c.logLevel()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	h, hookStatus, err := chooseHook(c.Hook)
+	if err != nil {
+		return err
+	}
+	log.Info("hook chosen", slog.String("hook", hookStatus.Kind),
+		slog.String("detail", hookStatus.Detail), slog.String("reason", hookStatus.Reason))
+	store, err := state.Open(c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	reg, err := newRegistry(&c, h, store, inspector, log)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, &c, reg, hookStatus, log)
+}
+
+// serve listens before it restores, so that a second daemon on the same socket
+// touches nothing; calls are answered after.
+func serve(
+	ctx context.Context, c *Config, reg *registry.Registry, h api.HookStatus, log *slog.Logger,
+) error {
+	l, err := api.Listen(c.Socket)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := reg.Restore(ctx); err != nil {
+		return err
+	}
+	b := &backend{Registry: reg, config: c, hook: h, started: time.Now().UTC()}
+	log.Info("serving", slog.String("socket", c.Socket), slog.String("version", api.Version()),
+		slog.String("failurePolicy", string(c.FailurePolicy)))
+	return errors.Join(api.Serve(ctx, l, b, log), reg.Suspend())
+}
+
+func newRegistry(
+	c *Config, h hook.Hook, store *state.Store, inspector inspect.Inspector, log *slog.Logger,
+) (*registry.Registry, error) {
+	directions, err := c.directions()
+	if err != nil {
+		return nil, err
+	}
+	protocols, err := c.protocols()
+	if err != nil {
+		return nil, err
+	}
+	return registry.New(registry.Options{
+		Hook: h, Inspector: inspector, Store: store, Log: log,
+		FailurePolicy: c.FailurePolicy, Queue: c.Queue.nfqueue(),
+		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
+	}), nil
+}
+
+// backend is the registry and what the API tells of the daemon around it.
+type backend struct {
+	*registry.Registry
+
+	config  *Config
+	hook    api.HookStatus
+	started time.Time
+}
+
+// Status describes the daemon.
+func (b *backend) Status(ctx context.Context) (api.Status, error) {
+	list, err := b.List(ctx)
+	if err != nil {
+		return api.Status{}, err
+	}
+	s := api.Status{
+		Version: api.Version(), PID: os.Getpid(), Started: b.started,
+		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
+		Hook: b.hook, Attachments: len(list),
+		Counters: b.Total(),
+	}
+	return s, nil
+}
