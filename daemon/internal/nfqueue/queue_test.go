@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+const (
+	reply   = 5 * time.Second
+	silence = 200 * time.Millisecond
+)
+
+// fixture is an armed pod without a reader, and a peer that it sends to.
+type fixture struct {
+	*testing.T
+	pod, peer *nstest.NetNS
+	ns        *netns.NetNS
+	to, from  *net.UDPConn
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{T: t}
+	f.pod, f.peer = nstest.Pair(t)
+	ns, err := netns.Open(f.pod.Path())
+	f.must(err)
+	t.Cleanup(func() { f.must(ns.Close()) })
+	f.ns = ns
+	h, err := nft.New()
+	f.must(err)
+	handle, err := h.Open(ns)
+	f.must(err)
+	t.Cleanup(func() { f.must(handle.Remove()) })
+	f.must(handle.Arm(hook.Selector{Queue: 80, Directions: hook.Out}))
+	f.to = f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
+	f.from = f.pod.DialUDP(t, f.to.LocalAddr().String())
+	return f
+}
+
+func config(number uint16) nfqueue.Config {
+	return nfqueue.Config{
+		Number: number, Length: nfqueue.DefaultLength,
+		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+	}
+}
+
+func (f *fixture) bind(number uint16) *nfqueue.Queue {
+	f.Helper()
+	q, err := nfqueue.Open(f.ns, config(number))
+	f.must(err)
+	f.must(q.Bind())
+	return q
+}
+
+// read answers the packets of a queue until the test ends.
+func (f *fixture) read(number uint16, failOpen bool, i inspect.Func) *nfqueue.Reader {
+	f.Helper()
+	q := f.bind(number)
+	r := nfqueue.NewReader(q, failOpen, nfqueue.ReaderOptions{
+		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
+		Pool: nfqueue.NewPool(nfqueue.MaxCopyRange), Observer: func() nfqueue.Observer { return nil },
+	})
+	done := make(chan error, 1)
+	go func() { done <- r.Run() }()
+	f.Cleanup(func() {
+		f.must(q.Close())
+		f.must(<-done)
+	})
+	return r
+}
+
+func (f *fixture) send(n int) {
+	f.Helper()
+	for range n {
+		_, err := f.from.Write([]byte("payload"))
+		f.must(err)
+	}
+}
+
+// arrive returns how many of n datagrams arrive before one is overdue.
+func (f *fixture) arrive(n int, patience time.Duration) int {
+	f.Helper()
+	buf := make([]byte, 64)
+	for i := range n {
+		f.must(f.to.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := f.to.Read(buf); err != nil {
+			return i
+		}
+	}
+	return n
+}
+
+func (f *fixture) must(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func TestVerdictsOfReader(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		failOpen bool
+		inspect  inspect.Func
+		arrive   int
+		panics   uint64
+	}{
+		{"accept", false, verdict(inspect.Verdict{Action: inspect.Accept}), 3, 0},
+		{"drop", true, verdict(inspect.Verdict{Action: inspect.Drop}), 0, 0},
+		{"none, fail open", true, verdict(inspect.Verdict{}), 3, 0},
+		{"none, fail closed", false, verdict(inspect.Verdict{}), 0, 0},
+		{"panic, fail open", true, func(*inspect.Packet) inspect.Verdict { panic("inspector") }, 3, 3},
+		{"panic, fail closed", false, func(*inspect.Packet) inspect.Verdict { panic("inspector") }, 0, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			r := f.read(80, tt.failOpen, tt.inspect)
+			f.send(3)
+			patience := reply
+			if tt.arrive == 0 {
+				patience = silence
+			}
+			if got := f.arrive(3, patience); got != tt.arrive {
+				t.Errorf("%d datagrams arrived, want %d", got, tt.arrive)
+			}
+			c := &r.Counters
+			if c.Packets.Load() != 3 || c.Accepted.Load() != uint64(tt.arrive) ||
+				c.Dropped.Load() != uint64(3-tt.arrive) || c.Panics.Load() != tt.panics {
+				t.Errorf("packets %d, accepted %d, dropped %d, panics %d", c.Packets.Load(),
+					c.Accepted.Load(), c.Dropped.Load(), c.Panics.Load())
+			}
+		})
+	}
+}
+
+func verdict(v inspect.Verdict) inspect.Func {
+	return func(*inspect.Packet) inspect.Verdict { return v }
+}
+
+// The inspector's mark reaches the hooks behind ours, within the mask.
+func TestMarkOfVerdict(t *testing.T) {
+	f := newFixture(t)
+	f.pod.Run(t, "nft", `add table ip marks;
+		add chain ip marks after { type filter hook output priority 0; };
+		add rule ip marks after meta mark != 0xab000000 drop`)
+	f.read(80, false, verdict(inspect.Verdict{
+		Action: inspect.Accept, Mark: 0xabcdef01, MarkMask: 0xffffffff,
+	}))
+	f.send(2)
+	if got := f.arrive(2, reply); got != 2 {
+		t.Errorf("%d of 2 datagrams carried the mark", got)
+	}
+}
+
+func TestRequeue(t *testing.T) {
+	f := newFixture(t)
+	first := f.read(80, false, verdict(inspect.Verdict{Action: inspect.Queue, Queue: 81}))
+	second := f.read(81, false, verdict(inspect.Verdict{Action: inspect.Accept}))
+	f.send(2)
+	if got := f.arrive(2, reply); got != 2 {
+		t.Errorf("%d of 2 datagrams arrived through both queues", got)
+	}
+	if q, a := first.Counters.Queued.Load(), second.Counters.Accepted.Load(); q != 2 || a != 2 {
+		t.Errorf("first queue passed on %d, second accepted %d", q, a)
+	}
+}
+
+func TestBindTwice(t *testing.T) {
+	f := newFixture(t)
+	defer f.bind(80).Close()
+	q, err := nfqueue.Open(f.ns, config(80))
+	f.must(err)
+	defer q.Close()
+	if err := q.Bind(); !errors.Is(err, nfqueue.ErrInUse) {
+		t.Errorf("second bind: %v, want %v", err, nfqueue.ErrInUse)
+	}
+}
+
+// While a queue is full, fail-open decides; the switch works on a live queue.
+func TestFailOpenWhenFull(t *testing.T) {
+	f := newFixture(t)
+	c := config(80)
+	c.Length = 1
+	q, err := nfqueue.Open(f.ns, c)
+	f.must(err)
+	defer q.Close()
+	f.must(q.Bind())
+	f.send(3)
+	if got := f.arrive(1, silence); got != 0 {
+		t.Error("a datagram passed a full queue that fails closed")
+	}
+	f.must(q.SetFailOpen(true))
+	f.send(3)
+	if got := f.arrive(3, reply); got != 3 {
+		t.Errorf("%d of 3 datagrams passed a full queue that fails open", got)
+	}
+	stat, bound, err := q.Stat(f.ns)
+	f.must(err)
+	if !bound || stat.Waiting != 1 || stat.QueueDropped != 2 {
+		t.Errorf("bound %t, %+v, want one waiting and two dropped", bound, stat)
+	}
+}
+
+// A process with NET_ADMIN in the pod's netns can write to our socket. It must
+// not be able to make us see packets that are none.
+func TestForgedPackets(t *testing.T) {
+	f := newFixture(t)
+	r := f.read(80, false, verdict(inspect.Verdict{Action: inspect.Accept}))
+	stats, err := nfqueue.Stats(f.ns)
+	f.must(err)
+	forged := make([]byte, 64)
+	forged[0], forged[4], forged[5] = 64, 0, 3 // length, NFQNL_MSG_PACKET
+	f.must(f.pod.Try(func() error {
+		s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(s)
+		return unix.Sendto(s, forged, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: stats[0].PortID})
+	}))
+	nstest.Eventually(t, reply, "the forged message is counted", func() bool {
+		return r.Counters.Malformed.Load() == 1
+	})
+	f.send(1)
+	if got := f.arrive(1, reply); got != 1 || r.Counters.Packets.Load() != 1 {
+		t.Errorf("%d arrived, %d packets seen, want 1 and 1", got, r.Counters.Packets.Load())
+	}
+}

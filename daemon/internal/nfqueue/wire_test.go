@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// fromHex skips everything behind '#' on a line.
+func fromHex(tb testing.TB, text string) []byte {
+	tb.Helper()
+	var digits strings.Builder
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		digits.WriteString(strings.Join(strings.Fields(line), ""))
+	}
+	b, err := hex.DecodeString(digits.String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// littleEndian fails where the goldens, which are in host order, do not apply.
+func littleEndian(t *testing.T) {
+	t.Helper()
+	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
+		t.Fatal("goldens were recorded on a little-endian host")
+	}
+}
+
+func TestBindMessage(t *testing.T) {
+	littleEndian(t)
+	got := appendBind(nil, 7, &Config{
+		Number: 80, Length: 4096, CopyRange: 0xfffb, FailOpen: true,
+	})
+	want := fromHex(t, `
+		40000000 0203 0500 07000000 00000000  # length, CONFIG, REQUEST|ACK, seq, port
+		00 00 0050                            # family, version, queue 80
+		0800 0100 01 00 0000                  # CMD: bind
+		0900 0200 0000fffb 02 000000          # PARAMS: copy range, copy packet, padding
+		0800 0300 00001000                    # QUEUE_MAXLEN 4096
+		0800 0400 00000005                    # MASK: FAIL_OPEN|GSO
+		0800 0500 00000005                    # FLAGS`)
+	if diff := cmp.Diff(hex.Dump(want), hex.Dump(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestVerdictMessages(t *testing.T) {
+	littleEndian(t)
+	b := appendVerdict(nil, 80, 0x01020304, verdictAccept, 0, false)
+	b = appendVerdict(b, 80, 5, verdictRequeue|81<<16, 0xff000042, true)
+	b = appendBatchVerdict(b, 80, 9, verdictDrop)
+	want := fromHex(t, `
+		20000000 0103 0100 00000000 00000000 00000050
+		0c00 0200 00000001 01020304           # accept
+		28000000 0103 0100 00000000 00000000 00000050
+		0c00 0200 00510003 00000005           # to queue 81
+		0800 0300 ff000042                    # mark
+		20000000 0303 0100 00000000 00000000 00000050
+		0c00 0200 00000000 00000009           # drop up to 9`)
+	if diff := cmp.Diff(hex.Dump(want), hex.Dump(b)); diff != "" {
+		t.Error(diff)
+	}
+	if max := len(appendVerdict(nil, 0, 0, 0, 0, true)); max > verdictLen {
+		t.Errorf("a verdict takes %d bytes, more than verdictLen %d", max, verdictLen)
+	}
+}
+
+// packetBody is a packet message after its netlink header, as Linux 6.18 sends
+// it: attributes, an unknown one among them, and the payload last, unpadded.
+const packetBody = `
+	02 00 0050                            # AF_INET, version, queue
+	0b00 0100 0000002a 0800 03 00         # packet 42, IPv4, LOCAL_OUT, padding
+	0800 0600 00000002                    # out device 2
+	0800 0300 00000007                    # mark 7
+	0800 ff00 01020304                    # unknown
+	0800 0d00 00000bb8                    # whole length 3000
+	0900 0a00 4500000031                  # payload of 5 bytes`
+
+func TestParse(t *testing.T) {
+	var p inspect.Packet
+	hasID, err := parse(fromHex(t, packetBody), &p)
+	if !hasID || err != nil {
+		t.Fatalf("parse: %t, %v", hasID, err)
+	}
+	want := inspect.Packet{
+		ID: 42, Direction: inspect.Out, Mark: 7, OutDev: 2,
+		Payload: []byte{0x45, 0, 0, 0, 0x31}, Length: 3000,
+	}
+	if diff := cmp.Diff(want, p); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A message cut at any length is malformed, and from the ID on still has it.
+func TestParseTruncated(t *testing.T) {
+	whole := fromHex(t, packetBody)
+	const idEnd = genHeaderLen + attrLen + 7
+	for n := range len(whole) {
+		var p inspect.Packet
+		hasID, err := parse(whole[:n], &p)
+		if !errors.Is(err, errMalformed) {
+			t.Errorf("cut at %d: %v", n, err)
+		}
+		if hasID != (n >= idEnd) || (hasID && p.ID != 42) {
+			t.Errorf("cut at %d: hasID %t, ID %d", n, hasID, p.ID)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	whole := fromHex(f, packetBody)
+	f.Add(whole)
+	for n := range len(whole) {
+		f.Add(whole[:n])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var p inspect.Packet
+		hasID, err := parse(b, &p)
+		if err == nil && (!hasID || len(p.Payload) > len(b)) {
+			t.Errorf("accepted %+v of %d bytes", p, len(b))
+		}
+	})
+}
+
+func FuzzParseStats(f *testing.F) {
+	f.Add([]byte("   80  31415     0 2 65531     0     0        7  1\n"))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		_, _ = parseStats(b)
+	})
+}
+
+func TestParseStats(t *testing.T) {
+	got, err := parseStats([]byte("   80  31415     3 2 65531     1     2        7  1\n"))
+	want := []Stat{{Number: 80, PortID: 31415, Waiting: 3, QueueDropped: 1, UserDropped: 2, Sequence: 7}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if _, err := parseStats([]byte("80 x\n")); err == nil {
+		t.Error("a malformed line was accepted")
+	}
+}
+
+func testReader(i inspect.Inspector) *Reader {
+	return NewReader(&Queue{config: Config{Number: 80}}, true, ReaderOptions{
+		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
+		Pool: NewPool(2048), Observer: func() Observer { return nil },
+	})
+}
+
+func packetMessage(tb testing.TB) []byte {
+	body := fromHex(tb, packetBody)
+	m := binary.NativeEndian.AppendUint32(nil, uint32(nlHeaderLen+len(body)))
+	m = binary.NativeEndian.AppendUint16(m, msgPacket)
+	return append(append(m, make([]byte, nlHeaderLen-len(m))...), body...)
+}
+
+func TestReaderDoesNotAllocate(t *testing.T) {
+	r := testReader(inspect.Func(func(p *inspect.Packet) inspect.Verdict {
+		return inspect.Verdict{Action: inspect.Accept, Mark: p.ID << 24, MarkMask: 0xff000000}
+	}))
+	m := packetMessage(t)
+	out := make([]byte, 0, verdictLen)
+	if n := testing.AllocsPerRun(1000, func() { r.handle(m, out) }); n != 0 {
+		t.Errorf("%v allocations a packet", n)
+	}
+}
+
+// Whatever comes, a message with an ID is answered and one without is not.
+func FuzzReader(f *testing.F) {
+	m := packetMessage(f)
+	for n := range len(m) {
+		f.Add(m[:n])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := testReader(inspect.Func(func(p *inspect.Packet) inspect.Verdict {
+			p.Flow()
+			return inspect.Verdict{}
+		}))
+		out := r.handle(b, nil)
+		answered := r.Counters.Accepted.Load() + r.Counters.Dropped.Load()
+		if (len(out) > 0) != (answered == 1) {
+			t.Errorf("%d bytes of verdicts, %d counted", len(out), answered)
+		}
+	})
+}
+
+func TestValidate(t *testing.T) {
+	good := Config{Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"no length":   func(c *Config) { c.Length = 0 },
+		"long":        func(c *Config) { c.Length = MaxLength + 1 },
+		"no copy":     func(c *Config) { c.CopyRange = 0 },
+		"wide copy":   func(c *Config) { c.CopyRange = MaxCopyRange + 1 },
+		"tiny buffer": func(c *Config) { c.ReceiveBuffer = 1 },
+	} {
+		c := good
+		change(&c)
+		if c.Validate() == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+// BenchmarkReader is a packet's way through the reader without the kernel.
+func BenchmarkReader(b *testing.B) {
+	r := testReader(inspect.AcceptAll{})
+	m := packetMessage(b)
+	out := make([]byte, 0, verdictLen)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.handle(m, out)
+	}
+}
+
+// The receive path takes messages from the kernel alone and knows cut ones.
+func TestBatchMessage(t *testing.T) {
+	b := newBatch(64)
+	b.headers[0].len = 8
+	b.headers[0].hdr.Namelen = unix.SizeofSockaddrNetlink
+	if m := b.message(0); len(m) != 8 {
+		t.Errorf("message of %d bytes, want 8", len(m))
+	}
+	b.senders[0].Pid = uint32(os.Getpid())
+	if b.message(0) != nil {
+		t.Error("a message of another process was taken")
+	}
+	b.senders[0].Pid = 0
+	b.headers[0].hdr.Flags = unix.MSG_TRUNC
+	if b.message(0) != nil {
+		t.Error("a cut message was taken")
+	}
+}
