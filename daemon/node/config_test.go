@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+const header = "apiVersion: nsqueue.io/v1alpha1\nkind: DaemonConfiguration\n"
+
+func TestParseConfig(t *testing.T) {
+	got, err := parseConfig([]byte(header + "failurePolicy: Fail\nprotocols: [icmp, \"17\"]\nqueue: {length: 16384}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultConfig()
+	want.FailurePolicy = api.Fail
+	want.Protocols = []string{"icmp", "17"}
+	want.Queue.Length = 16384
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	for name, tt := range map[string]struct{ text, names string }{
+		"no header":       {"hook: nft\n", "apiVersion"},
+		"newer version":   {"apiVersion: nsqueue.io/v2\nkind: DaemonConfiguration\n", "nsqueue.io/v2"},
+		"unknown key":     {header + "failurePolcy: Fail\n", "failurePolcy"},
+		"repeated key":    {header + "hook: nft\nhook: auto\n", "hook"},
+		"unknown nested":  {header + "queue: {size: 1}\n", "size"},
+		"policy":          {header + "failurePolicy: Open\n", "Open"},
+		"hook":            {header + "hook: iptables\n", "iptables"},
+		"relative socket": {header + "socket: nsqueued.sock\n", "socket"},
+		"queue length":    {header + "queue: {length: 100000}\n", "100000"},
+		"queue number":    {header + "queue: {number: 65536}\n", "number"},
+		"protocol":        {header + "protocols: [quic]\n", "quic"},
+		"direction":       {header + "directions: [up]\n", "up"},
+		"no direction":    {header + "directions: []\n", "directions"},
+		"log level":       {header + "logLevel: loud\n", "loud"},
+		"no YAML":         {"\t", "yaml"},
+	} {
+		_, err := parseConfig([]byte(tt.text))
+		if err == nil || !strings.Contains(err.Error(), tt.names) {
+			t.Errorf("%s: %v, want an error that names %q", name, err, tt.names)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(header))
+	f.Add([]byte(header + "queue: {length: 1}\nprotocols: [1]\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := parseConfig(b)
+		if err == nil && c.Validate() != nil {
+			t.Errorf("accepted %+v", c)
+		}
+	})
+}
