@@ -14,7 +14,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -279,97 +278,3 @@ func (t *table) Persistent() bool { return t.hook.persist }
 
 // File returns the owner socket.
 func (t *table) File() *os.File { return t.conn.file }
-
-func (t *table) newTable() request {
-	flags := uint32(flagOwner)
-	if t.hook.persist {
-		flags |= flagPersist
-	}
-	return request{
-		kind: unix.NFT_MSG_NEWTABLE, flags: netlink.Create,
-		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_TABLE_NAME, tableName)
-			ae.Uint32(unix.NFTA_TABLE_FLAGS, flags)
-			return nil
-		},
-	}
-}
-
-func newCounter(name string) request {
-	return request{
-		kind: unix.NFT_MSG_NEWOBJ, flags: netlink.Create,
-		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_OBJ_TABLE, tableName)
-			ae.String(unix.NFTA_OBJ_NAME, name)
-			ae.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-			ae.Nested(unix.NFTA_OBJ_DATA, func(*netlink.AttributeEncoder) error { return nil })
-			return nil
-		},
-	}
-}
-
-// newChain makes a chain; one without a hook point is called by nobody.
-func newChain(c *chain) request {
-	return request{
-		kind: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create,
-		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_CHAIN_TABLE, tableName)
-			ae.String(unix.NFTA_CHAIN_NAME, c.name)
-			if c.direction == 0 {
-				return nil
-			}
-			ae.Nested(unix.NFTA_CHAIN_HOOK, func(hookAttrs *netlink.AttributeEncoder) error {
-				hookAttrs.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hookPoint)
-				hookAttrs.Int32(unix.NFTA_HOOK_PRIORITY, priority)
-				return nil
-			})
-			ae.String(unix.NFTA_CHAIN_TYPE, "filter")
-			return nil
-		},
-	}
-}
-
-func flushChain(name string) request {
-	return request{
-		kind: unix.NFT_MSG_DELRULE,
-		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_RULE_TABLE, tableName)
-			ae.String(unix.NFTA_RULE_CHAIN, name)
-			return nil
-		},
-	}
-}
-
-func newRules(chain string, rules []rule) []request {
-	var requests []request
-	for _, r := range rules {
-		requests = append(requests, request{
-			kind: unix.NFT_MSG_NEWRULE, flags: netlink.Create | netlink.Append,
-			attrs: func(ae *netlink.AttributeEncoder) error {
-				ae.String(unix.NFTA_RULE_TABLE, tableName)
-				ae.String(unix.NFTA_RULE_CHAIN, chain)
-				ae.Nested(unix.NFTA_RULE_EXPRESSIONS, r.encode)
-				return nil
-			},
-		})
-	}
-	return requests
-}
-
-func (r rule) encode(ae *netlink.AttributeEncoder) error {
-	for _, e := range r {
-		b, err := expr.Marshal(unix.NFPROTO_INET, e)
-		if err != nil {
-			return fmt.Errorf("encode expression %T: %w", e, err)
-		}
-		ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
-	}
-	return nil
-}
-
-func named(attr uint16, name string) func(*netlink.AttributeEncoder) error {
-	return func(ae *netlink.AttributeEncoder) error {
-		ae.String(attr, name)
-		return nil
-	}
-}

@@ -3,10 +3,19 @@
 package nft_test
 
 import (
+	"errors"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/hooktest"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -19,4 +28,102 @@ func TestContract(t *testing.T) {
 	}
 	t.Log(h.Describe())
 	hooktest.Run(t, h)
+}
+
+// The kernel must hold the same bytecode and the same chains, whether we or
+// the nft command wrote the table.
+func TestRulesAreThoseOfNft(t *testing.T) {
+	ours, theirs := nstest.New(t), nstest.New(t)
+	arm(t, ours, hook.Selector{
+		Queue: 80, Bypass: true, Directions: hook.AllDirections, Protocols: []uint8{inspect.ProtoTCP},
+	})
+	theirs.Run(t, "nft", "-f", "testdata/reference.nft")
+	got, queueing := bytecode(t, ours)
+	want, _ := bytecode(t, theirs)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(queueing) != 3 {
+		t.Errorf("statements that queue: %q, want three", queueing)
+	}
+	for _, q := range queueing {
+		if q != "[ queue num 80 bypass ]" && q != "[ target name NFQUEUE rev 3 ]" {
+			t.Errorf("%s queues otherwise than asked", q)
+		}
+	}
+	chains := func(n *nstest.NetNS) []string {
+		return regexp.MustCompile(`type filter hook .*`).FindAllString(n.Run(t, "nft", "list", "ruleset"), -1)
+	}
+	if diff := cmp.Diff(chains(theirs), chains(ours)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func arm(t *testing.T, n *nstest.NetNS, s hook.Selector) {
+	t.Helper()
+	h, err := nft.New()
+	must(t, err)
+	ns, err := netns.Open(n.Path())
+	must(t, err)
+	t.Cleanup(func() { must(t, ns.Close()) })
+	table, err := h.Open(ns)
+	must(t, err)
+	t.Cleanup(func() { must(t, table.Remove()) })
+	must(t, table.Arm(s))
+}
+
+// bytecode returns the expressions of all rules in the netns, each rule headed
+// by its chain, and apart from them the expressions that queue.
+func bytecode(t *testing.T, n *nstest.NetNS) (rules, queueing []string) {
+	t.Helper()
+	header := regexp.MustCompile(`^inet nsqueue (\w+) [\d ]+$`)
+	for line := range strings.Lines(n.Run(t, "nft", "--debug=netlink", "list", "ruleset")) {
+		line = strings.TrimSpace(line)
+		switch m := header.FindStringSubmatch(line); {
+		case m != nil:
+			rules = append(rules, m[1])
+		case strings.HasPrefix(line, "[ queue "), strings.HasPrefix(line, "[ target "):
+			queueing = append(queueing, line)
+		case strings.HasPrefix(line, "[ "):
+			rules = append(rules, line)
+		}
+	}
+	return rules, queueing
+}
+
+// A table that an earlier daemon left armed is taken over without a moment in
+// which packets pass, and nobody else may take it from us.
+func TestTakeOver(t *testing.T) {
+	h, err := nft.New()
+	must(t, err)
+	pod, peer := nstest.Pair(t)
+	ns, err := netns.Open(pod.Path())
+	must(t, err)
+	defer ns.Close()
+	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
+	first, err := h.Open(ns)
+	must(t, err)
+	must(t, first.Arm(selector))
+
+	second, err := h.Open(ns)
+	must(t, err)
+	defer func() { must(t, second.Remove()) }()
+	if err := second.Arm(selector); !errors.Is(err, hook.ErrForeign) {
+		t.Errorf("arming a table that has an owner: %v, want %v", err, hook.ErrForeign)
+	}
+	must(t, first.Close())
+	if got := peer.Ping(t, pod.IPv4(), 1, silence) == 0; got != first.Persistent() {
+		t.Errorf("still armed after its owner went: %t, want %t", got, first.Persistent())
+	}
+	must(t, second.Arm(selector))
+	must(t, second.Check(selector))
+}
+
+const silence = 200 * time.Millisecond
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -90,13 +90,13 @@ func exemptions(device expr.MetaKey) []rule {
 		rule{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: 1}})
 	return append(
 		rules,
-		slices.Concat(icmpv6, rule{&expr.Range{
-			Op: expr.CmpOpEq, Register: 1,
-			FromData: []byte{firstExemptICMPv6}, ToData: []byte{lastExemptICMPv6},
-		}}, exempt()),
-		slices.Concat(icmpv6, rule{&expr.Cmp{
-			Op: expr.CmpOpEq, Register: 1, Data: []byte{mldv2Report},
-		}}, exempt()),
+		slices.Concat(icmpv6, rule{
+			&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{firstExemptICMPv6}},
+			&expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: []byte{lastExemptICMPv6}},
+		}, exempt()),
+		slices.Concat(icmpv6, rule{
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{mldv2Report}},
+		}, exempt()),
 	)
 }
 
@@ -141,10 +141,10 @@ const nfqFlagBypass = 1 // NFQ_FLAG_BYPASS of xt_NFQUEUE.h
 
 // defragRules hold IPv4 and IPv6 defragmentation.
 func defragRules() []rule {
-	return []rule{{
+	return []rule{slices.Concat(equals(expr.MetaKeyL4PROTO, []byte{inspect.ProtoTCP}), rule{
 		&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, 1)},
 		&expr.TProxy{Family: unix.NFPROTO_UNSPEC, TableFamily: unix.NFPROTO_INET, RegPort: 1},
-	}}
+	})}
 }
 
 // names returns the names of a rule's expressions as the kernel lists them.
@@ -158,8 +158,6 @@ func (r rule) names() []string {
 			names = append(names, "cmp")
 		case *expr.Payload:
 			names = append(names, "payload")
-		case *expr.Range:
-			names = append(names, "range")
 		case *expr.Objref:
 			names = append(names, "objref")
 		case *expr.Verdict, *expr.Immediate:
