@@ -97,7 +97,7 @@ type Handle interface {
 	// everything is as before.
 	Arm(s Selector) error
 	// Disarm lets packets pass again. No packet that waits in the queue is
-	// lost by it; some may still enter the queue until the next grace period.
+	// lost by it, and none enters the queue after it has returned.
 	Disarm() error
 	// Check compares what the kernel has with s. Its error matches
 	// [ErrNotArmed] where they differ.

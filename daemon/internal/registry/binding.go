@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -191,9 +188,6 @@ func (b *binding) down(r *Registry) error {
 // drain returns when every packet that met the hook has its verdict and is
 // through. The hook must be disarmed.
 func (p *parts) drain(reader *nfqueue.Reader) error {
-	if err := gracePeriod(); err != nil {
-		return err
-	}
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
 	for deadline := time.Now().Add(drainLimit); ; <-poll.C {
@@ -205,18 +199,6 @@ func (p *parts) drain(reader *nfqueue.Reader) error {
 			return p.queue.AnswerAll(stat.Sequence, p.selector.Bypass)
 		}
 	}
-}
-
-// gracePeriod waits until every packet that met the armed hook is in the
-// queue: the kernel's packet path runs in RCU read sections, and a global
-// membarrier waits for the end of all that have begun.
-func gracePeriod() error {
-	const membarrierGlobal = 1
-	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
-	if errno == 0 || errno == unix.ENOSYS || errno == unix.EINVAL { // EINVAL: nohz_full
-		return nil
-	}
-	return os.NewSyscallError("membarrier", errno)
 }
 
 // discard takes out and closes whatever there is.

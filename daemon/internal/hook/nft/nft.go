@@ -118,7 +118,8 @@ func (t *table) Arm(s hook.Selector) error {
 	return t.explain("arm", t.conn.transact(requests))
 }
 
-// Disarm empties the base chains and keeps the rest.
+// Disarm empties the base chains, keeps the rest, and waits for the packets
+// that are still being judged by the old rules.
 func (t *table) Disarm() error {
 	var requests []request
 	for _, c := range chains() {
@@ -128,7 +129,22 @@ func (t *table) Disarm() error {
 	if errors.Is(err, unix.ENOENT) { // never armed
 		return nil
 	}
-	return t.explain("disarm", err)
+	if err != nil {
+		return t.explain("disarm", err)
+	}
+	return gracePeriod()
+}
+
+// gracePeriod waits until every packet that met the armed hook is in the
+// queue: the kernel's packet path runs in RCU read sections, and a global
+// membarrier waits for the end of all that have begun.
+func gracePeriod() error {
+	const membarrierGlobal = 1
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
+	if errno == 0 || errno == unix.ENOSYS || errno == unix.EINVAL { // EINVAL: nohz_full
+		return nil
+	}
+	return os.NewSyscallError("membarrier", errno)
 }
 
 // explain says what an error means that somebody in the netns may cause.
