@@ -39,7 +39,9 @@ func NewClient(socket string) *Client { return &Client{socket: socket} }
 
 // Attach asks for the inspection of the netns, which is passed as a descriptor
 // and may be nil where the request names a path.
-func (c *Client) Attach(ctx context.Context, req AttachRequest, netns *os.File) (Attachment, error) {
+func (c *Client) Attach(
+	ctx context.Context, req AttachRequest, netns *os.File,
+) (Attachment, error) {
 	var a Attachment
 	err := c.call(ctx, http.MethodPost, pathAttachments, req, netns, &a)
 	return a, err
@@ -47,7 +49,7 @@ func (c *Client) Attach(ctx context.Context, req AttachRequest, netns *os.File) 
 
 // Detach ends an attachment; an unknown key is success.
 func (c *Client) Detach(ctx context.Context, key Key) error {
-	return c.call(ctx, http.MethodDelete, keyPath(key), nil, nil, nil)
+	return c.callKey(ctx, http.MethodDelete, key, "")
 }
 
 // DetachAll ends all attachments and returns how many there were.
@@ -59,7 +61,7 @@ func (c *Client) DetachAll(ctx context.Context) (int, error) {
 
 // Check asks whether the attachment's packets are really inspected.
 func (c *Client) Check(ctx context.Context, key Key) error {
-	return c.call(ctx, http.MethodGet, keyPath(key)+"/check", nil, nil, nil)
+	return c.callKey(ctx, http.MethodGet, key, "/check")
 }
 
 // Collect carries out a CNI GC call.
@@ -88,6 +90,12 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // connection breaks. A nil ready is not called.
 func (c *Client) Watch(ctx context.Context, ready func(), emit func(*PacketEvent) error) error {
 	resp, err := c.do(ctx, http.MethodGet, pathWatch, nil, nil)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -110,11 +118,19 @@ func (c *Client) Watch(ctx context.Context, ready func(), emit func(*PacketEvent
 	}
 }
 
-func keyPath(k Key) string {
-	return pathAttachments + "/" + url.PathEscape(k.ContainerID) + "/" + url.PathEscape(k.Ifname)
+// callKey makes a call about one attachment. Only a valid key makes the path
+// that it should.
+func (c *Client) callKey(ctx context.Context, method string, k Key, suffix string) error {
+	if err := k.Validate(); err != nil {
+		return Errorf(CodeInvalidConfig, "%s", err)
+	}
+	path := pathAttachments + "/" + url.PathEscape(k.ContainerID) + "/" + url.PathEscape(k.Ifname)
+	return c.call(ctx, method, path+suffix, nil, nil, nil)
 }
 
-func (c *Client) call(ctx context.Context, method, path string, in any, fd *os.File, out any) error {
+func (c *Client) call(
+	ctx context.Context, method, path string, in any, fd *os.File, out any,
+) error {
 	resp, err := c.do(ctx, method, path, in, fd)
 	if err != nil {
 		return err
@@ -163,7 +179,7 @@ func readError(resp *http.Response) error {
 	if err != nil {
 		return fmt.Errorf("%w: read answer: %w", ErrUnavailable, err)
 	}
-	if json.Unmarshal(b, &e) != nil || e.Msg == "" {
+	if json.Unmarshal(b, &e) != nil || e.Code == 0 {
 		return Errorf(CodeInternal, "nsqueued answered %s: %.200s", resp.Status, bytes.TrimSpace(b))
 	}
 	return &e

@@ -60,12 +60,14 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
-// asError returns the *Error in err's chain, or wraps err as an internal one.
+// asError returns what crosses the socket for err: the *Error itself where
+// nothing was added to it, else the whole text with the code of the *Error in
+// the chain.
 func asError(err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e.Error() == err.Error() {
 		return e
 	}
-	return &Error{Code: CodeInternal, Msg: err.Error()}
+	return &Error{Code: CodeOf(err), Msg: err.Error()}
 }
 
 // httpStatus maps a code to the status line that carries it. Clients go by the

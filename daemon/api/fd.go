@@ -20,6 +20,8 @@ type fdConn struct {
 	mu       sync.Mutex
 	file     *os.File // the one descriptor, until taken
 	received int
+	lost     bool // the kernel could not hand one over
+	closed   bool
 }
 
 // maxRights is how many descriptors the kernel passes in one message at most
@@ -29,20 +31,24 @@ const maxRights = 253
 // Read is UnixConn.Read that keeps the descriptors.
 func (c *fdConn) Read(b []byte) (int, error) {
 	oob := make([]byte, syscall.CmsgSpace(4*maxRights))
-	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
-	if oobn > 0 {
-		c.collect(oob[:oobn])
+	n, oobn, flags, _, err := c.ReadMsgUnix(b, oob)
+	if oobn > 0 || flags&syscall.MSG_CTRUNC != 0 {
+		c.collect(oob[:oobn], flags&syscall.MSG_CTRUNC != 0)
 	}
 	return n, err
 }
 
-func (c *fdConn) collect(oob []byte) {
-	messages, err := syscall.ParseSocketControlMessage(oob)
-	if err != nil {
-		return
-	}
+// collect keeps the first descriptor and closes the others. The kernel marks a
+// message as truncated when this process may open no more files.
+func (c *fdConn) collect(oob []byte, truncated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lost = c.lost || truncated
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		c.lost = true
+		return
+	}
 	for _, m := range messages {
 		fds, err := syscall.ParseUnixRights(&m)
 		if err != nil {
@@ -50,7 +56,7 @@ func (c *fdConn) collect(oob []byte) {
 		}
 		for _, fd := range fds {
 			c.received++
-			if c.received == 1 {
+			if c.received == 1 && !c.closed {
 				c.file = os.NewFile(uintptr(fd), "passed descriptor")
 				continue
 			}
@@ -59,11 +65,11 @@ func (c *fdConn) collect(oob []byte) {
 	}
 }
 
-// count returns how many descriptors have arrived.
-func (c *fdConn) count() int {
+// arrived returns how many descriptors have arrived, and whether any was lost.
+func (c *fdConn) arrived() (n int, lost bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.received
+	return c.received, c.lost
 }
 
 // take hands the descriptor over to the caller, who closes it; nil if none.
@@ -78,6 +84,9 @@ func (c *fdConn) take() *os.File {
 // Close closes the connection and a descriptor that nobody took.
 func (c *fdConn) Close() error {
 	err := c.UnixConn.Close()
+	c.mu.Lock()
+	c.closed = true // a read that is still in progress keeps nothing any more
+	c.mu.Unlock()
 	if f := c.take(); f != nil {
 		err = errors.Join(err, f.Close())
 	}

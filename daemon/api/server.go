@@ -6,13 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"syscall"
+	"sync"
 	"time"
 )
 
@@ -44,65 +44,92 @@ type Backend interface {
 // attachments take 100 KiB.
 const maxBody = 1 << 20
 
-// Timeouts of the server side. A client that is slower than these is broken.
-const (
-	headerTimeout = 5 * time.Second
-	bodyTimeout   = 10 * time.Second
-	idleTimeout   = time.Minute
-)
-
-// Listen makes the socket at path, readable and writable by the owner only,
-// from the first moment on. The directory is made with mode 0711. A socket
-// file that nobody serves is replaced; one that is served is an error.
-func Listen(path string) (*net.UnixListener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return nil, err
-	}
-	addr := &net.UnixAddr{Name: path, Net: "unix"}
-	l, err := listenPrivate(addr)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return l, err
-	}
-	if c, dialErr := net.DialUnix("unix", nil, addr); dialErr == nil {
-		_ = c.Close()
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil {
-		return nil, err
-	}
-	return listenPrivate(addr)
+// timeouts bound what a client can keep the server waiting for. A client that
+// is slower than these is broken.
+type timeouts struct {
+	header time.Duration // from the connection to the end of the headers
+	body   time.Duration // from the connection to the end of the body
+	idle   time.Duration // between two requests
+	answer time.Duration // for taking the answer
+	grace  time.Duration // for a request or a last event when the server stops
 }
 
-// listenPrivate listens under a umask that leaves no moment in which others
-// could connect. The umask belongs to the process, so call it at start-up.
-func listenPrivate(addr *net.UnixAddr) (*net.UnixListener, error) {
-	defer syscall.Umask(syscall.Umask(0o177))
-	return net.ListenUnix("unix", addr)
+func defaultTimeouts() timeouts {
+	return timeouts{
+		header: 5 * time.Second,
+		body:   10 * time.Second,
+		idle:   time.Minute,
+		answer: 10 * time.Second,
+		grace:  250 * time.Millisecond,
+	}
 }
 
 // Serve answers calls on l with b until ctx ends, then waits for the calls in
 // progress (watches end at once) and returns nil. The listener is closed.
 func Serve(ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger) error {
+	return serve(ctx, l, b, log, defaultTimeouts())
+}
+
+func serve(
+	ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger, limits timeouts,
+) error {
+	var silent silentConns
 	srv := &http.Server{
-		Handler:           handler(ctx, b, log),
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       bodyTimeout,
-		IdleTimeout:       idleTimeout,
+		Handler:           handler(ctx, b, log, limits),
+		ReadHeaderTimeout: limits.header,
+		ReadTimeout:       limits.body,
+		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    16 << 10,
 		ConnContext:       connContext,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState:         silent.track,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
+		defer time.AfterFunc(limits.grace, silent.close).Stop()
 		stopped <- srv.Shutdown(context.WithoutCancel(ctx))
 	})
 	err := srv.Serve(&fdListener{UnixListener: l, refused: func(uid uint32) {
 		log.Warn("connection refused", slog.Uint64("uid", uint64(uid)))
 	}})
 	if stop() {
-		return err
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return <-stopped
+}
+
+// silentConns are the connections that have not brought a request yet. A
+// server that stops would wait seconds for them.
+type silentConns struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+// track keeps the set current; it is the server's ConnState.
+func (s *silentConns) track(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(s.conns, c)
+	case s.closed:
+		_ = c.Close()
+	case s.conns == nil:
+		s.conns = map[net.Conn]struct{}{c: {}}
+	default:
+		s.conns[c] = struct{}{}
+	}
+}
+
+// close ends the silent connections, also those that are still to come.
+func (s *silentConns) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for c := range s.conns {
+		_ = c.Close()
+	}
 }
 
 // server holds what the handlers share.
@@ -110,99 +137,126 @@ type server struct {
 	backend  Backend
 	log      *slog.Logger
 	stopping context.Context
+	limits   timeouts
 }
 
 // handler returns the HTTP interface over b. When stopping ends, watches do;
 // other calls run to their end.
-func handler(stopping context.Context, b Backend, log *slog.Logger) http.Handler {
-	s := &server{backend: b, log: log, stopping: stopping}
+func handler(
+	stopping context.Context, b Backend, log *slog.Logger, limits timeouts,
+) http.Handler {
+	s := &server{backend: b, log: log, stopping: stopping, limits: limits}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+pathAttachments, s.attach)
-	mux.HandleFunc("GET "+pathAttachments, answer(func(r *http.Request) (any, error) {
-		list, err := b.List(r.Context())
-		return AttachmentList{Attachments: list}, err
-	}))
-	mux.HandleFunc("DELETE "+pathAttachments, answer(func(r *http.Request) (any, error) {
+	mux.HandleFunc("POST "+pathAttachments, s.answer(s.attach))
+	mux.HandleFunc("GET "+pathAttachments, s.answer(s.list))
+	mux.HandleFunc("DELETE "+pathAttachments, s.answer(func(r *http.Request) (any, error) {
 		n, err := b.DetachAll(r.Context())
 		return DetachResult{Detached: n}, err
 	}))
-	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", withKey(b.Detach))
-	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}/check", withKey(b.Check))
-	mux.HandleFunc("POST "+pathCollect, answer(func(r *http.Request) (any, error) {
+	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(withKey(b.Detach)))
+	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}/check", s.answer(withKey(b.Check)))
+	mux.HandleFunc("POST "+pathCollect, s.answer(func(r *http.Request) (any, error) {
 		var req CollectRequest
 		if err := decode(r, &req); err != nil {
 			return nil, err
 		}
 		return b.Collect(r.Context(), req)
 	}))
-	mux.HandleFunc("GET "+pathStatus, answer(func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return b.Status(r.Context())
 	}))
 	mux.HandleFunc("GET "+pathWatch, s.watch)
-	return guardDescriptors(http.MaxBytesHandler(mux, maxBody))
+	return s.guardDescriptors(http.MaxBytesHandler(mux, maxBody))
 }
 
-// guardDescriptors refuses descriptors where none belong, and ends a
-// connection that has carried one, so that no later request can find it.
-func guardDescriptors(next http.Handler) http.Handler {
+// guardDescriptors refuses descriptors where none belong, before the call that
+// they came with is looked at.
+func (s *server) guardDescriptors(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := fdConnOf(r.Context())
-		if c == nil || c.count() == 0 {
-			next.ServeHTTP(w, r)
+		if err := checkDescriptors(r); err != nil {
+			s.writeError(w, r, err)
 			return
 		}
-		w.Header().Set("Connection", "close")
-		switch isAttach := r.Method == http.MethodPost && r.URL.Path == pathAttachments; {
-		case !isAttach:
-			fail(w, Errorf(CodeUnsupportedField, "a descriptor came with %s %s: only an attach call takes one",
-				r.Method, r.URL.Path))
-		case c.count() > 1:
-			fail(w, Errorf(CodeUnsupportedField, "%d descriptors came with one call: want the netns alone",
-				c.count()))
-		default:
-			next.ServeHTTP(w, r)
-		}
+		next.ServeHTTP(w, r)
 	})
 }
 
-func (s *server) attach(w http.ResponseWriter, r *http.Request) {
-	answer(func(r *http.Request) (any, error) {
-		var req AttachRequest
-		if err := decode(r, &req); err != nil {
-			return nil, err
-		}
-		if err := req.Validate(); err != nil {
-			return nil, Errorf(CodeInvalidConfig, "%s", err)
-		}
-		var netns *os.File
-		if c := fdConnOf(r.Context()); c != nil {
-			if c.count() > 1 {
-				return nil, Errorf(CodeUnsupportedField, "%d descriptors came with one call: want the netns alone",
-					c.count())
-			}
-			netns = c.take()
-		}
-		if netns != nil {
-			defer netns.Close()
-		}
-		for _, warning := range req.Warnings {
-			s.log.Warn("client warning", slog.String("containerID", req.ContainerID),
-				slog.String("pod", req.Pod.String()), slog.String("warning", warning))
-		}
-		return s.backend.Attach(r.Context(), req, netns)
-	})(w, r)
+// checkDescriptors says whether the descriptors that have arrived so far may
+// come with this call. They may also arrive with the body, so that it is
+// called again when the body has been read.
+func checkDescriptors(r *http.Request) error {
+	c := fdConnOf(r.Context())
+	if c == nil {
+		return nil
+	}
+	n, lost := c.arrived()
+	switch {
+	case lost:
+		return Errorf(CodeTryAgainLater,
+			"receive descriptor: the daemon could not open it (is its file limit reached?)")
+	case n > 0 && (r.Method != http.MethodPost || r.URL.Path != pathAttachments):
+		return Errorf(CodeUnsupportedField,
+			"a descriptor came with %s %s: only an attach call takes one", r.Method, r.URL.Path)
+	case n > 1:
+		return Errorf(CodeUnsupportedField,
+			"%d descriptors came with one call: want the netns alone", n)
+	}
+	return nil
+}
+
+func (s *server) attach(r *http.Request) (any, error) {
+	var req AttachRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	if err := req.Validate(); err != nil {
+		return nil, Errorf(CodeInvalidConfig, "%s", err)
+	}
+	var netns *os.File
+	if c := fdConnOf(r.Context()); c != nil {
+		netns = c.take()
+	}
+	if netns != nil {
+		defer netns.Close()
+	}
+	for _, warning := range req.Warnings {
+		s.log.Warn("client warning", slog.String("containerID", req.ContainerID),
+			slog.String("pod", req.Pod.String()), slog.String("warning", warning))
+	}
+	return s.backend.Attach(r.Context(), req, netns)
+}
+
+func (s *server) list(r *http.Request) (any, error) {
+	list, err := s.backend.List(r.Context())
+	if list == nil {
+		list = []Attachment{} // [] for those who read the JSON, not null
+	}
+	return AttachmentList{Attachments: list}, err
 }
 
 // watch streams one JSON object a line. The first flush tells the client that
-// packets are being reported from now on.
+// packets are being reported from now on. A client may pause for as long as it
+// likes, but not hold up a server that stops.
 func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
 
 	rc := http.NewResponseController(w)
-	// The server's limit is for reading a request, this stream has none.
+	// The limits are for requests and answers, also for those that this
+	// connection has carried before.
 	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+	limited := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(limited)
+		_ = rc.SetWriteDeadline(time.Now().Add(s.limits.grace))
+	})
+	defer func() {
+		if !stop() {
+			<-limited // w is not ours any more once this handler has returned
+		}
+	}()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	if err := rc.Flush(); err != nil {
@@ -219,26 +273,26 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer turns a call into a handler that writes its result or its error.
-func answer(call func(*http.Request) (any, error)) http.HandlerFunc {
+func (s *server) answer(call func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		result, err := call(r)
 		if err != nil {
-			fail(w, err)
+			s.writeError(w, r, err)
 			return
 		}
-		writeJSON(w, http.StatusOK, result)
+		s.writeJSON(w, r, http.StatusOK, result)
 	}
 }
 
-// withKey turns a call about one attachment into a handler.
-func withKey(call func(context.Context, Key) error) http.HandlerFunc {
-	return answer(func(r *http.Request) (any, error) {
+// withKey turns a call about one attachment into one about a request.
+func withKey(call func(context.Context, Key) error) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
 		key := Key{ContainerID: r.PathValue("id"), Ifname: r.PathValue("ifname")}
 		if err := key.Validate(); err != nil {
 			return nil, Errorf(CodeInvalidConfig, "%s", err)
 		}
 		return struct{}{}, call(r.Context(), key)
-	})
+	}
 }
 
 // decode reads the one JSON value of the request's body. Unknown fields are
@@ -255,15 +309,22 @@ func decode(r *http.Request, into any) error {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Errorf(CodeDecoding, "decode request body: data after the JSON value")
 	}
-	return nil
+	return checkDescriptors(r)
 }
 
-func fail(w http.ResponseWriter, err error) {
+func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
-	writeJSON(w, e.Code.httpStatus(), e)
+	s.writeJSON(w, r, e.Code.httpStatus(), e)
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func (s *server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	if c := fdConnOf(r.Context()); c != nil {
+		if n, lost := c.arrived(); n > 0 || lost {
+			// No later request may find the descriptor.
+			w.Header().Set("Connection", "close")
+		}
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.limits.answer))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	// A client that is gone has nobody to tell.

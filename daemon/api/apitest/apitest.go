@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package apitest has what tests of the daemon's clients need: a daemon that
+// inspects nothing, and network namespaces that no privilege is needed for.
+// Only tests import it.
+package apitest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// Attached is an attach call as it arrived.
+type Attached struct {
+	api.AttachRequest
+	// Netns identifies what came as a descriptor; nil where none came.
+	Netns os.FileInfo
+}
+
+// Daemon is an [api.Backend] that remembers its calls and answers them from
+// its fields. Set the fields before it serves.
+type Daemon struct {
+	// Attachments is the answer to a list call, Info that to a status call.
+	Attachments []api.Attachment
+	Info        api.Status
+	// Packets are what every watch reports. The watch then stays open, unless
+	// WatchEnds is set.
+	Packets   []api.PacketEvent
+	WatchEnds bool
+	// Err, where it is set, is called for each call with its name (such as
+	// "attach") and decides its error.
+	Err func(call string) error
+
+	mu        sync.Mutex
+	attached  []Attached
+	calls     []string
+	collected []api.CollectRequest
+}
+
+var _ api.Backend = (*Daemon)(nil)
+
+// Start serves d on a new socket until the test ends and returns its path.
+func (d *Daemon) Start(tb testing.TB) string {
+	tb.Helper()
+	path := SocketPath(tb)
+	l, err := api.Listen(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	d.Serve(tb, l)
+	return path
+}
+
+// Serve serves d on l until the test ends or the returned function is called.
+func (d *Daemon) Serve(tb testing.TB, l *net.UnixListener) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(ctx, l, d, slog.New(slog.DiscardHandler)) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			tb.Errorf("serve: %v", err)
+		}
+	})
+	tb.Cleanup(stop)
+	return stop
+}
+
+// SocketPath returns a path for a socket, short enough for one.
+func SocketPath(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "nsq") //nolint:usetesting // its paths are too long for sockets
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return filepath.Join(dir, "nsqueued.sock")
+}
+
+// Attached returns the attach calls so far.
+func (d *Daemon) Attached() []Attached {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.attached)
+}
+
+// Calls returns all calls so far, such as "detach ID/eth0".
+func (d *Daemon) Calls() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.calls)
+}
+
+// Collected returns the collect calls so far.
+func (d *Daemon) Collected() []api.CollectRequest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.collected)
+}
+
+// called records a call and returns the error that it is to have.
+func (d *Daemon) called(name, about string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if about != "" {
+		d.calls = append(d.calls, name+" "+about)
+	} else {
+		d.calls = append(d.calls, name)
+	}
+	if d.Err == nil {
+		return nil
+	}
+	return d.Err(name)
+}
+
+// Attach records the request and answers with what it says.
+func (d *Daemon) Attach(
+	_ context.Context, req api.AttachRequest, netns *os.File,
+) (api.Attachment, error) {
+	a := Attached{AttachRequest: req}
+	if netns != nil {
+		info, err := netns.Stat()
+		if err != nil {
+			return api.Attachment{}, err
+		}
+		a.Netns = info
+	}
+	d.mu.Lock()
+	d.attached = append(d.attached, a)
+	d.mu.Unlock()
+	return api.Attachment{
+		Key: req.Key, Network: req.Network, Origin: req.Origin, Pod: req.Pod,
+		Netns: api.Netns{Path: req.NetnsPath}, Hook: "none", State: api.Active,
+		FailurePolicy: req.FailurePolicy, Queues: []api.Queue{},
+	}, d.called("attach", req.String())
+}
+
+// Detach records the call.
+func (d *Daemon) Detach(_ context.Context, key api.Key) error {
+	return d.called("detach", key.String())
+}
+
+// DetachAll records the call.
+func (d *Daemon) DetachAll(context.Context) (int, error) {
+	return len(d.Attachments), d.called("detach all", "")
+}
+
+// Check records the call.
+func (d *Daemon) Check(_ context.Context, key api.Key) error {
+	return d.called("check", key.String())
+}
+
+// Collect records the request.
+func (d *Daemon) Collect(
+	_ context.Context, req api.CollectRequest,
+) (api.DetachResult, error) {
+	d.mu.Lock()
+	d.collected = append(d.collected, req)
+	d.mu.Unlock()
+	return api.DetachResult{Detached: 1}, d.called("collect", req.Network)
+}
+
+// List returns d.Attachments.
+func (d *Daemon) List(context.Context) ([]api.Attachment, error) {
+	return d.Attachments, d.called("list", "")
+}
+
+// Status returns d.Info.
+func (d *Daemon) Status(context.Context) (api.Status, error) {
+	return d.Info, d.called("status", "")
+}
+
+// errStreamEnds ends a watch.
+var errStreamEnds = errors.New("end of stream")
+
+// Watch emits d.Packets.
+func (d *Daemon) Watch(ctx context.Context, emit func(*api.PacketEvent) error) error {
+	if err := d.called("watch", ""); err != nil {
+		return err
+	}
+	for i := range d.Packets {
+		if err := emit(&d.Packets[i]); err != nil {
+			return err
+		}
+	}
+	if d.WatchEnds {
+		return errStreamEnds
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
