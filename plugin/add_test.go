@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+)
+
+func TestAdd(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	invocation{
+		command: "ADD",
+		stdin:   conf(socket, prevResult, `"failurePolicy":"Fail"`),
+		env: map[string]string{
+			"CNI_NETNS": netns,
+			"CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=busybox1;nonsense;" +
+				"K8S_POD_INFRA_CONTAINER_ID=c0ffee;K8S_POD_UID=0-1-2",
+		},
+	}.run().wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+
+	attached := d.Attached()
+	if len(attached) != 1 {
+		t.Fatalf("%d attach calls, want 1", len(attached))
+	}
+	want := api.AttachRequest{
+		Key:           api.Key{ContainerID: "c0ffee", Ifname: "eth0"},
+		Network:       "cbr0",
+		Origin:        api.OriginCNI,
+		Pod:           api.Pod{Namespace: "default", Name: "busybox1", UID: "0-1-2"},
+		NetnsPath:     netns,
+		FailurePolicy: api.Fail,
+		Warnings:      []string{`CNI_ARGS: "nonsense" is no KEY=VALUE`},
+	}
+	if diff := cmp.Diff(want, attached[0].AttachRequest); diff != "" {
+		t.Errorf("attach request (-want +got):\n%s", diff)
+	}
+	info, err := os.Stat(netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if attached[0].Netns == nil || !os.SameFile(info, attached[0].Netns) {
+		t.Errorf("descriptor is %+v, want the netns %+v", attached[0].Netns, info)
+	}
+}
+
+// The result must be what came in, not what some type makes of it.
+func TestAddPrintsPrevResultAsItCame(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	for name, result := range map[string]string{
+		"empty":       `{}`,
+		"white space": "{ \n\t\"ips\" :[ ] , \r\n \"dns\":{ } }",
+		"unknown":     `{"x-vendor":{"a":[1,null,{"b":"c"}]},"cniVersion":"0.3.1"}`,
+		"numbers":     `{"a":123456789012345678901234567890,"b":1e400,"c":1.0,"d":-0}`,
+		"escapes":     `{"a":"\u0041\/<>&\ud83d\ude00","é":"😀"}`,
+		"duplicates":  `{"a":1,"a":2}`,
+		"not UTF-8":   "{\"a\":\"\xff\xfe\"}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, version := range supported().SupportedVersions() {
+				stdin := ` {"name":"n", "prevResult" :` + "\n " + result + ` , "cniVersion":"` + version +
+					`","type":"nsqueue","socket":"` + socket + `"}` + "\n"
+				env := map[string]string{"CNI_NETNS": netns}
+				invocation{command: "ADD", stdin: stdin, env: env}.run().wantSuccess(t, result)
+			}
+		})
+	}
+}
+
+func TestAddNotInspected(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	annotation := func(value string) string {
+		return `"runtimeConfig":{"` + keyAnnotations + `":{"nsqueue.io/inspect":"` + value + `"}}`
+	}
+	excluded := `"excludeNamespaces":["kube-system"]`
+	allowed := `"podAnnotations":["inspect"]`
+	for _, test := range []struct {
+		name, namespace string
+		members         []string
+		attached        bool
+		stderr          string
+	}{
+		{"namespace", "kube-system", []string{excluded}, false, "not inspected"},
+		{"other namespace", "default", []string{excluded}, true, ""},
+		{"annotation", "default", []string{allowed, annotation("false")}, false, "not inspected"},
+		{"refused", "default", []string{annotation("false")}, true, "refused"},
+		{"raised", "kube-system", []string{excluded, annotation("true")}, true, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, command := range []string{"ADD", "CHECK"} {
+				before := len(d.Calls())
+				o := invocation{
+					command: command,
+					stdin:   conf(socket, append(test.members, prevResult)...),
+					env: map[string]string{
+						"CNI_NETNS": netns, "CNI_ARGS": "K8S_POD_NAMESPACE=" + test.namespace,
+					},
+				}.run()
+				want := ""
+				if command == "ADD" {
+					want = `{"cniVersion":"1.1.0"}`
+				}
+				o.wantSuccess(t, want)
+				if called := len(d.Calls()) > before; called != test.attached {
+					t.Errorf("%s: daemon called: %v, want %v", command, called, test.attached)
+				}
+				if command == "ADD" && !strings.Contains(o.stderr, test.stderr) {
+					t.Errorf("stderr %q does not mention %q", o.stderr, test.stderr)
+				}
+			}
+		})
+	}
+	var warnings []string
+	for _, a := range d.Attached() {
+		warnings = append(warnings, a.Warnings...)
+	}
+	want := []string{`annotation nsqueue.io/inspect: "false" refused: ` +
+		`"inspect" is not in the CNI configuration's podAnnotations`}
+	if diff := cmp.Diff(want, warnings); diff != "" {
+		t.Errorf("warnings to the daemon (-want +got):\n%s", diff)
+	}
+}
+
+func TestNetns(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	dir := t.TempDir()
+	file, fifo := filepath.Join(dir, "file"), filepath.Join(dir, "fifo")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ path, override, mentions string }{
+		{filepath.Join(dir, "missing"), "", "no such file"},
+		{dir, "", "not a network namespace"},
+		{file, "", "not a network namespace"},
+		{fifo, "", "not a network namespace"},
+		{"/proc/self/ns/pid", "", "not a network namespace"},
+		{apitest.OwnNetns, "", "plugin itself"},
+		{apitest.OwnNetns, "0", "plugin itself"},
+		{file, "1", "not a network namespace"},
+	} {
+		for _, command := range []string{"ADD", "CHECK"} {
+			env := map[string]string{"CNI_NETNS": test.path, "CNI_NETNS_OVERRIDE": test.override}
+			o := invocation{command: command, stdin: conf(socket, prevResult), env: env}.run()
+			o.wantError(t, types.ErrInvalidNetNS, test.mentions)
+		}
+	}
+	if calls := d.Calls(); calls != nil {
+		t.Errorf("the daemon was called: %v", calls)
+	}
+	for _, override := range []string{"1", "true", "TRUE"} {
+		env := map[string]string{"CNI_NETNS": apitest.OwnNetns, "CNI_NETNS_OVERRIDE": override}
+		o := invocation{command: "ADD", stdin: conf(socket, prevResult), env: env}.run()
+		o.wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+	}
+}

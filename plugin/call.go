@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// maxBackoff is the longest wait between two attempts.
+const maxBackoff = 500 * time.Millisecond
+
+// readConfig reads and parses the configuration on stdin.
+func (p *process) readConfig() (*config, error) {
+	data, err := io.ReadAll(p.stdin)
+	if err != nil {
+		return nil, types.NewError(types.ErrIOFailure,
+			fmt.Sprintf("read network config: %v", err), "")
+	}
+	c, err := parseConfig(data)
+	if c != nil && c.cniVersion != "" {
+		p.cniVersion = c.cniVersion
+	}
+	return c, err
+}
+
+// podCall is what ADD and CHECK are about.
+type podCall struct {
+	decision
+	config *config
+	key    api.Key
+	pod    api.Pod
+	netns  *os.File // the caller closes it
+}
+
+// readPodCall reads all of the environment and the configuration, and opens
+// the netns.
+func (p *process) readPodCall(command, firstVersion string) (*podCall, error) {
+	key, err := p.key()
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.readConfig()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.requireVersion(command, firstVersion); err != nil {
+		return nil, err
+	}
+	if err := c.requirePrevResult(); err != nil {
+		return nil, err
+	}
+	netns, err := p.openNetns()
+	if err != nil {
+		return nil, err
+	}
+	pod, warnings := parseArgs(p.getenv("CNI_ARGS"))
+	d := decide(c, pod.Namespace)
+	d.warnings = append(warnings, d.warnings...)
+	p.log = p.log.With(keyAttr(key), slog.String("pod", pod.String()))
+	for _, w := range d.warnings {
+		p.log.Warn("pod settings", slog.String("warning", w))
+	}
+	return &podCall{decision: d, config: c, key: key, pod: pod, netns: netns}, nil
+}
+
+// key reads the variables that ADD and CHECK cannot do without.
+func (p *process) key() (api.Key, error) {
+	var missing []string
+	for _, name := range []string{"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"} {
+		if p.getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	if missing != nil {
+		return api.Key{}, types.NewError(types.ErrInvalidEnvironmentVariables,
+			"missing in the environment: "+strings.Join(missing, ", "), "")
+	}
+	key := api.Key{ContainerID: p.getenv("CNI_CONTAINERID"), Ifname: p.getenv("CNI_IFNAME")}
+	if err := key.Validate(); err != nil {
+		return api.Key{}, types.NewError(types.ErrInvalidEnvironmentVariables, err.Error(), "")
+	}
+	return key, nil
+}
+
+// callDaemon makes a call within the policy's time. Under Fail a daemon that is
+// not there may be on its way, so that it is waited for; under Ignore the pod
+// is not kept waiting.
+func (p *process) callDaemon(policy api.Policy, call func(context.Context) error) error {
+	if policy == api.Fail {
+		return p.retry(p.limits.fail, isStarting, call)
+	}
+	return p.retry(p.limits.ignore, isBusy, call)
+}
+
+// retry makes the call until it succeeds, fails for good, or time is up.
+func (p *process) retry(
+	limit time.Duration, again func(error) bool, call func(context.Context) error,
+) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var last error
+	for wait := p.limits.backoff; ; wait = min(2*wait, maxBackoff) {
+		err := call(ctx)
+		if ctx.Err() != nil && last != nil {
+			return last // says more than that time is up
+		}
+		if err == nil || !again(err) {
+			return err
+		}
+		last = err
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// isStarting tells the errors that end when the daemon has started.
+func isStarting(err error) bool {
+	return errors.Is(err, api.ErrUnavailable) || api.CodeOf(err) == api.CodeTryAgainLater
+}
+
+// isBusy tells that a daemon is there, with too many calls in line.
+func isBusy(err error) bool { return errors.Is(err, syscall.EAGAIN) }

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// check asks whether the pod's packets are really inspected. The daemon's word
+// that they are not is an error under both policies; that it cannot be asked is
+// one under Fail only.
+func (p *process) check() error {
+	c, err := p.readPodCall("CHECK", "0.4.0")
+	if err != nil {
+		return err
+	}
+	defer c.netns.Close()
+	if !c.inspect {
+		return nil
+	}
+	client := api.NewClient(c.config.socket)
+	err = p.callDaemon(c.policy, func(ctx context.Context) error {
+		return client.Check(ctx, c.key)
+	})
+	return p.tolerate(c.policy, err, api.CodeNotAttached, api.CodeNotInspected)
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// del has the daemon forget the pod. It never fails: the chain runs backwards
+// here, and an error would keep the plugins before us from cleaning up.
+// Whatever is wrong with the call, it does what it can, which needs nothing but
+// the attachment's key and a socket.
+func (p *process) del() {
+	defer func() {
+		if cause := recover(); cause != nil {
+			p.log.Error("DEL broke off", slog.Any("cause", cause))
+		}
+	}()
+	socket := p.delSocket()
+	key := api.Key{ContainerID: p.getenv("CNI_CONTAINERID"), Ifname: p.getenv("CNI_IFNAME")}
+	log := p.log.With(keyAttr(key), slog.String("socket", socket))
+	if err := key.Validate(); err != nil {
+		log.Error("nothing to detach", errorAttr(err))
+		return
+	}
+	client := api.NewClient(socket)
+	err := p.retry(p.limits.del, isBusy, func(ctx context.Context) error {
+		return client.Detach(ctx, key)
+	})
+	switch {
+	case errors.Is(err, api.ErrUnavailable):
+		log.Error("daemon not reached: the attachment stays until the daemon is told",
+			errorAttr(err))
+	case err != nil:
+		log.Error("daemon did not detach", errorAttr(err))
+	}
+}
+
+// delSocket returns the configured socket where there is a usable one in the
+// configuration, even if the rest of it makes no sense.
+func (p *process) delSocket() string {
+	data, err := io.ReadAll(p.stdin)
+	if err != nil {
+		p.log.Error("config not read", errorAttr(err))
+	}
+	if _, err := parseConfig(data); err != nil {
+		p.log.Warn("config not valid", errorAttr(err))
+	}
+	var c struct {
+		Socket json.RawMessage `json:"socket"`
+	}
+	socket := api.DefaultSocket
+	if json.Unmarshal(data, &c) != nil || c.Socket == nil {
+		return socket
+	}
+	var configured string
+	if json.Unmarshal(c.Socket, &configured) == nil && validSocket(configured) == nil {
+		socket = configured
+	}
+	return socket
+}
