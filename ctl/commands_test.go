@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+)
+
+// attachments are what the tests' daemon has.
+func attachments() []api.Attachment {
+	key := func(id, ifname string) api.Key { return api.Key{ContainerID: id, Ifname: ifname} }
+	return []api.Attachment{
+		{
+			Key: key("0fd31c8e5a2b77aa01", "eth0"), Network: "cbr0", Origin: api.OriginCNI,
+			Pod:   api.Pod{Namespace: "default", Name: "busybox1", UID: "u"},
+			Netns: api.Netns{Cookie: 4097, Dev: 4, Ino: 4026532000, Path: "/run/netns/a"},
+			Hook:  "nft", State: api.Active, FailurePolicy: api.Fail,
+			Queues:   []api.Queue{{Number: 80, Length: 4096}},
+			Counters: api.Counters{Packets: 1234, Bytes: 99999, Accepted: 1230, Dropped: 4},
+			Created:  testNow().Add(-5 * time.Minute),
+		},
+		{
+			Key: key("0fd31c8e5a2b77aa01", "net1"), Hook: "nft", State: api.Active,
+			FailurePolicy: api.Ignore, Queues: []api.Queue{{Number: 80}, {Number: 81}, {Number: 90}},
+			Created: testNow().Add(-50 * time.Hour),
+		},
+		{
+			Key: key("0fd4", "eth0"), Origin: api.OriginManual, Hook: "nft", State: api.Attaching,
+			FailurePolicy: api.Ignore, Queues: []api.Queue{}, Created: testNow(),
+		},
+	}
+}
+
+func TestList(t *testing.T) {
+	d := apitest.Daemon{Attachments: attachments()}
+	socket := d.Start(t)
+	want := `
+CONTAINER ID  IFNAME  POD               HOOK  POLICY  STATE      QUEUE     PACKETS  DROPPED  AGE
+0fd31c8e5a2b  eth0    default/busybox1  nft   Fail    active     80        1234     4        5m
+0fd31c8e5a2b  net1    -                 nft   Ignore  active     80-81,90  0        0        2d
+0fd4          eth0    -                 nft   Ignore  attaching  -         0        0        0s
+`[1:]
+	nsqueuectl(t.Context(), socket, "list").want(t, 0, want, "")
+	nsqueuectl(t.Context(), socket, "ls", "-o", "table").want(t, 0, want, "")
+
+	o := nsqueuectl(t.Context(), socket, "list", "-o", "json")
+	var got api.AttachmentList
+	dec := json.NewDecoder(strings.NewReader(o.stdout))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&got); err != nil || o.status != 0 {
+		t.Fatalf("%+v: %v", o, err)
+	}
+	if diff := cmp.Diff(api.AttachmentList{Attachments: attachments()}, got); diff != "" {
+		t.Errorf("attachments (-want +got):\n%s", diff)
+	}
+}
+
+func TestListNothing(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	nsqueuectl(t.Context(), socket, "list").want(t, 0, "", "No attachments.\n")
+	nsqueuectl(t.Context(), socket, "list", "-o", "json").
+		want(t, 0, "{\n  \"attachments\": []\n}\n", "")
+}
+
+func TestStatus(t *testing.T) {
+	d := apitest.Daemon{Info: api.Status{
+		Version: "v1.2.3", PID: 4711, Started: testNow().Add(-3 * time.Hour),
+		StateDir: "/run/nsqueue", FailurePolicy: api.Ignore,
+		Hook:        api.HookStatus{Kind: "nft", Detail: "xt target", Reason: "the module is not loaded"},
+		Attachments: 2,
+		Counters: api.Counters{
+			Packets: 12, Bytes: 1008, Accepted: 9, Dropped: 1, Queued: 2, Malformed: 3, Panics: 4, Errors: 5,
+		},
+	}}
+	socket := d.Start(t)
+	nsqueuectl(t.Context(), socket, "status").want(t, 0, `
+Version:          v1.2.3
+Process:          4711
+Started:          2026-01-02T00:04:05Z (3h ago)
+State directory:  /run/nsqueue
+Failure policy:   Ignore
+Hook:             nft (xt target)
+Hook chosen:      the module is not loaded
+Attachments:      2
+Packets:          12, 1008 bytes
+Verdicts:         9 accepted, 1 dropped, 2 queued
+Trouble:          3 malformed, 4 panics, 5 errors
+`[1:], "")
+
+	o := nsqueuectl(t.Context(), socket, "status", "-o", "json")
+	var got api.Status
+	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil {
+		t.Fatalf("%+v: %v", o, err)
+	}
+	if diff := cmp.Diff(d.Info, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestAttach(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	args := []string{
+		"attach", "--netns", netns, "--container-id", "blue", "--ifname", "veth1",
+		"--pod", "default/blue", "--failure-policy", "Fail",
+	}
+	nsqueuectl(t.Context(), socket, args...).
+		want(t, 0, "blue/veth1 attached (hook none, queue -, failure policy Fail)\n", "")
+
+	o := nsqueuectl(t.Context(), socket, append(args, "-o", "json")...)
+	var a api.Attachment
+	if err := json.Unmarshal([]byte(o.stdout), &a); err != nil || a.String() != "blue/veth1" {
+		t.Errorf("%+v: %v", o, err)
+	}
+
+	want := api.AttachRequest{
+		Key:    api.Key{ContainerID: "blue", Ifname: "veth1"},
+		Origin: api.OriginManual, Pod: api.Pod{Namespace: "default", Name: "blue"},
+		NetnsPath: netns, FailurePolicy: api.Fail,
+	}
+	info, err := os.Stat(netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attached := d.Attached()
+	if len(attached) != 2 {
+		t.Fatalf("%d attach calls, want 2", len(attached))
+	}
+	for _, got := range attached {
+		if diff := cmp.Diff(want, got.AttachRequest); diff != "" {
+			t.Errorf("request (-want +got):\n%s", diff)
+		}
+		if got.Netns == nil || !os.SameFile(info, got.Netns) {
+			t.Errorf("descriptor %+v is not the netns", got.Netns)
+		}
+	}
+}
+
+func TestAttachMissingNetns(t *testing.T) {
+	nsqueuectl(t.Context(), "/nowhere", "attach", "--netns", "/no/netns", "--container-id", "a").
+		want(t, 1, "", "nsqueuectl: open netns: open /no/netns: no such file or directory\n")
+}
+
+func TestDetach(t *testing.T) {
+	for _, test := range []struct {
+		line   string
+		status int
+		stdout string
+		stderr string
+		calls  []string
+	}{
+		{
+			"detach 0fd31", 0, "0fd31c8e5a2b77aa01/eth0 detached\n0fd31c8e5a2b77aa01/net1 detached\n", "",
+			[]string{"list", "detach 0fd31c8e5a2b77aa01/eth0", "detach 0fd31c8e5a2b77aa01/net1"},
+		},
+		{
+			"detach 0fd31c8e5a2b/net1 0fd4", 0, "0fd31c8e5a2b77aa01/net1 detached\n0fd4/eth0 detached\n", "",
+			[]string{"list", "detach 0fd31c8e5a2b77aa01/net1", "detach 0fd4/eth0"},
+		},
+		{"detach 0fd4 -o json", 0, "{\n  \"detached\": 1\n}\n", "", []string{"list", "detach 0fd4/eth0"}},
+		{
+			"detach 0fd", 1, "", "container ID \"0fd\" is the beginning of 2: give more of it",
+			[]string{"list"},
+		},
+		{
+			"detach 0fd/net1", 0, "0fd31c8e5a2b77aa01/net1 detached\n", "",
+			[]string{"list", "detach 0fd31c8e5a2b77aa01/net1"},
+		},
+		{
+			"detach 0fd4 beef", 1, "", "no attachment \"beef\": nsqueuectl list shows those there are",
+			[]string{"list"},
+		},
+		{"detach beef --ignore-not-found", 0, "", "", []string{"list"}},
+		{"detach --all", 0, "3 attachments detached\n", "", []string{"detach all"}},
+		{"detach --all -o json", 0, "{\n  \"detached\": 3\n}\n", "", []string{"detach all"}},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			d := apitest.Daemon{Attachments: attachments()}
+			stderr := test.stderr
+			if stderr != "" {
+				stderr = "nsqueuectl: " + stderr + "\n"
+			}
+			nsqueuectl(t.Context(), d.Start(t), strings.Fields(test.line)...).
+				want(t, test.status, test.stdout, stderr)
+			if diff := cmp.Diff(test.calls, d.Calls()); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The whole ID of one container may be the beginning of another's.
+func TestDetachExactFirst(t *testing.T) {
+	key := api.Key{ContainerID: "ab", Ifname: "eth0"}
+	got, err := resolve([]api.Attachment{
+		{Key: api.Key{ContainerID: "abc", Ifname: "eth0"}}, {Key: key},
+	}, "ab")
+	if diff := cmp.Diff([]api.Key{key}, got); diff != "" || err != nil {
+		t.Errorf("resolve: %v\n%s", err, diff)
+	}
+}
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 0: "0s", 119 * time.Second: "119s", 2 * time.Minute: "2m",
+		119 * time.Minute: "119m", 3 * time.Hour: "3h", 47 * time.Hour: "47h", 72 * time.Hour: "3d",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("age(%v) = %q, want %q", d, got, want)
+		}
+	}
+}

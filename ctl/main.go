@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command nsqueuectl is the operator's command: it shows what nsqueued inspects
+// on this node and, where no CNI plugin does it, has it inspect a netns.
+//
+// Each command is in a file of its own and gets everything that it touches
+// from outside (streams, socket, clock), so that tests run it in memory.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the program the hard way.
+	defer context.AfterFunc(ctx, stop)()
+	s := &streams{out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv}
+	return execute(ctx, s, os.Args[1:])
+}
+
+// streams is what the commands touch besides the daemon.
+type streams struct {
+	out, err io.Writer
+	now      func() time.Time
+	getenv   func(string) string
+}
+
+// The exit statuses.
+const (
+	statusOK          = 0
+	statusFailed      = 1 // the daemon refused the call, or it failed
+	statusUsage       = 2
+	statusUnreachable = 3
+)
+
+// execute runs one command line and returns its exit status.
+func execute(ctx context.Context, s *streams, args []string) int {
+	cmd := newRoot(s)
+	cmd.SetArgs(append([]string{}, args...)) // nil would mean those of the process
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return statusOK
+	}
+	status, hint := statusUsage, "See nsqueuectl --help."
+	if failure, ok := errors.AsType[*failedError](err); ok {
+		status, hint = failure.explain()
+	}
+	fmt.Fprintf(s.err, "nsqueuectl: %v\n", err)
+	if hint != "" {
+		fmt.Fprintln(s.err, hint)
+	}
+	return status
+}
+
+// failedError is an error that a command met when it ran. All others are about
+// the command line.
+type failedError struct{ cause error }
+
+func (e *failedError) Error() string { return e.cause.Error() }
+
+func (e *failedError) Unwrap() error { return e.cause }
+
+// explain returns the exit status and what the operator could do.
+func (e *failedError) explain() (status int, hint string) {
+	switch {
+	case errors.Is(e.cause, errUsage):
+		return statusUsage, "See nsqueuectl --help."
+	case !errors.Is(e.cause, api.ErrUnavailable):
+		return statusFailed, ""
+	case errors.Is(e.cause, syscall.EACCES):
+		return statusUnreachable, "The socket is root's: run nsqueuectl as root."
+	case errors.Is(e.cause, io.EOF), errors.Is(e.cause, syscall.EPIPE),
+		errors.Is(e.cause, syscall.ECONNRESET):
+		return statusUnreachable, "nsqueued closed the connection: it stopped, or it serves " +
+			"another user.\nSee its log, and run nsqueuectl as the user that nsqueued runs as."
+	}
+	return statusUnreachable, "Is nsqueued running on this node? Start it, or name its socket " +
+		"with --socket or\nNSQUEUE_SOCKET."
+}
+
+// errUsage is in the chain of errors about the command line that only the
+// command itself can find.
+var errUsage = errors.New("wrong usage")
+
+func usageErrorf(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+func (e *usageError) Unwrap() error { return errUsage }
+
+// callTimeout bounds every call but watch.
+const callTimeout = 30 * time.Second
+
+// command is one call of a command: what it was given and what it may use.
+type command struct {
+	*streams
+	client *api.Client
+	output string
+}
+
+// writeJSON prints v the way that kubectl prints JSON.
+func (c *command) writeJSON(v any) error { return writeIndented(c.out, v) }
+
+const rootHelp = `nsqueuectl talks to nsqueued, the daemon that reads the NFQUEUE of every pod
+netns on this node.
+
+Exit status:
+  0  success
+  1  nsqueued refused the call, or the call failed
+  2  wrong usage
+  3  nsqueued could not be reached`
+
+// newRoot returns the command tree.
+func newRoot(s *streams) *cobra.Command {
+	socket := api.DefaultSocket
+	if v := s.getenv("NSQUEUE_SOCKET"); v != "" {
+		socket = v
+	}
+	root := &cobra.Command{
+		Use:               "nsqueuectl",
+		Short:             "Show and control what nsqueued inspects on this node",
+		Long:              rootHelp,
+		Version:           api.Version(),
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetVersionTemplate("nsqueuectl {{.Version}}\n")
+	root.PersistentFlags().StringVar(&socket, "socket", socket,
+		"`PATH` of nsqueued's socket (environment: NSQUEUE_SOCKET)\n")
+	add := func(build func(runner) *cobra.Command) {
+		var output string
+		cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
+			if output != "table" && output != "json" {
+				return usageErrorf("output format %q: want table or json", output)
+			}
+			err := f(ctx, &command{streams: s, client: api.NewClient(socket), output: output})
+			if err != nil {
+				return &failedError{err}
+			}
+			return nil
+		})
+		cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
+		root.AddCommand(cmd)
+	}
+	for _, build := range []func(runner) *cobra.Command{
+		newAttach, newDetach, newList, newStatus, newWatch,
+	} {
+		add(build)
+	}
+	root.AddCommand(newVersion(s))
+	return root
+}
+
+// runner runs a command's function with what the global flags say.
+type runner func(ctx context.Context, f func(context.Context, *command) error) error
+
+func newVersion(s *streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of nsqueuectl",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(s.out, "nsqueuectl", api.Version())
+			return err
+		},
+	}
+}

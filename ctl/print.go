@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// shortIDLength is as much of a container ID as runtimes' own tools show.
+const shortIDLength = 12
+
+func shortID(id string) string {
+	if len(id) > shortIDLength {
+		return id[:shortIDLength]
+	}
+	return id
+}
+
+func writeIndented(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// age prints a duration in its largest unit, as kubectl does.
+func age(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 2*day:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/day)
+}
+
+// parsePod reads NAMESPACE/NAME.
+func parsePod(s string) (api.Pod, error) {
+	if s == "" {
+		return api.Pod{}, nil
+	}
+	namespace, name, ok := strings.Cut(s, "/")
+	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return api.Pod{}, usageErrorf("pod %q: want NAMESPACE/NAME", s)
+	}
+	return api.Pod{Namespace: namespace, Name: name}, nil
+}
+
+// plural returns n with the noun that goes with it.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

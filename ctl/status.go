@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+func newStatus(run runner) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show how nsqueued is doing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), status)
+		},
+	}
+}
+
+func status(ctx context.Context, c *command) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := c.client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if c.output == "json" {
+		return c.writeJSON(s)
+	}
+	return c.writeStatus(s)
+}
+
+func (c *command) writeStatus(s api.Status) error {
+	n := s.Counters
+	hook := s.Hook.Kind
+	if s.Hook.Detail != "" {
+		hook += " (" + s.Hook.Detail + ")"
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("Version", "%s", s.Version)
+	line("Process", "%d", s.PID)
+	line("Started", "%s (%s ago)", s.Started.UTC().Format(time.RFC3339),
+		age(c.now().Sub(s.Started)))
+	line("State directory", "%s", s.StateDir)
+	line("Failure policy", "%s", s.FailurePolicy)
+	line("Hook", "%s", hook)
+	if s.Hook.Reason != "" {
+		line("Hook chosen", "%s", s.Hook.Reason)
+	}
+	line("Attachments", "%d", s.Attachments)
+	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
+	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
+	line("Trouble", "%d malformed, %d panics, %d errors", n.Malformed, n.Panics, n.Errors)
+	return w.Flush()
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// watchFlags are the command's own flags.
+type watchFlags struct {
+	count uint64
+	pod   string
+}
+
+func newWatch(run runner) *cobra.Command {
+	var f watchFlags
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Print each packet as it gets its verdict",
+		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C.
+With -o json it is one JSON object a line.
+
+Packets that come faster than they can be printed are left out here, and
+counted in the summary; their verdicts do not wait for the terminal.`,
+		Example: `  nsqueuectl watch
+  nsqueuectl watch --pod default/busybox1 --count 10`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return watch(ctx, c, f)
+			})
+		},
+	}
+	cmd.Flags().Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
+	cmd.Flags().StringVar(&f.pod, "pod", "", "print the packets of the pod `NAMESPACE/NAME` only")
+	return cmd
+}
+
+// errEnough ends a watch that has printed what was asked for.
+var errEnough = errors.New("enough packets")
+
+func watch(ctx context.Context, c *command, f watchFlags) error {
+	pod, err := parsePod(f.pod)
+	if err != nil {
+		return err
+	}
+	t := tally{verdicts: map[string]uint64{}}
+	err = c.client.Watch(ctx, nil, func(e *api.PacketEvent) error {
+		t.arrived(e)
+		if f.pod != "" && (e.Pod.Namespace != pod.Namespace || e.Pod.Name != pod.Name) {
+			return nil
+		}
+		t.shown(e)
+		if err := c.printPacket(e); err != nil {
+			return fmt.Errorf("print packet: %w", err)
+		}
+		if t.printed == f.count { // never 0 here
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	if err == nil || t.printed > 0 {
+		fmt.Fprintln(c.err, t.summary())
+	}
+	return err
+}
+
+func (c *command) printPacket(e *api.PacketEvent) error {
+	if c.output == "json" {
+		enc := json.NewEncoder(c.out)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(e)
+	}
+	_, err := fmt.Fprintln(c.out, packetLine(e))
+	return err
+}
+
+func packetLine(e *api.PacketEvent) string {
+	who := "pod: " + e.Pod.String()
+	if e.Pod.Name == "" {
+		who = "container: " + shortID(e.ContainerID) + "/" + e.Ifname
+	}
+	return fmt.Sprintf("packet: %d, origin mark: 0x%08x, set mark: 0x%08x, %s, %s, "+
+		"%s -> %s, %s, length: %d, verdict: %s",
+		e.Packet, e.OriginMark, e.SetMark, who, e.Direction,
+		endpoint(e.Source, e.SourcePort), endpoint(e.Destination, e.DestinationPort),
+		e.Protocol, e.Length, e.Verdict)
+}
+
+// endpoint prints an address, with its port where the protocol has ports.
+func endpoint(addr netip.Addr, port uint16) string {
+	switch {
+	case !addr.IsValid():
+		return "?"
+	case port == 0:
+		return addr.String()
+	}
+	return netip.AddrPortFrom(addr, port).String()
+}
+
+// tally counts what a watch saw.
+type tally struct {
+	printed  uint64
+	received uint64
+	last     uint64 // the number of the last packet
+	verdicts map[string]uint64
+	order    []string // of the verdicts, as they came
+}
+
+func (t *tally) arrived(e *api.PacketEvent) {
+	t.received++
+	t.last = e.Packet
+}
+
+func (t *tally) shown(e *api.PacketEvent) {
+	t.printed++
+	if t.verdicts[e.Verdict] == 0 {
+		t.order = append(t.order, e.Verdict)
+	}
+	t.verdicts[e.Verdict]++
+}
+
+// summary says what was printed, and how many packets came too fast. The
+// daemon numbers the packets of a watch, also those it leaves out.
+func (t *tally) summary() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s printed", plural(int(t.printed), "packet"))
+	for i, v := range t.order {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		fmt.Fprintf(&b, "%s%d %s", sep, t.verdicts[v], v)
+	}
+	if t.last > t.received {
+		fmt.Fprintf(&b, "; %d left out because they came too fast", t.last-t.received)
+	}
+	return b.String()
+}

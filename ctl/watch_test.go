@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+)
+
+func packets() []api.PacketEvent {
+	addr := netip.MustParseAddr
+	pod := api.Pod{Namespace: "default", Name: "busybox1"}
+	key := api.Key{ContainerID: "0fd31c8e5a2b77aa01", Ifname: "eth0"}
+	return []api.PacketEvent{
+		{
+			Packet: 1, Key: key, Pod: pod, Direction: "in", Protocol: "icmp", Length: 84,
+			Source: addr("10.230.12.2"), Destination: addr("10.230.96.4"), Verdict: "accept",
+		},
+		{
+			Packet: 2, Key: key, Direction: "out", Protocol: "tcp", Length: 60, Verdict: "drop",
+			Source: addr("fd00::1"), SourcePort: 40000, Destination: addr("fd00::2"),
+			DestinationPort: 443, OriginMark: 0x10, SetMark: 0xff000010,
+		},
+		{Packet: 7, Time: testNow(), Pod: pod, Direction: "in", Protocol: "udp", Verdict: "accept"},
+	}
+}
+
+const packetLines = "" +
+	"packet: 1, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
+	"10.230.12.2 -> 10.230.96.4, icmp, length: 84, verdict: accept\n" +
+	"packet: 2, origin mark: 0x00000010, set mark: 0xff000010, container: 0fd31c8e5a2b/eth0, out, " +
+	"[fd00::1]:40000 -> [fd00::2]:443, tcp, length: 60, verdict: drop\n" +
+	"packet: 7, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
+	"? -> ?, udp, length: 0, verdict: accept\n"
+
+func TestWatchCount(t *testing.T) {
+	d := apitest.Daemon{Packets: packets()}
+	socket := d.Start(t)
+	nsqueuectl(t.Context(), socket, "watch", "--count", "3").want(t, 0, packetLines,
+		"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
+	first, _, _ := strings.Cut(packetLines, "\n")
+	nsqueuectl(t.Context(), socket, "watch", "--count", "1").
+		want(t, 0, first+"\n", "1 packet printed: 1 accept\n")
+	o := nsqueuectl(t.Context(), socket, "watch", "--pod", "default/busybox1", "--count", "2")
+	if o.status != 0 || strings.Count(o.stdout, "pod: default/busybox1") != 2 ||
+		strings.Contains(o.stdout, "container:") {
+		t.Errorf("%+v, want the pod's two packets", o)
+	}
+}
+
+func TestWatchJSON(t *testing.T) {
+	d := apitest.Daemon{Packets: packets()}
+	o := nsqueuectl(t.Context(), d.Start(t), "watch", "-o", "json", "--count", "3")
+	var got []api.PacketEvent
+	for line := range strings.Lines(o.stdout) {
+		var e api.PacketEvent
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		got = append(got, e)
+	}
+	sameAddr := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	if diff := cmp.Diff(packets(), got, sameAddr); diff != "" {
+		t.Errorf("packets (-want +got):\n%s", diff)
+	}
+}
+
+// Ctrl-C cancels the context.
+func TestWatchInterrupted(t *testing.T) {
+	d := apitest.Daemon{Packets: packets()}
+	socket := d.Start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &cancelWriter{after: 3, cancel: cancel}
+	var errs strings.Builder
+	s := &streams{out: out, err: &errs, now: testNow, getenv: func(string) string { return "" }}
+	status := execute(ctx, s, []string{"watch", "--socket", socket})
+	outcome{status, out.String(), errs.String()}.want(t, 0, packetLines,
+		"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
+}
+
+// cancelWriter calls cancel when so many lines have been written.
+type cancelWriter struct {
+	strings.Builder
+	after  int
+	cancel func()
+}
+
+func (w *cancelWriter) Write(b []byte) (int, error) {
+	if w.after--; w.after == 0 {
+		w.cancel()
+	}
+	return w.Builder.Write(b)
+}
+
+func TestWatchDaemonStops(t *testing.T) {
+	d := apitest.Daemon{Packets: packets(), WatchEnds: true}
+	o := nsqueuectl(t.Context(), d.Start(t), "watch")
+	if o.status != 3 || o.stdout != packetLines ||
+		!strings.Contains(o.err, "nsqueued closed the connection") {
+		t.Errorf("%+v", o)
+	}
+}
