@@ -55,6 +55,8 @@ func command() *cobra.Command {
 	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir,
 		"`directory` of what survives a restart, on a tmpfs")
 	f.StringVar(&flags.Hook, "hook", flags.Hook, "what queues packets: auto, nft or kmod")
+	f.StringVar(&flags.KmodPath, "kmod-path", "",
+		"`file` of the module for --hook kmod (default: the installed one)")
 	f.StringVar((*string)(&flags.FailurePolicy), "failure-policy", string(flags.FailurePolicy),
 		"Ignore or Fail, for attach requests that name none")
 	f.StringVar(&flags.LogLevel, "log-level", flags.LogLevel, "debug, info, warn or error")
@@ -75,6 +77,7 @@ func effective(cmd *cobra.Command, path string, flags *node.Config) (node.Config
 		"socket":         func() { c.Socket = flags.Socket },
 		"state-dir":      func() { c.StateDir = flags.StateDir },
 		"hook":           func() { c.Hook = flags.Hook },
+		"kmod-path":      func() { c.KmodPath = flags.KmodPath },
 		"failure-policy": func() { c.FailurePolicy = flags.FailurePolicy },
 		"log-level":      func() { c.LogLevel = flags.LogLevel },
 	} {

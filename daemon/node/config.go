@@ -38,6 +38,8 @@ type Config struct {
 	StateDir string `json:"stateDir"`
 	// Hook is auto, nft or kmod.
 	Hook string `json:"hook"`
+	// KmodPath is the module's file for hook kmod; empty means the installed one.
+	KmodPath string `json:"kmodPath,omitempty"`
 	// FailurePolicy of attachments whose request names none.
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	// LogLevel is debug, info, warn or error.
@@ -174,7 +176,7 @@ func (c *Config) protocols() ([]uint8, error) {
 	for _, name := range c.Protocols {
 		p, ok := inspect.ProtocolNumber(strings.ToLower(name))
 		if !ok {
-			return nil, fmt.Errorf("protocol %q: want a name such as tcp or icmp, or 0 to 255", name)
+			return nil, fmt.Errorf("protocol %q: want a name such as tcp, or 0 to 255", name)
 		}
 		protocols = append(protocols, p)
 	}

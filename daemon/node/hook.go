@@ -7,25 +7,67 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook/kmod"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
 )
 
 const hookAuto = "auto"
 
-// chooseHook returns the hook that the configuration asks for, and says why it
-// is this one.
-func chooseHook(wanted string) (hook.Hook, api.HookStatus, error) {
-	if wanted == string(hook.Module) {
-		return nil, api.HookStatus{}, fmt.Errorf("hook kmod: this version of nsqueued "+
-			"has no support for the kernel module, use --hook nft: %w", hook.ErrNotSupported)
+// choice is the hook that serves, and why it is this one.
+type choice struct {
+	hook     hook.Hook
+	fallback hook.Hook // nil unless the choice was ours
+	reason   string
+}
+
+func (c *choice) status() api.HookStatus {
+	return api.HookStatus{
+		Kind: string(c.hook.Kind()), Detail: c.hook.Describe(), Reason: c.reason,
 	}
-	reason := "asked for"
-	if wanted == hookAuto {
-		reason = "kernel module not supported by this version"
+}
+
+// chooseHook returns the hook that the configuration asks for.
+func chooseHook(wanted, kmodPath string) (*choice, error) {
+	switch hook.Kind(wanted) {
+	case hook.NFTables:
+		return chooseNFTables("asked for")
+	case hook.Module:
+		if err := kmod.Load(kmodPath); err != nil {
+			return nil, fmt.Errorf("hook kmod: %w", err)
+		}
+		h, err := kmod.New()
+		if err != nil {
+			return nil, fmt.Errorf("hook kmod: %w", err)
+		}
+		return &choice{hook: h, reason: "asked for"}, nil
 	}
+	if !kmod.Loaded() {
+		return chooseNFTables("kernel module not loaded")
+	}
+	return chooseLoaded()
+}
+
+func chooseNFTables(reason string) (*choice, error) {
 	h, err := nft.New()
 	if err != nil {
-		return nil, api.HookStatus{}, fmt.Errorf("hook nft: %w", err)
+		return nil, fmt.Errorf("hook nft: %w", err)
 	}
-	return h, api.HookStatus{Kind: string(h.Kind()), Detail: h.Describe(), Reason: reason}, nil
+	return &choice{hook: h, reason: reason}, nil
+}
+
+// chooseLoaded takes the module that is loaded, if it is one that we know, and
+// nftables in reserve, if the kernel has it.
+func chooseLoaded() (*choice, error) {
+	module, err := kmod.New()
+	if err != nil {
+		return chooseNFTables(err.Error())
+	}
+	c := &choice{hook: module, reason: "kernel module is loaded"}
+	reserve, err := nft.New()
+	if err != nil {
+		c.reason += "; nothing in reserve: " + err.Error()
+		return c, nil
+	}
+	c.fallback = reserve
+	return c, nil
 }

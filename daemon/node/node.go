@@ -17,11 +17,11 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
-	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
@@ -38,12 +38,13 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	h, hookStatus, err := chooseHook(c.Hook)
+	h, err := chooseHook(c.Hook, c.KmodPath)
 	if err != nil {
 		return err
 	}
-	log.Info("hook chosen", slog.String("hook", hookStatus.Kind),
-		slog.String("detail", hookStatus.Detail), slog.String("reason", hookStatus.Reason))
+	chosen := h.status()
+	log.Info("hook chosen", slog.String("hook", chosen.Kind),
+		slog.String("detail", chosen.Detail), slog.String("reason", chosen.Reason))
 	store, err := state.Open(c.StateDir)
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, &c, reg, hookStatus, log)
+	return serve(ctx, &c, reg, chosen, log)
 }
 
 // serve listens before it restores, so that a second daemon on the same socket
@@ -69,6 +70,11 @@ func serve(
 	if err := reg.Restore(ctx); err != nil {
 		return err
 	}
+	var guard sync.WaitGroup
+	defer guard.Wait()
+	guarding, stop := context.WithCancel(ctx)
+	defer stop()
+	guard.Go(func() { reg.Guard(guarding) })
 	b := &backend{Registry: reg, config: c, hook: h, started: time.Now().UTC()}
 	log.Info("serving", slog.String("socket", c.Socket), slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(c.FailurePolicy)))
@@ -76,7 +82,7 @@ func serve(
 }
 
 func newRegistry(
-	c *Config, h hook.Hook, store *state.Store, inspector inspect.Inspector, log *slog.Logger,
+	c *Config, h *choice, store *state.Store, inspector inspect.Inspector, log *slog.Logger,
 ) (*registry.Registry, error) {
 	directions, err := c.directions()
 	if err != nil {
@@ -87,7 +93,7 @@ func newRegistry(
 		return nil, err
 	}
 	return registry.New(registry.Options{
-		Hook: h, Inspector: inspector, Store: store, Log: log,
+		Hook: h.hook, Fallback: h.fallback, Inspector: inspector, Store: store, Log: log,
 		FailurePolicy: c.FailurePolicy, Queue: c.Queue.nfqueue(),
 		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
 	}), nil

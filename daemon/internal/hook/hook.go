@@ -83,6 +83,8 @@ type Hook interface {
 	Kind() Kind
 	// Describe says in a few words what it uses of the running kernel.
 	Describe() string
+	// Present reports whether the kernel still has what the hook consists of.
+	Present() bool
 	// Open prepares the netns without sending any packet to the queue, or
 	// takes over what an earlier process left there. It returns [ErrForeign]
 	// where somebody else holds our place.

@@ -19,7 +19,7 @@ const (
 	attrLen      = unix.SizeofNlAttr
 
 	subsysQueue     = unix.NFNL_SUBSYS_QUEUE << 8
-	msgPacket       = subsysQueue | 0
+	msgPacket       = subsysQueue
 	msgVerdict      = subsysQueue | 1
 	msgConfig       = subsysQueue | 2
 	msgVerdictBatch = subsysQueue | 3

@@ -73,8 +73,8 @@ func TestVerdictMessages(t *testing.T) {
 	if diff := cmp.Diff(hex.Dump(want), hex.Dump(b)); diff != "" {
 		t.Error(diff)
 	}
-	if max := len(appendVerdict(nil, 0, 0, 0, 0, true)); max > verdictLen {
-		t.Errorf("a verdict takes %d bytes, more than verdictLen %d", max, verdictLen)
+	if longest := len(appendVerdict(nil, 0, 0, 0, 0, true)); longest > verdictLen {
+		t.Errorf("a verdict takes %d bytes, more than verdictLen %d", longest, verdictLen)
 	}
 }
 

@@ -39,6 +39,7 @@ type binding struct {
 type parts struct {
 	ns         *netns.NetNS
 	queue      *nfqueue.Queue
+	kind       hook.Kind
 	handle     hook.Handle
 	selector   hook.Selector
 	readerDone chan struct{} // closed when the reader has stopped
@@ -79,7 +80,7 @@ func (b *binding) join(r *Registry, a *attachment, ns *netns.NetNS) error {
 }
 
 // part removes a member, and takes the binding down after the last one.
-func (b *binding) part(r *Registry, key api.Key) error {
+func (b *binding) part(key api.Key) error {
 	delete(b.members, key)
 	switch {
 	case b.parts == nil:
@@ -87,7 +88,7 @@ func (b *binding) part(r *Registry, key api.Key) error {
 	case len(b.members) > 0:
 		return b.applyPolicy()
 	}
-	return b.down(r)
+	return b.down()
 }
 
 // policy is the strictest of the members'.
@@ -125,7 +126,9 @@ func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) (err error) {
 		return err
 	}
 	b.startReader(r, a, p, ignore)
-	if p.handle, err = r.options.Hook.Open(p.ns); err != nil {
+	h := r.currentHook()
+	p.kind = h.Kind()
+	if p.handle, err = h.Open(p.ns); err != nil {
 		return err
 	}
 	if err = p.handle.Arm(p.selector); err != nil {
@@ -175,7 +178,7 @@ func (b *binding) applyPolicy() error {
 
 // down ends inspection without losing a packet: disarm, answer what waits,
 // take the hook out, close.
-func (b *binding) down(r *Registry) error {
+func (b *binding) down() error {
 	p := b.parts
 	b.parts = nil
 	err := p.handle.Disarm()
@@ -248,13 +251,13 @@ func (b *binding) check() error {
 
 // suspend is what an orderly exit does. A pod that may not go uninspected
 // stays armed, where the hook outlives us; it returns whether it did.
-func (b *binding) suspend(r *Registry) (stillArmed bool, err error) {
+func (b *binding) suspend() (stillArmed bool, err error) {
 	p := b.parts
 	if p == nil {
 		return false, nil
 	}
 	if p.selector.Bypass || !p.handle.Persistent() {
-		return false, b.down(r)
+		return false, b.down()
 	}
 	b.parts = nil
 	return true, errors.Join(p.closeQueue(), p.handle.Close())

@@ -43,7 +43,6 @@ func (r *Registry) restore(ctx context.Context, rec state.Record) error {
 	}
 	defer ns.Close()
 	rec.State = api.Attaching
-	rec.Hook = string(r.options.Hook.Kind())
 	rec.Queue = r.options.Queue.Number
 	_, err = r.attach(ctx, rec, ns)
 	if err != nil {
@@ -84,7 +83,7 @@ func (r *Registry) Suspend() error {
 	for _, b := range bindings {
 		b.mu.Lock()
 		strict := b.policy() == api.Fail
-		stillArmed, err := b.suspend(r)
+		stillArmed, err := b.suspend()
 		b.mu.Unlock()
 		errs = append(errs, err)
 		if stillArmed {
@@ -93,14 +92,15 @@ func (r *Registry) Suspend() error {
 		}
 		disarmed++
 		if strict {
-			r.options.Log.Warn("this kernel cannot keep the hook armed: packets pass unseen until restart",
+			r.options.Log.Warn("this kernel keeps no hook armed: packets pass unseen until restart",
 				slog.Uint64("netns", b.cookie))
 		}
 	}
 	if armed > 0 {
-		r.options.Log.Warn("pods under Fail stay armed and without network until nsqueued runs again, "+
-			"or is told to detach them", slog.Int("netns", armed))
+		r.options.Log.Warn("pods under Fail stay armed, without network until nsqueued runs again",
+			slog.Int("netns", armed))
 	}
-	r.options.Log.Info("inspection suspended", slog.Int("disarmed", disarmed), slog.Int("armed", armed))
+	r.options.Log.Info("inspection suspended",
+		slog.Int("disarmed", disarmed), slog.Int("armed", armed))
 	return errors.Join(errs...)
 }

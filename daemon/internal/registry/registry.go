@@ -25,9 +25,11 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/watch"
 )
 
-// Options are what a registry works with; all fields are required.
+// Options are what a registry works with. All fields but Fallback are required.
 type Options struct {
-	Hook      hook.Hook
+	Hook hook.Hook
+	// Fallback takes over for good when Hook is no longer present; nil if none.
+	Fallback  hook.Hook
 	Inspector inspect.Inspector
 	Store     *state.Store
 	Log       *slog.Logger
@@ -53,12 +55,13 @@ type Registry struct {
 	hub     watch.Hub
 
 	mu          sync.Mutex
+	hook        hook.Hook // of new bindings
 	attachments map[api.Key]*attachment
 	bindings    map[uint64]*binding // by netns cookie
 }
 
-// attachment is one entry. Its record's State is guarded by the registry's mu,
-// all else is not changed after it was entered.
+// attachment is one entry. Its record's State and Hook are guarded by the
+// registry's mu, all else is not changed after it was entered.
 type attachment struct {
 	record  state.Record
 	binding *binding
@@ -71,6 +74,7 @@ func New(o Options) *Registry {
 	return &Registry{
 		options:     o,
 		pool:        nfqueue.NewPool(o.Queue.CopyRange),
+		hook:        o.Hook,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
 	}
@@ -96,7 +100,6 @@ func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Reco
 	return state.Record{
 		Key: req.Key, Network: req.Network, Origin: req.Origin, Pod: req.Pod,
 		Netns:         api.Netns{Cookie: id.Cookie, Dev: id.Dev, Ino: id.Ino, Path: req.NetnsPath},
-		Hook:          string(r.options.Hook.Kind()),
 		State:         api.Attaching,
 		FailurePolicy: cmp.Or(req.FailurePolicy, r.options.FailurePolicy),
 		Queue:         r.options.Queue.Number,
@@ -155,10 +158,11 @@ func (r *Registry) attach(
 		return api.Attachment{}, err
 	}
 	r.settle(a, api.Active)
-	log.Info("attached", slog.String("hook", rec.Hook),
+	attached := r.describe(a)
+	log.Info("attached", slog.String("hook", attached.Hook),
 		slog.String("failurePolicy", string(rec.FailurePolicy)),
 		slog.Duration("took", time.Since(began)))
-	return r.describe(a), nil
+	return attached, nil
 }
 
 // enter adds an attachment in state attaching, or finds the same one there.
@@ -188,10 +192,12 @@ func (r *Registry) enter(ctx context.Context, rec state.Record) (*attachment, bo
 func conflict(have, want *state.Record) error {
 	switch {
 	case have.Netns.Cookie != want.Netns.Cookie:
-		return api.Errorf(api.CodeConflict, "attachment %s exists already in another netns (inode %d, %s)",
+		return api.Errorf(api.CodeConflict,
+			"attachment %s exists already in another netns (inode %d, %s)",
 			have.Key, have.Netns.Ino, cmp.Or(have.Netns.Path, "no path"))
 	case have.FailurePolicy != want.FailurePolicy:
-		return api.Errorf(api.CodeConflict, "attachment %s exists already with failure policy %s: detach it first",
+		return api.Errorf(api.CodeConflict,
+			"attachment %s exists already with failure policy %s: detach it first",
 			have.Key, have.FailurePolicy)
 	}
 	return nil
@@ -219,10 +225,13 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	if err != nil {
 		return errors.Join(err, r.options.Store.Remove(a.record.Key))
 	}
+	r.mu.Lock()
+	a.record.Hook = string(b.parts.kind)
 	rec := a.record
+	r.mu.Unlock()
 	rec.State = api.Active
 	if err := r.options.Store.Save(rec); err != nil {
-		return errors.Join(err, b.part(r, a.record.Key), r.options.Store.Remove(a.record.Key))
+		return errors.Join(err, b.part(a.record.Key), r.options.Store.Remove(a.record.Key))
 	}
 	return nil
 }
@@ -236,7 +245,7 @@ func (r *Registry) Detach(ctx context.Context, key api.Key) error {
 	log := r.log(&a.record)
 	began := time.Now()
 	a.binding.mu.Lock()
-	err = a.binding.part(r, key)
+	err = a.binding.part(key)
 	a.binding.mu.Unlock()
 	err = errors.Join(err, r.options.Store.Remove(key))
 	r.leave(a)

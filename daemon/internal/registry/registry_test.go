@@ -40,6 +40,7 @@ type daemon struct {
 	t         *testing.T
 	dir       string
 	hook      hook.Hook
+	fallback  hook.Hook
 	inspector inspect.Inspector
 	store     *state.Store
 }
@@ -64,7 +65,7 @@ func (d *daemon) run() {
 	must(d.t, err)
 	d.store = store
 	d.Registry = registry.New(registry.Options{
-		Hook: d.hook, Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
+		Hook: d.hook, Fallback: d.fallback, Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
 		Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)),
 		Queue: nfqueue.Config{
 			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,

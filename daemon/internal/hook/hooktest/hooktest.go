@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
-	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +18,6 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
-	"github.com/nsqueue/nsqueue/daemon/internal/netns"
-	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -65,47 +61,6 @@ func Run(t *testing.T, h hook.Hook) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, h) })
 	}
-}
-
-// fixture is a pod with a hook, and a peer.
-type fixture struct {
-	*testing.T
-	pod, peer *nstest.NetNS
-	ns        *netns.NetNS // the pod's
-	handle    hook.Handle
-}
-
-func newFixture(t *testing.T, h hook.Hook) *fixture {
-	t.Helper()
-	pod, peer := nstest.Pair(t)
-	return &fixture{T: t, pod: pod, peer: peer, ns: open(t, pod), handle: openHook(t, h, pod)}
-}
-
-func open(t *testing.T, n *nstest.NetNS) *netns.NetNS {
-	t.Helper()
-	ns, err := netns.Open(n.Path())
-	must(t, err)
-	t.Cleanup(func() { must(t, ns.Close()) })
-	return ns
-}
-
-func openHook(t *testing.T, h hook.Hook, n *nstest.NetNS) hook.Handle {
-	t.Helper()
-	handle, err := h.Open(open(t, n))
-	must(t, err)
-	t.Cleanup(func() { must(t, handle.Remove()) })
-	return handle
-}
-
-func (f *fixture) arm(s hook.Selector) {
-	f.Helper()
-	must(f.T, f.handle.Arm(s))
-}
-
-// pings sends three echo requests from the peer and returns the replies.
-func (f *fixture) pings(timeout time.Duration) int {
-	f.Helper()
-	return f.peer.Ping(f.T, f.pod.IPv4(), 3, timeout)
 }
 
 func testNoReader(t *testing.T, h hook.Hook) {
@@ -155,8 +110,10 @@ func testDirections(t *testing.T, h hook.Hook) {
 				t.Errorf("%d of 2 replies through the pod", got)
 			}
 			// Requests in and replies out; both of them when forwarded.
-			for d, want := range map[inspect.Direction]int{inspect.In: 2, inspect.Out: 2, inspect.Forward: 4} {
-				if got := seen.count(func(p *record) bool { return p.direction == d }); got != want {
+			for d, want := range map[inspect.Direction]int{
+				inspect.In: 2, inspect.Out: 2, inspect.Forward: 4,
+			} {
+				if got := seen.direction(d); got != want {
 					t.Errorf("saw %d packets %s, want %d", got, d, want)
 				}
 			}
@@ -202,7 +159,9 @@ func (f *fixture) udp(n int) int {
 func testLoopback(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(all())
-	for _, addr := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback(), f.pod.IPv4(), f.pod.IPv6()} {
+	for _, addr := range []netip.Addr{
+		netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback(), f.pod.IPv4(), f.pod.IPv6(),
+	} {
 		if got := f.pod.Ping(t, addr, 2, reply); got != 2 {
 			t.Errorf("%d of 2 replies from the pod's own %s with no reader", got, addr)
 		}
@@ -254,8 +213,9 @@ func testSpoofedDiscovery(t *testing.T, h hook.Hook) {
 		solicitation := []byte{135, 0, 0, 0, 0, 0, 0, 0}
 		return unix.Sendto(s, solicitation, 0, &unix.SockaddrInet4{Addr: f.peer.IPv4().As4()})
 	}))
+	spoofed := func(p *record) bool { return p.flow.Protocol == inspect.ProtoICMPv6 }
 	nstest.Eventually(t, reply, "the packet is seen", func() bool {
-		return seen.count(func(p *record) bool { return p.flow.Protocol == inspect.ProtoICMPv6 }) == 1
+		return seen.count(spoofed) == 1
 	})
 }
 
@@ -280,6 +240,7 @@ func testRearmKeepsWaiting(t *testing.T, h hook.Hook) {
 func (f *fixture) holdAndRelease(n int, change func() error) {
 	f.Helper()
 	q := bind(f.T, f.ns)
+	defer q.Close()
 	to := f.peer.ListenUDP(f.T, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
 	for i := range n {
@@ -348,8 +309,11 @@ func testMarkRouting(t *testing.T, h hook.Hook) {
 		}
 		rule := netlink.NewRule()
 		rule.Mark, rule.Table = 5, 105
-		dst := &netlink.Route{LinkIndex: link.Attrs().Index, Table: 105, Dst: netlink.NewIPNet(other.AsSlice())}
-		return errors.Join(netlink.RuleAdd(rule), netlink.RouteAdd(dst))
+		route := &netlink.Route{
+			LinkIndex: link.Attrs().Index, Table: rule.Table,
+			Dst: netlink.NewIPNet(other.AsSlice()),
+		}
+		return errors.Join(netlink.RuleAdd(rule), netlink.RouteAdd(route))
 	}))
 	f.arm(all())
 	read(t, f.ns)
@@ -381,8 +345,9 @@ func testNetAdmin(t *testing.T, h hook.Hook) {
 			t.Fatalf("%v: %v: %s", attempt, err, out)
 		}
 		seen.reset()
-		if got := f.pings(reply); got != 3 || seen.direction(inspect.In) != 3 {
-			t.Errorf("after %v: %d of 3 replies, %d requests seen", attempt, got, seen.direction(inspect.In))
+		replies, requests := f.pings(reply), seen.direction(inspect.In)
+		if replies != 3 || requests != 3 {
+			t.Errorf("after %v: %d of 3 replies, %d requests seen", attempt, replies, requests)
 		}
 		must(t, f.handle.Check(all()))
 	}
@@ -448,123 +413,5 @@ func testRemove(t *testing.T, h hook.Hook) {
 		if left := pod.Run(t, "nft", "list", "ruleset"); left != "" {
 			t.Errorf("left in the netns: %s", left)
 		}
-	}
-}
-
-func addAddress(link string, addr netip.Prefix) error {
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		return err
-	}
-	parsed, err := netlink.ParseAddr(addr.String())
-	if err != nil {
-		return err
-	}
-	return netlink.AddrAdd(l, parsed)
-}
-
-// bind opens and binds the queue; nobody reads it.
-func bind(t *testing.T, ns *netns.NetNS) *nfqueue.Queue {
-	t.Helper()
-	q, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: queueNumber, Length: nfqueue.DefaultLength,
-		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
-	})
-	must(t, err)
-	must(t, q.Bind())
-	t.Cleanup(func() { must(t, q.Close()) })
-	return q
-}
-
-// record is what a test keeps of a packet.
-type record struct {
-	direction inspect.Direction
-	mark      uint32
-	length    int
-	flow      inspect.Flow
-}
-
-// recorder accepts and remembers packets.
-type recorder struct {
-	mu      sync.Mutex
-	records []record
-}
-
-// read accepts and records the packets of the netns until the test ends.
-func read(t *testing.T, ns *netns.NetNS) *recorder {
-	t.Helper()
-	rec := &recorder{}
-	q, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: queueNumber, Length: nfqueue.DefaultLength,
-		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
-	})
-	must(t, err)
-	must(t, q.Bind())
-	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
-		Inspector: rec, Attachment: &inspect.Attachment{}, Pool: nfqueue.NewPool(nfqueue.MaxCopyRange),
-		Observer: func() nfqueue.Observer { return nil },
-	})
-	done := make(chan error, 1)
-	go func() { done <- r.Run() }()
-	t.Cleanup(func() {
-		must(t, q.Close())
-		must(t, <-done)
-	})
-	return rec
-}
-
-// Inspect records and accepts.
-func (r *recorder) Inspect(p *inspect.Packet) inspect.Verdict {
-	flow, _ := p.Flow()
-	flow.Transport = slices.Clone(flow.Transport[:min(len(flow.Transport), 8)])
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.records = append(r.records, record{p.Direction, p.Mark, p.Length, flow})
-	return inspect.Verdict{Action: inspect.Accept}
-}
-
-func (r *recorder) reset() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.records = nil
-}
-
-func (r *recorder) count(match func(*record) bool) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := 0
-	for i := range r.records {
-		if match(&r.records[i]) {
-			n++
-		}
-	}
-	return n
-}
-
-func (r *recorder) direction(d inspect.Direction) int {
-	return r.count(func(p *record) bool { return p.direction == d })
-}
-
-// receive returns how many of n datagrams arrive before one is overdue.
-func receive(t *testing.T, c interface {
-	Read([]byte) (int, error)
-	SetReadDeadline(time.Time) error
-}, n int,
-) int {
-	t.Helper()
-	buf := make([]byte, 1<<16)
-	for i := range n {
-		must(t, c.SetReadDeadline(time.Now().Add(reply)))
-		if _, err := c.Read(buf); err != nil {
-			return i
-		}
-	}
-	return n
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -110,7 +110,8 @@ func (c *conn) get(r request, each func(*netlink.AttributeDecoder) error) error 
 	if err != nil {
 		return err
 	}
-	msg := c.appendMessage(nil, nftType(r.kind), netlink.Request|r.flags, unix.NFPROTO_INET, 0, attrs)
+	msg := c.appendMessage(nil, nftType(r.kind), netlink.Request|r.flags,
+		unix.NFPROTO_INET, 0, attrs)
 	return c.exchange(msg, func(m netlink.Message) error {
 		switch m.Header.Type {
 		case netlink.Error:

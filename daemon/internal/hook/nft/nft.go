@@ -49,8 +49,8 @@ func New() (*Hook, error) {
 		h.native = false
 	}
 	if err := h.probe(ns); err != nil {
-		return nil, fmt.Errorf("nftables needs owner tables (Linux 5.12), nft_tproxy, and nft_queue "+
-			"or nft_compat with xt_NFQUEUE: %w: %w", hook.ErrNotSupported, err)
+		return nil, fmt.Errorf("nftables needs owner tables (Linux 5.12), nft_tproxy, and "+
+			"nft_queue or nft_compat with xt_NFQUEUE: %w: %w", hook.ErrNotSupported, err)
 	}
 	return h, nil
 }
@@ -82,6 +82,9 @@ func (h *Hook) Describe() string {
 	}
 	return queue + ", " + owner
 }
+
+// Present is always true: nftables does not go once it is there.
+func (*Hook) Present() bool { return true }
 
 // Open opens the owner socket; the table is made, or taken over, by Arm.
 func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
@@ -188,7 +191,7 @@ func (t *table) checkOwner() error {
 	var owner uint32
 	err = t.conn.get(request{
 		kind:  unix.NFT_MSG_GETTABLE,
-		attrs: named(unix.NFTA_TABLE_NAME, tableName),
+		attrs: ofTable,
 	}, func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
 			if ad.Type() == attrTableOwner {
@@ -208,7 +211,7 @@ func (t *table) listRules() (map[string][][]string, error) {
 	rules := make(map[string][][]string)
 	err := t.conn.get(request{
 		kind: unix.NFT_MSG_GETRULE, flags: netlink.Dump,
-		attrs: named(unix.NFTA_RULE_TABLE, tableName),
+		attrs: ofTable,
 	}, func(ad *netlink.AttributeDecoder) error {
 		var chain string
 		var names []string
@@ -248,7 +251,7 @@ func (t *table) Counters() (hook.Counters, error) {
 	packets := make(map[string]uint64)
 	err := t.conn.get(request{
 		kind: unix.NFT_MSG_GETOBJ, flags: netlink.Dump,
-		attrs: named(unix.NFTA_OBJ_TABLE, tableName),
+		attrs: ofTable,
 	}, func(ad *netlink.AttributeDecoder) error {
 		var name string
 		var count uint64
@@ -278,7 +281,7 @@ func (t *table) Counters() (hook.Counters, error) {
 func (t *table) Remove() error {
 	err := t.conn.transact([]request{{
 		kind:  unix.NFT_MSG_DELTABLE,
-		attrs: named(unix.NFTA_TABLE_NAME, tableName),
+		attrs: ofTable,
 	}})
 	if errors.Is(err, unix.ENOENT) {
 		err = nil

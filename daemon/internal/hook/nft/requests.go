@@ -97,9 +97,8 @@ func (r rule) encode(ae *netlink.AttributeEncoder) error {
 	return nil
 }
 
-func named(attr uint16, name string) func(*netlink.AttributeEncoder) error {
-	return func(ae *netlink.AttributeEncoder) error {
-		ae.String(attr, name)
-		return nil
-	}
+// ofTable names the table; the attribute has the same number in all requests.
+func ofTable(ae *netlink.AttributeEncoder) error {
+	ae.String(unix.NFTA_TABLE_NAME, tableName)
+	return nil
 }

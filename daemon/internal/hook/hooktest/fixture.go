@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hooktest
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// fixture is a pod with a hook, and a peer.
+type fixture struct {
+	*testing.T
+	pod, peer *nstest.NetNS
+	ns        *netns.NetNS // the pod's
+	handle    hook.Handle
+}
+
+func newFixture(t *testing.T, h hook.Hook) *fixture {
+	t.Helper()
+	pod, peer := nstest.Pair(t)
+	return &fixture{T: t, pod: pod, peer: peer, ns: open(t, pod), handle: openHook(t, h, pod)}
+}
+
+func open(t *testing.T, n *nstest.NetNS) *netns.NetNS {
+	t.Helper()
+	ns, err := netns.Open(n.Path())
+	must(t, err)
+	t.Cleanup(func() { must(t, ns.Close()) })
+	return ns
+}
+
+func openHook(t *testing.T, h hook.Hook, n *nstest.NetNS) hook.Handle {
+	t.Helper()
+	handle, err := h.Open(open(t, n))
+	must(t, err)
+	t.Cleanup(func() { must(t, handle.Remove()) })
+	return handle
+}
+
+func (f *fixture) arm(s hook.Selector) {
+	f.Helper()
+	must(f.T, f.handle.Arm(s))
+}
+
+// pings sends three echo requests from the peer and returns the replies.
+func (f *fixture) pings(timeout time.Duration) int {
+	f.Helper()
+	return f.peer.Ping(f.T, f.pod.IPv4(), 3, timeout)
+}
+
+func addAddress(link string, addr netip.Prefix) error {
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		return err
+	}
+	parsed, err := netlink.ParseAddr(addr.String())
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(l, parsed)
+}
+
+// bind opens and binds the queue; the caller reads and closes it.
+func bind(t *testing.T, ns *netns.NetNS) *nfqueue.Queue {
+	t.Helper()
+	q, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: queueNumber, Length: nfqueue.DefaultLength,
+		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+	})
+	must(t, err)
+	must(t, q.Bind())
+	return q
+}
+
+// record is what a test keeps of a packet.
+type record struct {
+	direction inspect.Direction
+	mark      uint32
+	length    int
+	flow      inspect.Flow
+}
+
+// recorder accepts and remembers packets.
+type recorder struct {
+	mu      sync.Mutex
+	records []record
+}
+
+// read accepts and records the packets of the netns until the test ends.
+func read(t *testing.T, ns *netns.NetNS) *recorder {
+	t.Helper()
+	rec := &recorder{}
+	q := bind(t, ns)
+	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
+		Inspector: rec, Attachment: &inspect.Attachment{},
+		Pool:     nfqueue.NewPool(nfqueue.MaxCopyRange),
+		Observer: func() nfqueue.Observer { return nil },
+	})
+	done := make(chan error, 1)
+	go func() { done <- r.Run() }()
+	t.Cleanup(func() {
+		must(t, q.Close())
+		must(t, <-done)
+	})
+	return rec
+}
+
+// Inspect records and accepts.
+func (r *recorder) Inspect(p *inspect.Packet) inspect.Verdict {
+	flow, _ := p.Flow()
+	flow.Transport = slices.Clone(flow.Transport[:min(len(flow.Transport), 8)])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records = append(r.records, record{p.Direction, p.Mark, p.Length, flow})
+	return inspect.Verdict{Action: inspect.Accept}
+}
+
+func (r *recorder) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records = nil
+}
+
+func (r *recorder) count(match func(*record) bool) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for i := range r.records {
+		if match(&r.records[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *recorder) direction(d inspect.Direction) int {
+	return r.count(func(p *record) bool { return p.direction == d })
+}
+
+// receive returns how many of n datagrams arrive before one is overdue.
+func receive(t *testing.T, c interface {
+	Read([]byte) (int, error)
+	SetReadDeadline(time.Time) error
+}, n int,
+) int {
+	t.Helper()
+	buf := make([]byte, 1<<16)
+	for i := range n {
+		must(t, c.SetReadDeadline(time.Now().Add(reply)))
+		if _, err := c.Read(buf); err != nil {
+			return i
+		}
+	}
+	return n
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kmod is the hook that consists of nsqueue.ko, told by its sysctls in
+// each netns. The module's README documents the interface.
+package kmod
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+)
+
+const (
+	// interfaceVersion is what this package knows of the module.
+	interfaceVersion = 1
+
+	modulePath = "/sys/module/nsqueue"
+	// The thread's own, because /proc/net and /proc/sys show what the netns of
+	// the thread that looks is.
+	procPath   = "/proc/thread-self/net/nsqueue"
+	sysctlPath = "/proc/sys/net/nsqueue/"
+)
+
+// Loaded reports whether the module is there.
+func Loaded() bool {
+	_, err := os.Stat(modulePath)
+	return err == nil
+}
+
+// Hook uses the loaded module. See [hook.Hook].
+type Hook struct {
+	version string
+}
+
+// New checks that the loaded module is one that this package knows.
+func New() (*Hook, error) {
+	text, err := os.ReadFile(procPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("module nsqueue is not loaded: %w", hook.ErrNotSupported)
+	}
+	if err != nil {
+		return nil, err
+	}
+	state, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if state.version != interfaceVersion {
+		return nil, fmt.Errorf("module nsqueue has interface version %d, this daemon knows %d: %w",
+			state.version, interfaceVersion, hook.ErrNotSupported)
+	}
+	version, err := os.ReadFile(modulePath + "/version")
+	if err != nil {
+		return nil, err
+	}
+	return &Hook{version: strings.TrimSpace(string(version))}, nil
+}
+
+// Kind returns [hook.Module].
+func (*Hook) Kind() hook.Kind { return hook.Module }
+
+// Describe names the module's version.
+func (h *Hook) Describe() string { return "nsqueue.ko " + h.version }
+
+// Present reports whether the module is still loaded.
+func (*Hook) Present() bool { return Loaded() }
+
+// Open remembers the netns and how far its counters are.
+func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
+	clone, err := ns.Clone()
+	if err != nil {
+		return nil, err
+	}
+	m := &module{ns: clone}
+	s, err := m.read()
+	if err != nil {
+		return nil, errors.Join(err, clone.Close())
+	}
+	m.before = s.counters
+	return m, nil
+}
+
+// module is the hook in one netns.
+type module struct {
+	ns     *netns.NetNS
+	before hook.Counters
+}
+
+// setting is a sysctl and its value.
+type setting struct{ name, value string }
+
+// settings returns the sysctls of a selector, in an order that can be written
+// one after the other: count before number, for their sum is limited.
+func settings(s *hook.Selector) []setting {
+	return []setting{
+		{"queue_count", "1"},
+		{"queue_num", strconv.Itoa(int(s.Queue))},
+		{"bypass", flag(s.Bypass)},
+		{"directions", directions(s.Directions)},
+		{"protocols", protocols(s.Protocols)},
+	}
+}
+
+// Arm writes what differs from the kernel's settings and arms last. Each write
+// is atomic; where one fails, those before it are taken back.
+func (m *module) Arm(s hook.Selector) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	var undo []setting
+	for _, want := range append(settings(&s), setting{"enabled", "1"}) {
+		old, err := m.sysctl(want.name)
+		if err == nil && normal(want.name, old) != want.value {
+			undo = append([]setting{{want.name, old}}, undo...)
+			err = m.write(want)
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("arm: %w", err), m.writeAll(undo))
+		}
+	}
+	return nil
+}
+
+// Disarm lets packets pass; the module waits for those under way.
+func (m *module) Disarm() error {
+	err := m.write(setting{"enabled", "0"})
+	if errors.Is(err, fs.ErrNotExist) { // the module is gone, and its hook
+		return nil
+	}
+	return err
+}
+
+// Check compares the kernel's settings with s.
+func (m *module) Check(s hook.Selector) error {
+	state, err := m.read()
+	if err != nil {
+		return fmt.Errorf("%w: %w", hook.ErrNotArmed, err)
+	}
+	want := append(settings(&s), setting{"enabled", "1"}, setting{"hooks", "yes"})
+	for _, w := range want {
+		if have := normal(w.name, state.values[w.name]); have != w.value {
+			return fmt.Errorf("%w: %s is %q, want %q", hook.ErrNotArmed, w.name, have, w.value)
+		}
+	}
+	return nil
+}
+
+// Counters returns what the module counted since Open.
+func (m *module) Counters() (hook.Counters, error) {
+	s, err := m.read()
+	if err != nil {
+		return hook.Counters{}, err
+	}
+	return hook.Counters{
+		Queued: s.counters.Queued - m.before.Queued,
+		Exempt: s.counters.Exempt - m.before.Exempt,
+	}, nil
+}
+
+// Remove disarms; the module's hook stays in the netns, letting all pass.
+func (m *module) Remove() error { return errors.Join(m.Disarm(), m.ns.Close()) }
+
+// Close leaves the netns armed.
+func (m *module) Close() error { return m.ns.Close() }
+
+// Persistent is true: the module needs no daemon.
+func (*module) Persistent() bool { return true }
+
+// File returns nil: nothing but the module keeps the hook.
+func (*module) File() *os.File { return nil }
+
+func (m *module) read() (state, error) {
+	var text []byte
+	err := m.ns.Do(func() error {
+		var err error
+		text, err = os.ReadFile(procPath)
+		return err
+	})
+	if err != nil {
+		return state{}, fmt.Errorf("read module state: %w", err)
+	}
+	return parse(text)
+}
+
+// sysctl returns the netns' own value; the state shows effective ones.
+func (m *module) sysctl(name string) (string, error) {
+	var text []byte
+	err := m.ns.Do(func() error {
+		var err error
+		text, err = os.ReadFile(sysctlPath + name)
+		return err
+	})
+	return strings.TrimSpace(string(text)), err
+}
+
+func (m *module) write(s setting) error {
+	return m.ns.Do(func() error {
+		return os.WriteFile(sysctlPath+s.name, []byte(s.value), 0)
+	})
+}
+
+func (m *module) writeAll(settings []setting) error {
+	var errs []error
+	for _, s := range settings {
+		errs = append(errs, m.write(s))
+	}
+	return errors.Join(errs...)
+}
+
+func flag(on bool) string {
+	if on {
+		return "1"
+	}
+	return "0"
+}
+
+func directions(d hook.Directions) string {
+	if d == hook.AllDirections {
+		return "all"
+	}
+	var names []string
+	for _, p := range []struct {
+		bit  hook.Directions
+		name string
+	}{{hook.In, "in"}, {hook.Out, "out"}, {hook.Forward, "forward"}} {
+		if d&p.bit != 0 {
+			names = append(names, p.name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// normal returns a value as this package writes it: the module shows the names
+// of protocols that have one.
+func normal(name, value string) string {
+	if name != "protocols" || value == "all" {
+		return value
+	}
+	var numbers []uint8
+	for word := range strings.SplitSeq(value, ",") {
+		n, ok := inspect.ProtocolNumber(word)
+		if !ok {
+			return value
+		}
+		numbers = append(numbers, n)
+	}
+	return protocols(numbers)
+}
+
+func protocols(numbers []uint8) string {
+	if len(numbers) == 0 {
+		return "all"
+	}
+	sorted := slices.Compact(slices.Sorted(slices.Values(numbers)))
+	names := make([]string, len(sorted))
+	for i, n := range sorted {
+		names[i] = strconv.Itoa(int(n))
+	}
+	return strings.Join(names, ",")
+}

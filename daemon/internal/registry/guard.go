@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+)
+
+// guardInterval bounds how long pods go uninspected after their hook vanished.
+const guardInterval = 250 * time.Millisecond
+
+// Guard puts the fallback in place of a hook that is no longer present, such as
+// a module that somebody unloaded, and returns when ctx ends. Without a
+// fallback it has nothing to do; Check reports what is missing meanwhile.
+func (r *Registry) Guard(ctx context.Context) {
+	if r.options.Fallback == nil {
+		return
+	}
+	tick := time.NewTicker(guardInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !r.options.Hook.Present() {
+			r.fallBack()
+		}
+	}
+}
+
+// fallBack arms the fallback wherever the vanished hook is still in use. What
+// fails is tried again at the next tick.
+func (r *Registry) fallBack() {
+	r.mu.Lock()
+	r.hook = r.options.Fallback
+	bindings := make([]*binding, 0, len(r.bindings))
+	for _, b := range r.bindings {
+		bindings = append(bindings, b)
+	}
+	r.mu.Unlock()
+	for _, b := range bindings {
+		b.mu.Lock()
+		changed, err := b.rehook(r.options.Fallback)
+		if changed {
+			err = errors.Join(err, r.recordHook(b))
+		}
+		b.mu.Unlock()
+		log := r.options.Log.With(slog.Uint64("netns", b.cookie),
+			slog.String("hook", string(r.options.Fallback.Kind())))
+		switch {
+		case err != nil:
+			log.Error("vanished hook not replaced", slog.Any("error", err))
+		case changed:
+			log.Warn("hook vanished and was replaced",
+				slog.String("vanished", string(r.options.Hook.Kind())))
+		}
+	}
+}
+
+// rehook arms h in place of another kind. The caller holds b.mu.
+func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
+	p := b.parts
+	if p == nil || p.kind == h.Kind() {
+		return false, nil
+	}
+	handle, err := h.Open(p.ns)
+	if err != nil {
+		return false, err
+	}
+	if err := handle.Arm(p.selector); err != nil {
+		return false, errors.Join(err, handle.Remove())
+	}
+	old := p.handle
+	p.kind, p.handle = h.Kind(), handle
+	return true, old.Close()
+}
+
+// recordHook writes the binding's hook into its members' records. The caller
+// holds b.mu.
+func (r *Registry) recordHook(b *binding) error {
+	var errs []error
+	for key := range b.members {
+		r.mu.Lock()
+		a := r.attachments[key]
+		a.record.Hook = string(b.parts.kind)
+		rec := a.record
+		r.mu.Unlock()
+		errs = append(errs, r.options.Store.Save(rec))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Registry) currentHook() hook.Hook {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hook
+}
