@@ -30,6 +30,9 @@ func furnish() error {
 			return err
 		}
 	}
+	if err := ownTemporary(); err != nil {
+		return err
+	}
 	// A user's PATH often lacks the directories of nft and iptables.
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
 		return err
@@ -83,6 +86,15 @@ func ownDirectory(dir string) error {
 		return fmt.Errorf("%w (not needed where %s exists)", err, dir)
 	}
 	return os.Mkdir(dir, 0o755)
+}
+
+// ownTemporary puts temporary files where they vanish with the node.
+func ownTemporary() error {
+	const dir = "/run/tmp"
+	if err := os.Mkdir(dir, 0o777|os.ModeSticky); err != nil {
+		return err
+	}
+	return os.Setenv("TMPDIR", dir)
 }
 
 func mount(source, target, fstype string, flags uintptr, options string) error {

@@ -106,7 +106,7 @@ func (e end) awaitIPv6() error {
 		return local
 	}
 	if !Poll(routeTimeout, isLocal) {
-		return errors.Join(fmt.Errorf("await local route to %s: not within %v", addr, routeTimeout), last)
+		return fmt.Errorf("await local route to %s: not within %v: %w", addr, routeTimeout, last)
 	}
 	return nil
 }
