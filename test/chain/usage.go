@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package chain
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Usage is what a process holds of the kernel.
+type Usage struct {
+	// Files are the targets of its descriptors, sorted.
+	Files []string
+	// Threads is their number.
+	Threads int
+	// ResidentKiB is its memory.
+	ResidentKiB int
+}
+
+// UsageOf looks at a process of the node.
+func UsageOf(pid int) (Usage, error) {
+	var u Usage
+	proc := filepath.Join("/proc", fmt.Sprint(pid))
+	entries, err := os.ReadDir(filepath.Join(proc, "fd"))
+	if err != nil {
+		return u, err
+	}
+	for _, e := range entries {
+		// A descriptor may be closed between the two calls.
+		if target, err := os.Readlink(filepath.Join(proc, "fd", e.Name())); err == nil {
+			kind, _, _ := strings.Cut(target, ":[")
+			u.Files = append(u.Files, kind)
+		}
+	}
+	slices.Sort(u.Files)
+	status, err := os.Open(filepath.Join(proc, "status"))
+	if err != nil {
+		return u, err
+	}
+	defer status.Close()
+	for s := bufio.NewScanner(status); s.Scan(); {
+		_, _ = fmt.Sscanf(s.Text(), "Threads: %d", &u.Threads)
+		_, _ = fmt.Sscanf(s.Text(), "VmRSS: %d kB", &u.ResidentKiB)
+	}
+	return u, nil
+}

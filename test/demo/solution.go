@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// seen is how many packets two pings between two inspected pods are: each
+// request and each reply leaves one pod and enters the other.
+const seen = 2 * 4
+
+// patience is how long something may take that is expected at once.
+const patience = 5 * time.Second
+
+// nsqueueSeesAll is step 4: the same pods with nsqueue in the chain.
+func (d *demo) nsqueueSeesAll(ctx context.Context) error {
+	d.screen.title(4, "The pods re-created through the conflist with nsqueue, and nsqueued running")
+	if err := d.deletePods(ctx); err != nil {
+		return err
+	}
+	d.daemon = chain.NewDaemon(chain.DaemonConfig{Bin: d.bin, Hook: d.hook})
+	if err := d.daemon.Start(ctx); err != nil {
+		return err
+	}
+	d.screen.note("nsqueued runs (PID %d)", d.daemon.PID())
+	if err := d.createPods(ctx, chain.Config{}); err != nil {
+		return err
+	}
+	if err := d.watchPings(); err != nil {
+		return err
+	}
+	out, err := d.screen.run(d.ctl(), "list")
+	if err != nil {
+		return err
+	}
+	for _, p := range d.pods {
+		err := errIf(!strings.Contains(out, p.Name), "the list lacks %s", p.Name)
+		if err != nil {
+			return err
+		}
+	}
+	if err := d.compareCounters(ctx); err != nil {
+		return err
+	}
+	d.screen.shown("The pods reach each other, and every packet of both was seen in its own netns.")
+	return nil
+}
+
+// watchPings pings while nsqueuectl watch prints what it sees.
+func (d *demo) watchPings() error {
+	args := []string{"watch"}
+	cmd := exec.Command(d.ctl(), args...)
+	d.screen.say("   $ %s &", commandLine(d.ctl(), args))
+	var packets atomic.Int64
+	ended := make(chan error, 1)
+	go func() {
+		ended <- d.screen.follow(cmd, func(line string) {
+			if strings.HasPrefix(line, "packet: ") {
+				packets.Add(1)
+			}
+		})
+	}()
+	if !nstest.Poll(patience, d.isWatched) {
+		return errors.New("nsqueuectl watch does not connect to nsqueued")
+	}
+	out := d.ping(d.pods[1], d.pods[0])
+	complete := nstest.Poll(patience, func() bool { return packets.Load() >= seen })
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		return fmt.Errorf("end nsqueuectl watch: %w", err)
+	}
+	if err := <-ended; err != nil {
+		return fmt.Errorf("nsqueuectl watch: %w", err)
+	}
+	if err := errIf(!strings.Contains(out, allArrived), "the ping is lost"); err != nil {
+		return err
+	}
+	return errIf(!complete, "nsqueuectl watch printed %d packets, want %d", packets.Load(), seen)
+}
+
+// isWatched reports whether a client is connected to the daemon.
+func (d *demo) isWatched() bool {
+	b, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		// Num RefCount Protocol Flags Type St Inode Path; state 3 is connected.
+		f := strings.Fields(line)
+		if len(f) == 8 && f[5] == "03" && f[7] == d.daemon.Socket() {
+			return true
+		}
+	}
+	return false
+}
+
+// compareCounters checks what the list showed.
+func (d *demo) compareCounters(ctx context.Context) error {
+	list, err := d.daemon.Client.List(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errIf(len(list.Attachments) != len(d.pods), "%d attachments, want %d",
+		len(list.Attachments), len(d.pods)); err != nil {
+		return err
+	}
+	for _, a := range list.Attachments {
+		n := a.Counters.Packets
+		err := errIf(n < seen/2, "%s counted %d packets, want %d or more", a.Pod, n, seen/2)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nothingStays is step 5: the pods go, and everything with them.
+func (d *demo) nothingStays(ctx context.Context) error {
+	d.screen.title(5, "The pods are deleted")
+	var freed [2]func() bool
+	for i, p := range d.pods {
+		var err error
+		if freed[i], err = p.NetNS.Canary(fmt.Sprintf("canary%d", i)); err != nil {
+			return err
+		}
+	}
+	if err := d.deletePods(ctx); err != nil {
+		return err
+	}
+	out, err := d.screen.run(d.ctl(), "list")
+	if err != nil {
+		return err
+	}
+	if err := errIf(strings.Contains(out, "busybox"), "the list still has a pod"); err != nil {
+		return err
+	}
+	if out, err = d.screen.run("ls", "-A", "/run/netns"); err != nil {
+		return err
+	}
+	if err := errIf(out != "", "a netns is left"); err != nil {
+		return err
+	}
+	gone := nstest.Poll(patience, func() bool { return freed[0]() && freed[1]() })
+	if err := errIf(!gone, "the kernel still holds a netns: something keeps it"); err != nil {
+		return err
+	}
+	if err := d.daemon.Stop(); err != nil {
+		return err
+	}
+	d.screen.shown("The list is empty, and the kernel has freed both netns: nothing held them.")
+	return nil
+}
