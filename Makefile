@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# The default target prints the others. Everything that is built or fetched
+# goes to bin/, except for what `make install` is told.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+BIN := $(CURDIR)/bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PKG := github.com/nsqueue/nsqueue
+LDFLAGS := -s -w -X $(PKG)/daemon/api.version=$(VERSION)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+
+DESTDIR :=
+PREFIX := /usr/local
+CNI_BIN_DIR := /opt/cni/bin
+
+# Pinned versions of what the tests and the demo run.
+CNI_PLUGINS := github.com/containernetworking/plugins/plugins
+CNI_PLUGINS_VERSION := v1.9.1
+FLANNEL_VERSION := v0.9.1
+GOLANGCI_VERSION := v2.15.0
+
+# Two processors are what the smallest CI machine has; packages of the netns
+# tests share its kernel and run one after the other.
+TESTFLAGS := -count=1
+# Packages whose tests run inside a throw-away node (they use test/nstest).
+NODE_PKGS = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... \
+	| awk '/test\/nstest/ && $$1 !~ /test\/(e2e|bench|vm)$$/ {print $$1}')
+UNIT_PKGS = $(filter-out $(NODE_PKGS) %/test/e2e,$(shell go list \
+	-f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...))
+
+# timed runs a command and prints how long it took, whether it worked or not.
+timed = start=$$(date +%s); rc=0; ( $(1) ) || rc=$$?; \
+	echo "==> $@: $$(($$(date +%s) - start)) s"; exit $$rc
+
+.PHONY: help
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build nsqueue, nsqueued and nsqueuectl into bin/
+	@echo 'building nsqueue, nsqueued, nsqueuectl into bin/'
+	@$(GOBUILD) -o $(BIN)/nsqueue ./plugin
+	@$(GOBUILD) -o $(BIN)/nsqueued ./daemon
+	@$(GOBUILD) -o $(BIN)/nsqueuectl ./ctl
+
+.PHONY: demo
+demo: need-demo cni-plugins build ## show the problem and its end on this machine (root)
+	@go build -o $(BIN)/test/demo ./test/demo
+	@bin/test/demo
+
+.PHONY: test
+test: test-unit test-netns test-e2e ## run all tests
+
+.PHONY: test-unit
+test-unit: ## run the tests that need no privilege, with the race detector
+	@$(call timed,go test -race -p 2 $(UNIT_PKGS))
+
+.PHONY: test-netns
+test-netns: need-netns ## run the tests that need network namespaces
+	@$(call timed,go test $(TESTFLAGS) -p 1 $(NODE_PKGS))
+
+.PHONY: test-e2e
+test-e2e: need-e2e cni-plugins build ## run the built programs in a real CNI chain (root)
+	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) ./test/e2e)
+
+.PHONY: bench
+bench: need-e2e cni-plugins build ## measure the latency of attaching a pod (root)
+	@go build -o $(BIN)/test/bench ./test/bench
+	@$(call timed,$(BIN)/test/bench --bin $(BIN) $(BENCHFLAGS))
+
+# Libraries stay synchronous: only these, and tests, start goroutines and join
+# them.
+GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns))/|(.*/)?[a-z]*test/)
+
+.PHONY: lint
+lint: $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION) ## check style, dependencies and module files
+	@$(call timed,$(MAKE) lint-steps)
+
+.PHONY: lint-steps
+lint-steps:
+	@go mod tidy -diff
+	@go vet ./...
+	@$(BIN)/tools/golangci-lint run ./...
+	@$(BIN)/tools/golangci-lint fmt --diff ./...
+	@if git ls-files --cached --others --exclude-standard '*.go' | grep -v '_test\.go$$' \
+		| grep -Ev '$(GO_ALLOWED)' | xargs -r grep -nE '^[[:space:]]*go [a-zA-Z]+.*\(' ; then \
+		echo 'lint: libraries start no goroutine; let the caller do it'; exit 1; fi
+	@git ls-files --cached --others --exclude-standard '*.go' Makefile '*.sh' '*.c' '*.h' \
+		| xargs -r grep -L 'SPDX-License-Identifier' | sed 's/$$/: no SPDX line/' \
+		| { ! grep . ; }
+
+.PHONY: install
+install: build ## install the programs below DESTDIR (PREFIX, CNI_BIN_DIR)
+	@install -d "$(DESTDIR)$(CNI_BIN_DIR)" "$(DESTDIR)$(PREFIX)/sbin" "$(DESTDIR)$(PREFIX)/bin"
+	@install -m 755 $(BIN)/nsqueue "$(DESTDIR)$(CNI_BIN_DIR)/nsqueue"
+	@install -m 755 $(BIN)/nsqueued "$(DESTDIR)$(PREFIX)/sbin/nsqueued"
+	@install -m 755 $(BIN)/nsqueuectl "$(DESTDIR)$(PREFIX)/bin/nsqueuectl"
+
+.PHONY: clean
+clean: ## remove everything that was built or fetched
+	@rm -rf $(BIN)
+
+# What the other targets need. Everything below is quiet when it is there.
+
+.PHONY: cni-plugins
+cni-plugins: $(BIN)/cni/.plugins-$(CNI_PLUGINS_VERSION) $(BIN)/cni/.flannel-$(FLANNEL_VERSION)
+
+$(BIN)/cni/.plugins-$(CNI_PLUGINS_VERSION):
+	@echo 'installing the CNI plugins $(CNI_PLUGINS_VERSION) into bin/cni'
+	@mkdir -p $(@D)
+	@for p in main/bridge main/loopback ipam/host-local meta/portmap; do \
+		CGO_ENABLED=0 GOBIN=$(@D) go install -trimpath $(CNI_PLUGINS)/$$p@$(CNI_PLUGINS_VERSION); \
+	done
+	@touch $@
+
+$(BIN)/cni/.flannel-$(FLANNEL_VERSION):
+	@echo 'installing the flannel CNI plugin $(FLANNEL_VERSION) into bin/cni'
+	@mkdir -p $(@D)
+	@CGO_ENABLED=0 GOBIN=$(@D) go install -trimpath $(CNI_PLUGINS)/meta/flannel@$(FLANNEL_VERSION)
+	@touch $@
+
+$(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
+	@echo 'building golangci-lint $(GOLANGCI_VERSION) into bin/tools (some minutes, once)'
+	@mkdir -p $(@D)
+	@GOBIN=$(@D) go install \
+		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+# Distribution packages, as command:package. A missing command is installed.
+.PHONY: need-netns need-e2e need-demo
+need-netns: NEED := nft:nftables iptables:iptables
+need-e2e: NEED := nft:nftables iptables:iptables
+need-demo: NEED := iptables:iptables busybox:busybox-static
+need-netns need-e2e need-demo:
+	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
+	for n in $(NEED); do command -v "$${n%%:*}" >/dev/null || missing+=" $${n##*:}"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	echo "installing$$missing"; \
+	get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 \
+		install -y --no-install-recommends $$missing >/dev/null; }; \
+	get 2>/dev/null || { apt-get -qq update && get; }
