@@ -52,5 +52,5 @@ func TestBinaryInterrupted(t *testing.T) {
 		t.Error(err)
 	}
 	outcome{0, got.String(), stderr.String()}.want(t, 0, packetLines,
-		"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
+		watching+"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
 }

@@ -54,7 +54,8 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 		return err
 	}
 	t := tally{verdicts: map[string]uint64{}}
-	err = c.client.Watch(ctx, nil, func(e *api.PacketEvent) error {
+	watching := func() { fmt.Fprintln(c.err, "watching, Ctrl-C ends it") }
+	err = c.client.Watch(ctx, watching, func(e *api.PacketEvent) error {
 		t.arrived(e)
 		if f.pod != "" && (e.Pod.Namespace != pod.Namespace || e.Pod.Name != pod.Name) {
 			return nil

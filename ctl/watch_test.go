@@ -41,14 +41,17 @@ const packetLines = "" +
 	"packet: 7, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
 	"? -> ?, udp, length: 0, verdict: accept\n"
 
+// watching is what a watch says before its first packet.
+const watching = "watching, Ctrl-C ends it\n"
+
 func TestWatchCount(t *testing.T) {
 	d := apitest.Daemon{Packets: packets()}
 	socket := d.Start(t)
 	nsqueuectl(t.Context(), socket, "watch", "--count", "3").want(t, 0, packetLines,
-		"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
+		watching+"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
 	first, _, _ := strings.Cut(packetLines, "\n")
 	nsqueuectl(t.Context(), socket, "watch", "--count", "1").
-		want(t, 0, first+"\n", "1 packet printed: 1 accept\n")
+		want(t, 0, first+"\n", watching+"1 packet printed: 1 accept\n")
 	o := nsqueuectl(t.Context(), socket, "watch", "--pod", "default/busybox1", "--count", "2")
 	if o.status != 0 || strings.Count(o.stdout, "pod: default/busybox1") != 2 ||
 		strings.Contains(o.stdout, "container:") {
@@ -84,7 +87,7 @@ func TestWatchInterrupted(t *testing.T) {
 	s := &streams{out: out, err: &errs, now: testNow, getenv: func(string) string { return "" }}
 	status := execute(ctx, s, []string{"watch", "--socket", socket})
 	outcome{status, out.String(), errs.String()}.want(t, 0, packetLines,
-		"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
+		watching+"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
 }
 
 // cancelWriter calls cancel when so many lines have been written.

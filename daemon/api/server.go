@@ -35,9 +35,10 @@ type Backend interface {
 	List(ctx context.Context) ([]Attachment, error)
 	// Status describes the daemon.
 	Status(ctx context.Context) (Status, error)
-	// Watch calls emit for each packet from now on, until ctx ends or emit
+	// Watch calls started once, then emit for each packet from that moment on,
+	// until ctx ends or one of them
 	// returns an error.
-	Watch(ctx context.Context, emit func(*PacketEvent) error) error
+	Watch(ctx context.Context, started func() error, emit func(*PacketEvent) error) error
 }
 
 // maxBody bounds a request's body. The largest honest one is a GC call: 1,000
@@ -257,14 +258,14 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 			<-limited // w is not ours any more once this handler has returned
 		}
 	}()
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.WriteHeader(http.StatusOK)
-	if err := rc.Flush(); err != nil {
-		return
+	started := func() error {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		w.WriteHeader(http.StatusOK)
+		return rc.Flush()
 	}
 	enc := json.NewEncoder(w)
-	// The status line is out: an error can only end the stream.
-	_ = s.backend.Watch(ctx, func(e *PacketEvent) error {
+	// Once the status line is out, an error can only end the stream.
+	_ = s.backend.Watch(ctx, started, func(e *PacketEvent) error {
 		if err := enc.Encode(e); err != nil {
 			return err
 		}

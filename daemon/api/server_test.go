@@ -169,7 +169,12 @@ type chattyBackend struct {
 	apitest.Daemon
 }
 
-func (b *chattyBackend) Watch(_ context.Context, emit func(*api.PacketEvent) error) error {
+func (b *chattyBackend) Watch(
+	_ context.Context, started func() error, emit func(*api.PacketEvent) error,
+) error {
+	if err := started(); err != nil {
+		return err
+	}
 	for {
 		if err := emit(&api.PacketEvent{Verdict: strings.Repeat("x", 10_000)}); err != nil {
 			return err

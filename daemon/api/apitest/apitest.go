@@ -188,8 +188,13 @@ func (d *Daemon) Status(context.Context) (api.Status, error) {
 var errStreamEnds = errors.New("end of stream")
 
 // Watch emits d.Packets.
-func (d *Daemon) Watch(ctx context.Context, emit func(*api.PacketEvent) error) error {
+func (d *Daemon) Watch(
+	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+) error {
 	if err := d.called("watch", ""); err != nil {
+		return err
+	}
+	if err := started(); err != nil {
 		return err
 	}
 	for i := range d.Packets {

@@ -361,8 +361,10 @@ func (r *Registry) Total() api.Counters {
 }
 
 // Watch reports packets as they are inspected. See [api.Backend].
-func (r *Registry) Watch(ctx context.Context, emit func(*api.PacketEvent) error) error {
-	return r.hub.Watch(ctx, emit)
+func (r *Registry) Watch(
+	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+) error {
+	return r.hub.Watch(ctx, started, emit)
 }
 
 // describe returns the attachment as the API shows it.

@@ -477,20 +477,15 @@ func TestWatch(t *testing.T) {
 	a := d.attach("one", pod, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	events := make(chan api.PacketEvent, 16)
+	started := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		done <- d.Watch(ctx, func(e *api.PacketEvent) error { events <- *e; return nil })
+		done <- d.Watch(ctx, func() error { close(started); return nil },
+			func(e *api.PacketEvent) error { events <- *e; return nil })
 	}()
-	var e api.PacketEvent
-	nstest.Eventually(t, reply, "an event", func() bool {
-		peer.Ping(t, pod.IPv4(), 1, reply)
-		select {
-		case e = <-events:
-			return true
-		default:
-			return false
-		}
-	})
+	<-started
+	peer.Ping(t, pod.IPv4(), 1, reply)
+	e := <-events
 	if e.Packet != 1 || e.Key != a.Key || e.Direction != "in" || e.Source != peer.IPv4() ||
 		e.Destination != pod.IPv4() || e.Protocol != "icmp" || e.Verdict != "accept" ||
 		e.OriginMark != 0 || e.SetMark != 0xff000000 {

@@ -52,12 +52,17 @@ func (h *Hub) Observe(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	}
 }
 
-// Watch calls emit for every packet from now on until ctx ends, which is no
-// error, or emit returns one.
-func (h *Hub) Watch(ctx context.Context, emit func(*api.PacketEvent) error) error {
+// Watch calls started, then emit for every packet from that moment on, until
+// ctx ends, which is no error, or one of them returns one.
+func (h *Hub) Watch(
+	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+) error {
 	w := &watcher{events: make(chan api.PacketEvent, backlog)}
 	h.add(w)
 	defer h.remove(w)
+	if err := started(); err != nil {
+		return err
+	}
 	for {
 		select {
 		case <-ctx.Done():
