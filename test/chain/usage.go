@@ -21,6 +21,17 @@ type Usage struct {
 	ResidentKiB int
 }
 
+// HeldSince returns the descriptors that u has and before did not, by kind.
+func (u Usage) HeldSince(before Usage) []string {
+	extra := slices.Clone(u.Files)
+	for _, f := range before.Files {
+		if i := slices.Index(extra, f); i >= 0 {
+			extra = slices.Delete(extra, i, i+1)
+		}
+	}
+	return extra
+}
+
 // UsageOf looks at a process of the node.
 func UsageOf(pid int) (Usage, error) {
 	var u Usage

@@ -469,6 +469,19 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
+func TestCyclesLeaveNoGoroutine(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	before := runtime.NumGoroutine()
+	for range 100 {
+		must(t, d.Detach(t.Context(), d.attach("one", pod, api.Fail).Key))
+	}
+	nstest.Eventually(t, reply, "all goroutines have ended", func() bool {
+		return runtime.NumGoroutine() <= before
+	})
+	d.wantNothing(pod)
+}
+
 func TestWatch(t *testing.T) {
 	d := start(t, inspect.Func(func(p *inspect.Packet) inspect.Verdict {
 		return inspect.Verdict{Action: inspect.Accept, Mark: 0xffffffff, MarkMask: 0xffffffff}
