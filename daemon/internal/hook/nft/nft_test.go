@@ -3,6 +3,7 @@
 package nft_test
 
 import (
+	_ "embed"
 	"errors"
 	"regexp"
 	"strings"
@@ -30,6 +31,11 @@ func TestContract(t *testing.T) {
 	hooktest.Run(t, h)
 }
 
+// reference is compiled in, so that the test can run in a guest without files.
+//
+//go:embed testdata/reference.nft
+var reference string
+
 // The kernel must hold the same bytecode and the same chains, whether we or
 // the nft command wrote the table.
 func TestRulesAreThoseOfNft(t *testing.T) {
@@ -37,7 +43,7 @@ func TestRulesAreThoseOfNft(t *testing.T) {
 	arm(t, ours, hook.Selector{
 		Queue: 80, Bypass: true, Directions: hook.AllDirections, Protocols: []uint8{inspect.ProtoTCP},
 	})
-	theirs.Run(t, "nft", "-f", "testdata/reference.nft")
+	theirs.Run(t, "nft", reference)
 	got, queueing := bytecode(t, ours)
 	want, _ := bytecode(t, theirs)
 	if diff := cmp.Diff(want, got); diff != "" {
