@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The state of each netns: its life, its configuration, its arming. */
+
+#include <linux/printk.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <net/netfilter/ipv4/nf_defrag_ipv4.h>
+#include <net/netfilter/ipv6/nf_defrag_ipv6.h>
+#include <net/netns/generic.h>
+
+#include "hook.h"
+#include "netns.h"
+#include "params.h"
+#include "proc.h"
+#include "sysctl.h"
+
+static unsigned int nsq_net_id __read_mostly;
+
+struct nsq_net *nsq_net(const struct net *net)
+{
+	return net_generic(net, nsq_net_id);
+}
+
+/*
+ * Defragmentation comes first, so that the queue hook never meets a fragment
+ * that the netns would have put together. Registering drops nothing, giving
+ * back does: unregistering any hook of a netns drops every packet that waits
+ * there in a queue. So this is undone only by nsq_net_unhook().
+ */
+static int nsq_net_hook(struct nsq_net *nn)
+{
+	int err;
+
+	lockdep_assert_held(&nn->lock);
+	if (nn->hooked)
+		return 0;
+	err = nf_defrag_ipv4_enable(nn->net);
+	if (err)
+		return err;
+	err = nf_defrag_ipv6_enable(nn->net);
+	if (err)
+		goto err_ipv4;
+	err = nsq_hooks_register(nn->net);
+	if (err)
+		goto err_ipv6;
+	WRITE_ONCE(nn->hooked, true);
+	return 0;
+
+err_ipv6:
+	nf_defrag_ipv6_disable(nn->net);
+err_ipv4:
+	nf_defrag_ipv4_disable(nn->net);
+	return err;
+}
+
+static void nsq_net_unhook(struct nsq_net *nn)
+{
+	if (!nn->hooked)
+		return;
+	nsq_hooks_unregister(nn->net);
+	nf_defrag_ipv6_disable(nn->net);
+	nf_defrag_ipv4_disable(nn->net);
+	nn->hooked = false;
+}
+
+static struct nsq_config *nsq_config_locked(struct nsq_net *nn)
+{
+	return rcu_dereference_protected(nn->config,
+					 lockdep_is_held(&nn->lock));
+}
+
+/*
+ * Makes @cfg the netns' configuration, or fails and changes nothing. An armed
+ * netns waits until no packet is judged by the old one any more: whoever
+ * disarms may then empty the queue and knows that nothing follows.
+ */
+static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
+{
+	struct nsq_config *old = nsq_config_locked(nn);
+	int err;
+
+	if (cfg->enabled) {
+		err = nsq_net_hook(nn);
+		if (err)
+			return err;
+	}
+	rcu_assign_pointer(nn->config, cfg);
+	if (old->enabled)
+		synchronize_rcu_expedited();
+	kfree_rcu(old, rcu);
+	return 0;
+}
+
+static int nsq_net_set_locked(struct nsq_net *nn, const struct nsq_field *field,
+			      const char *text)
+{
+	struct nsq_config *cfg;
+	int err;
+
+	cfg = kmemdup(nsq_config_locked(nn), sizeof(*cfg), GFP_KERNEL);
+	if (!cfg)
+		return -ENOMEM;
+	err = nsq_config_parse(cfg, field, text);
+	if (!err)
+		err = nsq_net_replace(nn, cfg);
+	if (err)
+		kfree(cfg);
+	return err;
+}
+
+int nsq_net_set(struct nsq_net *nn, const struct nsq_field *field,
+		const char *text)
+{
+	int err;
+
+	mutex_lock(&nn->lock);
+	err = nsq_net_set_locked(nn, field, text);
+	mutex_unlock(&nn->lock);
+	return err;
+}
+
+static bool nsq_net_armed_at_birth(const struct net *net)
+{
+	if (net_eq(net, &init_net))
+		return nsq_default_enabled == NSQ_ARM_EVERY;
+	return nsq_default_enabled != NSQ_ARM_NONE;
+}
+
+static int nsq_net_alloc(struct nsq_net *nn)
+{
+	struct nsq_config *cfg;
+	int cpu;
+
+	nn->stats = alloc_percpu(struct nsq_stats);
+	if (!nn->stats)
+		return -ENOMEM;
+	for_each_possible_cpu(cpu)
+		u64_stats_init(&per_cpu_ptr(nn->stats, cpu)->sync);
+	cfg = kmemdup(&nsq_defaults, sizeof(*cfg), GFP_KERNEL);
+	if (!cfg)
+		return -ENOMEM;
+	RCU_INIT_POINTER(nn->config, cfg);
+	return 0;
+}
+
+static int nsq_net_start(struct nsq_net *nn)
+{
+	int err;
+
+	err = nsq_net_alloc(nn);
+	if (err)
+		return err;
+	err = nsq_proc_init(nn);
+	if (err)
+		return err;
+	err = nsq_sysctl_init(nn);
+	if (err)
+		return err;
+	if (!nsq_net_armed_at_birth(nn->net))
+		return 0;
+	return nsq_net_set(nn, &nsq_fields[NSQ_ENABLED], "1");
+}
+
+/*
+ * A netns comes to be whatever happens to us: what is missing here is missing
+ * in /proc too, where it can be seen. An error would fail the clone() of a pod.
+ */
+static int __net_init nsq_net_init(struct net *net)
+{
+	struct nsq_net *nn = nsq_net(net);
+	int err;
+
+	nn->net = net;
+	nn->hash_seed = get_random_u32();
+	mutex_init(&nn->lock);
+	err = nsq_net_start(nn);
+	if (err)
+		pr_err_ratelimited("netns %u not set up: error %d\n",
+				   net->ns.inum, err);
+	return 0;
+}
+
+/*
+ * First the doors by which the netns could be armed: both wait for whoever is
+ * inside. The caller then lets a grace period pass before nsq_net_exit(), so
+ * no packet is in the hook when its memory goes.
+ */
+static void __net_exit nsq_net_pre_exit(struct net *net)
+{
+	struct nsq_net *nn = nsq_net(net);
+
+	nsq_sysctl_clean(nn);
+	nsq_proc_clean(nn);
+	nsq_net_unhook(nn);
+}
+
+static void __net_exit nsq_net_exit(struct net *net)
+{
+	struct nsq_net *nn = nsq_net(net);
+
+	kfree(rcu_dereference_protected(nn->config, true));
+	free_percpu(nn->stats);
+	mutex_destroy(&nn->lock);
+}
+
+static struct pernet_operations nsq_net_ops = {
+	.init = nsq_net_init,
+	.pre_exit = nsq_net_pre_exit,
+	.exit = nsq_net_exit,
+	.id = &nsq_net_id,
+	.size = sizeof(struct nsq_net),
+};
+
+int nsq_netns_setup(void)
+{
+	return register_pernet_subsys(&nsq_net_ops);
+}
+
+void nsq_netns_teardown(void)
+{
+	unregister_pernet_subsys(&nsq_net_ops);
+}
