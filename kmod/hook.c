@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The packet path. */
+
+#include <linux/bitmap.h>
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
+
+#include "hook.h"
+#include "netns.h"
+#include "packet.h"
+#include "params.h"
+
+/*
+ * One step after conntrack, where a queued packet keeps its connection; a
+ * settle hook will take the next step (NF_IP_PRI_CONNTRACK + 2).
+ */
+#define NSQ_PRI_QUEUE (NF_IP_PRI_CONNTRACK + 1)
+
+static bool nsq_on_loopback(const struct nf_hook_state *state)
+{
+	const struct net_device *dev;
+
+	dev = state->hook == NF_INET_LOCAL_IN ? state->in : state->out;
+	return dev && dev->flags & IFF_LOOPBACK;
+}
+
+static bool nsq_direction_selected(const struct nsq_config *cfg,
+				   unsigned int hook)
+{
+	switch (hook) {
+	case NF_INET_LOCAL_IN:
+		return cfg->directions & NSQ_IN;
+	case NF_INET_LOCAL_OUT:
+		return cfg->directions & NSQ_OUT;
+	default:
+		return cfg->directions & NSQ_FORWARD;
+	}
+}
+
+/* ICMP and ICMPv6 each mean their own family only. */
+static bool nsq_protocol_selected(const struct nsq_config *cfg, u8 family,
+				  unsigned int protocol)
+{
+	if (protocol == IPPROTO_ICMP && family != NFPROTO_IPV4)
+		return false;
+	if (protocol == IPPROTO_ICMPV6 && family != NFPROTO_IPV6)
+		return false;
+	return test_bit(protocol, cfg->protocols);
+}
+
+/*
+ * A packet whose headers are cut off could be anything: it is selected when
+ * any protocol of its family is, because unseen is worse than seen twice.
+ */
+static bool nsq_unknown_selected(const struct nsq_config *cfg, u8 family)
+{
+	unsigned int protocol;
+
+	for_each_set_bit(protocol, cfg->protocols, NSQ_PROTOCOLS)
+		if (nsq_protocol_selected(cfg, family, protocol))
+			return true;
+	return false;
+}
+
+static bool nsq_packet_selected(const struct nsq_config *cfg,
+				const struct nsq_packet *pkt,
+				const struct sk_buff *skb)
+{
+	if (bitmap_full(cfg->protocols, NSQ_PROTOCOLS))
+		return !nsq_packet_is_neighbour(pkt, skb);
+	if (!pkt->known)
+		return nsq_unknown_selected(cfg, pkt->family);
+	return nsq_protocol_selected(cfg, pkt->family, pkt->protocol) &&
+	       !nsq_packet_is_neighbour(pkt, skb);
+}
+
+/* The number is stable while the netns lives and its queues stay the same. */
+static u32 nsq_queue_number(const struct nsq_net *nn,
+			    const struct nsq_config *cfg,
+			    const struct nsq_packet *pkt,
+			    const struct sk_buff *skb)
+{
+	u32 hash;
+
+	if (cfg->queue_count == 1)
+		return cfg->queue_num;
+	hash = nsq_packet_hash(pkt, skb, nn->hash_seed);
+	return cfg->queue_num + reciprocal_scale(hash, cfg->queue_count);
+}
+
+static unsigned int nsq_queue(struct nsq_net *nn, const struct nsq_config *cfg,
+			      const struct nsq_packet *pkt,
+			      const struct sk_buff *skb)
+{
+	unsigned int verdict;
+
+	verdict = NF_QUEUE_NR(nsq_queue_number(nn, cfg, pkt, skb));
+	if (!nsq_bypass(cfg)) {
+		nsq_count(nn->stats, NSQ_QUEUED);
+		return verdict;
+	}
+	nsq_count(nn->stats, NSQ_QUEUED_BYPASS);
+	return verdict | NF_VERDICT_FLAG_QUEUE_BYPASS;
+}
+
+/* The caller holds rcu_read_lock(). The packet and its mark are only read. */
+static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
+				   const struct nf_hook_state *state)
+{
+	struct nsq_net *nn = nsq_net(state->net);
+	const struct nsq_config *cfg = rcu_dereference(nn->config);
+	struct nsq_packet pkt;
+
+	if (!cfg->enabled)
+		return NF_ACCEPT;
+	if (nsq_on_loopback(state) || !nsq_direction_selected(cfg, state->hook))
+		goto exempt;
+	nsq_packet_parse(&pkt, skb, state->pf);
+	if (nsq_packet_selected(cfg, &pkt, skb))
+		return nsq_queue(nn, cfg, &pkt, skb);
+exempt:
+	nsq_count(nn->stats, NSQ_EXEMPT);
+	return NF_ACCEPT;
+}
+
+#define NSQ_HOOK(family, where)                                         \
+	{                                                               \
+		.hook = nsq_queue_hook, .pf = family, .hooknum = where, \
+		.priority = NSQ_PRI_QUEUE,                              \
+	}
+
+static const struct nf_hook_ops nsq_hook_ops[] = {
+	NSQ_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_IN),
+	NSQ_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT),
+	NSQ_HOOK(NFPROTO_IPV4, NF_INET_FORWARD),
+	NSQ_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_IN),
+	NSQ_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT),
+	NSQ_HOOK(NFPROTO_IPV6, NF_INET_FORWARD),
+};
+
+int nsq_hooks_register(struct net *net)
+{
+	return nf_register_net_hooks(net, nsq_hook_ops,
+				     ARRAY_SIZE(nsq_hook_ops));
+}
+
+void nsq_hooks_unregister(struct net *net)
+{
+	nf_unregister_net_hooks(net, nsq_hook_ops, ARRAY_SIZE(nsq_hook_ops));
+}

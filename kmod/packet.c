@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the hook has to know of a packet. Reads only, works on any skb. */
+
+#include <linux/icmpv6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/jhash.h>
+#include <linux/netfilter.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/ndisc.h>
+
+#include "packet.h"
+
+static void nsq_packet_parse4(struct nsq_packet *pkt, const struct sk_buff *skb)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+
+	pkt->known = true;
+	pkt->fragment = ip_is_fragment(iph);
+	pkt->protocol = iph->protocol;
+	pkt->offset = skb_network_offset(skb) + iph->ihl * 4;
+}
+
+static void nsq_packet_parse6(struct nsq_packet *pkt, const struct sk_buff *skb)
+{
+	unsigned int offset = 0;
+	unsigned short fragoff;
+	int flags = 0;
+	int protocol;
+
+	protocol = ipv6_find_hdr(skb, &offset, -1, &fragoff, &flags);
+	pkt->known = protocol >= 0;
+	pkt->fragment = flags & IP6_FH_F_FRAG;
+	pkt->protocol = protocol;
+	pkt->offset = offset;
+}
+
+void nsq_packet_parse(struct nsq_packet *pkt, const struct sk_buff *skb,
+		      u8 family)
+{
+	pkt->family = family;
+	if (family == NFPROTO_IPV4)
+		nsq_packet_parse4(pkt, skb);
+	else
+		nsq_packet_parse6(pkt, skb);
+}
+
+/*
+ * Neighbour discovery and multicast listener reports: without them a pod is
+ * unreachable even where every other packet is let pass. A type that cannot
+ * be read is no such message; RFC 6980 forbids fragments of them.
+ */
+bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
+			     const struct sk_buff *skb)
+{
+	u8 buffer;
+	const u8 *type;
+
+	if (pkt->family != NFPROTO_IPV6 || !pkt->known || pkt->fragment ||
+	    pkt->protocol != IPPROTO_ICMPV6)
+		return false;
+	type = skb_header_pointer(skb, pkt->offset, sizeof(buffer), &buffer);
+	if (!type)
+		return false;
+	switch (*type) {
+	case ICMPV6_MGM_QUERY:
+	case ICMPV6_MGM_REPORT:
+	case ICMPV6_MGM_REDUCTION:
+	case ICMPV6_MLD2_REPORT:
+	case NDISC_ROUTER_SOLICITATION:
+	case NDISC_ROUTER_ADVERTISEMENT:
+	case NDISC_NEIGHBOUR_SOLICITATION:
+	case NDISC_NEIGHBOUR_ADVERTISEMENT:
+	case NDISC_REDIRECT:
+		return true;
+	}
+	return false;
+}
+
+/* Both ends of a flow, so that swapping them turns it around. */
+struct nsq_end {
+	struct in6_addr addr;
+	__be16 port;
+	u16 protocol; /* the same in both: fills the word */
+};
+
+static bool nsq_has_ports(const struct nsq_packet *pkt)
+{
+	if (!pkt->known || pkt->fragment)
+		return false;
+	switch (pkt->protocol) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+		return true;
+	}
+	return false;
+}
+
+static void nsq_packet_ports(const struct nsq_packet *pkt,
+			     const struct sk_buff *skb, struct nsq_end *end)
+{
+	__be16 buffer[2];
+	const __be16 *ports;
+
+	if (!nsq_has_ports(pkt))
+		return;
+	ports = skb_header_pointer(skb, pkt->offset, sizeof(buffer), buffer);
+	if (!ports)
+		return;
+	end[0].port = ports[0];
+	end[1].port = ports[1];
+}
+
+static void nsq_packet_addrs(const struct nsq_packet *pkt,
+			     const struct sk_buff *skb, struct nsq_end *end)
+{
+	if (pkt->family == NFPROTO_IPV4) {
+		end[0].addr.s6_addr32[0] = ip_hdr(skb)->saddr;
+		end[1].addr.s6_addr32[0] = ip_hdr(skb)->daddr;
+	} else {
+		end[0].addr = ipv6_hdr(skb)->saddr;
+		end[1].addr = ipv6_hdr(skb)->daddr;
+	}
+}
+
+/* The same for both directions of a flow; fragments go without their ports. */
+u32 nsq_packet_hash(const struct nsq_packet *pkt, const struct sk_buff *skb,
+		    u32 seed)
+{
+	struct nsq_end end[2] = {};
+
+	nsq_packet_addrs(pkt, skb, end);
+	nsq_packet_ports(pkt, skb, end);
+	if (pkt->known)
+		end[0].protocol = end[1].protocol = pkt->protocol;
+	if (memcmp(&end[0], &end[1], sizeof(end[0])) > 0)
+		swap(end[0], end[1]);
+	BUILD_BUG_ON(sizeof(end) % sizeof(u32));
+	return jhash2((u32 *)end, sizeof(end) / (sizeof(u32)), seed);
+}
