@@ -113,7 +113,8 @@ static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
 	const struct nsq_config *cfg = rcu_dereference(nn->config);
 	struct nsq_packet pkt;
 
-	if (!cfg->enabled)
+	/* None: the netns is about to lose its hooks. */
+	if (!cfg || !cfg->enabled)
 		return NF_ACCEPT;
 	if (nsq_on_loopback(state) || !nsq_direction_selected(cfg, state->hook))
 		goto exempt;

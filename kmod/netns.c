@@ -8,6 +8,7 @@
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #include <net/netns/generic.h>
 
+#include "compat/compat.h"
 #include "hook.h"
 #include "netns.h"
 #include "params.h"
@@ -25,7 +26,7 @@ struct nsq_net *nsq_net(const struct net *net)
  * Defragmentation comes first, so that the queue hook never meets a fragment
  * that the netns would have put together. Registering drops nothing, giving
  * back does: unregistering any hook of a netns drops every packet that waits
- * there in a queue. So this is undone only by nsq_net_unhook().
+ * there in a queue. So only nsq_net_unhook() undoes it.
  */
 static int nsq_net_hook(struct nsq_net *nn)
 {
@@ -51,16 +52,6 @@ err_ipv6:
 err_ipv4:
 	nf_defrag_ipv4_disable(nn->net);
 	return err;
-}
-
-static void nsq_net_unhook(struct nsq_net *nn)
-{
-	if (!nn->hooked)
-		return;
-	nsq_hooks_unregister(nn->net);
-	nf_defrag_ipv6_disable(nn->net);
-	nf_defrag_ipv4_disable(nn->net);
-	nn->hooked = false;
 }
 
 static struct nsq_config *nsq_config_locked(struct nsq_net *nn)
@@ -117,6 +108,23 @@ int nsq_net_set(struct nsq_net *nn, const struct nsq_field *field,
 	err = nsq_net_set_locked(nn, field, text);
 	mutex_unlock(&nn->lock);
 	return err;
+}
+
+/* Nobody arms the netns any more. What waits in its queues is dropped. */
+static void nsq_net_unhook(struct nsq_net *nn)
+{
+	struct nsq_config *old;
+
+	if (!nn->hooked)
+		return;
+	old = rcu_replace_pointer(nn->config, NULL, true);
+	synchronize_rcu_expedited();
+	kfree(old);
+	nsq_drop_waiting(nn->net);
+	nsq_hooks_unregister(nn->net);
+	nf_defrag_ipv6_disable(nn->net);
+	nf_defrag_ipv4_disable(nn->net);
+	nn->hooked = false;
 }
 
 static bool nsq_net_armed_at_birth(const struct net *net)

@@ -15,7 +15,10 @@ struct ctl_table_header;
 /* One for each netns, from the load of the module or the netns' creation. */
 struct nsq_net {
 	struct net *net;
-	/* NULL: memory was short when the netns was made; it stays unarmed. */
+	/*
+	 * NULL while the hooks go; and when memory was short as the netns was
+	 * made, which then has no way to be armed.
+	 */
 	struct nsq_config __rcu *config;
 	struct nsq_stats __percpu *stats;
 	u32 hash_seed;

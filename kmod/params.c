@@ -69,8 +69,9 @@ static int nsq_set_queue_bypass(const char *text, const struct kernel_param *kp)
 		word[0] = '\0';
 	err = nsq_parse_number(strim(word), 1, &on);
 	if (err)
-		pr_err_ratelimited("parameter queue_bypass: bad value \"%s\"\n",
-				   text);
+		pr_err_ratelimited(
+			"parameter queue_bypass: bad value \"%.*s\"\n",
+			(int)strcspn(text, "\n"), text);
 	else
 		WRITE_ONCE(nsq_queue_bypass, on);
 	return err;

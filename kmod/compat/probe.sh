@@ -123,6 +123,16 @@ void *use(struct net *net, struct ctl_table *table)
 }
 END
 
+file reinject <<'END'
+#include <linux/netfilter.h>
+#include <net/netfilter/nf_queue.h>
+void use(struct nf_queue_entry *entry);
+void use(struct nf_queue_entry *entry)
+{
+	nf_reinject(entry, NF_DROP);
+}
+END
+
 # shellcheck disable=SC2046 # one word for each object
 LC_ALL=C make -k -C "$kdir" M="$dir" \
 	$(sed 's/^obj-m += //' "$dir/Kbuild") >"$dir/log" 2>&1 || :
@@ -141,6 +151,7 @@ fi
 	echo "/* Made by probe.sh. */"
 	optional ctl_const HAVE_CONST_CTL_TABLE 'incompatible pointer type'
 	optional sysctl_sz HAVE_REGISTER_NET_SYSCTL_SZ register_net_sysctl_sz
+	optional reinject HAVE_NF_REINJECT nf_reinject
 } >"$dir/have"
 # Unchanged answers keep their date, and what was built stays built.
 cmp -s "$dir/have" "$out" || cp "$dir/have" "$out"
