@@ -5,7 +5,7 @@
 # `apt-get download` and `dpkg -x`: nothing of the machine is changed, and apt
 # has checked every package against its signed index.
 #
-#   fetch.sh 6.1 6.12        prints one line for each kernel: series, KDIR
+#   fetch.sh 6.1 6.12        prints "busybox FILE", and "SERIES KDIR" for each
 #   fetch.sh --refresh 6.12  the same, and looks for a newer package first
 #
 # A series that is in the cache costs no apt call, so a machine without a
@@ -104,12 +104,12 @@ if [ "${1-}" = --refresh ]; then
 	refresh=yes
 	shift
 fi
-[ $# -gt 0 ] || die "which kernels? e.g. fetch.sh 6.1 6.12"
 mkdir -p "$cache"
 # Two runs at once would extract over each other.
 exec 9>"$cache/lock"
 flock 9
 fetch_busybox
+echo "busybox $cache/busybox/root/bin/busybox"
 for series in "$@"; do
 	fetch_kernel "$series"
 done
