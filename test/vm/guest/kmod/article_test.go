@@ -1,0 +1,109 @@
+//go:build vmguest
+
+package kmod
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const pings = 2
+
+// ping returns what busybox says of the loss.
+func (p *pod) ping(t *testing.T, to *pod) (loss string) {
+	t.Helper()
+	out, _ := p.command("/bin/ping", "-c", "2", "-W", "1", to.v4.String())
+	_, tail, found := strings.Cut(out, "packets received, ")
+	if !found {
+		t.Fatalf("ping: %s", out)
+	}
+	return strings.Fields(tail)[0]
+}
+
+// Two pods, the second as on another node: there is no module there.
+func articlePods(t *testing.T) (busybox1, busybox2 *pod) {
+	t.Helper()
+	n := newNode(t)
+	busybox1, busybox2 = n.newPod(t), n.newPod(t)
+	busybox2.set(t, "enabled", "0")
+	return busybox1, busybox2
+}
+
+func expectGrown(t *testing.T, n *netns, before status, want []int, keys ...string) {
+	t.Helper()
+	got := n.grown(t, before, keys...)
+	for i, key := range keys {
+		if got[i] != want[i] {
+			t.Errorf("%s grew by %d, expected %d", key, got[i], want[i])
+		}
+	}
+}
+
+// The experiment that the project begins with, in its own order.
+func TestArticle(t *testing.T) {
+	load(t, "default_enabled=2 protocols=icmp directions=in")
+	busybox1, busybox2 := articlePods(t)
+	busybox1.must(t, func() error {
+		// Multicast reports come when they like, and count as seen.
+		return writeFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")
+	})
+
+	before := busybox1.status(t)
+	if loss := busybox2.ping(t, busybox1); loss != "100%" {
+		t.Errorf("nobody reads: loss %s, expected 100%%", loss)
+	}
+	expectGrown(t, busybox1.netns, before, []int{pings, pings, 0, 0},
+		"seen", "queued", "bypassed", "exempt")
+
+	stop := busybox1.newReader(t, 80).serve(nil)
+	if loss := busybox2.ping(t, busybox1); loss != "0%" {
+		t.Errorf("a reader in the pod's netns: loss %s", loss)
+	}
+	if seen := stop(); seen != pings {
+		t.Errorf("the reader saw %d packets, expected %d", seen, pings)
+	}
+}
+
+func TestArticleBypass(t *testing.T) {
+	load(t, "default_enabled=2 protocols=icmp directions=in")
+	busybox1, busybox2 := articlePods(t)
+	before := busybox1.status(t)
+	out, err := exec.Command("/bin/sh", "-c",
+		"echo 1 > /sys/module/nsqueue/parameters/queue_bypass").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if loss := busybox2.ping(t, busybox1); loss != "0%" {
+		t.Errorf("bypass without a reader: loss %s", loss)
+	}
+	expectGrown(t, busybox1.netns, before, []int{pings, pings}, "queued", "bypassed")
+	if got := busybox1.status(t)["bypass"]; got != "1" {
+		t.Errorf("bypass: %s, expected the effective one", got)
+	}
+	if got := busybox1.get(t, "bypass"); got != "0" {
+		t.Errorf("the netns' own bypass is %s", got)
+	}
+}
+
+func TestDefaultEnabled(t *testing.T) {
+	for _, c := range []struct{ params, initial, pod string }{
+		{"", "0", "0"},
+		{"default_enabled=0", "0", "0"},
+		{"default_enabled=1", "0", "1"},
+		{"default_enabled=2", "1", "1"},
+	} {
+		t.Run(c.params, func(t *testing.T) {
+			initial, old := initialNetns(t), newNetns(t)
+			load(t, "queue_bypass=1 "+c.params)
+			for name, n := range map[string]*netns{"old": old, "new": newNetns(t)} {
+				if got := n.status(t)["enabled"]; got != c.pod {
+					t.Errorf("%s netns: enabled %s, expected %s", name, got, c.pod)
+				}
+			}
+			if got := initial.status(t)["enabled"]; got != c.initial {
+				t.Errorf("initial netns: enabled %s, expected %s", got, c.initial)
+			}
+		})
+	}
+}

@@ -1,0 +1,208 @@
+//go:build vmguest
+
+package kmod
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A reader owns one queue of one netns.
+type reader struct {
+	fd  int
+	num uint16
+	buf []byte
+}
+
+type packet struct {
+	id      uint32
+	hook    uint8
+	mark    uint32
+	payload []byte
+}
+
+// Attributes of nfnetlink_queue, and its message types.
+const (
+	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8
+	msgVerdict = msgPacket | 1
+	msgConfig  = msgPacket | 2
+
+	attrPacketHeader = 1
+	attrVerdict      = 2
+	attrMark         = 3
+	attrPayload      = 10
+
+	configCommand = 1
+	configParams  = 2
+	configMaxLen  = 3
+
+	hookIn      = 1
+	hookForward = 2
+	hookOut     = 3
+)
+
+func nfgen(num uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, num)
+}
+
+// openQueue binds with one message: a queue without its copy mode drops.
+func (n *netns) openQueue(num uint16) (*reader, error) {
+	r := &reader{fd: -1, num: num, buf: make([]byte, 1<<17)}
+	err := n.do(func() (err error) {
+		r.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.bind(); err != nil {
+		unix.Close(r.fd)
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *reader) bind() error {
+	const commandBind, copyPacket = 1, 2
+	body := join(nfgen(r.num),
+		attr(configCommand, []byte{commandBind, 0, 0, 0}),
+		attr(configParams, []byte{0, 0, 0xff, 0xff, copyPacket}),
+		attr(configMaxLen, []byte{0, 0, 0x10, 0}))
+	unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	unix.SetsockoptInt(r.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
+	out := message(msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, body)
+	if _, err := unix.Write(r.fd, out); err != nil {
+		return err
+	}
+	for {
+		n, err := unix.Read(r.fd, r.buf)
+		if err != nil {
+			return err
+		}
+		// Packets may come before the answer.
+		if native.Uint16(r.buf[4:]) == unix.NLMSG_ERROR {
+			return answer(r.buf[:n])
+		}
+	}
+}
+
+func (n *netns) newReader(t *testing.T, num uint16) *reader {
+	t.Helper()
+	r, err := n.openQueue(num)
+	if err != nil {
+		t.Fatalf("bind queue %d: %v", num, err)
+	}
+	t.Cleanup(r.close)
+	return r
+}
+
+func (r *reader) close() {
+	if r.fd >= 0 {
+		unix.Close(r.fd)
+		r.fd = -1
+	}
+}
+
+var errNoPacket = errors.New("no packet")
+
+// next returns the next packet, or errNoPacket when none comes in time.
+func (r *reader) next(timeout time.Duration) (*packet, error) {
+	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, int(timeout.Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, errNoPacket
+		}
+		n, err = unix.Read(r.fd, r.buf)
+		if err != nil {
+			return nil, err
+		}
+		// Anything else is an error about a verdict whose packet is gone.
+		if native.Uint16(r.buf[4:]) == msgPacket {
+			return parsePacket(r.buf[:n]), nil
+		}
+	}
+}
+
+func parsePacket(buf []byte) *packet {
+	p := &packet{}
+	for rest := buf[unix.NLMSG_HDRLEN+4:]; len(rest) >= 4; {
+		size := int(native.Uint16(rest))
+		data := rest[4:size]
+		switch native.Uint16(rest[2:]) &^ unix.NLA_F_NESTED {
+		case attrPacketHeader:
+			p.id = binary.BigEndian.Uint32(data)
+			p.hook = data[6]
+		case attrMark:
+			p.mark = binary.BigEndian.Uint32(data)
+		case attrPayload:
+			p.payload = append([]byte(nil), data...)
+		}
+		rest = rest[min((size+3)&^3, len(rest)):]
+	}
+	return p
+}
+
+func (r *reader) accept(p *packet) error {
+	const nfAccept = 1
+	verdict := binary.BigEndian.AppendUint32(nil, nfAccept)
+	verdict = binary.BigEndian.AppendUint32(verdict, p.id)
+	body := join(nfgen(r.num), attr(attrVerdict, verdict))
+	_, err := unix.Write(r.fd, message(msgVerdict, unix.NLM_F_REQUEST, body))
+	return err
+}
+
+// expect returns n packets, and no verdict has been given to any of them.
+func (r *reader) expect(t *testing.T, n int) []*packet {
+	t.Helper()
+	var got []*packet
+	for range n {
+		p, err := r.next(10 * time.Second)
+		if err != nil {
+			t.Fatalf("packet %d of %d at queue %d: %v", len(got)+1, n, r.num, err)
+		}
+		got = append(got, p)
+	}
+	return got
+}
+
+// serve accepts every packet until the returned function is called, which then
+// says how many there were.
+func (r *reader) serve(see func(*packet)) (stop func() int) {
+	var done atomic.Bool
+	var group sync.WaitGroup
+	count := 0
+	group.Go(func() {
+		for !done.Load() {
+			p, err := r.next(20 * time.Millisecond)
+			if errors.Is(err, errNoPacket) {
+				continue
+			}
+			if err != nil {
+				return
+			}
+			count++
+			if see != nil {
+				see(p)
+			}
+			_ = r.accept(p) // the packet may be gone with its netns
+		}
+	})
+	return func() int {
+		done.Store(true)
+		group.Wait()
+		return count
+	}
+}

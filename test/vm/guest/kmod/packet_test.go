@@ -1,0 +1,502 @@
+//go:build vmguest
+
+package kmod
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A flow is a UDP socket on the node and one in the pod.
+type flow struct{ node, pod *net.UDPConn }
+
+func newFlow(t *testing.T, n *node, p *pod, v6 bool) *flow {
+	t.Helper()
+	from, to := nodeV4, p.v4
+	if v6 {
+		from, to = nodeV6, p.v6
+	}
+	var f flow
+	var err error
+	if f.node, err = n.listenUDP(from, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.node.Close() })
+	if f.pod, err = p.listenUDP(to, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.pod.Close() })
+	return &f
+}
+
+func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+func send(from, to *net.UDPConn, data []byte) error {
+	_, err := from.WriteToUDPAddrPort(data, addrOf(to))
+	return err
+}
+
+// in sends to the pod, out sends from it. A send that the hook drops at once
+// fails with EPERM, and that is no error of the test.
+func (f *flow) in(t *testing.T, data []byte) { f.must(t, send(f.node, f.pod, data)) }
+
+func (f *flow) out(t *testing.T, data []byte) { f.must(t, send(f.pod, f.node, data)) }
+
+func (f *flow) must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil && !errors.Is(err, unix.EPERM) {
+		t.Fatal(err)
+	}
+}
+
+// received returns how many packets come; it stops looking at the first pause.
+func received(c *net.UDPConn, want int) int {
+	buf := make([]byte, 1<<16)
+	n := 0
+	for ; n < want; n++ {
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, _, err := c.ReadFromUDPAddrPort(buf); err != nil {
+			break
+		}
+	}
+	return n
+}
+
+// nothing is a proof only because the veth and the hook work synchronously:
+// what a send has not delivered when it returns was dropped or waits.
+func nothing(t *testing.T, c *net.UDPConn) {
+	t.Helper()
+	c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	if n, _, err := c.ReadFromUDPAddrPort(make([]byte, 1<<16)); err == nil {
+		t.Errorf("%d bytes arrived, expected none", n)
+	}
+}
+
+func TestNeverArmed(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, false)
+	f.in(t, []byte("x"))
+	f.out(t, []byte("x"))
+	if received(f.pod, 1) != 1 || received(f.node, 1) != 1 {
+		t.Error("traffic of a netns that was never armed does not pass")
+	}
+	s := p.status(t)
+	if s["hooks"] != "no" || s["seen"] != "0" {
+		t.Errorf("hooks %s, seen %s", s["hooks"], s["seen"])
+	}
+}
+
+func TestNoReader(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, false)
+	p.set(t, "protocols", "udp")
+	p.set(t, "enabled", "1")
+
+	before := p.status(t)
+	f.in(t, []byte("x"))
+	f.out(t, []byte("x"))
+	nothing(t, f.pod)
+	expectGrown(t, p.netns, before, []int{2, 0}, "queued", "bypassed")
+
+	p.set(t, "bypass", "1")
+	before = p.status(t)
+	f.in(t, []byte("x"))
+	f.out(t, []byte("x"))
+	if received(f.pod, 1) != 1 || received(f.node, 1) != 1 {
+		t.Error("bypass on: the packets do not pass")
+	}
+	expectGrown(t, p.netns, before, []int{2, 2}, "queued", "bypassed")
+}
+
+func TestDisarmKeepsWaiting(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, false)
+	r := p.newReader(t, 80)
+	p.set(t, "protocols", "udp")
+	p.set(t, "enabled", "1")
+	for range 10 {
+		f.in(t, []byte("held"))
+	}
+	held := r.expect(t, 10)
+
+	p.set(t, "enabled", "0")
+	if s := p.status(t); s["hooks"] != "yes" || s["enabled"] != "0" {
+		t.Errorf("hooks %s, enabled %s", s["hooks"], s["enabled"])
+	}
+	nothing(t, f.pod)
+	before := p.status(t)
+	f.in(t, []byte("free"))
+	if received(f.pod, 1) != 1 {
+		t.Error("a packet after disarming does not pass")
+	}
+	expectGrown(t, p.netns, before, []int{0}, "seen")
+	for _, packet := range held {
+		if err := r.accept(packet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := received(f.pod, 10); got != 10 {
+		t.Errorf("%d of 10 waiting packets were delivered", got)
+	}
+}
+
+func TestDirections(t *testing.T) {
+	load(t, "")
+	for _, c := range []struct {
+		directions string
+		hooks      []uint8
+	}{
+		{"in", []uint8{hookIn}},
+		{"out", []uint8{hookOut}},
+		{"forward", nil},
+		{"all", []uint8{hookIn, hookOut}},
+	} {
+		for _, v6 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/v6=%t", c.directions, v6), func(t *testing.T) {
+				testDirection(t, c.directions, c.hooks, v6)
+			})
+		}
+	}
+}
+
+func testDirection(t *testing.T, directions string, hooks []uint8, v6 bool) {
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, v6)
+	r := p.newReader(t, 80)
+	p.set(t, "directions", directions)
+	p.set(t, "protocols", "udp")
+	p.set(t, "enabled", "1")
+	f.in(t, []byte("x"))
+	f.out(t, []byte("x"))
+	for _, want := range hooks {
+		packet := r.expect(t, 1)[0]
+		if packet.hook != want {
+			t.Errorf("packet at hook %d, expected %d", packet.hook, want)
+		}
+		if err := r.accept(packet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if received(f.pod, 1) != 1 || received(f.node, 1) != 1 {
+		t.Error("the packets were not delivered")
+	}
+	if _, err := r.next(50 * time.Millisecond); !errors.Is(err, errNoPacket) {
+		t.Errorf("one packet too many: %v", err)
+	}
+}
+
+func TestForward(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p1, p2 := n.newPod(t), n.newPod(t)
+	// The bridge's own netns sees what pods send to each other as forwarded.
+	n.must(t, func() error { return writeFile("/proc/sys/net/bridge/bridge-nf-call-iptables", "1") })
+	r := n.newReader(t, 80)
+	n.set(t, "directions", "forward")
+	n.set(t, "protocols", "udp")
+	n.set(t, "enabled", "1")
+	from, err := p1.listenUDP(p1.v4, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := p2.listenUDP(p2.v4, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	if err := send(from, to, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	packet := r.expect(t, 1)[0]
+	if packet.hook != hookForward {
+		t.Errorf("packet at hook %d, expected forward", packet.hook)
+	}
+	if err := r.accept(packet); err != nil {
+		t.Fatal(err)
+	}
+	if received(to, 1) != 1 {
+		t.Error("the packet was not delivered")
+	}
+}
+
+func TestMarkUntouched(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, false)
+	raw, err := f.pod.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 0x1234) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := p.newReader(t, 80)
+	p.set(t, "protocols", "udp")
+	p.set(t, "enabled", "1")
+	f.out(t, []byte("x"))
+	packet := r.expect(t, 1)[0]
+	if packet.mark != 0x1234 {
+		t.Errorf("mark %#x, expected 0x1234", packet.mark)
+	}
+}
+
+func TestUDP6Whole(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, true)
+	r := p.newReader(t, 80)
+	p.set(t, "protocols", "udp")
+	p.set(t, "enabled", "1")
+	f.in(t, make([]byte, 4000))
+	packet := r.expect(t, 1)[0]
+	if got := len(packet.payload); got != 40+8+4000 {
+		t.Errorf("queued %d bytes, expected the whole datagram", got)
+	}
+	if err := r.accept(packet); err != nil {
+		t.Fatal(err)
+	}
+	if received(f.pod, 1) != 1 {
+		t.Error("the datagram was not delivered")
+	}
+	expectGrown(t, p.netns, status{"queued": "0"}, []int{1}, "queued")
+}
+
+func TestLoopbackExempt(t *testing.T) {
+	load(t, "")
+	p := newNode(t).newPod(t)
+	p.set(t, "enabled", "1")
+	for _, to := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback(), p.v4, p.v6} {
+		a, err := p.listenUDP(to, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := p.status(t)
+		if err := send(a, a, []byte("x")); err != nil {
+			t.Errorf("send to %s: %v", to, err)
+		}
+		if received(a, 1) != 1 {
+			t.Errorf("a packet to %s over lo does not pass", to)
+		}
+		a.Close()
+		expectGrown(t, p.netns, before, []int{0}, "queued")
+	}
+}
+
+// icmp6 sends one message of that type from the node, with a hop-by-hop header
+// before it if options says so.
+func (n *node) icmp6(t *testing.T, to netip.Addr, kind byte, options bool) {
+	t.Helper()
+	n.must(t, func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if options {
+			// Router alert, as in a listener report, and two bytes of padding.
+			hop := []byte{0, 0, 5, 2, 0, 0, 1, 0}
+			if err := unix.SetsockoptString(fd, unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, string(hop)); err != nil {
+				return err
+			}
+		}
+		message := append([]byte{kind, 0, 0, 0}, make([]byte, 20)...)
+		return unix.Sendto(fd, message, 0, &unix.SockaddrInet6{Addr: to.As16()})
+	})
+}
+
+func TestNeighbourMessagesExempt(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	// The neighbour is resolved although nobody reads: the solicitation comes
+	// in and the answer goes out.
+	p.set(t, "enabled", "1")
+	f := newFlow(t, n, p, true)
+	f.in(t, []byte("x"))
+	eventually(t, "the datagram behind the neighbour's answer was queued", func() bool {
+		return p.status(t).count(t, "queued") > 0
+	})
+	// Only what the node sends by itself is counted from here on.
+	p.set(t, "directions", "in")
+	r := p.newReader(t, 80)
+	for _, options := range []bool{false, true} {
+		for kind := 125; kind <= 145; kind++ {
+			exempt := kind >= 130 && kind <= 137 || kind == 143
+			n.icmp6(t, p.v6, byte(kind), options)
+			if exempt {
+				continue
+			}
+			packet := r.expect(t, 1)[0]
+			if got := icmp6Type(packet); got != byte(kind) {
+				t.Errorf("queued type %d, expected %d (options %t)", got, kind, options)
+			}
+		}
+	}
+	if packet, err := r.next(50 * time.Millisecond); err == nil {
+		t.Errorf("queued type %d too", icmp6Type(packet))
+	}
+}
+
+func icmp6Type(p *packet) byte {
+	if p.payload[6] == unix.IPPROTO_ICMPV6 {
+		return p.payload[40]
+	}
+	return p.payload[48]
+}
+
+// crafted sends an IPv6 packet whose header the kernel did not write.
+func (n *node) crafted(t *testing.T, to netip.Addr, next byte, body []byte) {
+	t.Helper()
+	packet := []byte{0x60, 0, 0, 0}
+	packet = binary.BigEndian.AppendUint16(packet, uint16(len(body)))
+	packet = append(packet, next, 64)
+	packet = append(packet, nodeV6.AsSlice()...)
+	packet = append(packet, to.AsSlice()...)
+	packet = append(packet, body...)
+	n.must(t, func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, packet, 0, &unix.SockaddrInet6{Addr: to.As16()})
+	})
+}
+
+// What cannot be told is queued, unless no selected protocol is possible.
+func TestCutOff(t *testing.T) {
+	load(t, "queue_num=80")
+	n := newNode(t)
+	p := n.newPod(t)
+	p.set(t, "directions", "in")
+	p.set(t, "enabled", "1")
+	cut := map[string]struct {
+		next byte
+		body []byte
+	}{
+		"options": {unix.IPPROTO_DSTOPTS, []byte{unix.IPPROTO_TCP, 10, 0, 0, 0, 0, 0, 0}},
+		"no_type": {unix.IPPROTO_ICMPV6, nil},
+		"routing": {unix.IPPROTO_ROUTING, []byte{unix.IPPROTO_TCP}},
+		"udp":     {unix.IPPROTO_UDP, []byte{0}},
+		// A fragment header cut off never comes here: defragmentation drops it.
+	}
+	for name, c := range cut {
+		r := p.newReader(t, 80)
+		p.set(t, "protocols", "all")
+		p.set(t, "queue_count", "4")
+		p.set(t, "bypass", "1")
+		before := p.status(t)
+		n.crafted(t, p.v6, c.next, c.body)
+		if got := p.grown(t, before, "queued"); got[0] != 1 {
+			t.Errorf("%s: queued %d, expected 1", name, got[0])
+		}
+		r.close()
+		p.set(t, "protocols", "icmp")
+		before = p.status(t)
+		n.crafted(t, p.v6, c.next, c.body)
+		if got := p.grown(t, before, "queued"); got[0] != 0 {
+			t.Errorf("%s: queued %d with IPv4's icmp only", name, got[0])
+		}
+	}
+}
+
+func TestQueueCount(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v6=%t", v6), func(t *testing.T) { testQueueCount(t, v6) })
+	}
+}
+
+func testQueueCount(t *testing.T, v6 bool) {
+	const queues, flows = 4, 32
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	p.set(t, "protocols", "udp")
+	p.set(t, "queue_count", "4")
+	seen := make([]map[uint16]int, queues) // the pod's port → packets
+	var stops []func() int
+	for i := range seen {
+		seen[i] = map[uint16]int{}
+		r := p.newReader(t, uint16(80+i))
+		stops = append(stops, r.serve(func(packet *packet) { seen[i][podPort(packet)]++ }))
+	}
+	p.set(t, "enabled", "1")
+	for range flows {
+		f := newFlow(t, n, p, v6)
+		for range 2 {
+			f.in(t, []byte("x"))
+			f.out(t, []byte("x"))
+		}
+		if received(f.pod, 2) != 2 || received(f.node, 2) != 2 {
+			t.Fatal("the packets were not delivered")
+		}
+	}
+	used, total := 0, 0
+	for i, stop := range stops {
+		stop()
+		total += len(seen[i])
+		if len(seen[i]) > 0 {
+			used++
+		}
+		for port, packets := range seen[i] {
+			if packets != 4 {
+				t.Errorf("queue %d has %d of the 4 packets of port %d", 80+i, packets, port)
+			}
+		}
+	}
+	// 32 flows on two of four queues or fewer: one in 10^9.
+	if used < 3 || total != flows {
+		t.Errorf("%d flows on %d queues", total, used)
+	}
+}
+
+// podPort is the pod's port, whichever way the packet goes.
+func podPort(p *packet) uint16 {
+	ports := p.payload[20:]
+	if p.payload[0]>>4 == 6 {
+		ports = p.payload[40:]
+	}
+	if p.hook == hookOut {
+		return binary.BigEndian.Uint16(ports)
+	}
+	return binary.BigEndian.Uint16(ports[2:])
+}
+
+func TestProtocols(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, false)
+	p.set(t, "directions", "in")
+	p.set(t, "bypass", "1")
+	p.set(t, "enabled", "1")
+	for protocols, queued := range map[string]int{"udp": 1, "17": 1, "tcp": 0, "all": 1, "icmp,sctp": 0, "6,17": 1} {
+		p.set(t, "protocols", protocols)
+		before := p.status(t)
+		f.in(t, []byte("x"))
+		if received(f.pod, 1) != 1 {
+			t.Fatal("the packet was not delivered")
+		}
+		if got := p.grown(t, before, "queued", "exempt"); got[0] != queued || queued == 0 && got[1] < 1 {
+			t.Errorf("protocols %s: queued and exempt grew by %d, expected %d queued", protocols, got, queued)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+//go:build vmguest
+
+package kmod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A role is what this binary does when a test starts it again with few rights.
+const roleVariable = "NSQUEUE_GUEST_ROLE"
+
+func play(role string) int {
+	runtime.LockOSThread()
+	if role == "net_admin" {
+		if err := keepOnly(unix.CAP_NET_ADMIN); err != nil {
+			fmt.Println("drop capabilities:", err)
+			return 1
+		}
+	}
+	failed := 0
+	for path, value := range map[string]string{
+		"/proc/sys/net/nsqueue/enabled":               "0",
+		"/proc/sys/net/nsqueue/bypass":                "1",
+		"/proc/sys/net/nsqueue/directions":            "forward",
+		"/proc/sys/net/nsqueue/queue_num":             "81",
+		"/sys/module/nsqueue/parameters/queue_bypass": "1",
+	} {
+		err := writeFile(path, value)
+		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
+			fmt.Printf("write %s: %v, expected EPERM\n", path, err)
+			failed = 1
+		}
+	}
+	if err := rmmod(); !errors.Is(err, unix.EPERM) {
+		fmt.Printf("rmmod: %v, expected EPERM\n", err)
+		failed = 1
+	}
+	if _, err := os.ReadFile("/proc/self/net/nsqueue"); err != nil {
+		fmt.Println("read the counters:", err)
+		failed = 1
+	}
+	return failed
+}
+
+// keepOnly leaves uid 0 with one capability, as a runtime leaves a container.
+func keepOnly(capability uint) error {
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if c != uintptr(capability) {
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+				return err
+			}
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{}
+	data[0].Permitted = 1 << capability
+	data[0].Effective = 1 << capability
+	return unix.Capset(&header, &data[0])
+}
+
+func startRole(role string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	return cmd
+}
+
+func TestNetAdminCannotDisarm(t *testing.T) {
+	load(t, "")
+	p := newNode(t).newPod(t)
+	p.set(t, "enabled", "1")
+	p.must(t, func() error {
+		out, err := startRole("net_admin").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	expectArmed(t, p.netns)
+}
+
+func expectArmed(t *testing.T, n *netns) {
+	t.Helper()
+	s := n.status(t)
+	if s["enabled"] != "1" || s["bypass"] != "0" || s["directions"] != "all" || s["queue_num"] != "80" {
+		t.Errorf("the netns was changed: %v", s)
+	}
+}
+
+// A netns that belongs to a user namespace has the files, the host's root can
+// arm it, and the root of that user namespace cannot disarm it.
+func TestUserNamespaceCannotDisarm(t *testing.T) {
+	load(t, "")
+	cmd := exec.Command("/bin/sh", "-c", "read go; exec /bin/kmod.test")
+	cmd.Env = append(os.Environ(), roleVariable+"=userns")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}},
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := openNetns(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.file.Close()
+	n.set(t, "enabled", "1")
+	fmt.Fprintln(stdin, "go")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	expectArmed(t, n)
+}
