@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +41,8 @@ func (g *guest) command(ctx context.Context) *exec.Cmd {
 	cmd.Args = append(cmd.Args, strings.Fields(os.Getenv("NSQUEUE_VM_QEMU"))...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 5 * time.Second
+	// A test process that dies, also of its own timeout, leaves no guest.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
@@ -50,6 +54,9 @@ func (g *guest) run(ctx context.Context, line func(string)) error {
 	if err != nil {
 		return fmt.Errorf("start qemu: %w", err)
 	}
+	// The signal above comes when this very thread ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start qemu: %w", err)
 	}
