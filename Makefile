@@ -17,6 +17,10 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 DESTDIR :=
 PREFIX := /usr/local
 CNI_BIN_DIR := /opt/cni/bin
+# Headers that `make kmod` builds the module for.
+KDIR := /lib/modules/$(shell uname -r)/build
+# Kernels that the module is tested in.
+KERNELS := 6.1 6.12
 
 # Pinned versions of what the tests and the demo run.
 CNI_PLUGINS := github.com/containernetworking/plugins/plugins
@@ -54,7 +58,7 @@ demo: need-demo cni-plugins build ## show the problem and its end on this machin
 	@bin/test/demo
 
 .PHONY: test
-test: test-unit test-netns test-e2e ## run all tests
+test: test-unit test-netns test-e2e test-vm ## run all tests
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no privilege, with the race detector
@@ -68,6 +72,23 @@ test-netns: need-netns ## run the tests that need network namespaces
 test-e2e: need-e2e cni-plugins build ## run the built programs in a real CNI chain (root)
 	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) ./test/e2e)
 
+# The guests' lines go to a file; the terminal gets what shows the progress.
+.PHONY: test-vm
+test-vm: need-vm cni-plugins build ## try the module in Debian's kernels, in QEMU
+	@mkdir -p $(BIN)/test
+	@$(call timed,go test $(TESTFLAGS) -timeout 20m -tags vm -v -run TestKernel ./test/vm 2>&1 \
+		| tee $(BIN)/test/vm.log \
+		| grep --line-buffered -E '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
+		|| { tail -n 200 $(BIN)/test/vm.log; echo 'all of it: $(BIN)/test/vm.log'; false; })
+
+.PHONY: kmod
+kmod: ## build nsqueue.ko for the running kernel, or for the headers in KDIR
+	@$(MAKE) -C kmod KDIR=$(KDIR)
+
+.PHONY: deb-dkms
+deb-dkms: ## make the Debian package that builds the module on each node
+	@$(MAKE) -C kmod deb-dkms
+
 .PHONY: bench
 bench: need-e2e cni-plugins build ## measure the latency of attaching a pod (root)
 	@go build -o $(BIN)/test/bench ./test/bench
@@ -78,13 +99,21 @@ bench: need-e2e cni-plugins build ## measure the latency of attaching a pod (roo
 GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns))/|(.*/)?[a-z]*test/)
 
 .PHONY: lint
-lint: $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION) ## check style, dependencies and module files
-	@$(call timed,$(MAKE) lint-steps)
+lint: $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION) need-lint ## check style, dependencies, the module
+	@$(call timed,$(MAKE) lint-steps lint-kmod)
+
+.PHONY: lint-kmod
+lint-kmod:
+	@$(MAKE) -C kmod style CLANG_FORMAT=clang-format-14
+	@for k in $(KERNELS); do \
+		kdir=$$(test/vm/fetch.sh $$k | awk -v k=$$k '$$1 == k {print $$2}'); \
+		$(MAKE) -s -C kmod check KDIR="$$kdir"; done
 
 .PHONY: lint-steps
 lint-steps:
 	@go mod tidy -diff
 	@go vet ./...
+	@go vet -tags 'vm vmguest' ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
 	@$(BIN)/tools/golangci-lint run ./...
 	@$(BIN)/tools/golangci-lint fmt --diff ./...
 	@if git ls-files --cached --others --exclude-standard '*.go' | grep -v '_test\.go$$' \
@@ -103,7 +132,7 @@ install: build ## install the programs below DESTDIR (PREFIX, CNI_BIN_DIR)
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched
-	@rm -rf $(BIN)
+	@rm -rf $(BIN) kmod/build
 
 # What the other targets need. Everything below is quiet when it is there.
 
@@ -132,11 +161,14 @@ $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 	@touch $@
 
 # Distribution packages, as command:package. A missing command is installed.
-.PHONY: need-netns need-e2e need-demo
+.PHONY: need-netns need-e2e need-demo need-lint need-vm
 need-netns: NEED := nft:nftables iptables:iptables
 need-e2e: NEED := nft:nftables iptables:iptables
 need-demo: NEED := iptables:iptables busybox:busybox-static
-need-netns need-e2e need-demo:
+need-lint: NEED := gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
+need-vm: NEED := gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
+	nft:nftables iptables:iptables ip:iproute2
+need-netns need-e2e need-demo need-lint need-vm:
 	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
 	for n in $(NEED); do command -v "$${n%%:*}" >/dev/null || missing+=" $${n##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \

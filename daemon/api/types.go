@@ -243,6 +243,9 @@ type HookStatus struct {
 	Kind   string `json:"kind"`
 	Detail string `json:"detail"`
 	Reason string `json:"reason"`
+	// Persistent: an armed hook outlives the daemon. Where it does not, pods
+	// under Fail pass packets unseen while no daemon runs.
+	Persistent bool `json:"persistent"`
 }
 
 // Status is the state of the daemon as a whole.

@@ -23,6 +23,7 @@ type choice struct {
 func (c *choice) status() api.HookStatus {
 	return api.HookStatus{
 		Kind: string(c.hook.Kind()), Detail: c.hook.Describe(), Reason: c.reason,
+		Persistent: c.hook.Persistent(),
 	}
 }
 

@@ -99,7 +99,11 @@ func (k *kernel) writeImage(path, ko string, bin map[string]string, programs []p
 	}
 	steps := []func() error{
 		func() error { return k.addBusybox(c) },
-		func() error { return addHostTools(c, "/usr/sbin/ip", "/usr/sbin/nft") },
+		func() error {
+			return addHostTools(c, "/usr/sbin/ip", "/usr/sbin/nft", "/usr/sbin/iptables")
+		},
+		func() error { return addTree(c, "../../bin", guestBin, builtPrograms) },
+		func() error { return addTree(c, "../../conflist", guestLists, "*.conflist") },
 		func() error { return k.addModules(c, ko) },
 		func() error { return addPrograms(c, bin, programs) },
 		c.close,
@@ -190,6 +194,41 @@ func (k *kernel) addModules(c *cpio, ko string) error {
 		c.file(mod.path, mod.ko)
 	}
 	c.file("lib/modules/"+k.release+"/modules.dep", modulesDep(order, k.release))
+	return nil
+}
+
+// Where the guest has the built programs and the conflists.
+const (
+	guestBin      = "opt/nsqueue/bin"
+	guestLists    = "opt/nsqueue/conflist"
+	builtPrograms = "nsqueue*"
+)
+
+// addTree copies the files of a folder that match, and for the programs the
+// CNI plugins beside them.
+func addTree(c *cpio, from, to, pattern string) error {
+	files, err := filepath.Glob(filepath.Join(from, pattern))
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("nothing in %s: run `make build cni-plugins` first", from)
+	}
+	plugins, err := filepath.Glob(filepath.Join(from, "cni/[a-z]*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range append(files, plugins...) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(from, file)
+		if err != nil {
+			return err
+		}
+		c.file(filepath.Join(to, name), data)
+	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ var guestModules = []string{
 	"veth", "bridge", "br_netfilter", "dummy", "vxlan", "macvlan", "tun",
 	"nfnetlink_queue", "nf_conntrack", "nf_conntrack_netlink", "nf_nat",
 	"nf_defrag_ipv4", "nf_defrag_ipv6",
-	"nf_tables", "nft_queue", "nft_compat", "nft_tproxy", "nft_ct", "nft_hash",
+	"nf_tables", "nft_objref", "nft_queue", "nft_compat", "nft_tproxy", "nft_ct", "nft_hash",
 	"nft_nat", "nft_masq", "xt_NFQUEUE",
 	"ip_tables", "iptable_filter", "iptable_nat", "ip6_tables", "ip6table_filter",
 	"xt_comment", "xt_addrtype", "xt_mark", "xt_conntrack", "xt_MASQUERADE",

@@ -37,11 +37,37 @@ type program struct {
 	Tags    string        // build tags
 	Timeout time.Duration // of the whole program, in the guest
 	Args    []string      // more arguments
+	Env     []string      // more variables
 }
 
 // programs run in this order in each kernel; a new one is one line.
 var programs = []program{
-	{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 2 * time.Minute},
+	{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 4 * time.Minute},
+	{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 3 * time.Minute},
+	{Name: "hook-nft.test", Package: hooks + "nft", Timeout: 3 * time.Minute},
+	{
+		Name: "e2e-kmod.test", Package: "../e2e", Tags: "vmguest", Timeout: 4 * time.Minute,
+		Env: e2eEnv("kmod"), Args: e2eArgs,
+	},
+	{
+		Name: "e2e-nft.test", Package: "../e2e", Timeout: 4 * time.Minute,
+		Env: e2eEnv("nft"), Args: e2eArgs,
+	},
+}
+
+const hooks = "../../daemon/internal/hook/"
+
+// What depends on the hook, of the end-to-end tests; the others take long and
+// ask the kernel nothing new.
+var e2eArgs = []string{
+	"-test.run=^Test(Life|PodCannotRemoveTheHook|DaemonIsAway|GarbageCollection|ModuleIsUnloaded)$",
+}
+
+func e2eEnv(hook string) []string {
+	return []string{
+		"NSQUEUE_HOOK=" + hook,
+		"NSQUEUE_BIN=/" + guestBin, "NSQUEUE_CONFLISTS=/" + guestLists,
+	}
 }
 
 // tools are Go programs that are put into /bin of the guest, name → package.
@@ -56,6 +82,7 @@ func TestKernel(t *testing.T) {
 	bin := build(t)
 	for _, series := range kernels {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel() // a guest has one processor's worth of emulation
 			k, err := fetch(series)
 			if err != nil {
 				t.Fatal(err)

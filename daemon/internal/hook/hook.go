@@ -85,6 +85,9 @@ type Hook interface {
 	Describe() string
 	// Present reports whether the kernel still has what the hook consists of.
 	Present() bool
+	// Persistent reports whether an armed hook outlives the process that armed
+	// it and its handle's Close.
+	Persistent() bool
 	// Open prepares the netns without sending any packet to the queue, or
 	// takes over what an earlier process left there. It returns [ErrForeign]
 	// where somebody else holds our place.
@@ -109,11 +112,9 @@ type Handle interface {
 	// Remove takes everything out of the netns and closes the handle. Packets
 	// that wait in any queue of the netns are dropped.
 	Remove() error
-	// Close lets go of the netns and leaves an armed hook armed, if the
-	// implementation can: see Persistent.
+	// Close lets go of the netns and leaves an armed hook armed, if the hook is
+	// persistent.
 	Close() error
-	// Persistent reports whether an armed hook outlives Close.
-	Persistent() bool
 	// File returns the descriptor that keeps the hook, nil if none does.
 	File() *os.File
 }

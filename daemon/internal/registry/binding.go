@@ -39,7 +39,7 @@ type binding struct {
 type parts struct {
 	ns         *netns.NetNS
 	queue      *nfqueue.Queue
-	kind       hook.Kind
+	hook       hook.Hook
 	handle     hook.Handle
 	selector   hook.Selector
 	readerDone chan struct{} // closed when the reader has stopped
@@ -126,9 +126,8 @@ func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) (err error) {
 		return err
 	}
 	b.startReader(r, a, p, ignore)
-	h := r.currentHook()
-	p.kind = h.Kind()
-	if p.handle, err = h.Open(p.ns); err != nil {
+	p.hook = r.currentHook()
+	if p.handle, err = p.hook.Open(p.ns); err != nil {
 		return err
 	}
 	if err = p.handle.Arm(p.selector); err != nil {
@@ -256,7 +255,7 @@ func (b *binding) suspend() (stillArmed bool, err error) {
 	if p == nil {
 		return false, nil
 	}
-	if p.selector.Bypass || !p.handle.Persistent() {
+	if p.selector.Bypass || !p.hook.Persistent() {
 		return false, b.down()
 	}
 	b.parts = nil

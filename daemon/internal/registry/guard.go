@@ -67,7 +67,7 @@ func (r *Registry) fallBack() {
 // rehook arms h in place of another kind. The caller holds b.mu.
 func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
 	p := b.parts
-	if p == nil || p.kind == h.Kind() {
+	if p == nil || p.hook.Kind() == h.Kind() {
 		return false, nil
 	}
 	handle, err := h.Open(p.ns)
@@ -78,7 +78,7 @@ func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
 		return false, errors.Join(err, handle.Remove())
 	}
 	old := p.handle
-	p.kind, p.handle = h.Kind(), handle
+	p.hook, p.handle = h, handle
 	return true, old.Close()
 }
 
@@ -89,7 +89,7 @@ func (r *Registry) recordHook(b *binding) error {
 	for key := range b.members {
 		r.mu.Lock()
 		a := r.attachments[key]
-		a.record.Hook = string(b.parts.kind)
+		a.record.Hook = string(b.parts.hook.Kind())
 		rec := a.record
 		r.mu.Unlock()
 		errs = append(errs, r.options.Store.Save(rec))

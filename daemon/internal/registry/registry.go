@@ -226,7 +226,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 		return errors.Join(err, r.options.Store.Remove(a.record.Key))
 	}
 	r.mu.Lock()
-	a.record.Hook = string(b.parts.kind)
+	a.record.Hook = string(b.parts.hook.Kind())
 	rec := a.record
 	r.mu.Unlock()
 	rec.State = api.Active

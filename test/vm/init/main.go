@@ -27,6 +27,7 @@ type program struct {
 	Name    string
 	Timeout time.Duration
 	Args    []string
+	Env     []string
 }
 
 func main() {
@@ -170,6 +171,7 @@ func (p *program) run(port *os.File) int {
 	defer cancel()
 	args := append([]string{"-test.v", "-test.timeout=" + p.Timeout.String()}, p.Args...)
 	cmd := exec.CommandContext(ctx, "/bin/"+p.Name, args...)
+	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Stdout, cmd.Stderr = port, port
 	cmd.Dir = "/tmp"
 	if err := cmd.Run(); err != nil {

@@ -73,6 +73,9 @@ func (h *Hook) Describe() string { return "nsqueue.ko " + h.version }
 // Present reports whether the module is still loaded.
 func (*Hook) Present() bool { return Loaded() }
 
+// Persistent is true: the module needs no daemon.
+func (*Hook) Persistent() bool { return true }
+
 // Open remembers the netns and how far its counters are.
 func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
 	clone, err := ns.Clone()
@@ -170,9 +173,6 @@ func (m *module) Remove() error { return errors.Join(m.Disarm(), m.ns.Close()) }
 
 // Close leaves the netns armed.
 func (m *module) Close() error { return m.ns.Close() }
-
-// Persistent is true: the module needs no daemon.
-func (*module) Persistent() bool { return true }
 
 // File returns nil: nothing but the module keeps the hook.
 func (*module) File() *os.File { return nil }

@@ -49,8 +49,8 @@ func New() (*Hook, error) {
 		h.native = false
 	}
 	if err := h.probe(ns); err != nil {
-		return nil, fmt.Errorf("nftables needs owner tables (Linux 5.12), nft_tproxy, and "+
-			"nft_queue or nft_compat with xt_NFQUEUE: %w: %w", hook.ErrNotSupported, err)
+		return nil, fmt.Errorf("nftables needs owner tables (Linux 5.12), nft_objref, nft_tproxy, "+
+			"and nft_queue or nft_compat with xt_NFQUEUE: %w: %w", hook.ErrNotSupported, err)
 	}
 	return h, nil
 }
@@ -85,6 +85,9 @@ func (h *Hook) Describe() string {
 
 // Present is always true: nftables does not go once it is there.
 func (*Hook) Present() bool { return true }
+
+// Persistent reports whether the kernel keeps the table of a closed socket.
+func (h *Hook) Persistent() bool { return h.persist }
 
 // Open opens the owner socket; the table is made, or taken over, by Arm.
 func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
@@ -291,9 +294,6 @@ func (t *table) Remove() error {
 
 // Close closes the owner socket.
 func (t *table) Close() error { return t.conn.close() }
-
-// Persistent reports whether the kernel keeps the table of a closed socket.
-func (t *table) Persistent() bool { return t.hook.persist }
 
 // File returns the owner socket.
 func (t *table) File() *os.File { return t.conn.file }

@@ -118,8 +118,8 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("arming a table that has an owner: %v, want %v", err, hook.ErrForeign)
 	}
 	must(t, first.Close())
-	if got := peer.Ping(t, pod.IPv4(), 1, silence) == 0; got != first.Persistent() {
-		t.Errorf("still armed after its owner went: %t, want %t", got, first.Persistent())
+	if got := peer.Ping(t, pod.IPv4(), 1, silence) == 0; got != h.Persistent() {
+		t.Errorf("still armed after its owner went: %t, want %t", got, h.Persistent())
 	}
 	must(t, second.Arm(selector))
 	must(t, second.Check(selector))

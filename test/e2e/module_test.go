@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vmguest
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// replaced is how soon nftables must stand in for a module that is unloaded.
+const replaced = time.Second
+
+// TestModuleIsUnloaded takes the module away from armed pods. The daemon, which
+// was not told which hook to use, arms nftables instead and says so; until then
+// CHECK does not claim that the pods are inspected.
+func TestModuleIsUnloaded(t *testing.T) {
+	loader := chain.NewDaemon(chain.DaemonConfig{
+		Bin: binDir(t), Socket: t.TempDir() + "/loader.sock", StateDir: t.TempDir(), Hook: "kmod",
+	})
+	if err := loader.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := loader.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(hookEnv, "auto")
+	r := startRig(t, api.Fail)
+	network := r.open(t, flannelList, "", api.Fail)
+	a, b := newPod(t, network, "a"), newPod(t, network, "b")
+	wantHook(t, r, "kmod")
+	r.checkSeen(t, a, b)
+
+	if err := unix.DeleteModule("nsqueue", 0); err != nil {
+		t.Fatal(err)
+	}
+	unloaded := time.Now()
+	checks := 0
+	for r.Client.Check(t.Context(), a.Key()) != nil || r.Client.Check(t.Context(), b.Key()) != nil {
+		checks++
+		if time.Since(unloaded) > patience {
+			t.Fatal("the module was not replaced")
+		}
+	}
+	took := time.Since(unloaded)
+	t.Logf("replaced after %v, %d checks told the truth", took, checks)
+	if took > replaced {
+		t.Errorf("replacing the module took %v, want %v at most", took, replaced)
+	}
+	wantHook(t, r, "nft")
+	r.checkSeen(t, a, b)
+	if !r.Log.Contains("hook vanished and was replaced") {
+		t.Error("the daemon does not report it")
+	}
+	freed, err := a.NetNS.Canary("canary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(t, a)
+	nstest.Eventually(t, patience, "the kernel frees the netns", freed)
+}
+
+func wantHook(t *testing.T, r *rig, hook string) {
+	t.Helper()
+	for _, a := range r.list(t) {
+		if a.Hook != hook {
+			t.Errorf("%s has hook %s, want %s", a.Pod, a.Hook, hook)
+		}
+	}
+}
