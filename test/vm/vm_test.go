@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build vm
 
 // Package vm boots the kernels that the module claims to support and runs test

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build vmguest
 
 // Command init is the first process of a test guest: it makes the file systems,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build vmguest
 
 // Package kmod has the tests of the kernel module. They load and unload it, so

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build vmguest
 
 package kmod
@@ -171,8 +173,15 @@ func live(n *node, p *pod) error {
 	}
 	defer r.close()
 	for i, change := range []struct{ name, value string }{
-		{"queue_count", "4"}, {"directions", "in"}, {"bypass", "1"}, {"protocols", "udp"},
-		{"enabled", "0"}, {"enabled", "1"}, {"queue_count", "1"}, {"directions", "all"}, {"bypass", "0"},
+		{"queue_count", "4"},
+		{"directions", "in"},
+		{"bypass", "1"},
+		{"protocols", "udp"},
+		{"enabled", "0"},
+		{"enabled", "1"},
+		{"queue_count", "1"},
+		{"directions", "all"},
+		{"bypass", "0"},
 	} {
 		for range 5 {
 			send(a, b, []byte("x")) // dropped is as good as sent
