@@ -5,13 +5,45 @@
 package kmod
 
 import (
+	"errors"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/hooktest"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
+
+// TestLoad loads the module in each way that there is: by the command, and by
+// the system call with what the file depends on.
+func TestLoad(t *testing.T) {
+	release, err := kernelRelease()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(modulesDir, release)
+	for name, load := range map[string]func() error{
+		"command":   func() error { return Load("") },
+		"file":      func() error { return Load(filepath.Join(dir, "updates/nsqueue.ko")) },
+		"installed": func() error { return loadFile(dir, "") },
+	} {
+		err := unix.DeleteModule("nsqueue", 0)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			t.Fatal(err)
+		}
+		if Loaded() {
+			t.Fatal("the module is still loaded")
+		}
+		for range 2 { // loading it again changes nothing
+			if err := load(); err != nil || !Loaded() {
+				t.Errorf("%s: loaded %t, %v", name, Loaded(), err)
+			}
+		}
+	}
+}
 
 // TestContract runs where the module can be loaded, see test/vm.
 func TestContract(t *testing.T) {
