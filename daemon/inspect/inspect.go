@@ -7,12 +7,32 @@ package inspect
 
 // Inspector decides what becomes of packets. Inspect is called from one
 // goroutine per queue, concurrently for different queues; the packets of one
-// queue come in order, one at a time.
+// queue come in order, one at a time. Packets of one flow, in both directions,
+// are in one queue.
 //
 // If Inspect panics or answers the zero Verdict, the packet gets the verdict
-// of its attachment's failure policy.
+// of its attachment's failure policy. If it takes longer than the daemon's time
+// budget, so do all packets that were received with this one; another goroutine
+// goes on with the queue, and what the late call answers is discarded.
 type Inspector interface {
 	Inspect(p *Packet) Verdict
+}
+
+// Needs are what an inspector needs beyond the default.
+type Needs struct {
+	// Modifies is for inspectors that answer with replacement payloads. Their
+	// packets come whole and unmerged: the kernel splits what it had put
+	// together (segmentation offload), which costs throughput.
+	Modifies bool
+	// CopyRange is how many bytes of each packet are wanted at most; 0 means
+	// what the daemon is configured for.
+	CopyRange uint32
+}
+
+// Declarer is an inspector that declares its needs. Needs is called once.
+type Declarer interface {
+	Inspector
+	Needs() Needs
 }
 
 // Func is a function that is an Inspector.
@@ -70,6 +90,8 @@ type Packet struct {
 	Direction Direction
 	// Mark is the packet's mark when it was queued.
 	Mark uint32
+	// Priority is the packet's priority when it was queued.
+	Priority uint32
 	// InDev and OutDev are interface indexes in the pod, 0 where there is none.
 	InDev, OutDev uint32
 	// Payload starts at the IP header.
@@ -115,6 +137,17 @@ type Verdict struct {
 	// limits MarkMask to the bits that its configuration leaves to inspectors.
 	// The other bits keep their value.
 	Mark, MarkMask uint32
+	// Settle asks the kernel to decide the rest of the packet's flow, in both
+	// directions, as this packet: accept or drop. The daemon then sees no more
+	// of it, until the flow was idle for a while or rules have changed. It is a
+	// request: where settling is off, or not possible, packets keep coming.
+	Settle bool
+	// Payload replaces the packet, from its IP header on; nil keeps it. The
+	// daemon corrects the checksums of IPv4, TCP, UDP and ICMP. Only
+	// inspectors that declare [Needs].Modifies may replace packets, and the IP
+	// header must keep its version, options and protocol. It is copied before
+	// the next call of Inspect.
+	Payload []byte
 }
 
 // ApplyMark returns the packet mark that v makes of origin, where only the
