@@ -8,7 +8,6 @@ import (
 	"testing"
 )
 
-
 // The header is the textbook's example of RFC 1071's algorithm.
 func TestFixIPv4Header(t *testing.T) {
 	const header = "4500 0073 0000 4000 4011 b861 c0a8 0001 c0a8 00c7"

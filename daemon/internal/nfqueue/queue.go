@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	gonfqueue "github.com/florianl/go-nfqueue/v2"
@@ -43,6 +44,8 @@ type Config struct {
 	CopyRange uint32
 	// ReceiveBuffer of the socket in bytes, as the kernel charges them.
 	ReceiveBuffer int
+	// Modifies is for an inspector that replaces packets: they come unmerged.
+	Modifies bool
 	// FailOpen accepts packets while the queue is full, instead of dropping.
 	FailOpen bool
 }
@@ -65,7 +68,10 @@ func (c *Config) knownFlags() uint32 {
 }
 
 func (c *Config) flags() uint32 {
-	flags := uint32(gonfqueue.NfQaCfgFlagGSO)
+	var flags uint32
+	if !c.Modifies {
+		flags |= gonfqueue.NfQaCfgFlagGSO
+	}
 	if c.FailOpen {
 		flags |= gonfqueue.NfQaCfgFlagFailOpen
 	}
@@ -85,6 +91,9 @@ type Queue struct {
 	seq    uint32
 	// early are packets that arrived before the reply to Bind.
 	early [][]byte
+
+	mu     sync.Mutex
+	others []*os.File // further descriptors of the socket
 }
 
 // Open opens a queue socket in the netns. No packet reaches it before Bind.
@@ -252,11 +261,46 @@ func (q *Queue) Config() Config { return q.config }
 // File returns the socket; it stays the queue's.
 func (q *Queue) File() *os.File { return q.file }
 
+// takeEarly returns the packets that arrived before the reply to Bind, once.
+func (q *Queue) takeEarly() [][]byte {
+	early := q.early
+	q.early = nil
+	return early
+}
+
+// another returns a further descriptor of the socket, which Close closes.
+func (q *Queue) another() (*os.File, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed.Load() {
+		return nil, os.ErrClosed
+	}
+	dup := -1
+	err := q.control(func(fd int) error {
+		var err error
+		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(dup), q.file.Name())
+	q.others = append(q.others, f)
+	return f, nil
+}
+
 // Close closes the socket. Packets that wait in a bound queue are dropped by
 // the kernel when no other process holds the socket. A reader returns.
 func (q *Queue) Close() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.closed.Store(true)
-	return q.file.Close()
+	errs := []error{q.file.Close()}
+	for _, f := range q.others {
+		errs = append(errs, f.Close())
+	}
+	q.others = nil
+	return errors.Join(errs...)
 }
 
 func (q *Queue) control(fn func(fd int) error) error {

@@ -3,9 +3,11 @@
 package nfqueue_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,11 +73,29 @@ func (f *fixture) bind(number uint16) *nfqueue.Queue {
 // read answers the packets of a queue until the test ends.
 func (f *fixture) read(number uint16, failOpen bool, i inspect.Func) *nfqueue.Reader {
 	f.Helper()
-	q := f.bind(number)
-	r := nfqueue.NewReader(q, failOpen, nfqueue.ReaderOptions{
+	return f.run(f.bind(number), failOpen, i)
+}
+
+// readWith is read on queue 80 for an inspector that declares its needs.
+func (f *fixture) readWith(modifies bool, i inspect.Func) *nfqueue.Reader {
+	f.Helper()
+	c := config(80)
+	c.Modifies = modifies
+	q, err := nfqueue.Open(f.ns, c)
+	f.must(err)
+	f.must(q.Bind())
+	return f.run(q, false, i)
+}
+
+func options(i inspect.Func) nfqueue.ReaderOptions {
+	return nfqueue.ReaderOptions{
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
 		Pool: nfqueue.NewPool(nfqueue.MaxCopyRange), Observer: func() nfqueue.Observer { return nil },
-	})
+	}
+}
+
+func (f *fixture) run(q *nfqueue.Queue, failOpen bool, i inspect.Func) *nfqueue.Reader {
+	r := nfqueue.NewReader(q, failOpen, options(i))
 	done := make(chan error, 1)
 	go func() { done <- r.Run() }()
 	f.Cleanup(func() {
@@ -240,5 +260,92 @@ func TestForgedPackets(t *testing.T) {
 	f.send(1)
 	if got := f.arrive(1, reply); got != 1 || r.Counters.Packets.Load() != 1 {
 		t.Errorf("%d arrived, %d packets seen, want 1 and 1", got, r.Counters.Packets.Load())
+	}
+}
+
+// An inspector that replaces packets: the receiver's kernel takes them only if
+// their checksums are right.
+func TestReplacement(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		modifies bool
+		want     string
+	}{{"declared", true, "replaced!"}, {"not declared", false, "payload"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			r := f.readWith(tt.modifies, func(p *inspect.Packet) inspect.Verdict {
+				const headers = 28 // IPv4 and UDP
+				b := append(append([]byte(nil), p.Payload[:headers]...), "replaced!"...)
+				binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+				binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
+				return inspect.Verdict{Action: inspect.Accept, Payload: b}
+			})
+			f.send(1)
+			buf := make([]byte, 64)
+			f.must(f.to.SetReadDeadline(time.Now().Add(reply)))
+			n, err := f.to.Read(buf)
+			if err != nil || string(buf[:n]) != tt.want {
+				t.Errorf("received %q, %v, want %q", buf[:n], err, tt.want)
+			}
+			if refused := r.Counters.Malformed.Load() == 1; refused == tt.modifies {
+				t.Errorf("refused %t", refused)
+			}
+		})
+	}
+}
+
+// An inspector that hangs costs the batch that it has in hand, under the
+// policy, and nothing else: a successor goes on, and the late verdict of the
+// relieved one does not count.
+func TestRelief(t *testing.T) {
+	for _, failOpen := range []bool{true, false} {
+		f := newFixture(t)
+		hangs, release := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		q := f.bind(80)
+		r := nfqueue.NewReader(q, failOpen, options(func(*inspect.Packet) inspect.Verdict {
+			hung := false
+			once.Do(func() { hung = true })
+			if hung {
+				close(hangs)
+				<-release
+			}
+			return inspect.Verdict{Action: inspect.Accept}
+		}))
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { first <- r.Run() }()
+		f.send(1)
+		<-hangs
+		if relieved, err := r.Relieve(time.Hour); relieved || err != nil {
+			t.Errorf("relieved within its budget: %v", err)
+		}
+		relieved, err := r.Relieve(time.Nanosecond)
+		f.must(err)
+		if !relieved {
+			t.Fatal("not relieved")
+		}
+		go func() { second <- r.Run() }()
+		want := 0
+		patience := silence
+		if failOpen {
+			want, patience = 1, reply
+		}
+		if got := f.arrive(1, patience); got != want {
+			t.Errorf("fail open %t: %d of 1 held datagrams arrived", failOpen, got)
+		}
+		f.send(3)
+		if got := f.arrive(3, reply); got != 3 {
+			t.Errorf("%d of 3 datagrams passed the successor", got)
+		}
+		close(release)
+		if err := <-first; !errors.Is(err, nfqueue.ErrRelieved) {
+			t.Errorf("the relieved run: %v", err)
+		}
+		if c := &r.Counters; c.Overruns.Load() != 1 || c.Accepted.Load() != 3 || c.Errors.Load() != 0 {
+			t.Errorf("overruns %d, accepted %d, errors %d", c.Overruns.Load(),
+				c.Accepted.Load(), c.Errors.Load())
+		}
+		f.must(q.Close())
+		f.must(<-second)
 	}
 }

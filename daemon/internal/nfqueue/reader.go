@@ -3,12 +3,10 @@
 package nfqueue
 
 import (
-	"encoding/binary"
 	"errors"
-	"os"
+	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 )
@@ -19,8 +17,7 @@ type Observer interface {
 	Observe(p *inspect.Packet, v inspect.Verdict, mark uint32)
 }
 
-// ReaderOptions are what a reader works with. All fields but Observer are
-// required.
+// ReaderOptions are what a reader works with. All fields are required.
 type ReaderOptions struct {
 	Inspector  inspect.Inspector
 	Attachment *inspect.Attachment
@@ -35,30 +32,57 @@ type ReaderOptions struct {
 type Counters struct {
 	Packets, Bytes            atomic.Uint64
 	Accepted, Dropped, Queued atomic.Uint64
-	// Malformed messages, whose packets got the policy's verdict.
+	// Settled packets were answered with a request to settle their flow.
+	Settled atomic.Uint64
+	// Malformed messages, whose packets got the policy's verdict, and
+	// replacements that the inspector was not entitled to.
 	Malformed atomic.Uint64
 	// Panics of the inspector, whose packets got the policy's verdict.
 	Panics atomic.Uint64
+	// Overruns of the time budget; the batches got the policy's verdict.
+	Overruns atomic.Uint64
 	// Errors that the kernel sent back.
 	Errors atomic.Uint64
 }
 
-// Reader reads one queue and answers each packet. Run is called once; the
-// other methods may be called meanwhile.
+func (c *Counters) add(t *tally) {
+	for _, x := range [...]struct {
+		counter *atomic.Uint64
+		n       uint64
+	}{
+		{&c.Packets, t.packets}, {&c.Bytes, t.bytes}, {&c.Accepted, t.accepted},
+		{&c.Dropped, t.dropped}, {&c.Queued, t.queued}, {&c.Settled, t.settled},
+		{&c.Malformed, t.malformed}, {&c.Panics, t.panics}, {&c.Errors, t.errors},
+	} {
+		if x.n > 0 {
+			x.counter.Add(x.n)
+		}
+	}
+}
+
+// ErrRelieved is what Run returns in a goroutine whose inspector overran its
+// time and whose successor goes on with the queue.
+var ErrRelieved = errors.New("relieved after an overrun")
+
+// Reader reads one queue and answers each packet. Run is called once, and once
+// more for each Relieve; the other methods may be called meanwhile.
 type Reader struct {
 	Counters Counters
 
 	queue    *Queue
 	options  ReaderOptions
 	fallback atomic.Uint32 // the verdict for packets that cannot be inspected
-	busy     atomic.Bool
-	packet   inspect.Packet
+	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
+
+	mu    sync.Mutex
+	shift *shift // on duty
 }
 
 // NewReader returns a reader of q, whose packets are accepted (failOpen) or
 // dropped where they cannot be inspected.
 func NewReader(q *Queue, failOpen bool, o ReaderOptions) *Reader {
 	r := &Reader{queue: q, options: o}
+	r.shift = &shift{reader: r, file: q.file}
 	r.SetFailOpen(failOpen)
 	return r
 }
@@ -72,112 +96,46 @@ func (r *Reader) SetFailOpen(open bool) {
 	}
 }
 
+// SetSettle changes the bits of the packet priority by which a verdict asks the
+// hook to settle a flow. Zeroes mean that flows cannot be settled.
+func (r *Reader) SetSettle(accept, drop uint32) {
+	r.settle.Store(uint64(accept)<<32 | uint64(drop))
+}
+
 // Busy reports whether the reader has packets in hand. A packet that has its
 // verdict no longer waits in the queue, but until the reader is idle it may
 // still be on its way through the hooks behind ours.
-func (r *Reader) Busy() bool { return r.busy.Load() }
+func (r *Reader) Busy() bool { return r.onDuty().busy.Load() }
 
-// Run answers packets until the queue is closed; it then returns nil.
-func (r *Reader) Run() error {
-	raw, err := r.queue.file.SyscallConn()
+func (r *Reader) onDuty() *shift {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shift
+}
+
+// Run answers packets until the queue is closed; it then returns nil. It
+// returns [ErrRelieved] where Relieve has put another run in its place.
+func (r *Reader) Run() error { return r.onDuty().run() }
+
+// Relieve takes the queue from a goroutine whose inspector has been busy with a
+// batch for longer than budget: the batch gets the policy's verdict, and what
+// the inspector answers later is discarded. Where it returns true, the caller
+// calls Run in a new goroutine.
+func (r *Reader) Relieve(budget time.Duration) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.shift
+	began := old.inspecting.Load()
+	if began == 0 || time.Duration(time.Now().UnixNano()-began) < budget {
+		return false, nil
+	}
+	file, err := r.queue.another()
 	if err != nil {
-		return err
+		return false, err
 	}
-	var failed error
-	err = raw.Read(func(fd uintptr) (done bool) {
-		failed = r.drain(fd)
-		return failed != nil
-	})
-	if r.queue.closed.Load() {
-		return nil
-	}
-	return errors.Join(err, failed)
-}
-
-// drain answers all packets that are there. It returns nil when there is none
-// left or the queue is closed, and an error where the socket cannot be read.
-func (r *Reader) drain(fd uintptr) error {
-	r.busy.Store(true)
-	defer r.busy.Store(false)
-	b := r.options.Pool.get()
-	defer r.options.Pool.put(b)
-	r.answerEarly(fd, b)
-	for !r.queue.closed.Load() {
-		n, err := b.receive(fd)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return nil
-		case errors.Is(err, unix.ENOBUFS): // reports are off, but harmless
-			r.Counters.Errors.Add(1)
-			continue
-		case err != nil:
-			return os.NewSyscallError("recvmmsg", err)
-		}
-		out := b.verdicts[:0]
-		for i := range n {
-			out = r.handle(b.message(i), out)
-		}
-		r.send(fd, out)
-	}
-	return nil
-}
-
-// answerEarly answers the packets that came while the queue was being bound.
-func (r *Reader) answerEarly(fd uintptr, b *batch) {
-	for _, msg := range r.queue.early {
-		r.send(fd, r.handle(msg, b.verdicts[:0]))
-	}
-	r.queue.early = nil
-}
-
-// handle answers one message by appending to the verdicts in out.
-func (r *Reader) handle(msg, out []byte) []byte {
-	if len(msg) < nlHeaderLen {
-		r.Counters.Malformed.Add(1)
-		return out
-	}
-	switch binary.NativeEndian.Uint16(msg[4:]) {
-	case msgPacket:
-		return r.handlePacket(msg[nlHeaderLen:], out)
-	case unix.NLMSG_ERROR:
-		r.Counters.Errors.Add(1)
-	}
-	return out
-}
-
-func (r *Reader) handlePacket(body, out []byte) []byte {
-	p := &r.packet
-	*p = inspect.Packet{Attachment: r.options.Attachment}
-	hasID, err := parse(body, p)
-	if err != nil {
-		r.Counters.Malformed.Add(1)
-		if !hasID {
-			return out
-		}
-		return r.append(out, p, r.policyVerdict(), p.Mark)
-	}
-	r.Counters.Packets.Add(1)
-	r.Counters.Bytes.Add(uint64(p.Length))
-	v := r.inspect(p)
-	if v.Action == inspect.NoVerdict {
-		v = r.policyVerdict()
-	}
-	mark := v.ApplyMark(p.Mark, r.options.MarkMask)
-	if o := r.options.Observer(); o != nil {
-		o.Observe(p, v, mark)
-	}
-	return r.append(out, p, v, mark)
-}
-
-// inspect asks the inspector; its panic counts as no verdict.
-func (r *Reader) inspect(p *inspect.Packet) (v inspect.Verdict) {
-	defer func() {
-		if recover() != nil {
-			r.Counters.Panics.Add(1)
-			v = inspect.Verdict{}
-		}
-	}()
-	return r.options.Inspector.Inspect(p)
+	r.shift = &shift{reader: r, file: file}
+	r.Counters.Overruns.Add(1)
+	return true, r.queue.AnswerAll(old.lastID.Load(), r.fallback.Load() == verdictAccept)
 }
 
 // policyVerdict is the answer for a packet that could not be inspected.
@@ -188,39 +146,25 @@ func (r *Reader) policyVerdict() inspect.Verdict {
 	return inspect.Verdict{Action: inspect.Drop}
 }
 
-func (r *Reader) append(out []byte, p *inspect.Packet, v inspect.Verdict, mark uint32) []byte {
-	verdict := uint32(verdictDrop)
-	switch v.Action {
+// request returns the priority bits that ask to settle a flow, 0 for none.
+func (r *Reader) request(action inspect.Action) uint32 {
+	bits := r.settle.Load()
+	switch action {
 	case inspect.Accept:
-		verdict = verdictAccept
-		r.Counters.Accepted.Add(1)
-	case inspect.Queue:
-		verdict = verdictRequeue | uint32(v.Queue)<<16
-		r.Counters.Queued.Add(1)
-	default:
-		r.Counters.Dropped.Add(1)
+		return uint32(bits >> 32)
+	case inspect.Drop:
+		return uint32(bits)
 	}
-	return appendVerdict(out, r.queue.config.Number, p.ID, verdict, mark, mark != p.Mark)
+	return 0
 }
 
-// send gives the verdicts to the kernel, which reinjects the packets before
-// the call returns.
-func (r *Reader) send(fd uintptr, out []byte) {
-	if len(out) == 0 {
-		return
+// finish says what the end of a read means.
+func (r *Reader) finish(readErr, failed error) error {
+	switch {
+	case errors.Is(failed, ErrRelieved):
+		return ErrRelieved
+	case r.queue.closed.Load():
+		return nil
 	}
-	if err := sendToKernel(int(fd), out); err != nil {
-		r.Counters.Errors.Add(1)
-	}
-}
-
-// sendToKernel writes to a netlink socket that is connected to nobody, which
-// means to the kernel.
-func sendToKernel(fd int, b []byte) error {
-	for {
-		_, err := unix.Write(fd, b)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+	return errors.Join(readErr, failed)
 }

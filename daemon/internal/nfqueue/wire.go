@@ -31,6 +31,7 @@ const (
 	attrOutDev     = 6
 	attrPayload    = 10
 	attrCapLen     = 13
+	attrPriority   = 21     // since Linux 5.18
 	attrTypeMask   = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 	cfgCmd    = 1
@@ -48,9 +49,12 @@ const (
 	verdictAccept  = 1
 	verdictRequeue = 3
 
-	// verdictLen is a verdict message with a mark: the longest we send.
-	verdictLen = nlHeaderLen + genHeaderLen + attrLen + 8 + attrLen + 4
+	// verdictLen is a verdict message without a payload.
+	verdictLen = nlHeaderLen + genHeaderLen + attrLen + 8 + 2*(attrLen+4)
 )
+
+// padding is what brings a message to netlink's alignment.
+const padding = "\x00\x00\x00"
 
 // Netfilter's hook points (enum nf_inet_hooks), as they come in a packet.
 const (
@@ -96,7 +100,7 @@ func parse(b []byte, p *inspect.Packet) (hasID bool, err error) {
 		case attrPayload:
 			p.Payload, seen = value, true
 			p.Length = max(p.Length, len(value))
-		case attrMark, attrInDev, attrOutDev, attrCapLen:
+		case attrMark, attrInDev, attrOutDev, attrCapLen, attrPriority:
 			if len(value) < 4 {
 				return hasID, errMalformed
 			}
@@ -117,6 +121,8 @@ func setNumber(p *inspect.Packet, kind uint16, v uint32) {
 		p.InDev = v
 	case attrOutDev:
 		p.OutDev = v
+	case attrPriority:
+		p.Priority = v
 	case attrCapLen:
 		p.Length = int(v)
 	}
@@ -162,16 +168,23 @@ func appendAttr32(b []byte, kind uint16, v uint32) []byte {
 }
 
 // appendVerdict appends a verdict message for one packet.
-func appendVerdict(b []byte, queue uint16, id, verdict uint32, mark uint32, setMark bool) []byte {
+func appendVerdict(b []byte, queue uint16, id uint32, v *answer) []byte {
 	start := len(b)
 	b = appendHeader(b, msgVerdict, unix.NLM_F_REQUEST, 0, queue)
 	b = appendAttrHeader(b, attrVerdictHdr, 8)
-	b = binary.BigEndian.AppendUint32(b, verdict)
+	b = binary.BigEndian.AppendUint32(b, v.verdict)
 	b = binary.BigEndian.AppendUint32(b, id)
-	if setMark {
-		b = appendAttr32(b, attrMark, mark)
+	if v.setMark {
+		b = appendAttr32(b, attrMark, v.mark)
 	}
-	return endMessage(b, start)
+	if v.setPriority {
+		b = appendAttr32(b, attrPriority, v.priority)
+	}
+	if v.payload != nil {
+		b = append(appendAttrHeader(b, attrPayload, len(v.payload)), v.payload...)
+	}
+	b = endMessage(b, start)
+	return append(b, padding[:align(len(b))-len(b)]...)
 }
 
 // appendBatchVerdict appends one verdict for all waiting packets up to id.

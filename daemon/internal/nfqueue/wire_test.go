@@ -59,8 +59,13 @@ func TestBindMessage(t *testing.T) {
 
 func TestVerdictMessages(t *testing.T) {
 	littleEndian(t)
-	b := appendVerdict(nil, 80, 0x01020304, verdictAccept, 0, false)
-	b = appendVerdict(b, 80, 5, verdictRequeue|81<<16, 0xff000042, true)
+	b := appendVerdict(nil, 80, 0x01020304, &answer{verdict: verdictAccept})
+	b = appendVerdict(b, 80, 5, &answer{
+		verdict: verdictRequeue | 81<<16, mark: 0xff000042, setMark: true,
+	})
+	b = appendVerdict(b, 80, 6, &answer{
+		verdict: verdictAccept, priority: 0x81000006, setPriority: true, payload: []byte{0x45, 0},
+	})
 	b = appendBatchVerdict(b, 80, 9, verdictDrop)
 	want := fromHex(t, `
 		20000000 0103 0100 00000000 00000000 00000050
@@ -68,12 +73,17 @@ func TestVerdictMessages(t *testing.T) {
 		28000000 0103 0100 00000000 00000000 00000050
 		0c00 0200 00510003 00000005           # to queue 81
 		0800 0300 ff000042                    # mark
+		2e000000 0103 0100 00000000 00000000 00000050
+		0c00 0200 00000001 00000006           # accept
+		0800 1500 81000006                    # priority
+		0600 0a00 4500 0000                   # payload, padding behind the message
 		20000000 0303 0100 00000000 00000000 00000050
 		0c00 0200 00000000 00000009           # drop up to 9`)
 	if diff := cmp.Diff(hex.Dump(want), hex.Dump(b)); diff != "" {
 		t.Error(diff)
 	}
-	if longest := len(appendVerdict(nil, 0, 0, 0, 0, true)); longest > verdictLen {
+	longest := len(appendVerdict(nil, 0, 0, &answer{setMark: true, setPriority: true}))
+	if longest > verdictLen {
 		t.Errorf("a verdict takes %d bytes, more than verdictLen %d", longest, verdictLen)
 	}
 }
@@ -85,6 +95,7 @@ const packetBody = `
 	0b00 0100 0000002a 0800 03 00         # packet 42, IPv4, LOCAL_OUT, padding
 	0800 0600 00000002                    # out device 2
 	0800 0300 00000007                    # mark 7
+	0800 1500 00000006                    # priority 6
 	0800 ff00 01020304                    # unknown
 	0800 0d00 00000bb8                    # whole length 3000
 	0900 0a00 4500000031                  # payload of 5 bytes`
@@ -96,7 +107,7 @@ func TestParse(t *testing.T) {
 		t.Fatalf("parse: %t, %v", hasID, err)
 	}
 	want := inspect.Packet{
-		ID: 42, Direction: inspect.Out, Mark: 7, OutDev: 2,
+		ID: 42, Direction: inspect.Out, Mark: 7, Priority: 6, OutDev: 2,
 		Payload: []byte{0x45, 0, 0, 0, 0x31}, Length: 3000,
 	}
 	if diff := cmp.Diff(want, p); diff != "" {
@@ -169,11 +180,19 @@ func packetMessage(tb testing.TB) []byte {
 
 func TestReaderDoesNotAllocate(t *testing.T) {
 	r := testReader(inspect.Func(func(p *inspect.Packet) inspect.Verdict {
-		return inspect.Verdict{Action: inspect.Accept, Mark: p.ID << 24, MarkMask: 0xff000000}
+		return inspect.Verdict{
+			Action: inspect.Accept, Mark: p.ID << 24, MarkMask: 0xff000000, Settle: true,
+		}
 	}))
+	r.SetSettle(1<<24, 2<<24)
 	m := packetMessage(t)
-	out := make([]byte, 0, verdictLen)
-	if n := testing.AllocsPerRun(1000, func() { r.handle(m, out) }); n != 0 {
+	buf := make([]byte, 0, verdictLen)
+	n := testing.AllocsPerRun(1000, func() {
+		r.shift.answers.reset(buf, 80)
+		r.shift.handle(m)
+		r.shift.answers.endRun()
+	})
+	if n != 0 {
 		t.Errorf("%v allocations a packet", n)
 	}
 }
@@ -189,10 +208,14 @@ func FuzzReader(f *testing.F) {
 			p.Flow()
 			return inspect.Verdict{}
 		}))
-		out := r.handle(b, nil)
-		answered := r.Counters.Accepted.Load() + r.Counters.Dropped.Load()
-		if (len(out) > 0) != (answered == 1) {
-			t.Errorf("%d bytes of verdicts, %d counted", len(out), answered)
+		s := r.shift
+		s.answers.reset(nil, 80)
+		s.begin(b)
+		s.handle(b)
+		s.answers.endRun()
+		answered := s.answers.tally.accepted + s.answers.tally.dropped
+		if (len(s.answers.buf) > 0) != (answered == 1) {
+			t.Errorf("%d bytes of verdicts, %d counted", len(s.answers.buf), answered)
 		}
 	})
 }
@@ -224,7 +247,8 @@ func BenchmarkReader(b *testing.B) {
 	out := make([]byte, 0, verdictLen)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.handle(m, out)
+		r.shift.answers.reset(out, 80)
+		r.shift.handle(m)
 	}
 }
 
@@ -244,5 +268,46 @@ func TestBatchMessage(t *testing.T) {
 	b.headers[0].hdr.Flags = unix.MSG_TRUNC
 	if b.message(0) != nil {
 		t.Error("a cut message was taken")
+	}
+}
+
+// Runs of equal plain verdicts become one message, and nothing else does.
+func TestRuns(t *testing.T) {
+	var a answers
+	a.reset(nil, 80)
+	accept, drop := answer{verdict: verdictAccept}, answer{verdict: verdictDrop}
+	marked := answer{verdict: verdictAccept, mark: 1, setMark: true}
+	for i, v := range []*answer{&accept, &accept, &accept, &marked, &drop, &accept, &drop, &drop} {
+		a.add(uint32(i), v)
+	}
+	a.endRun()
+	want := appendBatchVerdict(nil, 80, 2, verdictAccept)
+	want = appendVerdict(want, 80, 3, &marked)
+	want = appendVerdict(want, 80, 4, &drop)
+	want = appendVerdict(want, 80, 5, &accept)
+	want = appendBatchVerdict(want, 80, 7, verdictDrop)
+	if diff := cmp.Diff(hex.Dump(want), hex.Dump(a.buf)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Large answers are cut between messages only.
+func TestChunk(t *testing.T) {
+	payload := make([]byte, 50_001)
+	var all []byte
+	for i := range 7 {
+		all = appendVerdict(all, 80, uint32(i), &answer{verdict: verdictAccept, payload: payload})
+	}
+	var again []byte
+	for rest := all; len(rest) > 0; {
+		var head []byte
+		head, rest = chunk(rest)
+		if len(head) == 0 || len(head) > maxSend {
+			t.Fatalf("a chunk of %d bytes", len(head))
+		}
+		again = append(again, head...)
+	}
+	if string(again) != string(all) {
+		t.Error("chunks do not make up the whole")
 	}
 }

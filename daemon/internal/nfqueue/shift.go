@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// shift is one goroutine's time with a reader's socket. It has a descriptor of
+// its own: the runtime lets only one goroutine at a time read from a file.
+type shift struct {
+	reader  *Reader
+	file    *os.File
+	packet  inspect.Packet
+	answers answers
+
+	busy atomic.Bool
+	// inspecting is since when the inspector has a batch, 0 while it has none;
+	// lastID is that batch's last packet. Once the batch is inspected, or is
+	// taken away, only one of shift and Relieve may answer it: the reader's mu
+	// decides.
+	inspecting atomic.Int64
+	lastID     atomic.Uint32
+}
+
+func (s *shift) run() error {
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Read(func(fd uintptr) (done bool) {
+		failed = s.drain(fd)
+		return failed != nil
+	})
+	return s.reader.finish(err, failed)
+}
+
+// drain answers all packets that are there. It returns nil when there is none
+// left or the queue is closed, and an error where the socket cannot be read or
+// is another shift's.
+func (s *shift) drain(fd uintptr) error {
+	s.busy.Store(true)
+	defer s.busy.Store(false)
+	pool := s.reader.options.Pool
+	b := pool.get()
+	defer pool.put(b)
+	if err := s.answerEarly(fd, b); err != nil {
+		return err
+	}
+	for !s.reader.queue.closed.Load() {
+		n, err := b.receive(fd)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.ENOBUFS): // reports are off, but harmless
+			s.reader.Counters.Errors.Add(1)
+			continue
+		case err != nil:
+			return os.NewSyscallError("recvmmsg", err)
+		}
+		if err := s.answerBatch(fd, b, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answerBatch inspects and answers the n messages in b.
+func (s *shift) answerBatch(fd uintptr, b *batch, n int) error {
+	s.answers.reset(b.verdicts, s.reader.queue.config.Number)
+	s.begin(b.message(n - 1))
+	for i := range n {
+		s.handle(b.message(i))
+	}
+	return s.send(fd, b)
+}
+
+// answerEarly answers the packets that came while the queue was being bound.
+func (s *shift) answerEarly(fd uintptr, b *batch) error {
+	early := s.reader.queue.takeEarly()
+	for _, msg := range early {
+		s.answers.reset(b.verdicts, s.reader.queue.config.Number)
+		s.begin(msg)
+		s.handle(msg)
+		if err := s.send(fd, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin starts the inspector's time for a batch that ends with msg.
+func (s *shift) begin(last []byte) {
+	if id, ok := packetID(last); ok {
+		s.lastID.Store(id)
+		s.inspecting.Store(time.Now().UnixNano())
+	}
+}
+
+// send ends the inspector's time and gives the verdicts to the kernel, which
+// reinjects the packets before the call returns.
+func (s *shift) send(fd uintptr, b *batch) error {
+	if !s.claim() {
+		return ErrRelieved
+	}
+	s.answers.endRun()
+	s.reader.Counters.add(&s.answers.tally) // first: who gets a packet may look
+	b.verdicts = s.answers.buf[:0]          // keep what has grown
+	for out := s.answers.buf; len(out) > 0; {
+		var head []byte
+		head, out = chunk(out)
+		if err := sendToKernel(int(fd), head); err != nil {
+			s.reader.Counters.Errors.Add(1)
+		}
+	}
+	return nil
+}
+
+// claim reports whether the batch is still this shift's to answer.
+func (s *shift) claim() bool {
+	s.reader.mu.Lock()
+	defer s.reader.mu.Unlock()
+	s.inspecting.Store(0)
+	return s.reader.shift == s
+}
+
+// handle answers one message.
+func (s *shift) handle(msg []byte) {
+	if len(msg) < nlHeaderLen {
+		s.answers.tally.malformed++
+		return
+	}
+	switch binary.NativeEndian.Uint16(msg[4:]) {
+	case msgPacket:
+		s.handlePacket(msg[nlHeaderLen:])
+	case unix.NLMSG_ERROR:
+		s.answers.tally.errors++
+	}
+}
+
+func (s *shift) handlePacket(body []byte) {
+	r, p := s.reader, &s.packet
+	*p = inspect.Packet{Attachment: r.options.Attachment}
+	hasID, err := parse(body, p)
+	if err != nil {
+		s.answers.tally.malformed++
+		if hasID {
+			s.answer(p, r.policyVerdict(), p.Mark)
+		}
+		return
+	}
+	s.answers.tally.packets++
+	s.answers.tally.bytes += uint64(p.Length)
+	v := s.inspect(p)
+	if v.Action == inspect.NoVerdict {
+		v = r.policyVerdict()
+	}
+	mark := v.ApplyMark(p.Mark, r.options.MarkMask)
+	if o := r.options.Observer(); o != nil {
+		o.Observe(p, v, mark)
+	}
+	s.answer(p, v, mark)
+}
+
+// inspect asks the inspector; its panic counts as no verdict.
+func (s *shift) inspect(p *inspect.Packet) (v inspect.Verdict) {
+	defer func() {
+		if recover() != nil {
+			s.answers.tally.panics++
+			v = inspect.Verdict{}
+		}
+	}()
+	return s.reader.options.Inspector.Inspect(p)
+}
+
+func (s *shift) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
+	a := answer{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
+	switch v.Action {
+	case inspect.Accept:
+		a.verdict = verdictAccept
+		a.payload = s.replacement(p, v.Payload)
+	case inspect.Queue:
+		a.verdict = verdictRequeue | uint32(v.Queue)<<16
+		a.payload = s.replacement(p, v.Payload)
+	}
+	settled := s.requestSettling(p, v, &a)
+	s.answers.count(v.Action, settled)
+	s.answers.add(p.ID, &a)
+}
+
+// requestSettling puts the request into the packet's priority. A packet that is
+// to be dropped travels on to the hook that settles, which drops it.
+func (s *shift) requestSettling(p *inspect.Packet, v inspect.Verdict, a *answer) bool {
+	if !v.Settle {
+		return false
+	}
+	bits := s.reader.request(v.Action)
+	if bits == 0 {
+		return false
+	}
+	a.verdict = verdictAccept
+	a.priority, a.setPriority = p.Priority&^settleMask|bits, true
+	return true
+}
+
+// settleMask are the bits of the priority that carry requests.
+const settleMask = 0xff000000
+
+// replacement returns a new payload with right checksums, nil for none. It is
+// refused where the packet was not whole: what replaces it replaces all of it.
+func (s *shift) replacement(p *inspect.Packet, payload []byte) []byte {
+	if payload == nil {
+		return nil
+	}
+	if !s.reader.queue.config.Modifies || len(p.Payload) != p.Length ||
+		len(payload) > MaxCopyRange {
+		s.answers.tally.malformed++
+		return nil
+	}
+	fixed := append([]byte(nil), payload...)
+	inspect.FixChecksums(fixed)
+	return fixed
+}
+
+// packetID returns the ID in a packet message. The kernel puts it first.
+func packetID(msg []byte) (uint32, bool) {
+	const at = nlHeaderLen + genHeaderLen
+	if len(msg) < at+attrLen+4 || binary.NativeEndian.Uint16(msg[4:]) != msgPacket ||
+		binary.NativeEndian.Uint16(msg[at+2:])&attrTypeMask != attrPacketHdr {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(msg[at+attrLen:]), true
+}
+
+// sendToKernel writes to a netlink socket that is connected to nobody, which
+// means to the kernel.
+func sendToKernel(fd int, b []byte) error {
+	for {
+		_, err := unix.Write(fd, b)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
