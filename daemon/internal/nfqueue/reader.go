@@ -50,9 +50,15 @@ func (c *Counters) add(t *tally) {
 		counter *atomic.Uint64
 		n       uint64
 	}{
-		{&c.Packets, t.packets}, {&c.Bytes, t.bytes}, {&c.Accepted, t.accepted},
-		{&c.Dropped, t.dropped}, {&c.Queued, t.queued}, {&c.Settled, t.settled},
-		{&c.Malformed, t.malformed}, {&c.Panics, t.panics}, {&c.Errors, t.errors},
+		{&c.Packets, t.packets},
+		{&c.Bytes, t.bytes},
+		{&c.Accepted, t.accepted},
+		{&c.Dropped, t.dropped},
+		{&c.Queued, t.queued},
+		{&c.Settled, t.settled},
+		{&c.Malformed, t.malformed},
+		{&c.Panics, t.panics},
+		{&c.Errors, t.errors},
 	} {
 		if x.n > 0 {
 			x.counter.Add(x.n)

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package settle decides when a flow has been looked at long enough: after a
+// number of packets that the inspector accepted.
+package settle
+
+import (
+	"net/netip"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// maxFlows bounds the memory of one queue's counts. A queue with more flows at
+// a time starts counting anew, which only means that they settle later.
+const maxFlows = 1 << 16
+
+// flow identifies a conversation, the same in both directions.
+type flow struct {
+	low, high netip.AddrPort
+	protocol  uint8
+}
+
+// After is an inspector for one queue that asks to settle a flow with the
+// packet that is its n-th accepted one, and passes everything else on.
+type After struct {
+	next  inspect.Inspector
+	n     uint32
+	flows map[flow]uint32
+}
+
+// NewAfter returns an inspector around next. It is for one goroutine.
+func NewAfter(n uint32, next inspect.Inspector) *After {
+	return &After{next: next, n: n, flows: make(map[flow]uint32)}
+}
+
+// Inspect asks the inspector behind it and counts what that accepts unchanged.
+func (a *After) Inspect(p *inspect.Packet) inspect.Verdict {
+	v := a.next.Inspect(p)
+	if v.Action != inspect.Accept || v.Settle || v.Payload != nil || v.MarkMask != 0 {
+		return v
+	}
+	key, ok := flowOf(p)
+	if !ok {
+		return v
+	}
+	count := a.flows[key] + 1
+	if count >= a.n {
+		delete(a.flows, key) // the kernel has it, or it is counted anew
+		v.Settle = true
+		return v
+	}
+	if len(a.flows) >= maxFlows {
+		clear(a.flows)
+	}
+	a.flows[key] = count
+	return v
+}
+
+// flowOf returns the flow of a packet of a protocol with ports.
+func flowOf(p *inspect.Packet) (flow, bool) {
+	f, ok := p.Flow()
+	if !ok || f.Fragment {
+		return flow{}, false
+	}
+	switch f.Protocol {
+	case inspect.ProtoTCP, inspect.ProtoUDP, inspect.ProtoUDPLite, inspect.ProtoSCTP:
+	default:
+		return flow{}, false
+	}
+	a := netip.AddrPortFrom(f.Source, f.SourcePort)
+	b := netip.AddrPortFrom(f.Destination, f.DestinationPort)
+	if b.Compare(a) < 0 {
+		a, b = b, a
+	}
+	return flow{low: a, high: b, protocol: f.Protocol}, true
+}

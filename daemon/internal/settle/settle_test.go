@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package settle
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// udp returns a packet between two hosts; reply swaps its ends.
+func udp(port uint16, reply bool) *inspect.Packet {
+	b := make([]byte, 28)
+	b[0], b[9] = 0x45, inspect.ProtoUDP
+	src, dst := b[12:16], b[16:20]
+	sport, dport := b[20:22], b[22:24]
+	if reply {
+		src, dst, sport, dport = dst, src, dport, sport
+	}
+	copy(src, []byte{10, 0, 0, 1})
+	copy(dst, []byte{10, 0, 0, 2})
+	binary.BigEndian.PutUint16(sport, port)
+	binary.BigEndian.PutUint16(dport, 53)
+	return &inspect.Packet{Payload: b, Length: len(b)}
+}
+
+func TestBothDirectionsCount(t *testing.T) {
+	a := NewAfter(3, inspect.AcceptAll{})
+	for i, want := range []bool{false, false, true, false, false, true} {
+		if v := a.Inspect(udp(1000, i%2 == 1)); v.Settle != want || v.Action != inspect.Accept {
+			t.Errorf("packet %d: %+v, want settle %t", i+1, v, want)
+		}
+	}
+	if v := a.Inspect(udp(1001, false)); v.Settle {
+		t.Error("another flow is settled with its first packet")
+	}
+}
+
+func TestOtherVerdictsPassThrough(t *testing.T) {
+	for _, v := range []inspect.Verdict{
+		{Action: inspect.Drop},
+		{},
+		{Action: inspect.Accept, Mark: 1, MarkMask: 1},
+		{Action: inspect.Accept, Payload: []byte{1}},
+		{Action: inspect.Queue, Queue: 81},
+	} {
+		a := NewAfter(1, inspect.Func(func(*inspect.Packet) inspect.Verdict { return v }))
+		if got := a.Inspect(udp(1, false)); got.Settle || got.Action != v.Action {
+			t.Errorf("%+v became %+v", v, got)
+		}
+	}
+	icmp := udp(1, false)
+	icmp.Payload[9] = inspect.ProtoICMP
+	if NewAfter(1, inspect.AcceptAll{}).Inspect(icmp).Settle {
+		t.Error("a protocol without ports was settled")
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	a := NewAfter(2, inspect.AcceptAll{})
+	p := udp(1, false)
+	for i := range 3 * maxFlows {
+		binary.BigEndian.PutUint32(p.Payload[12:], uint32(i))
+		a.Inspect(p)
+	}
+	if len(a.flows) > maxFlows {
+		t.Errorf("%d flows are counted", len(a.flows))
+	}
+}
+
+func TestDoesNotAllocate(t *testing.T) {
+	a := NewAfter(1<<30, inspect.AcceptAll{})
+	p := udp(1, false)
+	if n := testing.AllocsPerRun(1000, func() { a.Inspect(p) }); n != 0 {
+		t.Errorf("%v allocations a packet", n)
+	}
+}
