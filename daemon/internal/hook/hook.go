@@ -50,8 +50,11 @@ const (
 // without them is cut off before anybody could inspect it: the loopback
 // device, IPv6 neighbour discovery and multicast listener discovery.
 type Selector struct {
-	// Queue is the queue's number.
+	// Queue is the queue's number, of several the first one's.
 	Queue uint16
+	// Queues is how many queues from Queue on share the packets, both
+	// directions of a flow in the same one; 0 and 1 mean one.
+	Queues uint16
 	// Bypass accepts packets while no queue of this number is bound; without
 	// it they are dropped.
 	Bypass bool
@@ -59,15 +62,32 @@ type Selector struct {
 	Directions Directions
 	// Protocols to select, as IP protocol numbers; none means all.
 	Protocols []uint8
+	// Settle says whether a verdict may decide for the rest of its flow.
+	Settle Settle
 }
+
+// MaxQueues is how many queues a netns may have.
+const MaxQueues = 256
+
+// Count returns how many queues share the packets, at least one.
+func (s *Selector) Count() int { return max(int(s.Queues), 1) }
 
 // Validate reports a selector that selects nothing or the unknown.
 func (s *Selector) Validate() error {
 	if s.Directions == 0 || s.Directions&^AllDirections != 0 {
 		return fmt.Errorf("directions %#x: want a set of in, out and forward", uint8(s.Directions))
 	}
-	return nil
+	if s.Count() > MaxQueues {
+		return fmt.Errorf("%d queues: want at most %d", s.Queues, MaxQueues)
+	}
+	if last := int(s.Queue) + s.Count() - 1; last > lastQueue {
+		return fmt.Errorf("%d queues from %d on: the last possible number is %d",
+			s.Queues, s.Queue, lastQueue)
+	}
+	return s.Settle.Validate()
 }
+
+const lastQueue = 1<<16 - 1
 
 // Counters are what the hook in one netns did.
 type Counters struct {
@@ -75,6 +95,8 @@ type Counters struct {
 	Queued uint64
 	// Exempt packets passed because they are never selected.
 	Exempt uint64
+	// Settled packets passed or were dropped because their flow is settled.
+	Settled uint64
 }
 
 // Hook makes handles. It is safe for concurrent use.
@@ -99,7 +121,10 @@ type Hook interface {
 type Handle interface {
 	// Arm sends selected packets to the queue from its return on, or changes
 	// the selection at one stroke if it is armed already. Where it fails,
-	// everything is as before.
+	// everything is as before. With another Settle than before, or by another
+	// process, it also looks at all settled flows again. Packets that wait in a
+	// queue are never lost by it; those in a queue that the new selection no
+	// longer has keep waiting for its reader.
 	Arm(s Selector) error
 	// Disarm lets packets pass again. No packet that waits in the queue is
 	// lost by it, and none enters the queue after it has returned.

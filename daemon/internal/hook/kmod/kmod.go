@@ -100,11 +100,12 @@ type module struct {
 // setting is a sysctl and its value.
 type setting struct{ name, value string }
 
-// settings returns the sysctls of a selector, in an order that can be written
-// one after the other: count before number, for their sum is limited.
+// settings returns the sysctls of a selector. They can be written in this order
+// where there are not more queues than before: the sum of count and number is
+// limited.
 func settings(s *hook.Selector) []setting {
 	return []setting{
-		{"queue_count", "1"},
+		{"queue_count", strconv.Itoa(s.Count())},
 		{"queue_num", strconv.Itoa(int(s.Queue))},
 		{"bypass", flag(s.Bypass)},
 		{"directions", directions(s.Directions)},
@@ -118,8 +119,19 @@ func (m *module) Arm(s hook.Selector) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
+	if s.Settle.On() {
+		return fmt.Errorf("settled flows in module nsqueue: %w", hook.ErrNotSupported)
+	}
+	count, err := m.sysctl("queue_count")
+	if err != nil {
+		return fmt.Errorf("arm: %w", err)
+	}
+	wanted := append(settings(&s), setting{"enabled", "1"})
+	if before, err := strconv.Atoi(count); err == nil && before < s.Count() {
+		wanted[0], wanted[1] = wanted[1], wanted[0]
+	}
 	var undo []setting
-	for _, want := range append(settings(&s), setting{"enabled", "1"}) {
+	for _, want := range wanted {
 		old, err := m.sysctl(want.name)
 		if err == nil && normal(want.name, old) != want.value {
 			undo = append([]setting{{want.name, old}}, undo...)
