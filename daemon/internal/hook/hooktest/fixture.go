@@ -71,11 +71,11 @@ func addAddress(link string, addr netip.Prefix) error {
 	return netlink.AddrAdd(l, parsed)
 }
 
-// bind opens and binds the queue; the caller reads and closes it.
-func bind(t *testing.T, ns *netns.NetNS) *nfqueue.Queue {
+// bind opens and binds a queue; the caller reads and closes it.
+func bind(t *testing.T, ns *netns.NetNS, number uint16) *nfqueue.Queue {
 	t.Helper()
 	q, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: queueNumber, Length: nfqueue.DefaultLength,
+		Number: number, Length: nfqueue.DefaultLength,
 		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 	})
 	must(t, err)
@@ -100,8 +100,13 @@ type recorder struct {
 // read accepts and records the packets of the netns until the test ends.
 func read(t *testing.T, ns *netns.NetNS) *recorder {
 	t.Helper()
+	return readQueue(t, ns, queueNumber)
+}
+
+func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
+	t.Helper()
 	rec := &recorder{}
-	q := bind(t, ns)
+	q := bind(t, ns, number)
 	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
 		Inspector: rec, Attachment: &inspect.Attachment{},
 		Pool:     nfqueue.NewPool(nfqueue.MaxCopyRange),

@@ -34,12 +34,15 @@ func all() hook.Selector {
 	return hook.Selector{Queue: queueNumber, Directions: hook.AllDirections}
 }
 
+// contract is what every hook must keep.
+type contract struct {
+	name string
+	test func(*testing.T, hook.Hook)
+}
+
 // Run runs the contract on h.
 func Run(t *testing.T, h hook.Hook) {
-	tests := []struct {
-		name string
-		test func(*testing.T, hook.Hook)
-	}{
+	tests := []contract{
 		{"no reader drops, bypass passes", testNoReader},
 		{"every direction and family is seen", testDirections},
 		{"selected directions only", testSelectedDirections},
@@ -58,6 +61,10 @@ func Run(t *testing.T, h hook.Hook) {
 		{"counters count", testCounters},
 		{"removing leaves nothing", testRemove},
 	}
+	run(t, h, append(tests, balanceTests()...))
+}
+
+func run(t *testing.T, h hook.Hook, tests []contract) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, h) })
 	}
@@ -239,7 +246,7 @@ func testRearmKeepsWaiting(t *testing.T, h hook.Hook) {
 // them all and expects every one to arrive.
 func (f *fixture) holdAndRelease(n int, change func() error) {
 	f.Helper()
-	q := bind(f.T, f.ns)
+	q := bind(f.T, f.ns, queueNumber)
 	defer q.Close()
 	to := f.peer.ListenUDP(f.T, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
@@ -276,55 +283,6 @@ func testFragments(t *testing.T, h hook.Hook) {
 		if total := seen.direction(inspect.In); whole != 1 || total != 1 {
 			t.Errorf("%s: saw %d packets, %d of them whole, want one", addr, total, whole)
 		}
-	}
-}
-
-func testOriginMark(t *testing.T, h hook.Hook) {
-	f := newFixture(t, h)
-	f.arm(all())
-	seen := read(t, f.ns)
-	f.pod.Run(t, "nft", `add table ip marks;
-		add chain ip marks before { type filter hook output priority -300; };
-		add rule ip marks before meta mark set 0x42;
-		add chain ip marks after { type filter hook output priority 0; };
-		add rule ip marks after meta mark != 0x42 drop`)
-	if got := f.udp(3); got != 3 {
-		t.Errorf("%d of 3 datagrams kept their mark", got)
-	}
-	marked := func(p *record) bool { return p.mark == 0x42 && p.direction == inspect.Out }
-	if got := seen.count(marked); got != 3 {
-		t.Errorf("the reader saw the mark on %d of 3 packets", got)
-	}
-}
-
-func testMarkRouting(t *testing.T, h hook.Hook) {
-	f := newFixture(t, h)
-	// The peer's second address is only reachable through the marked table.
-	other := netip.MustParseAddr("10.98.0.2")
-	must(t, f.peer.Try(func() error { return addAddress("eth0", netip.PrefixFrom(other, 32)) }))
-	must(t, f.pod.Try(func() error {
-		link, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
-		rule := netlink.NewRule()
-		rule.Mark, rule.Table = 5, 105
-		route := &netlink.Route{
-			LinkIndex: link.Attrs().Index, Table: rule.Table,
-			Dst: netlink.NewIPNet(other.AsSlice()),
-		}
-		return errors.Join(netlink.RuleAdd(rule), netlink.RouteAdd(route))
-	}))
-	f.arm(all())
-	read(t, f.ns)
-	to := f.peer.ListenUDP(t, netip.AddrPortFrom(other, 0).String())
-	from := f.pod.DialUDP(t, to.LocalAddr().String(), nstest.Mark(5))
-	for i := range 5 {
-		_, err := fmt.Fprint(from, i)
-		must(t, err)
-	}
-	if got := receive(t, to, 5); got != 5 {
-		t.Errorf("%d of 5 datagrams took the marked route", got)
 	}
 }
 

@@ -3,9 +3,12 @@
 package nft_test
 
 import (
-	_ "embed"
+	"embed"
 	"errors"
+	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,20 +32,36 @@ func TestContract(t *testing.T) {
 	}
 	t.Log(h.Describe())
 	hooktest.Run(t, h)
+	hooktest.RunSettle(t, h)
 }
 
-// reference is compiled in, so that the test can run in a guest without files.
+// references are compiled in, so that the test can run in a guest without files.
 //
-//go:embed testdata/reference.nft
-var reference string
+//go:embed testdata/*.nft
+var references embed.FS
 
-// The kernel must hold the same bytecode and the same chains, whether we or
-// the nft command wrote the table.
+// The kernel must hold the same bytecode, chains and sets, whether we or the
+// nft command wrote the table.
 func TestRulesAreThoseOfNft(t *testing.T) {
-	ours, theirs := nstest.New(t), nstest.New(t)
-	arm(t, ours, hook.Selector{
+	selector := hook.Selector{
 		Queue: 80, Bypass: true, Directions: hook.AllDirections, Protocols: []uint8{inspect.ProtoTCP},
-	})
+	}
+	settle, queues := selector, selector
+	settle.Settle = hook.Settle{Generation: 5, Timeout: 30 * time.Second, Size: 1000}
+	queues.Queues = 3
+	for name, s := range map[string]hook.Selector{
+		"reference": selector, "settle": settle, "queues": queues,
+	} {
+		reference, err := references.ReadFile("testdata/" + name + ".nft")
+		must(t, err)
+		t.Run(name, func(t *testing.T) { compare(t, s, string(reference)) })
+	}
+}
+
+func compare(t *testing.T, s hook.Selector, reference string) {
+	t.Helper()
+	ours, theirs := nstest.New(t), nstest.New(t)
+	arm(t, ours, s)
 	theirs.Run(t, "nft", reference)
 	got, queueing := bytecode(t, ours)
 	want, _ := bytecode(t, theirs)
@@ -52,8 +71,9 @@ func TestRulesAreThoseOfNft(t *testing.T) {
 	if len(queueing) != 3 {
 		t.Errorf("statements that queue: %q, want three", queueing)
 	}
-	for _, q := range queueing {
-		if q != "[ queue num 80 bypass ]" && q != "[ target name NFQUEUE rev 3 ]" {
+	for i, q := range queueing {
+		native := fmt.Sprintf("[ queue num %d bypass ]", 80+i%s.Count())
+		if q != native && q != "[ target name NFQUEUE rev 3 ]" {
 			t.Errorf("%s queues otherwise than asked", q)
 		}
 	}
@@ -61,6 +81,10 @@ func TestRulesAreThoseOfNft(t *testing.T) {
 		return regexp.MustCompile(`type filter hook .*`).FindAllString(n.Run(t, "nft", "list", "ruleset"), -1)
 	}
 	if diff := cmp.Diff(chains(theirs), chains(ours)); diff != "" {
+		t.Error(diff)
+	}
+	sets := func(n *nstest.NetNS) string { return n.Run(t, "nft", "list", "sets") }
+	if diff := cmp.Diff(sets(theirs), sets(ours)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -78,22 +102,32 @@ func arm(t *testing.T, n *nstest.NetNS, s hook.Selector) {
 	must(t, table.Arm(s))
 }
 
-// bytecode returns the expressions of all rules in the netns, each rule headed
-// by its chain, and apart from them the expressions that queue.
-func bytecode(t *testing.T, n *nstest.NetNS) (rules, queueing []string) {
+// bytecode returns the expressions of all rules in the netns by chain, under
+// "" the elements of anonymous sets, and apart from them what queues.
+func bytecode(t *testing.T, n *nstest.NetNS) (rules map[string][]string, queueing []string) {
 	t.Helper()
 	header := regexp.MustCompile(`^inet nsqueue (\w+) [\d ]+$`)
+	rules = make(map[string][]string)
+	chain := ""
 	for line := range strings.Lines(n.Run(t, "nft", "--debug=netlink", "list", "ruleset")) {
 		line = strings.TrimSpace(line)
 		switch m := header.FindStringSubmatch(line); {
 		case m != nil:
-			rules = append(rules, m[1])
+			chain = m[1]
+			rules[chain] = append(rules[chain], "rule:")
 		case strings.HasPrefix(line, "[ queue "), strings.HasPrefix(line, "[ target "):
 			queueing = append(queueing, line)
 		case strings.HasPrefix(line, "[ "):
-			rules = append(rules, line)
+			rules[chain] = append(rules[chain], line)
+		case strings.HasPrefix(line, "element "):
+			rules[""] = append(rules[""], line)
 		}
 	}
+	slices.Sort(rules[""])
+	// The chains of several queues have nothing but what queues.
+	maps.DeleteFunc(rules, func(_ string, lines []string) bool {
+		return slices.Equal(lines, []string{"rule:"})
+	})
 	return rules, queueing
 }
 

@@ -25,6 +25,8 @@ func (t *table) newTable() request {
 	}
 }
 
+func deleteTable() request { return request{kind: unix.NFT_MSG_DELTABLE, attrs: ofTable} }
+
 func newCounter(name string) request {
 	return request{
 		kind: unix.NFT_MSG_NEWOBJ, flags: netlink.Create,
@@ -45,11 +47,11 @@ func newChain(c *chain) request {
 		attrs: func(ae *netlink.AttributeEncoder) error {
 			ae.String(unix.NFTA_CHAIN_TABLE, tableName)
 			ae.String(unix.NFTA_CHAIN_NAME, c.name)
-			if c.direction == 0 {
+			if c.point == nil {
 				return nil
 			}
 			ae.Nested(unix.NFTA_CHAIN_HOOK, func(hookAttrs *netlink.AttributeEncoder) error {
-				hookAttrs.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hookPoint)
+				hookAttrs.Uint32(unix.NFTA_HOOK_HOOKNUM, *c.point)
 				hookAttrs.Int32(unix.NFTA_HOOK_PRIORITY, priority)
 				return nil
 			})
@@ -70,20 +72,37 @@ func flushChain(name string) request {
 	}
 }
 
+func deleteChain(name string) request {
+	return request{
+		kind: unix.NFT_MSG_DELCHAIN,
+		attrs: func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_CHAIN_TABLE, tableName)
+			ae.String(unix.NFTA_CHAIN_NAME, name)
+			return nil
+		},
+	}
+}
+
 func newRules(chain string, rules []rule) []request {
 	var requests []request
 	for _, r := range rules {
-		requests = append(requests, request{
-			kind: unix.NFT_MSG_NEWRULE, flags: netlink.Create | netlink.Append,
-			attrs: func(ae *netlink.AttributeEncoder) error {
-				ae.String(unix.NFTA_RULE_TABLE, tableName)
-				ae.String(unix.NFTA_RULE_CHAIN, chain)
-				ae.Nested(unix.NFTA_RULE_EXPRESSIONS, r.encode)
-				return nil
-			},
-		})
+		requests = append(requests, newRule(chain, r, netlink.Append))
 	}
 	return requests
+}
+
+// newRule makes a rule at the end of the chain, or without netlink.Append, at
+// its beginning.
+func newRule(chain string, r rule, where netlink.HeaderFlags) request {
+	return request{
+		kind: unix.NFT_MSG_NEWRULE, flags: netlink.Create | where,
+		attrs: func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_RULE_TABLE, tableName)
+			ae.String(unix.NFTA_RULE_CHAIN, chain)
+			ae.Nested(unix.NFTA_RULE_EXPRESSIONS, r.encode)
+			return nil
+		},
+	}
 }
 
 func (r rule) encode(ae *netlink.AttributeEncoder) error {

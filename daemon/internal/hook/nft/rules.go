@@ -38,42 +38,40 @@ const (
 	mldv2Report       = 143
 )
 
-// chain is a base chain of the table.
-type chain struct {
-	name      string
-	hookPoint uint32
-	direction hook.Directions
-	// device is the key of the interface that a packet of the loopback device
-	// has at this hook point; zero at forward, which has none.
-	device expr.MetaKey
-}
-
-// chains returns the base chains, one for each hook point.
-func chains() []chain {
-	return []chain{
-		{"input", unix.NF_INET_LOCAL_IN, hook.In, expr.MetaKeyIIFTYPE},
-		{"output", unix.NF_INET_LOCAL_OUT, hook.Out, expr.MetaKeyOIFTYPE},
-		{"forward", unix.NF_INET_FORWARD, hook.Forward, 0},
-	}
-}
-
 // rule is a list of expressions.
 type rule []expr.Any
 
-// rules returns the rules of the chain for a selector.
-func (c *chain) rules(s *hook.Selector, native bool) []rule {
-	if s.Directions&c.direction == 0 {
-		return nil
+// queueRules returns the rules of the base chain that queues. Where settling is
+// on, it first clears the request that a pod may have put into the priority of
+// any of its packets, and asks for the flow before it queues.
+func queueRules(p *place, s *hook.Selector, native bool) []rule {
+	rules := exemptions(p.device)
+	if s.Settle.On() {
+		rules = append([]rule{clearRequest()}, rules...)
+		rules = append(rules, rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: lookupChain}})
 	}
-	rules := exemptions(c.device)
 	if len(s.Protocols) == 0 {
-		return append(rules, toQueue(s, native))
+		return append(rules, selected(s, native))
 	}
 	for _, proto := range s.Protocols {
 		rules = append(rules, slices.Concat(
-			equals(expr.MetaKeyL4PROTO, []byte{proto}), toQueue(s, native)))
+			equals(expr.MetaKeyL4PROTO, []byte{proto}), selected(s, native)))
 	}
 	return rules
+}
+
+// selected returns the expressions that send a packet to its queue. A packet
+// that waits never carries a request of its pod: settling may be switched on
+// meanwhile.
+func selected(s *hook.Selector, native bool) rule {
+	r := rule{counter(counterQueued)}
+	if !s.Settle.On() {
+		r = append(r, clearRequest()...)
+	}
+	if s.Count() > 1 {
+		return append(r, &expr.Verdict{Kind: expr.VerdictGoto, Chain: balanceChain})
+	}
+	return append(r, toQueue(s.Queue, s.Bypass, native))
 }
 
 // exemptions returns the rules that let pass what is never selected.
@@ -115,26 +113,26 @@ func counter(name string) expr.Any {
 	return &expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: name}
 }
 
-// toQueue returns the expressions that send a packet to the queue: nftables'
-// own, or where the kernel is built without it, the target of xtables.
-func toQueue(s *hook.Selector, native bool) rule {
+// toQueue returns the expression that queues: nftables' own, or where the
+// kernel is built without it, the target of xtables.
+func toQueue(number uint16, bypass, native bool) expr.Any {
 	if native {
-		q := &expr.Queue{Num: s.Queue, Total: 1}
-		if s.Bypass {
+		q := &expr.Queue{Num: number, Total: 1}
+		if bypass {
 			q.Flag = expr.QueueFlagBypass
 		}
-		return rule{counter(counterQueued), q}
+		return q
 	}
 	// struct xt_NFQ_info_v3, padded to the alignment of xtables.
-	info := binary.NativeEndian.AppendUint16(nil, s.Queue)
+	info := binary.NativeEndian.AppendUint16(nil, number)
 	info = binary.NativeEndian.AppendUint16(info, 1)
 	var flags uint16
-	if s.Bypass {
+	if bypass {
 		flags = nfqFlagBypass
 	}
 	info = binary.NativeEndian.AppendUint16(info, flags)
 	target := xt.Unknown(append(info, 0, 0))
-	return rule{counter(counterQueued), &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &target}}
+	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &target}
 }
 
 const nfqFlagBypass = 1 // NFQ_FLAG_BYPASS of xt_NFQUEUE.h
@@ -162,6 +160,14 @@ func (r rule) names() []string {
 			names = append(names, "objref")
 		case *expr.Verdict, *expr.Immediate:
 			names = append(names, "immediate")
+		case *expr.Bitwise:
+			names = append(names, "bitwise")
+		case *expr.Lookup:
+			names = append(names, "lookup")
+		case *expr.Dynset:
+			names = append(names, "dynset")
+		case *expr.Hash:
+			names = append(names, "hash")
 		case *expr.Queue:
 			names = append(names, "queue")
 		case *expr.Target:

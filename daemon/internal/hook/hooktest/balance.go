@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hooktest
+
+import (
+	"encoding/binary"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+)
+
+const queues = 4
+
+func balanceTests() []contract {
+	return []contract{
+		{"a flow is in one of several queues", testBalance},
+		{"packets of a flow stay in order", testBalanceOrder},
+		{"more and fewer queues lose no waiting packet", testBalanceKeepsWaiting},
+		{"queues beyond the last number are refused", testBalanceLimit},
+	}
+}
+
+func several() hook.Selector {
+	s := all()
+	s.Queues = queues
+	return s
+}
+
+func (f *fixture) readAll() []*recorder {
+	f.Helper()
+	var recorders []*recorder
+	for i := range uint16(queues) {
+		recorders = append(recorders, readQueue(f.T, f.ns, queueNumber+i))
+	}
+	return recorders
+}
+
+// Flows that differ in a port only are spread, and both directions of each are
+// in the same queue.
+func testBalance(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(several())
+	must(t, f.handle.Check(several()))
+	recorders := f.readAll()
+	const flows = 32
+	for _, peer := range f.addresses() {
+		used := make(map[int]int)
+		for range flows {
+			k := f.talk(peer)
+			if out, in := k.out(2), k.in(2); out != 2 || in != 2 {
+				t.Fatalf("%s: %d datagrams out and %d in of 2 arrived", peer, out, in)
+			}
+			port := uint16(k.pod.LocalAddr().(*net.UDPAddr).Port)
+			for i, r := range recorders {
+				switch n := r.count(ofPort(port)); n {
+				case 0:
+				case 4:
+					used[i]++
+				default:
+					t.Errorf("%s port %d: queue %d has %d packets of 4", peer, port, i, n)
+				}
+			}
+		}
+		// That a queue of four stays empty by chance: 1 in 2,500.
+		if len(used) < queues {
+			t.Errorf("%s: %d flows by queue: %v", peer, flows, used)
+		}
+	}
+}
+
+func ofPort(port uint16) func(*record) bool {
+	return func(p *record) bool {
+		return p.flow.Protocol == inspect.ProtoUDP &&
+			(p.flow.SourcePort == port || p.flow.DestinationPort == port)
+	}
+}
+
+func testBalanceOrder(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(several())
+	f.readAll()
+	const flows, each = 8, 100
+	talks := make([]*talk, flows)
+	for i := range talks {
+		talks[i] = f.talk(f.peer.IPv4())
+	}
+	for n := range uint32(each) {
+		for _, k := range talks {
+			_, err := k.pod.Write(binary.BigEndian.AppendUint32(nil, n))
+			must(t, err)
+		}
+	}
+	buf := make([]byte, 4)
+	for _, k := range talks {
+		for n := range uint32(each) {
+			must(t, k.peer.SetReadDeadline(time.Now().Add(reply)))
+			_, err := k.peer.Read(buf)
+			must(t, err)
+			if got := binary.BigEndian.Uint32(buf); got != n {
+				t.Fatalf("datagram %d came as number %d", got, n)
+			}
+		}
+	}
+}
+
+func testBalanceKeepsWaiting(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	fewer := all()
+	for _, change := range []struct{ from, to hook.Selector }{
+		{fewer, several()}, {several(), fewer},
+	} {
+		f.arm(change.from)
+		var bound []*nfqueue.Queue
+		for i := range uint16(queues) {
+			bound = append(bound, bind(t, f.ns, queueNumber+i))
+		}
+		const flows = 16
+		talks := make([]*talk, flows)
+		for i := range talks {
+			talks[i] = f.talk(f.peer.IPv4())
+			_, err := talks[i].pod.Write([]byte("out"))
+			must(t, err)
+		}
+		must(t, f.handle.Arm(change.to))
+		must(t, f.handle.Check(change.to))
+		for _, q := range bound {
+			stat, _, err := q.Stat(f.ns)
+			must(t, err)
+			if stat.Waiting > 0 {
+				must(t, q.AnswerAll(stat.Sequence, true))
+			}
+		}
+		for _, k := range talks {
+			if got := receive(t, k.peer, 1); got != 1 {
+				t.Errorf("from %d to %d queues: a waiting packet did not arrive",
+					change.from.Count(), change.to.Count())
+			}
+		}
+		for _, q := range bound {
+			must(t, q.Close())
+		}
+	}
+}
+
+func testBalanceLimit(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	last := all()
+	last.Queue, last.Queues = 65535-3, queues
+	f.arm(last)
+	for _, bad := range []hook.Selector{
+		{Queue: 65533, Queues: queues, Directions: hook.In},
+		{Queues: hook.MaxQueues + 1, Directions: hook.In},
+	} {
+		if err := f.handle.Arm(bad); err == nil {
+			t.Errorf("%d queues from %d on were armed", bad.Queues, bad.Queue)
+		}
+	}
+	must(t, f.handle.Check(last))
+}

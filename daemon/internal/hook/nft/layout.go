@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft
+
+import (
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+)
+
+// layout is everything that the table holds for a selector, in an order in
+// which it can be made: what is referred to comes first.
+type layout struct {
+	sets      []set
+	anonymous []set
+	chains    []chain
+}
+
+// chain is a list of rules, which packets meet at a hook point or where
+// another chain sends them.
+type chain struct {
+	name  string
+	point *uint32 // none: not a base chain
+	rules []rule
+}
+
+// place is a hook point.
+type place struct {
+	name      string
+	point     uint32
+	direction hook.Directions
+	// device is the key of the interface that a packet of the loopback device
+	// has at this hook point; zero at forward, which has none.
+	device expr.MetaKey
+}
+
+func places() []place {
+	return []place{
+		{"input", unix.NF_INET_LOCAL_IN, hook.In, expr.MetaKeyIIFTYPE},
+		{"output", unix.NF_INET_LOCAL_OUT, hook.Out, expr.MetaKeyOIFTYPE},
+		{"forward", unix.NF_INET_FORWARD, hook.Forward, 0},
+	}
+}
+
+// base returns the two base chains of a hook point. Both have the same
+// priority, and the one that settles comes first here: of equal priorities the
+// kernel runs the hook that was registered later first. So packets meet the
+// queue and then, with nothing between them whatever the pod may register, the
+// chain that trusts what the verdict said.
+func (p *place) base() (settle, queue chain) {
+	return chain{name: "settle_" + p.name, point: &p.point},
+		chain{name: p.name, point: &p.point}
+}
+
+// newLayout returns what the table holds for s, or where s is nil, what it
+// holds while disarmed.
+func newLayout(s *hook.Selector, native bool) layout {
+	var l layout
+	l.chains = []chain{{name: defragChain, rules: defragRules()}}
+	if s != nil && s.Settle.On() {
+		l.addSettle(s.Settle)
+	}
+	if s != nil && s.Count() > 1 {
+		l.addBalance(s, native)
+	}
+	for _, p := range places() {
+		settle, queue := p.base()
+		if s != nil && s.Directions&p.direction != 0 {
+			settle.rules = settleRules(s.Settle)
+			queue.rules = queueRules(&p, s, native)
+		}
+		l.chains = append(l.chains, settle, queue)
+	}
+	return l
+}
