@@ -152,10 +152,16 @@ type Counters struct {
 	Dropped  uint64 `json:"dropped"`
 	// Queued went on to another queue by verdict.
 	Queued uint64 `json:"queued"`
-	// Malformed packets got the policy's verdict without inspection.
+	// Settled were answered with the request to settle their flow.
+	Settled uint64 `json:"settled"`
+	// Malformed packets got the policy's verdict without inspection, or their
+	// replacement was refused.
 	Malformed uint64 `json:"malformed"`
 	// Panics of the inspector; each such packet got the policy's verdict.
 	Panics uint64 `json:"panics"`
+	// Overruns of the inspector's time budget; each such batch of packets got
+	// the policy's verdict and is in no other counter.
+	Overruns uint64 `json:"overruns"`
 	// Errors the kernel reported on the queue socket, such as a verdict for a
 	// packet that it had already flushed.
 	Errors uint64 `json:"errors"`
@@ -168,8 +174,10 @@ func (c *Counters) Add(o Counters) {
 	c.Accepted += o.Accepted
 	c.Dropped += o.Dropped
 	c.Queued += o.Queued
+	c.Settled += o.Settled
 	c.Malformed += o.Malformed
 	c.Panics += o.Panics
+	c.Overruns += o.Overruns
 	c.Errors += o.Errors
 }
 

@@ -24,6 +24,8 @@ type Needs struct {
 	// packets come whole and unmerged: the kernel splits what it had put
 	// together (segmentation offload), which costs throughput.
 	Modifies bool
+	// Settles is for inspectors whose verdicts ask to settle flows.
+	Settles bool
 	// CopyRange is how many bytes of each packet are wanted at most; 0 means
 	// what the daemon is configured for.
 	CopyRange uint32
@@ -33,6 +35,13 @@ type Needs struct {
 type Declarer interface {
 	Inspector
 	Needs() Needs
+}
+
+// Changer is an inspector whose rules change while it runs. Each value that the
+// channel delivers makes all settled flows come to the inspector again.
+type Changer interface {
+	Inspector
+	Changes() <-chan struct{}
 }
 
 // Func is a function that is an Inspector.

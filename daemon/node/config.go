@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -51,18 +52,40 @@ type Config struct {
 	// MarkMask are the bits of the packet mark that the inspector may set.
 	MarkMask uint32      `json:"markMask"`
 	Queue    QueueConfig `json:"queue"`
+	// InspectBudget is how long the inspector may take for a batch of at most 64
+	// packets, as a duration such as 1s; 0s is no limit.
+	InspectBudget Duration `json:"inspectBudget"`
+	// SettleAfterPackets lets the kernel decide the rest of a flow, in both
+	// directions, once the inspector has accepted this many of its packets; 0
+	// leaves settling to inspectors that do it themselves.
+	SettleAfterPackets uint32       `json:"settleAfterPackets"`
+	Settle             SettleConfig `json:"settle"`
+}
+
+// SettleConfig is about flows that the kernel decides.
+type SettleConfig struct {
+	// Timeout is how long a flow stays settled, before it is looked at again.
+	Timeout Duration `json:"timeout"`
+	// Flows is how many can be settled at a time, in each netns.
+	Flows uint32 `json:"flows"`
 }
 
 // QueueConfig is how each netns' queue is bound.
 type QueueConfig struct {
-	// Number of the queue in the pod's netns.
+	// Number of the queue in the pod's netns, of several the first one's.
 	Number uint16 `json:"number"`
+	// Count is how many queues share a pod's packets. Both directions of a flow
+	// are in the same one; each has a reader of its own.
+	Count uint16 `json:"count"`
 	// Length is how many packets may wait for a verdict.
 	Length uint32 `json:"length"`
 	// CopyRange is how many bytes of each packet the inspector is shown.
 	CopyRange uint32 `json:"copyRange"`
 	// ReceiveBuffer of each queue's socket, in bytes as the kernel counts them.
 	ReceiveBuffer int `json:"receiveBuffer"`
+	// ReceiveBufferTotal is what all of them may take together: where there are
+	// many queues, each gets half, a quarter and so on.
+	ReceiveBufferTotal int `json:"receiveBufferTotal"`
 }
 
 // DefaultConfig returns the configuration of a daemon that is told nothing.
@@ -82,7 +105,10 @@ func DefaultConfig() Config {
 			Length:        nfqueue.DefaultLength,
 			CopyRange:     nfqueue.MaxCopyRange,
 			ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+			Count:         1, ReceiveBufferTotal: 1 << 30,
 		},
+		InspectBudget: Duration(time.Second),
+		Settle:        SettleConfig{Timeout: Duration(time.Minute), Flows: 1 << 16},
 	}
 }
 
@@ -125,7 +151,12 @@ func (c *Config) Validate() error {
 	_, levelErr := c.logLevel()
 	_, directionsErr := c.directions()
 	_, protocolsErr := c.protocols()
+	selector := hook.Selector{
+		Queue: c.Queue.Number, Queues: c.Queue.Count, Directions: hook.AllDirections,
+		Settle: c.settle(true),
+	}
 	errs := []error{
+		selector.Validate(), c.InspectBudget.validate("inspectBudget"),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
 		c.FailurePolicy.Validate(), queue.Validate(),
 		levelErr, directionsErr, protocolsErr,
@@ -181,6 +212,16 @@ func (c *Config) protocols() ([]uint8, error) {
 		protocols = append(protocols, p)
 	}
 	return protocols, nil
+}
+
+// settle returns the hook's setting; on says whether anybody settles flows.
+func (c *Config) settle(on bool) hook.Settle {
+	if !on {
+		return hook.Settle{}
+	}
+	return hook.Settle{
+		Generation: 1, Timeout: time.Duration(c.Settle.Timeout), Size: c.Settle.Flows,
+	}
 }
 
 func (q *QueueConfig) nfqueue() nfqueue.Config {

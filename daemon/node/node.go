@@ -22,6 +22,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
@@ -54,13 +55,14 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, &c, reg, chosen, log)
+	return serve(ctx, &c, reg, inspector, chosen, log)
 }
 
 // serve listens before it restores, so that a second daemon on the same socket
 // touches nothing; calls are answered after.
 func serve(
-	ctx context.Context, c *Config, reg *registry.Registry, h api.HookStatus, log *slog.Logger,
+	ctx context.Context, c *Config, reg *registry.Registry, inspector inspect.Inspector,
+	h api.HookStatus, log *slog.Logger,
 ) error {
 	l, err := api.Listen(c.Socket)
 	if err != nil {
@@ -70,11 +72,13 @@ func serve(
 	if err := reg.Restore(ctx); err != nil {
 		return err
 	}
-	var guard sync.WaitGroup
-	defer guard.Wait()
+	var guards sync.WaitGroup
+	defer guards.Wait()
 	guarding, stop := context.WithCancel(ctx)
 	defer stop()
-	guard.Go(func() { reg.Guard(guarding) })
+	guards.Go(func() { reg.Guard(guarding) })
+	guards.Go(func() { reg.Watchdog(guarding) })
+	guards.Go(func() { followChanges(guarding, inspector, reg, log) })
 	b := &backend{Registry: reg, config: c, hook: h, started: time.Now().UTC()}
 	log.Info("serving", slog.String("socket", c.Socket), slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(c.FailurePolicy)))
@@ -92,11 +96,56 @@ func newRegistry(
 	if err != nil {
 		return nil, err
 	}
+	needs := needsOf(inspector)
+	queue := c.Queue.nfqueue()
+	queue.Modifies = needs.Modifies
+	switch {
+	case needs.Modifies: // what replaces a packet replaces all of it
+		queue.CopyRange = nfqueue.MaxCopyRange
+	case needs.CopyRange > 0:
+		queue.CopyRange = min(needs.CopyRange, nfqueue.MaxCopyRange)
+	}
 	return registry.New(registry.Options{
 		Hook: h.hook, Fallback: h.fallback, Inspector: inspector, Store: store, Log: log,
-		FailurePolicy: c.FailurePolicy, Queue: c.Queue.nfqueue(),
-		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
+		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
+		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
+		Settle:      c.settle(needs.Settles || c.SettleAfterPackets > 0),
+		SettleAfter: c.SettleAfterPackets,
+		Directions:  directions, Protocols: protocols, MarkMask: c.MarkMask,
 	}), nil
+}
+
+// needsOf returns what the inspector declares.
+func needsOf(i inspect.Inspector) inspect.Needs {
+	if d, ok := i.(inspect.Declarer); ok {
+		return d.Needs()
+	}
+	return inspect.Needs{}
+}
+
+// followChanges has settled flows looked at again whenever the inspector says
+// that it would decide otherwise by now.
+func followChanges(
+	ctx context.Context, i inspect.Inspector, reg *registry.Registry, log *slog.Logger,
+) {
+	c, ok := i.(inspect.Changer)
+	if !ok {
+		return
+	}
+	changes := c.Changes()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-changes:
+			if !open {
+				return
+			}
+			if err := reg.Unsettle(); err != nil {
+				log.Error("settled flows not released", slog.Any("error", err))
+			}
+		}
+	}
 }
 
 // backend is the registry and what the API tells of the daemon around it.

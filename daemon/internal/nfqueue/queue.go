@@ -27,7 +27,7 @@ const (
 	// MaxLength is where the kernel's table of waiting packets ends
 	// (NFQNL_HASH_MAX in nfnetlink_queue.c).
 	MaxLength = 65536
-	// DefaultReceiveBuffer holds DefaultLength packets of 1,400 bytes, at the
+	// DefaultReceiveBuffer holds 3,640 packets of 1,400 bytes, at the
 	// 2,304 bytes each of them is charged.
 	DefaultReceiveBuffer = 8 << 20
 	// MaxCopyRange is the most that the kernel copies of a packet.
@@ -150,12 +150,23 @@ func (q *Queue) tune() error {
 		if err != nil {
 			return os.NewSyscallError("setsockopt NETLINK_NO_ENOBUFS", err)
 		}
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, q.config.ReceiveBuffer)
-		if errors.Is(err, unix.EPERM) { // in a user namespace: up to rmem_max
-			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, q.config.ReceiveBuffer)
-		}
-		return os.NewSyscallError("setsockopt SO_RCVBUF", err)
+		return setReceiveBuffer(fd, q.config.ReceiveBuffer)
 	})
+}
+
+// SetReceiveBuffer changes the size of the socket's receive buffer. What waits
+// in it stays there.
+func (q *Queue) SetReceiveBuffer(size int) error {
+	return q.control(func(fd int) error { return setReceiveBuffer(fd, size) })
+}
+
+// setReceiveBuffer halves the size, because the kernel doubles it.
+func setReceiveBuffer(fd, size int) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size/2)
+	if errors.Is(err, unix.EPERM) { // in a user namespace: up to rmem_max
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size/2)
+	}
+	return os.NewSyscallError("setsockopt SO_RCVBUF", err)
 }
 
 // Bind makes packets come. It returns [ErrInUse] where somebody else has the

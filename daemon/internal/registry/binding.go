@@ -4,8 +4,6 @@ package registry
 
 import (
 	"errors"
-	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,19 +29,17 @@ type binding struct {
 	members map[api.Key]api.Policy
 	parts   *parts // nil while nobody is attached
 
-	// reader is for counters, which are read without the lock.
-	reader atomic.Pointer[nfqueue.Reader]
+	// readers are for counters, which are read without the lock.
+	readers atomic.Pointer[[]*nfqueue.Reader]
 }
 
 // parts are what a binding holds in the kernel while it is up.
 type parts struct {
-	ns         *netns.NetNS
-	queue      *nfqueue.Queue
-	hook       hook.Hook
-	handle     hook.Handle
-	selector   hook.Selector
-	readerDone chan struct{} // closed when the reader has stopped
-	readerErr  error         // why, valid from then on
+	ns       *netns.NetNS
+	lanes    []*lane
+	hook     hook.Hook
+	handle   hook.Handle
+	selector hook.Selector
 }
 
 // acquire returns the binding of a netns. The caller holds r.mu.
@@ -104,11 +100,7 @@ func (b *binding) policy() api.Policy {
 // up reads first and arms then, so that no packet finds a queue without a
 // reader. Where it fails, nothing is left.
 func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) (err error) {
-	ignore := b.policy() == api.Ignore
-	p := &parts{selector: hook.Selector{
-		Queue: r.options.Queue.Number, Bypass: ignore,
-		Directions: r.options.Directions, Protocols: r.options.Protocols,
-	}}
+	p := &parts{hook: r.currentHook(), selector: r.selector(b.policy())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.discard())
@@ -117,62 +109,98 @@ func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) (err error) {
 	if p.ns, err = ns.Clone(); err != nil {
 		return err
 	}
-	config := r.options.Queue
-	config.FailOpen = ignore
-	if p.queue, err = nfqueue.Open(p.ns, config); err != nil {
+	if err = p.openLanes(r, a); err != nil {
 		return err
 	}
-	if err = p.queue.Bind(); err != nil {
-		return err
-	}
-	b.startReader(r, a, p, ignore)
-	p.hook = r.currentHook()
+	b.publish(p)
 	if p.handle, err = p.hook.Open(p.ns); err != nil {
 		return err
 	}
-	if err = p.handle.Arm(p.selector); err != nil {
+	if err = p.arm(p.selector); err != nil {
 		return err
 	}
 	b.parts = p
 	return nil
 }
 
-func (b *binding) startReader(r *Registry, a *attachment, p *parts, failOpen bool) {
+// selector is what is armed under a policy.
+func (r *Registry) selector(policy api.Policy) hook.Selector {
+	return hook.Selector{
+		Queue: r.options.Queue.Number, Queues: r.options.Queues,
+		Bypass:     policy == api.Ignore,
+		Directions: r.options.Directions, Protocols: r.options.Protocols,
+		Settle: r.settleSetting(),
+	}
+}
+
+func (p *parts) openLanes(r *Registry, a *attachment) error {
 	rec := &a.record
-	reader := nfqueue.NewReader(p.queue, failOpen, nfqueue.ReaderOptions{
-		Inspector: r.options.Inspector,
-		Attachment: &inspect.Attachment{
-			ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
-			PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
-		},
-		MarkMask: r.options.MarkMask,
-		Pool:     r.pool,
-		Observer: r.hub.Observer,
-	})
-	b.reader.Store(reader)
-	p.readerDone = make(chan struct{})
-	log := r.log(rec)
-	go func() {
-		defer close(p.readerDone)
-		if p.readerErr = reader.Run(); p.readerErr != nil {
-			log.Error("reader stopped", slog.Any("error", p.readerErr))
+	who := &inspect.Attachment{
+		ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
+		PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
+	}
+	for i := range p.selector.Count() {
+		config := r.options.Queue
+		config.Number += uint16(i)
+		config.FailOpen = p.selector.Bypass
+		l, err := r.openLane(p.ns, config, who)
+		if err != nil {
+			return err
 		}
-	}()
+		p.lanes = append(p.lanes, l)
+	}
+	return nil
+}
+
+// publish makes the readers' counters visible.
+func (b *binding) publish(p *parts) {
+	readers := make([]*nfqueue.Reader, len(p.lanes))
+	for i, l := range p.lanes {
+		readers[i] = l.reader
+	}
+	b.readers.Store(&readers)
+}
+
+// arm arms the selector. A hook that cannot settle flows queues them all. The
+// readers learn that settling goes off before the hook does, and that it is on
+// after: a request that nobody understands would let a packet pass.
+func (p *parts) arm(s hook.Selector) error {
+	if s.Settle != p.selector.Settle {
+		p.setSettle(hook.Settle{})
+	}
+	err := p.handle.Arm(s)
+	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
+		s.Settle = hook.Settle{}
+		err = p.handle.Arm(s)
+	}
+	if err != nil {
+		p.setSettle(p.selector.Settle)
+		return err
+	}
+	p.selector = s
+	p.setSettle(s.Settle)
+	return nil
+}
+
+func (p *parts) setSettle(s hook.Settle) {
+	for _, l := range p.lanes {
+		l.setSettle(s)
+	}
 }
 
 // applyPolicy makes the kernel follow the members' policy. A stricter one is
 // in force before it returns; the hook goes first, for it fails as a whole.
 func (b *binding) applyPolicy() error {
-	ignore := b.policy() == api.Ignore
-	p := b.parts
-	s := p.selector
-	s.Bypass = ignore
-	if err := p.handle.Arm(s); err != nil {
+	s := b.parts.selector
+	s.Bypass = b.policy() == api.Ignore
+	if err := b.parts.arm(s); err != nil {
 		return err
 	}
-	p.selector = s
-	b.reader.Load().SetFailOpen(ignore)
-	return p.queue.SetFailOpen(ignore)
+	var errs []error
+	for _, l := range b.parts.lanes {
+		errs = append(errs, l.setPolicy(s.Bypass))
+	}
+	return errors.Join(errs...)
 }
 
 // down ends inspection without losing a packet: disarm, answer what waits,
@@ -182,44 +210,52 @@ func (b *binding) down() error {
 	b.parts = nil
 	err := p.handle.Disarm()
 	if err == nil {
-		err = p.drain(b.reader.Load())
+		err = p.drain()
 	}
 	return errors.Join(err, p.discard())
 }
 
 // drain returns when every packet that met the hook has its verdict and is
 // through. The hook must be disarmed.
-func (p *parts) drain(reader *nfqueue.Reader) error {
+func (p *parts) drain() error {
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	for deadline := time.Now().Add(drainLimit); ; <-poll.C {
-		stat, bound, err := p.queue.Stat(p.ns)
-		if err != nil || !bound || (stat.Waiting == 0 && !reader.Busy()) {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return p.queue.AnswerAll(stat.Sequence, p.selector.Bypass)
+	deadline := time.Now().Add(drainLimit)
+	for _, l := range p.lanes {
+		for ; ; <-poll.C {
+			stat, bound, err := l.queue.Stat(p.ns)
+			if err != nil {
+				return err
+			}
+			if !bound || (stat.Waiting == 0 && !l.reader.Busy()) {
+				break
+			}
+			if !time.Now().After(deadline) {
+				continue
+			}
+			if err := l.queue.AnswerAll(stat.Sequence, p.selector.Bypass); err != nil {
+				return err
+			}
+			break
 		}
 	}
+	return nil
 }
 
 // discard takes out and closes whatever there is.
 func (p *parts) discard() error {
-	var errs []error
+	var err error
 	if p.handle != nil {
-		errs = append(errs, p.handle.Remove())
+		err = p.handle.Remove()
 	}
-	return errors.Join(append(errs, p.closeQueue())...)
+	return errors.Join(err, p.closeLanes())
 }
 
-// closeQueue closes the queue, waits for its reader and lets go of the netns.
-func (p *parts) closeQueue() error {
+// closeLanes closes the queues and lets go of the netns.
+func (p *parts) closeLanes() error {
 	var errs []error
-	if p.queue != nil {
-		errs = append(errs, p.queue.Close())
-	}
-	if p.readerDone != nil {
-		<-p.readerDone
+	for _, l := range p.lanes {
+		errs = append(errs, l.close())
 	}
 	if p.ns != nil {
 		errs = append(errs, p.ns.Close())
@@ -233,17 +269,10 @@ func (b *binding) check() error {
 	if p == nil {
 		return errors.New("is not up")
 	}
-	select {
-	case <-p.readerDone:
-		return fmt.Errorf("reader stopped: %w", p.readerErr)
-	default:
-	}
-	_, bound, err := p.queue.Stat(p.ns)
-	if err != nil {
-		return err
-	}
-	if !bound {
-		return fmt.Errorf("queue %d is not bound", p.selector.Queue)
+	for _, l := range p.lanes {
+		if err := l.check(p.ns); err != nil {
+			return err
+		}
 	}
 	return p.handle.Check(p.selector)
 }
@@ -259,18 +288,23 @@ func (b *binding) suspend() (stillArmed bool, err error) {
 		return false, b.down()
 	}
 	b.parts = nil
-	return true, errors.Join(p.closeQueue(), p.handle.Close())
+	return true, errors.Join(p.closeLanes(), p.handle.Close())
 }
 
 func (b *binding) counters() api.Counters {
-	reader := b.reader.Load()
-	if reader == nil {
-		return api.Counters{}
+	var sum api.Counters
+	readers := b.readers.Load()
+	if readers == nil {
+		return sum
 	}
-	c := &reader.Counters
-	return api.Counters{
-		Packets: c.Packets.Load(), Bytes: c.Bytes.Load(),
-		Accepted: c.Accepted.Load(), Dropped: c.Dropped.Load(), Queued: c.Queued.Load(),
-		Malformed: c.Malformed.Load(), Panics: c.Panics.Load(), Errors: c.Errors.Load(),
+	for _, reader := range *readers {
+		c := &reader.Counters
+		sum.Add(api.Counters{
+			Packets: c.Packets.Load(), Bytes: c.Bytes.Load(),
+			Accepted: c.Accepted.Load(), Dropped: c.Dropped.Load(), Queued: c.Queued.Load(),
+			Settled: c.Settled.Load(), Malformed: c.Malformed.Load(), Panics: c.Panics.Load(),
+			Overruns: c.Overruns.Load(), Errors: c.Errors.Load(),
+		})
 	}
+	return sum
 }

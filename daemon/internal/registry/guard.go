@@ -40,12 +40,8 @@ func (r *Registry) Guard(ctx context.Context) {
 func (r *Registry) fallBack() {
 	r.mu.Lock()
 	r.hook = r.options.Fallback
-	bindings := make([]*binding, 0, len(r.bindings))
-	for _, b := range r.bindings {
-		bindings = append(bindings, b)
-	}
 	r.mu.Unlock()
-	for _, b := range bindings {
+	r.eachBinding(func(b *binding) {
 		b.mu.Lock()
 		changed, err := b.rehook(r.options.Fallback)
 		if changed {
@@ -61,7 +57,7 @@ func (r *Registry) fallBack() {
 			log.Warn("hook vanished and was replaced",
 				slog.String("vanished", string(r.options.Hook.Kind())))
 		}
-	}
+	})
 }
 
 // rehook arms h in place of another kind. The caller holds b.mu.
@@ -79,6 +75,7 @@ func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
 	}
 	old := p.handle
 	p.hook, p.handle = h, handle
+	p.setSettle(p.selector.Settle)
 	return true, old.Close()
 }
 

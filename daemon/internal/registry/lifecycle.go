@@ -72,15 +72,9 @@ func reopen(rec *state.Record) (*netns.NetNS, error) {
 // the next daemon takes over. Pods under Ignore are disarmed; pods under Fail
 // stay armed, which cuts them off until then. No call may be in progress.
 func (r *Registry) Suspend() error {
-	r.mu.Lock()
-	bindings := make([]*binding, 0, len(r.bindings))
-	for _, b := range r.bindings {
-		bindings = append(bindings, b)
-	}
-	r.mu.Unlock()
 	var errs []error
 	armed, disarmed := 0, 0
-	for _, b := range bindings {
+	r.eachBinding(func(b *binding) {
 		b.mu.Lock()
 		strict := b.policy() == api.Fail
 		stillArmed, err := b.suspend()
@@ -88,14 +82,14 @@ func (r *Registry) Suspend() error {
 		errs = append(errs, err)
 		if stillArmed {
 			armed++
-			continue
+			return
 		}
 		disarmed++
 		if strict {
 			r.options.Log.Warn("this kernel keeps no hook armed: packets pass unseen until restart",
 				slog.Uint64("netns", b.cookie))
 		}
-	}
+	})
 	if armed > 0 {
 		r.options.Log.Warn("pods under Fail stay armed, without network until nsqueued runs again",
 			slog.Int("netns", armed))

@@ -25,7 +25,8 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/watch"
 )
 
-// Options are what a registry works with. All fields but Fallback are required.
+// Options are what a registry works with. Those that have no meaning
+// for their zero value are required.
 type Options struct {
 	Hook hook.Hook
 	// Fallback takes over for good when Hook is no longer present; nil if none.
@@ -42,6 +43,18 @@ type Options struct {
 	Protocols  []uint8
 	// MarkMask are the mark bits that the inspector may set.
 	MarkMask uint32
+	// Queues is how many queues each netns has; 0 means one.
+	Queues uint16
+	// BufferTotal is what all receive buffers may take together.
+	BufferTotal int
+	// Budget is how long the inspector may take for a batch; 0 is no limit.
+	Budget time.Duration
+	// Settle is how flows are settled, with any generation but 0; the zero
+	// value means that they are not.
+	Settle hook.Settle
+	// SettleAfter settles a flow with the n-th accepted packet; 0 leaves it to
+	// the inspector.
+	SettleAfter uint32
 }
 
 // Registry is the set of attachments. It is safe for concurrent use.
@@ -52,10 +65,12 @@ type Options struct {
 type Registry struct {
 	options Options
 	pool    *nfqueue.Pool
+	buffers *buffers
 	hub     watch.Hub
 
 	mu          sync.Mutex
 	hook        hook.Hook // of new bindings
+	generation  uint8     // of settled flows
 	attachments map[api.Key]*attachment
 	bindings    map[uint64]*binding // by netns cookie
 }
@@ -74,7 +89,9 @@ func New(o Options) *Registry {
 	return &Registry{
 		options:     o,
 		pool:        nfqueue.NewPool(o.Queue.CopyRange),
+		buffers:     newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
 		hook:        o.Hook,
+		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
 	}
@@ -376,9 +393,17 @@ func (r *Registry) describe(a *attachment) api.Attachment {
 		Key: rec.Key, Network: rec.Network, Origin: rec.Origin, Pod: rec.Pod,
 		Netns: rec.Netns, Hook: rec.Hook, State: rec.State,
 		FailurePolicy: rec.FailurePolicy, Created: rec.Created,
-		Queues:   []api.Queue{{Number: rec.Queue, Length: r.options.Queue.Length}},
+		Queues:   r.queues(rec.Queue),
 		Counters: a.binding.counters(),
 	}
+}
+
+func (r *Registry) queues(first uint16) []api.Queue {
+	queues := make([]api.Queue, max(r.options.Queues, 1))
+	for i := range queues {
+		queues[i] = api.Queue{Number: first + uint16(i), Length: r.options.Queue.Length}
+	}
+	return queues
 }
 
 // records returns a copy of all records.

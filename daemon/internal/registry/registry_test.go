@@ -42,7 +42,13 @@ type daemon struct {
 	hook      hook.Hook
 	fallback  hook.Hook
 	inspector inspect.Inspector
-	store     *state.Store
+
+	queues      uint16
+	budget      time.Duration
+	settle      hook.Settle
+	settleAfter uint32
+
+	store *state.Store
 }
 
 func start(t *testing.T, inspector inspect.Inspector) *daemon {
@@ -71,7 +77,8 @@ func (d *daemon) run() {
 			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 		},
-		Directions: hook.AllDirections, MarkMask: 0xff000000,
+		Directions: hook.AllDirections, MarkMask: 0xff000000, BufferTotal: 1 << 30,
+		Queues: d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 	})
 	must(d.t, d.Restore(d.t.Context()))
 }
