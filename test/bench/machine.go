@@ -27,8 +27,8 @@ func describeMachine(ctx context.Context, o *options, m *report.Machine) error {
 	m.MemoryMiB /= 1024
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	m.Kernel = strings.TrimSpace(string(kernel))
-	m.Command = strings.Join(append([]string{"bench"}, os.Args[1:]...), " ")
-	m.Date, m.LoadBefore = time.Now().UTC().Format(time.DateOnly), loadAverage()
+	m.Command, m.LoadBefore = o.command, loadAverage()
+	m.Date = time.Now().UTC().Format(time.DateOnly)
 
 	d := chain.NewDaemon(chain.DaemonConfig{Bin: o.bin, Hook: o.hook, LogLevel: "warn"})
 	if err := d.Start(ctx); err != nil {

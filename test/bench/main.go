@@ -60,6 +60,7 @@ const (
 // options is what the command line says, and how much work that means.
 type options struct {
 	bin, hook, json string
+	command         string // without what says where things are
 	parts           []string
 	only            []string
 	rounds          int
@@ -127,6 +128,12 @@ func parseOptions(args []string) (*options, error) {
 	if o.rounds < 1 {
 		return nil, fmt.Errorf("rounds %d: want at least 1", o.rounds)
 	}
+	o.command = "bench"
+	f.Visit(func(x *flag.Flag) {
+		if x.Name != "bin" && x.Name != "json" {
+			o.command += " --" + x.Name + "=" + x.Value.String()
+		}
+	})
 	var err error
 	o.bin, err = filepath.Abs(o.bin)
 	return o, err
