@@ -89,10 +89,32 @@ kmod: ## build nsqueue.ko for the running kernel, or for the headers in KDIR
 deb-dkms: ## make the Debian package that builds the module on each node
 	@$(MAKE) -C kmod deb-dkms
 
+BENCH_C := classic mmsg traffic
+BENCH_CFLAGS := -O2 -Wall -Wextra -Werror
+
 .PHONY: bench
-bench: need-e2e cni-plugins build ## measure the latency of attaching a pod (root)
-	@go build -o $(BIN)/test/bench ./test/bench
+bench: bench-build ## measure nsqueued beside other readers (root, 8 minutes, quiet machine)
 	@$(call timed,$(BIN)/test/bench --bin $(BIN) $(BENCHFLAGS))
+
+.PHONY: bench-smoke
+bench-smoke: bench-build ## run every part of the benchmark once, shortly (root)
+	@$(call timed,$(BIN)/test/bench --bin $(BIN) --quick --json $(BIN)/test/bench-smoke.json && \
+		$(BIN)/test/bench-plot --json $(BIN)/test/bench-smoke.json --svg $(BIN)/test/bench-smoke.svg)
+
+.PHONY: bench-docs
+bench-docs: bench-build ## run the benchmark and write docs/performance.{md,svg} from it (root)
+	@$(call timed,$(BIN)/test/bench --bin $(BIN) --json $(BIN)/test/bench.json $(BENCHFLAGS) && \
+		$(BIN)/test/bench-plot --json $(BIN)/test/bench.json \
+			--svg docs/performance.svg --markdown docs/performance.md)
+
+.PHONY: bench-build
+bench-build: need-bench build
+	@mkdir -p $(BIN)/test
+	@go build -o $(BIN)/test/bench ./test/bench
+	@CGO_ENABLED=0 go build -o $(BIN)/test/bench-gonfqueue ./test/bench/gonfqueue
+	@go build -o $(BIN)/test/bench-plot ./test/bench/plot
+	@for p in $(BENCH_C); do libs=; [ $$p != classic ] || libs=-lnetfilter_queue; \
+		gcc $(BENCH_CFLAGS) -o $(BIN)/test/bench-$$p test/bench/c/$$p.c $$libs; done
 
 # Libraries stay synchronous: only these, and tests, start goroutines and join
 # them.
@@ -160,17 +182,21 @@ $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@touch $@
 
-# Distribution packages, as command:package. A missing command is installed.
-.PHONY: need-netns need-e2e need-demo need-lint need-vm
+# Distribution packages, as command:package or file:package. What is missing is
+# installed.
+.PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench
 need-netns: NEED := nft:nftables iptables:iptables
 need-e2e: NEED := nft:nftables iptables:iptables
 need-demo: NEED := iptables:iptables busybox:busybox-static
 need-lint: NEED := gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 need-vm: NEED := gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
 	nft:nftables iptables:iptables ip:iproute2
-need-netns need-e2e need-demo need-lint need-vm:
+need-bench: NEED := nft:nftables iperf3:iperf3 gcc:gcc /usr/include/stdio.h:libc6-dev \
+	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev
+need-netns need-e2e need-demo need-lint need-vm need-bench:
 	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
-	for n in $(NEED); do command -v "$${n%%:*}" >/dev/null || missing+=" $${n##*:}"; done; \
+	for n in $(NEED); do [ -f "$${n%%:*}" ] || command -v "$${n%%:*}" >/dev/null \
+		|| missing+=" $${n##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	echo "installing$$missing"; \
 	get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 \

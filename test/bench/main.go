@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Bench measures what a pod's start costs: the daemon's attach call alone, and
-// the plugin's whole process, next to a VERSION call of the same binary, which
-// does nothing but start. It runs in a throw-away node, with every pod attached
-// at once in the end.
+// Bench measures nsqueued beside the programs that a user could read an NFQUEUE
+// with instead, in a throw-away node:
+//
+//   - udp: processor time a packet, saturated and at 50,000 packets a second
+//   - tcp: throughput of one connection, inspected in both directions
+//   - latency: a round trip at 1,000 a second
+//   - loss: packets lost in half a minute at 50,000 a second
+//   - scale: attaching many pods, and the daemon idle with them
+//   - attach: what a pod's start costs, call by call
+//
+// The contenders take turns behind the very same rules, which nsqueued has
+// made; see bed.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/bench/report"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -28,79 +34,150 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	bin := flag.String("bin", "bin", "`directory` of the programs")
-	hook := flag.String("hook", "auto", "nsqueued's hook")
-	pods := flag.Int("pods", 200, "`number` of pods")
-	asJSON := flag.Bool("json", false, "print JSON")
-	flag.Parse()
-	if err := run(context.Background(), *bin, *hook, *pods, *asJSON); err != nil {
+	o, err := parseOptions(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(context.Background(), o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin, hook string, pods int, asJSON bool) error {
-	bin, err := filepath.Abs(bin)
-	if err != nil {
-		return err
-	}
-	b := &bench{
-		plugin: filepath.Join(bin, "nsqueue"),
-		daemon: chain.NewDaemon(chain.DaemonConfig{Bin: bin, Hook: hook, LogLevel: "warn"}),
-	}
-	if err := b.daemon.Start(ctx); err != nil {
-		return err
-	}
-	status, err := b.daemon.Client.Status(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.measure(ctx, pods); err != nil {
-		return errors.Join(err, b.daemon.Kill())
-	}
-	if err := b.daemon.Stop(); err != nil {
-		return err
-	}
-	r := report{Pods: pods, Version: status.Version, Hook: status.Hook, Results: b.results()}
-	if asJSON {
-		enc := json.NewEncoder(os.Stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(r)
-	}
-	return r.print(os.Stdout)
+// The parts of the benchmark.
+const (
+	partUDP     = "udp"
+	partTCP     = "tcp"
+	partLatency = "latency"
+	partLoss    = "loss"
+	partScale   = "scale"
+	partAttach  = "attach"
+)
+
+// options is what the command line says, and how much work that means.
+type options struct {
+	bin, hook, json string
+	command         string // without what says where things are
+	parts           []string
+	only            []string
+	rounds          int
+	quick           bool
+	size            size
 }
 
-// report is the outcome. Times are in microseconds.
-type report struct {
-	Pods    int            `json:"pods"`
-	Version string         `json:"version"`
-	Hook    api.HookStatus `json:"hook"`
-	Results []result       `json:"results"`
+// size is how much of everything is measured.
+type size struct {
+	flood, window      int           // packets, and how many are under way, less than a backlog
+	pace, rate         int           // packets, and how many a second
+	ping, pingRate     int           // round trips, and how many a second
+	tcp                int           // seconds
+	loss               int           // seconds
+	idle               time.Duration // for which the idle daemon is watched
+	fewPods, scalePods int
+	attachPods         int
 }
 
-type result struct {
-	Name string `json:"name"`
-	P50  int64  `json:"p50us"`
-	P99  int64  `json:"p99us"`
-	Max  int64  `json:"maxus"`
-}
-
-func (r report) print(w io.Writer) error {
-	fmt.Fprintf(w, "%d pods, nsqueued %s, hook %s (%s)\n\n", r.Pods, r.Version, r.Hook.Kind,
-		r.Hook.Detail)
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "p50 ms\tp99 ms\tmax ms\t  \t")
-	for _, x := range r.Results {
-		fmt.Fprintf(t, "%s\t%s\t%s\t  %s\n", ms(x.P50), ms(x.P99), ms(x.Max), x.Name)
+func fullSize() size {
+	return size{
+		flood: 300_000, window: 960, pace: 100_000, rate: 50_000, ping: 1500, pingRate: 1000,
+		tcp: 2, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000, attachPods: 200,
 	}
-	return t.Flush()
 }
 
-func ms(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
+// quickSize is enough to see that everything works.
+func quickSize() size {
+	return size{
+		flood: 10_000, window: 960, pace: 5000, rate: 50_000, ping: 50, pingRate: 1000,
+		tcp: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
+	}
+}
 
-// timed returns how long a call took, and its error.
-func timed(call func() error) (time.Duration, error) {
-	started := time.Now()
-	err := call()
-	return time.Since(started), err
+func parseOptions(args []string) (*options, error) {
+	all := []string{partUDP, partTCP, partLatency, partLoss, partScale, partAttach}
+	o := &options{}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.bin, "bin", "bin", "`directory` of the programs")
+	f.StringVar(&o.hook, "hook", "nft", "nsqueued's hook, nft or kmod")
+	f.StringVar(&o.json, "json", "", "write the report to this `file`, too")
+	parts := f.String("run", strings.Join(all, ","), "`parts` to run")
+	only := f.String("only", "", "contenders to measure, by their `names` in the JSON (all)")
+	f.IntVar(&o.rounds, "rounds", 5, "`number` of rounds of the contenders")
+	f.BoolVar(&o.quick, "quick", false, "one short round of everything")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	o.parts = strings.Split(*parts, ",")
+	for _, p := range o.parts {
+		if !slices.Contains(all, p) {
+			return nil, fmt.Errorf("part %q: want some of %s", p, strings.Join(all, ","))
+		}
+	}
+	if *only != "" {
+		o.only = strings.Split(*only, ",")
+	}
+	o.size = fullSize()
+	if o.quick {
+		o.rounds, o.size = 1, quickSize()
+	}
+	if o.rounds < 1 {
+		return nil, fmt.Errorf("rounds %d: want at least 1", o.rounds)
+	}
+	o.command = "bench"
+	f.Visit(func(x *flag.Flag) {
+		if x.Name != "bin" && x.Name != "json" {
+			o.command += " --" + x.Name + "=" + x.Value.String()
+		}
+	})
+	var err error
+	o.bin, err = filepath.Abs(o.bin)
+	return o, err
+}
+
+// has reports whether one of the parts is to run.
+func (o *options) has(parts ...string) bool {
+	return slices.ContainsFunc(parts, func(p string) bool { return slices.Contains(o.parts, p) })
+}
+
+// run measures what was asked for, and prints it.
+func run(ctx context.Context, o *options) error {
+	began := time.Now()
+	r := &report.Report{Rounds: o.rounds, Quick: o.quick}
+	if err := describeMachine(ctx, o, &r.Machine); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		wanted  bool
+		measure func(context.Context, *options, *report.Report) error
+	}{
+		{o.has(partUDP, partTCP, partLatency), measureContenders},
+		{o.has(partLoss), measureLoss},
+		{o.has(partScale), measureScale},
+		{o.has(partAttach), measureAttach},
+	} {
+		if !step.wanted {
+			continue
+		}
+		if err := step.measure(ctx, o, r); err != nil {
+			return err
+		}
+	}
+	r.Machine.LoadAfter = loadAverage()
+	r.Machine.Took = time.Since(began).Round(time.Second).String()
+	r.Judge()
+	r.Print(os.Stdout)
+	if o.json == "" {
+		return nil
+	}
+	return r.Write(o.json)
+}
+
+// progress tells what is being done, beside the report.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
 }

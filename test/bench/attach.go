@@ -10,10 +10,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
+	"path/filepath"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/bench/report"
 	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
@@ -33,6 +34,25 @@ type bench struct {
 	plugin string
 	daemon *chain.Daemon
 	times  map[string][]time.Duration
+}
+
+// measureAttach times every call of a pod's life: the daemon's alone, and the
+// plugin's whole process, next to a VERSION call of the same binary, which does
+// nothing but start.
+func measureAttach(ctx context.Context, o *options, r *report.Report) error {
+	progress("attach: %d pods", o.size.attachPods)
+	b := &bench{
+		plugin: filepath.Join(o.bin, "nsqueue"),
+		daemon: chain.NewDaemon(chain.DaemonConfig{Bin: o.bin, Hook: o.hook, LogLevel: "warn"}),
+	}
+	if err := b.daemon.Start(ctx); err != nil {
+		return err
+	}
+	if err := b.measure(ctx, o.size.attachPods); err != nil {
+		return errors.Join(err, b.daemon.Kill())
+	}
+	r.Attach = b.results()
+	return b.daemon.Stop()
 }
 
 // measure makes the netns and calls everything for each.
@@ -132,22 +152,23 @@ func (b *bench) exec(command string, i int, ns *nstest.NetNS) error {
 	return nil
 }
 
-func (b *bench) results() []result {
-	var all []result
+func (b *bench) results() []report.Timing {
+	var all []report.Timing
 	for _, name := range []string{
 		pluginVersion, pluginAdd, pluginDel, apiStatus, apiAttach, apiDetach,
 	} {
-		t := b.times[name]
-		slices.Sort(t)
-		if len(t) == 0 {
-			continue
+		if t := b.times[name]; len(t) > 0 {
+			all = append(all, timingOf(name, t))
 		}
-		all = append(all, result{
-			Name: name, P50: percentile(t, 50), P99: percentile(t, 99),
-			Max: t[len(t)-1].Microseconds(),
-		})
 	}
 	return all
+}
+
+// timed returns how long a call took, and its error.
+func timed(call func() error) (time.Duration, error) {
+	started := time.Now()
+	err := call()
+	return time.Since(started), err
 }
 
 // percentile returns the smallest time that p percent of the sorted times do

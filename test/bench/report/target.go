@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+// Target is a figure that nsqueued is to reach, and what it reached.
+type Target struct {
+	What string `json:"what"`
+	// Got is a ratio unless What names a unit.
+	Got     Spread  `json:"got"`
+	Want    float64 `json:"want"`
+	Stretch float64 `json:"stretch,omitempty"`
+	// AtLeast makes Want a lower bound; otherwise it is an upper one.
+	AtLeast bool `json:"atLeast,omitempty"`
+	// Below makes the upper bound itself a miss.
+	Below bool `json:"below,omitempty"`
+	// Informative figures have no target.
+	Informative bool `json:"informative,omitempty"`
+}
+
+// Verdict is met, stretch met, NOT MET, or empty for an informative figure.
+func (t *Target) Verdict() string {
+	switch {
+	case t.Informative:
+		return ""
+	case t.Stretch != 0 && t.reaches(t.Stretch):
+		return "stretch met"
+	case t.reaches(t.Want):
+		return "met"
+	}
+	return "NOT MET"
+}
+
+func (t *Target) reaches(bound float64) bool {
+	switch {
+	case t.AtLeast:
+		return t.Got.Median >= bound
+	case t.Below:
+		return t.Got.Median < bound
+	}
+	return t.Got.Median <= bound
+}
+
+// Bound returns the target as text.
+func (t *Target) Bound() string {
+	sign := "≤ "
+	switch {
+	case t.Informative:
+		return "–"
+	case t.AtLeast:
+		sign = "≥ "
+	case t.Below:
+		sign = "< "
+	}
+	if t.Stretch == 0 {
+		return sign + number(t.Want)
+	}
+	return sign + number(t.Want) + " (" + number(t.Stretch) + ")"
+}
+
+// comparison is a target that compares two rows.
+type comparison struct {
+	what, metric, row, to string
+	want, stretch         float64
+	atLeast, informative  bool
+}
+
+func comparisons() []comparison {
+	const flood, pace, tcp = "CPU per packet, saturated, to ", "CPU per packet, 50,000/s, to ",
+		"TCP throughput, to "
+	const batch = "recvmmsg C, batch verdict"
+	return []comparison{
+		{what: flood + "go-nfqueue", metric: FloodCPU, to: GoNFQ, want: 1. / 8, stretch: 1. / 10},
+		{what: flood + "classic C", metric: FloodCPU, to: Classic, want: 0.6, stretch: 0.5},
+		{what: flood + batch, metric: FloodCPU, to: Batch, want: 1.25, stretch: 1.1},
+		{what: pace + "go-nfqueue", metric: PaceCPU, to: GoNFQ, want: 1. / 6, stretch: 1. / 8},
+		{what: pace + "classic C", metric: PaceCPU, to: Classic, want: 1, stretch: 0.7},
+		{what: pace + batch, metric: PaceCPU, to: Batch, want: 1.8, stretch: 1.25},
+		{
+			what: tcp + batch, metric: TCPRate, to: Batch,
+			want: 0.9, stretch: 0.97, atLeast: true,
+		},
+		{what: tcp + "no queue", metric: TCPRate, to: None, informative: true},
+		{
+			what: tcp + "no queue, header only", metric: TCPRate, row: Header, to: None,
+			informative: true,
+		},
+		{
+			what: tcp + "no queue, flows settled", metric: TCPRate, row: Settled, to: None,
+			want: 0.97, atLeast: true,
+		},
+	}
+}
+
+// Judge fills in the targets that the report's parts allow.
+func (r *Report) Judge() {
+	r.Targets = nil
+	for _, c := range comparisons() {
+		name := c.row
+		if name == "" {
+			name = Full
+		}
+		row, to := r.Row(name), r.Row(c.to)
+		if row == nil || to == nil {
+			continue
+		}
+		t := Target{
+			What: c.what, Got: ratio(row.Metrics[c.metric], to.Metrics[c.metric]),
+			Want: c.want, Stretch: c.stretch, AtLeast: c.atLeast, Informative: c.informative,
+		}
+		if len(t.Got.Rounds) > 0 {
+			r.Targets = append(r.Targets, t)
+		}
+	}
+	r.judgeLatency()
+	if l := r.Loss; l != nil {
+		r.Targets = append(r.Targets, Target{
+			What: "packets lost at a steady rate, defaults",
+			Got:  single(float64(l.Sent - l.Delivered)),
+		})
+	}
+	if s := r.Scale; s != nil {
+		r.judgeScale(s)
+	}
+}
+
+// judgeLatency compares what the readers add to the way without a queue.
+func (r *Report) judgeLatency() {
+	none, ours, classic := r.Row(None), r.Row(Full), r.Row(Classic)
+	if none == nil || ours == nil || classic == nil {
+		return
+	}
+	added := func(row *Row) Spread { return minus(row.Metrics[PingP50], none.Metrics[PingP50]) }
+	if got := ratio(added(ours), added(classic)); len(got.Rounds) > 0 {
+		r.Targets = append(r.Targets, Target{
+			What: "added round trip p50, low load, to classic C", Got: got, Want: 1.2, Stretch: 1,
+		})
+	}
+}
+
+func (r *Report) judgeScale(s *Scale) {
+	r.Targets = append(r.Targets,
+		Target{
+			What: "idle RSS per additional pod, KiB", Got: single(s.PerPod()),
+			Want: 64, Stretch: 24, Below: true,
+		},
+		Target{
+			What: "idle CPU with all pods, % of a processor", Got: single(s.IdleAll.CPUPercent),
+			Want: 0.1, Below: true,
+		},
+		Target{
+			What: "attach of the last ten pods to that around the 10th",
+			Got:  single(s.Late / max(s.Early, 1)), Want: 1.5,
+		},
+		Target{What: "left behind after all pods are gone", Got: single(float64(len(s.Left)))},
+	)
+}
+
+func single(v float64) Spread { return spreadOf([]float64{v}) }
