@@ -94,6 +94,10 @@ bench: need-e2e cni-plugins build ## measure the latency of attaching a pod (roo
 	@go build -o $(BIN)/test/bench ./test/bench
 	@$(call timed,$(BIN)/test/bench --bin $(BIN) $(BENCHFLAGS))
 
+# What only guests run, and what starts them; see test/vm.
+VM_TAGS := vm vmguest
+VM_PKGS := ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
+
 # Libraries stay synchronous: only these, and tests, start goroutines and join
 # them.
 GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns))/|(.*/)?[a-z]*test/)
@@ -113,8 +117,9 @@ lint-kmod:
 lint-steps:
 	@go mod tidy -diff
 	@go vet ./...
-	@go vet -tags 'vm vmguest' ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
+	@go vet -tags '$(VM_TAGS)' $(VM_PKGS)
 	@$(BIN)/tools/golangci-lint run ./...
+	@$(BIN)/tools/golangci-lint run --build-tags '$(VM_TAGS)' $(VM_PKGS)
 	@$(BIN)/tools/golangci-lint fmt --diff ./...
 	@if git ls-files --cached --others --exclude-standard '*.go' | grep -v '_test\.go$$' \
 		| grep -Ev '$(GO_ALLOWED)' | xargs -r grep -nE '^[[:space:]]*go [a-zA-Z]+.*\(' ; then \
