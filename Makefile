@@ -116,6 +116,10 @@ bench-build: need-bench build
 	@for p in $(BENCH_C); do libs=; [ $$p != classic ] || libs=-lnetfilter_queue; \
 		gcc $(BENCH_CFLAGS) -o $(BIN)/test/bench-$$p test/bench/c/$$p.c $$libs; done
 
+# What only guests run, and what starts them; see test/vm.
+VM_TAGS := vm vmguest
+VM_PKGS := ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
+
 # Libraries stay synchronous: only these, and tests, start goroutines and join
 # them.
 GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns))/|(.*/)?[a-z]*test/)
@@ -135,8 +139,9 @@ lint-kmod:
 lint-steps:
 	@go mod tidy -diff
 	@go vet ./...
-	@go vet -tags 'vm vmguest' ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
+	@go vet -tags '$(VM_TAGS)' $(VM_PKGS)
 	@$(BIN)/tools/golangci-lint run ./...
+	@$(BIN)/tools/golangci-lint run --build-tags '$(VM_TAGS)' $(VM_PKGS)
 	@$(BIN)/tools/golangci-lint fmt --diff ./...
 	@if git ls-files --cached --others --exclude-standard '*.go' | grep -v '_test\.go$$' \
 		| grep -Ev '$(GO_ALLOWED)' | xargs -r grep -nE '^[[:space:]]*go [a-zA-Z]+.*\(' ; then \

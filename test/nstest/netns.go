@@ -44,6 +44,18 @@ func New(tb testing.TB) *NetNS {
 	return ns
 }
 
+// Open returns the netns at path, which may be a process's below /proc, and
+// keeps it until the test ends. Its own path is good in this process only.
+func Open(tb testing.TB, path string) *NetNS {
+	tb.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = f.Close() })
+	return &NetNS{path: fmt.Sprintf("/proc/self/fd/%d", f.Fd())}
+}
+
 // Create makes a netns with lo up, mounted at a path that begins with
 // /run/netns/PREFIX- and is unique in this node. The caller removes it.
 func Create(prefix string) (*NetNS, error) {

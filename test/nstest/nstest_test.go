@@ -100,6 +100,23 @@ func TestDoLeavesThreadsWhereTheyWere(t *testing.T) {
 	}
 }
 
+func TestOpenKeepsNetns(t *testing.T) {
+	ns, err := nstest.Create("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := netnsID(t, ns.Path())
+	kept := nstest.Open(t, ns.Path())
+	if err := ns.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	kept.Do(func() {
+		if got := netnsID(t, "/proc/thread-self/ns/net"); got != want {
+			t.Errorf("entered %s, want %s", got, want)
+		}
+	})
+}
+
 func TestCommandRunsInside(t *testing.T) {
 	ns := nstest.New(t)
 	out := ns.Run(t, "/proc/self/exe", "-test.run=TestHelperPrintsNetns", "-test.v")

@@ -173,7 +173,7 @@ func (k *kernel) addModules(c *cpio, ko string) error {
 	if err != nil {
 		return err
 	}
-	order, err := found.closure(guestModules)
+	order, err := found.closure(guestModules())
 	if err != nil {
 		return err
 	}
@@ -199,11 +199,13 @@ func (k *kernel) addModules(c *cpio, ko string) error {
 	return nil
 }
 
-// Where the guest has the built programs and the conflists.
+// Where the guest has the built programs and the conflists, and what its init
+// is called in /bin.
 const (
 	guestBin      = "opt/nsqueue/bin"
 	guestLists    = "opt/nsqueue/conflist"
 	builtPrograms = "nsqueue*"
+	guestInit     = "vm-init"
 )
 
 // addTree copies the files of a folder that match, and for the programs the
@@ -244,7 +246,7 @@ func addPrograms(c *cpio, bin map[string]string, programs []program) error {
 		}
 		c.file("bin/"+name, data)
 	}
-	c.link("init", "bin/vm-init")
+	c.link("init", "bin/"+guestInit)
 	list, err := json.Marshal(programs)
 	if err != nil {
 		return err

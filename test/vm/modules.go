@@ -18,16 +18,18 @@ import (
 
 // guestModules are in every image with all that they depend on, and are loaded
 // before the first program. nsqueue.ko is in the image and not loaded.
-var guestModules = []string{
-	"crc32c_generic", // asked for by name, not by symbol: no dependency says so
-	"veth", "bridge", "br_netfilter", "dummy", "vxlan", "macvlan", "tun",
-	"nfnetlink_queue", "nf_conntrack", "nf_conntrack_netlink", "nf_nat",
-	"nf_defrag_ipv4", "nf_defrag_ipv6",
-	"nf_tables", "nft_objref", "nft_queue", "nft_compat", "nft_tproxy", "nft_ct", "nft_hash",
-	"nft_nat", "nft_masq", "xt_NFQUEUE",
-	"ip_tables", "iptable_filter", "iptable_nat", "ip6_tables", "ip6table_filter",
-	"xt_comment", "xt_addrtype", "xt_mark", "xt_conntrack", "xt_MASQUERADE",
-	"overlay",
+func guestModules() []string {
+	return []string{
+		"crc32c_generic", // asked for by name, not by symbol: no dependency says so
+		"veth", "bridge", "br_netfilter", "dummy", "vxlan", "macvlan", "tun",
+		"nfnetlink_queue", "nf_conntrack", "nf_conntrack_netlink", "nf_nat",
+		"nf_defrag_ipv4", "nf_defrag_ipv6",
+		"nf_tables", "nft_objref", "nft_queue", "nft_compat", "nft_tproxy", "nft_ct", "nft_hash",
+		"nft_nat", "nft_masq", "xt_NFQUEUE",
+		"ip_tables", "iptable_filter", "iptable_nat", "ip6_tables", "ip6table_filter",
+		"xt_comment", "xt_addrtype", "xt_mark", "xt_conntrack", "xt_MASQUERADE",
+		"overlay",
+	}
 }
 
 // modules are the .ko files of one kernel, by module name.
@@ -41,7 +43,7 @@ func findModules(root string) (*modules, error) {
 	if _, err := os.Stat(filepath.Join(root, "lib/modules")); errors.Is(err, fs.ErrNotExist) {
 		return m, nil // all built in
 	}
-	err := fs.WalkDir(os.DirFS(root), "lib/modules", func(path string, d fs.DirEntry, err error) error {
+	visit := func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -49,8 +51,8 @@ func findModules(root string) (*modules, error) {
 			m.paths[strings.ReplaceAll(name, "-", "_")] = path
 		}
 		return nil
-	})
-	return m, err
+	}
+	return m, fs.WalkDir(os.DirFS(root), "lib/modules", visit)
 }
 
 // read returns the module as plain ELF, whatever the distribution packed it in.

@@ -57,7 +57,7 @@ func (g *guest) run(ctx context.Context, line func(string)) error {
 		return fmt.Errorf("start qemu: %w", err)
 	}
 	// The signal above comes when this very thread ends.
-	runtime.LockOSThread()
+	runtime.LockOSThread() //nolint:forbidigo // no namespace: it only has to stay alive
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start qemu: %w", err)
@@ -84,21 +84,24 @@ func readLines(r io.Reader, line func(string)) error {
 
 // troubles are the words by which a kernel says that something is wrong with
 // it. "Call Trace" alone would miss a WARNING that scrolled past its trace.
-var troubles = []string{
-	"WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "suspicious RCU",
-	"possible recursive locking", "circular locking", "inconsistent lock state",
-	"held lock freed", "scheduling while atomic", "sleeping function called",
-	"refcount_t", "KASAN", "UBSAN", "general protection", "unreferenced object",
-	"soft lockup", "hard LOCKUP", "rcu_preempt detected stalls", "rcu_sched detected stalls",
-	"self-detected stall", "unregister_netdevice: waiting for", "leaked reference",
-	"hung task", "blocked for more than", "invalid opcode", "Unable to handle",
+func troubles() []string {
+	return []string{
+		"WARNING:", "BUG:", "Oops", "Call Trace", "Kernel panic", "suspicious RCU",
+		"possible recursive locking", "circular locking", "inconsistent lock state",
+		"held lock freed", "scheduling while atomic", "sleeping function called",
+		"refcount_t", "KASAN", "UBSAN", "general protection", "unreferenced object",
+		"soft lockup", "hard LOCKUP", "rcu_preempt detected stalls", "rcu_sched detected stalls",
+		"self-detected stall", "unregister_netdevice: waiting for", "leaked reference",
+		"hung task", "blocked for more than", "invalid opcode", "Unable to handle",
+	}
 }
 
 // kernelTroubles returns the lines of the kernel log that must not be there.
 func kernelTroubles(log string) []string {
 	var bad []string
+	words := troubles()
 	for line := range strings.SplitSeq(log, "\n") {
-		for _, word := range troubles {
+		for _, word := range words {
 			if strings.Contains(line, word) {
 				bad = append(bad, strings.TrimRight(line, "\r"))
 				break

@@ -2,20 +2,6 @@
 
 //go:build vm
 
-// Package vm boots the kernels that the module claims to support and runs test
-// programs in them as root of a machine of their own:
-//
-//	go test -count=1 -tags vm -v ./test/vm              # all kernels
-//	go test -count=1 -tags vm -v ./test/vm -run 'TestKernel/6.1$'
-//
-// (-count=1: what the guests run is no file that go test would miss.)
-//
-// NSQUEUE_VM_RUN is the -test.run of the guests' programs, NSQUEUE_VM_KEEP a
-// folder that keeps the image and the kernel log, NSQUEUE_VM_QEMU more arguments
-// of QEMU ("-icount shift=0": the guest's clock counts instructions, which makes
-// TestCost exact whatever else the machine does). NSQUEUE_VM_TREE is a kernel
-// source tree, configured with debug.config and built; then TestTree runs the
-// same programs in that kernel, with five times the time.
 package vm
 
 import (
@@ -24,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
 // kernels are the series that README.md and dkms.conf claim.
-var kernels = []string{"6.1", "6.12"}
+func kernels() []string { return []string{"6.1", "6.12"} }
 
 // A program is a Go test binary that a guest runs. It is built static.
 type program struct {
@@ -43,27 +30,28 @@ type program struct {
 }
 
 // programs run in this order in each kernel; a new one is one line.
-var programs = []program{
-	{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 4 * time.Minute},
-	{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 3 * time.Minute},
-	{Name: "hook-nft.test", Package: hooks + "nft", Timeout: 3 * time.Minute},
-	{
-		Name: "e2e-kmod.test", Package: "../e2e", Tags: "vmguest", Timeout: 4 * time.Minute,
-		Env: e2eEnv("kmod"), Args: e2eArgs,
-	},
-	{
-		Name: "e2e-nft.test", Package: "../e2e", Timeout: 4 * time.Minute,
-		Env: e2eEnv("nft"), Args: e2eArgs,
-	},
+func programs() []program {
+	return []program{
+		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 4 * time.Minute},
+		{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 3 * time.Minute},
+		{Name: "hook-nft.test", Package: hooks + "nft", Timeout: 3 * time.Minute},
+		{
+			Name: "e2e-kmod.test", Package: "../e2e", Tags: "vmguest", Timeout: 4 * time.Minute,
+			Env: e2eEnv("kmod"), Args: []string{e2eRun},
+		},
+		{
+			Name: "e2e-nft.test", Package: "../e2e", Timeout: 4 * time.Minute,
+			Env: e2eEnv("nft"), Args: []string{e2eRun},
+		},
+	}
 }
 
 const hooks = "../../daemon/internal/hook/"
 
 // What depends on the hook, of the end-to-end tests; the others take long and
 // ask the kernel nothing new.
-var e2eArgs = []string{
-	"-test.run=^Test(Life|PodCannotRemoveTheHook|DaemonIsAway|GarbageCollection|ModuleIsUnloaded)$",
-}
+const e2eRun = "-test.run=" +
+	"^Test(Life|PodCannotRemoveTheHook|DaemonIsAway|GarbageCollection|ModuleIsUnloaded)$"
 
 func e2eEnv(hook string) []string {
 	return []string{
@@ -72,24 +60,20 @@ func e2eEnv(hook string) []string {
 	}
 }
 
-// tools are Go programs that are put into /bin of the guest, name → package.
-var tools = map[string]string{
-	"vm-init": "./init",
-}
-
 // bootTime is what a guest may need beside its programs.
 const bootTime = 60 * time.Second
 
 func TestKernel(t *testing.T) {
-	bin := build(t)
-	for _, series := range kernels {
+	all := programs()
+	bin := build(t, all)
+	for _, series := range kernels() {
 		t.Run(series, func(t *testing.T) {
 			t.Parallel() // a guest has one processor's worth of emulation
 			k, err := fetch(series)
 			if err != nil {
 				t.Fatal(err)
 			}
-			testKernel(t, k, bin)
+			testKernel(t, k, bin, all)
 		})
 	}
 }
@@ -104,19 +88,19 @@ func TestTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range programs {
-		programs[i].Timeout *= 5
+	all := programs()
+	for i := range all {
+		all[i].Timeout *= 5
 	}
-	testKernel(t, k, build(t))
+	testKernel(t, k, build(t, all), all)
 }
 
 // build compiles everything that runs in the guests, once for all kernels.
-func build(t *testing.T) map[string]string {
+func build(t *testing.T, programs []program) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
-	bin := map[string]string{}
-	for name, pkg := range tools {
-		bin[name] = goTool(t, dir, name, "build", "-tags", "vmguest", pkg)
+	bin := map[string]string{
+		guestInit: goTool(t, dir, guestInit, "build", "-tags", "vmguest", "./init"),
 	}
 	for _, p := range programs {
 		bin[p.Name] = goTool(t, dir, p.Name, "test", "-c", "-tags", p.Tags, p.Package)
@@ -135,7 +119,7 @@ func goTool(t *testing.T, dir, name, verb string, args ...string) string {
 	return path
 }
 
-func testKernel(t *testing.T, k *kernel, bin map[string]string) {
+func testKernel(t *testing.T, k *kernel, bin map[string]string, programs []program) {
 	series := k.series
 	start := time.Now()
 	ko := buildModule(t, k)
@@ -145,9 +129,9 @@ func testKernel(t *testing.T, k *kernel, bin map[string]string) {
 		t.Fatal(err)
 	}
 	progress(series, "image made, %s", time.Since(start).Round(time.Second))
-	rep, runErr := boot(t, g, series)
+	rep, runErr := boot(t, g, series, programs)
 	progress(series, "guest stopped, %s", time.Since(start).Round(time.Second))
-	judge(t, g, rep, runErr)
+	judge(t, g, programs, rep, runErr)
 }
 
 func buildModule(t *testing.T, k *kernel) string {
@@ -183,14 +167,14 @@ func withRunFilter(all []program) []program {
 	}
 	var filtered []program
 	for _, p := range all {
-		p.Args = append(p.Args[:len(p.Args):len(p.Args)], "-test.run="+filter)
+		p.Args = append(slices.Clip(p.Args), "-test.run="+filter)
 		filtered = append(filtered, p)
 	}
 	return filtered
 }
 
 // boot runs the guest to its end and shows its lines as they come.
-func boot(t *testing.T, g *guest, series string) (*report, error) {
+func boot(t *testing.T, g *guest, series string, programs []program) (*report, error) {
 	limit := bootTime
 	for _, p := range programs {
 		limit += p.Timeout
@@ -211,7 +195,7 @@ func progress(series, format string, args ...any) {
 }
 
 // judge turns what the guest said into tests of this process.
-func judge(t *testing.T, g *guest, rep *report, runErr error) {
+func judge(t *testing.T, g *guest, programs []program, rep *report, runErr error) {
 	t.Helper()
 	for _, p := range programs {
 		t.Run(p.Name, func(t *testing.T) { judgeProgram(t, p, rep) })

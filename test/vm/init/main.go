@@ -78,8 +78,12 @@ func run(port *os.File) error {
 	if err := json.Unmarshal(list, &programs); err != nil {
 		return err
 	}
-	os.Setenv("PATH", "/bin:/usr/sbin:/usr/bin")
-	os.Setenv("HOME", "/root")
+	if err := os.Setenv("PATH", "/bin:/usr/sbin:/usr/bin"); err != nil {
+		return err
+	}
+	if err := os.Setenv("HOME", "/root"); err != nil {
+		return err
+	}
 	for _, p := range programs {
 		fmt.Fprintf(port, "@@ run %s\n", p.Name)
 		fmt.Fprintf(port, "@@ exit %s %d\n", p.Name, p.run(port))

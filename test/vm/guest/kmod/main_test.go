@@ -8,12 +8,16 @@ package kmod
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 func TestMain(m *testing.M) {
@@ -24,7 +28,30 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "kmod: these tests run in a guest of test/vm only:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	if err := keepInitialNetns(); err != nil {
+		fmt.Fprintln(os.Stderr, "kmod: keep the initial netns:", err)
+		os.Exit(1)
+	}
+	nstest.Main(m)
+}
+
+// initialNetns is a path of the netns that the kernel has started with.
+const initialNetns = "/tmp/initial-netns"
+
+// keepInitialNetns binds this process's netns to that path. TestMain comes here
+// again in the node that nstest makes, and finds the path taken.
+func keepInitialNetns() error {
+	file, err := os.OpenFile(initialNetns, os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	return unix.Mount("/proc/self/ns/net", initialNetns, "", unix.MS_BIND, "")
 }
 
 // modulePath is where the image has the module.
@@ -80,20 +107,31 @@ type status map[string]string
 
 func (n *netns) status(t *testing.T) status {
 	t.Helper()
+	s, err := n.tryStatus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (n *netns) tryStatus() (status, error) {
 	var data []byte
-	n.must(t, func() (err error) {
+	err := n.Try(func() (err error) {
 		data, err = os.ReadFile("/proc/thread-self/net/nsqueue")
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
 	s := status{}
-	for lines := bufio.NewScanner(strings.NewReader(string(data))); lines.Scan(); {
+	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
 		key, value, found := strings.Cut(lines.Text(), ": ")
 		if !found {
-			t.Fatalf("line %q of /proc/net/nsqueue", lines.Text())
+			return nil, fmt.Errorf("line %q of /proc/net/nsqueue", lines.Text())
 		}
 		s[key] = value
 	}
-	return s
+	return s, nil
 }
 
 // count returns a counter.
@@ -125,7 +163,7 @@ func (n *netns) set(t *testing.T, name, value string) {
 }
 
 func (n *netns) trySet(name, value string) error {
-	return n.do(func() error { return writeFile("/proc/sys/net/nsqueue/"+name, value) })
+	return n.Try(func() error { return writeFile("/proc/sys/net/nsqueue/"+name, value) })
 }
 
 func (n *netns) get(t *testing.T, name string) string {

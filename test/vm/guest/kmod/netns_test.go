@@ -5,101 +5,45 @@
 package kmod
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"testing"
-	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// A netns is held by its descriptor.
-type netns struct{ file *os.File }
-
-// onThread runs f on a thread that nothing else will use, and that ends with it.
-func onThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		done <- f()
-	}()
-	return <-done
-}
-
-func openNetns(path string) (*netns, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return &netns{file}, nil
-}
-
-func makeNetns() (n *netns, err error) {
-	err = onThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		n, err = openNetns("/proc/thread-self/ns/net")
-		return err
-	})
-	return n, err
-}
+// A netns can be asked for, and told, what the module does in it.
+type netns struct{ *nstest.NetNS }
 
 func newNetns(t *testing.T) *netns {
 	t.Helper()
-	n, err := makeNetns()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.file.Close() })
-	n.must(t, func() error { return linkUp("lo") })
-	return n
+	return &netns{nstest.New(t)}
 }
 
-func initialNetns(t *testing.T) *netns {
+func openNetns(t *testing.T, path string) *netns {
 	t.Helper()
-	n, err := openNetns("/proc/1/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.file.Close() })
-	return n
+	return &netns{nstest.Open(t, path)}
 }
 
-// do runs f with the calling thread in the netns.
-func (n *netns) do(f func() error) error {
-	return onThread(func() error {
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		return f()
-	})
-}
-
+// must runs f in the netns.
 func (n *netns) must(t *testing.T, f func() error) {
 	t.Helper()
-	if err := n.do(f); err != nil {
+	if err := n.Try(f); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// command runs a program in the netns and returns what it wrote.
-func (n *netns) command(name string, args ...string) (string, error) {
-	var out []byte
-	err := n.do(func() (err error) {
-		out, err = exec.Command(name, args...).CombinedOutput()
-		return err
-	})
-	return string(out), err
 }
 
 // A node has a bridge, and pods on it, as a bridge plugin makes them.
 type node struct {
 	*netns
-	pods int
+	v4, v6 netip.Addr
+	pods   int
 }
 
 type pod struct {
@@ -107,19 +51,22 @@ type pod struct {
 	v4, v6 netip.Addr
 }
 
-var (
-	nodeV4 = netip.MustParseAddr("10.230.96.1")
-	nodeV6 = netip.MustParseAddr("fd00:230::1")
-)
+const bridge = "cni0"
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	n := &node{netns: newNetns(t)}
+	n := &node{
+		netns: newNetns(t),
+		v4:    netip.MustParseAddr("10.230.96.1"),
+		v6:    netip.MustParseAddr("fd00:230::1"),
+	}
 	n.must(t, func() error {
-		if err := addBridge("cni0"); err != nil {
-			return err
+		link := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
+		link.Name = bridge
+		if err := netlink.LinkAdd(link); err != nil {
+			return fmt.Errorf("add bridge: %w", err)
 		}
-		return linkAddr("cni0", nodeV4, nodeV6)
+		return configure(bridge, n.v4, n.v6)
 	})
 	return n
 }
@@ -131,58 +78,97 @@ func (n *node) newPod(t *testing.T) *pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.file.Close() })
+	t.Cleanup(func() {
+		if err := p.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
 	return p
 }
 
+// makePod is newPod for goroutines; the caller removes the pod.
 func (n *node) makePod() (*pod, error) {
-	ns, err := makeNetns()
+	ns, err := nstest.Create("pod")
 	if err != nil {
 		return nil, err
 	}
 	n.pods++
 	p := &pod{
-		netns: ns,
+		netns: &netns{ns},
 		v4:    netip.AddrFrom4([4]byte{10, 230, 96 + byte(n.pods/250), byte(2 + n.pods%250)}),
 		v6:    netip.MustParseAddr(fmt.Sprintf("fd00:230::%x", 0x100+n.pods)),
 	}
 	if err := n.connect(p); err != nil {
-		ns.file.Close()
-		return nil, err
+		return nil, errors.Join(err, ns.Remove())
 	}
 	return p, nil
 }
 
 func (n *node) connect(p *pod) error {
-	host := fmt.Sprintf("veth%d", n.pods)
-	err := n.do(func() error {
-		if err := addVeth(host, "eth0", p.file); err != nil {
-			return err
-		}
-		if err := setMaster(host, "cni0"); err != nil {
-			return err
-		}
-		return linkUp(host)
-	})
+	inside, err := os.Open(p.Path())
 	if err != nil {
 		return err
 	}
-	return p.do(func() error {
-		if err := linkUp("lo"); err != nil {
+	defer inside.Close()
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.NewLinkAttrs(),
+		PeerName:      "eth0",
+		PeerNamespace: netlink.NsFd(int(inside.Fd())),
+	}
+	veth.Name = fmt.Sprintf("veth%d", n.pods)
+	err = n.Try(func() error {
+		master, err := netlink.LinkByName(bridge)
+		if err != nil {
 			return err
 		}
-		return linkAddr("eth0", p.v4, p.v6)
+		if err := netlink.LinkAdd(veth); err != nil {
+			return err
+		}
+		if err := netlink.LinkSetMaster(veth, master); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(veth)
 	})
+	if err != nil {
+		return fmt.Errorf("add %s: %w", veth.Name, err)
+	}
+	return p.Try(func() error { return configure("eth0", p.v4, p.v6) })
 }
 
-// eventually waits for a condition that nothing can signal.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		time.Sleep(2 * time.Millisecond) // between two looks
+// configure gives a link its addresses and sets it up. The IPv6 one is valid at
+// once: nobody has to wait for duplicate address detection.
+func configure(name string, v4, v6 netip.Addr) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("configure %s: %w", name, err)
 	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	for _, prefix := range []netip.Prefix{netip.PrefixFrom(v4, 20), netip.PrefixFrom(v6, 64)} {
+		mask := net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())
+		err := netlink.AddrAdd(link, &netlink.Addr{
+			IPNet: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: mask},
+			Flags: unix.IFA_F_NODAD,
+		})
+		if err != nil {
+			return fmt.Errorf("give %s address %s: %w", name, prefix, err)
+		}
+	}
+	return nil
+}
+
+// tryListenUDP is nstest's ListenUDP for goroutines; the caller closes it.
+func (n *netns) tryListenUDP(addr netip.Addr) (conn *net.UDPConn, err error) {
+	err = n.Try(func() error {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		return err
+	})
+	return conn, err
+}
+
+// listenUDP opens a socket at any port of the netns' address.
+func (n *netns) listenUDP(t *testing.T, a netip.Addr, opts ...nstest.SocketOption) *net.UDPConn {
+	t.Helper()
+	return n.ListenUDP(t, netip.AddrPortFrom(a, 0).String(), opts...)
 }

@@ -7,6 +7,9 @@ package kmod
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -49,6 +52,35 @@ const (
 	hookOut     = 3
 )
 
+func attr(kind uint16, data []byte) []byte {
+	out := binary.NativeEndian.AppendUint16(nil, uint16(4+len(data)))
+	out = binary.NativeEndian.AppendUint16(out, kind)
+	out = append(out, data...)
+	for len(out)%4 != 0 {
+		out = append(out, 0)
+	}
+	return out
+}
+
+func message(kind, flags uint16, body []byte) []byte {
+	out := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(body)))
+	out = binary.NativeEndian.AppendUint16(out, kind)
+	out = binary.NativeEndian.AppendUint16(out, flags)
+	out = append(out, make([]byte, 8)...)
+	return append(out, body...)
+}
+
+// answer is what the kernel says to a message.
+func answer(buf []byte) error {
+	if len(buf) < 20 || binary.NativeEndian.Uint16(buf[4:]) != unix.NLMSG_ERROR {
+		return fmt.Errorf("unexpected netlink answer % x", buf)
+	}
+	if errno := int32(binary.NativeEndian.Uint32(buf[16:])); errno != 0 {
+		return unix.Errno(-errno)
+	}
+	return nil
+}
+
 func nfgen(num uint16) []byte {
 	return binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, num)
 }
@@ -56,7 +88,7 @@ func nfgen(num uint16) []byte {
 // openQueue binds with one message: a queue without its copy mode drops.
 func (n *netns) openQueue(num uint16) (*reader, error) {
 	r := &reader{fd: -1, num: num, buf: make([]byte, 1<<17)}
-	err := n.do(func() (err error) {
+	err := n.Try(func() (err error) {
 		r.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		return err
 	})
@@ -64,20 +96,23 @@ func (n *netns) openQueue(num uint16) (*reader, error) {
 		return nil, err
 	}
 	if err := r.bind(); err != nil {
-		unix.Close(r.fd)
-		return nil, err
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
 func (r *reader) bind() error {
 	const commandBind, copyPacket = 1, 2
-	body := join(nfgen(r.num),
+	body := slices.Concat(nfgen(r.num),
 		attr(configCommand, []byte{commandBind, 0, 0, 0}),
 		attr(configParams, []byte{0, 0, 0xff, 0xff, copyPacket}),
 		attr(configMaxLen, []byte{0, 0, 0x10, 0}))
-	unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
-	unix.SetsockoptInt(r.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
+	if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(r.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
+		return err
+	}
 	out := message(msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, body)
 	if _, err := unix.Write(r.fd, out); err != nil {
 		return err
@@ -88,7 +123,7 @@ func (r *reader) bind() error {
 			return err
 		}
 		// Packets may come before the answer.
-		if native.Uint16(r.buf[4:]) == unix.NLMSG_ERROR {
+		if binary.NativeEndian.Uint16(r.buf[4:]) == unix.NLMSG_ERROR {
 			return answer(r.buf[:n])
 		}
 	}
@@ -100,15 +135,22 @@ func (n *netns) newReader(t *testing.T, num uint16) *reader {
 	if err != nil {
 		t.Fatalf("bind queue %d: %v", num, err)
 	}
-	t.Cleanup(r.close)
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return r
 }
 
-func (r *reader) close() {
-	if r.fd >= 0 {
-		unix.Close(r.fd)
-		r.fd = -1
+// Close does nothing the second time.
+func (r *reader) Close() error {
+	if r.fd < 0 {
+		return nil
 	}
+	err := unix.Close(r.fd)
+	r.fd = -1
+	return os.NewSyscallError("close", err)
 }
 
 var errNoPacket = errors.New("no packet")
@@ -132,7 +174,7 @@ func (r *reader) next(timeout time.Duration) (*packet, error) {
 			return nil, err
 		}
 		// Anything else is an error about a verdict whose packet is gone.
-		if native.Uint16(r.buf[4:]) == msgPacket {
+		if binary.NativeEndian.Uint16(r.buf[4:]) == msgPacket {
 			return parsePacket(r.buf[:n]), nil
 		}
 	}
@@ -141,9 +183,9 @@ func (r *reader) next(timeout time.Duration) (*packet, error) {
 func parsePacket(buf []byte) *packet {
 	p := &packet{}
 	for rest := buf[unix.NLMSG_HDRLEN+4:]; len(rest) >= 4; {
-		size := int(native.Uint16(rest))
+		size := int(binary.NativeEndian.Uint16(rest))
 		data := rest[4:size]
-		switch native.Uint16(rest[2:]) &^ unix.NLA_F_NESTED {
+		switch binary.NativeEndian.Uint16(rest[2:]) &^ unix.NLA_F_NESTED {
 		case attrPacketHeader:
 			p.id = binary.BigEndian.Uint32(data)
 			p.hook = data[6]
@@ -161,7 +203,7 @@ func (r *reader) accept(p *packet) error {
 	const nfAccept = 1
 	verdict := binary.BigEndian.AppendUint32(nil, nfAccept)
 	verdict = binary.BigEndian.AppendUint32(verdict, p.id)
-	body := join(nfgen(r.num), attr(attrVerdict, verdict))
+	body := slices.Concat(nfgen(r.num), attr(attrVerdict, verdict))
 	_, err := unix.Write(r.fd, message(msgVerdict, unix.NLM_F_REQUEST, body))
 	return err
 }

@@ -14,28 +14,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
+
+// patience is for what nothing can signal.
+const patience = 10 * time.Second
 
 // A flow is a UDP socket on the node and one in the pod.
 type flow struct{ node, pod *net.UDPConn }
 
 func newFlow(t *testing.T, n *node, p *pod, v6 bool) *flow {
 	t.Helper()
-	from, to := nodeV4, p.v4
+	from, to := n.v4, p.v4
 	if v6 {
-		from, to = nodeV6, p.v6
+		from, to = n.v6, p.v6
 	}
-	var f flow
-	var err error
-	if f.node, err = n.listenUDP(from, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.node.Close() })
-	if f.pod, err = p.listenUDP(to, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.pod.Close() })
-	return &f
+	return &flow{node: n.listenUDP(t, from), pod: p.listenUDP(t, to)}
 }
 
 func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
@@ -58,12 +53,21 @@ func (f *flow) must(t *testing.T, err error) {
 	}
 }
 
+// endReads lets reads fail after a while from now.
+func endReads(t *testing.T, c *net.UDPConn, after time.Duration) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(after)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // received returns how many packets come; it stops looking at the first pause.
-func received(c *net.UDPConn, want int) int {
+func received(t *testing.T, c *net.UDPConn, want int) int {
+	t.Helper()
 	buf := make([]byte, 1<<16)
 	n := 0
 	for ; n < want; n++ {
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		endReads(t, c, 5*time.Second)
 		if _, _, err := c.ReadFromUDPAddrPort(buf); err != nil {
 			break
 		}
@@ -75,7 +79,7 @@ func received(c *net.UDPConn, want int) int {
 // what a send has not delivered when it returns was dropped or waits.
 func nothing(t *testing.T, c *net.UDPConn) {
 	t.Helper()
-	c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	endReads(t, c, 200*time.Millisecond)
 	if n, _, err := c.ReadFromUDPAddrPort(make([]byte, 1<<16)); err == nil {
 		t.Errorf("%d bytes arrived, expected none", n)
 	}
@@ -88,7 +92,7 @@ func TestNeverArmed(t *testing.T) {
 	f := newFlow(t, n, p, false)
 	f.in(t, []byte("x"))
 	f.out(t, []byte("x"))
-	if received(f.pod, 1) != 1 || received(f.node, 1) != 1 {
+	if received(t, f.pod, 1) != 1 || received(t, f.node, 1) != 1 {
 		t.Error("traffic of a netns that was never armed does not pass")
 	}
 	s := p.status(t)
@@ -115,7 +119,7 @@ func TestNoReader(t *testing.T) {
 	before = p.status(t)
 	f.in(t, []byte("x"))
 	f.out(t, []byte("x"))
-	if received(f.pod, 1) != 1 || received(f.node, 1) != 1 {
+	if received(t, f.pod, 1) != 1 || received(t, f.node, 1) != 1 {
 		t.Error("bypass on: the packets do not pass")
 	}
 	expectGrown(t, p.netns, before, []int{2, 2}, "queued", "bypassed")
@@ -141,7 +145,7 @@ func TestDisarmKeepsWaiting(t *testing.T) {
 	nothing(t, f.pod)
 	before := p.status(t)
 	f.in(t, []byte("free"))
-	if received(f.pod, 1) != 1 {
+	if received(t, f.pod, 1) != 1 {
 		t.Error("a packet after disarming does not pass")
 	}
 	expectGrown(t, p.netns, before, []int{0}, "seen")
@@ -150,7 +154,7 @@ func TestDisarmKeepsWaiting(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := received(f.pod, 10); got != 10 {
+	if got := received(t, f.pod, 10); got != 10 {
 		t.Errorf("%d of 10 waiting packets were delivered", got)
 	}
 }
@@ -193,7 +197,7 @@ func testDirection(t *testing.T, directions string, hooks []uint8, v6 bool) {
 			t.Fatal(err)
 		}
 	}
-	if received(f.pod, 1) != 1 || received(f.node, 1) != 1 {
+	if received(t, f.pod, 1) != 1 || received(t, f.node, 1) != 1 {
 		t.Error("the packets were not delivered")
 	}
 	if _, err := r.next(50 * time.Millisecond); !errors.Is(err, errNoPacket) {
@@ -211,16 +215,7 @@ func TestForward(t *testing.T) {
 	n.set(t, "directions", "forward")
 	n.set(t, "protocols", "udp")
 	n.set(t, "enabled", "1")
-	from, err := p1.listenUDP(p1.v4, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer from.Close()
-	to, err := p2.listenUDP(p2.v4, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer to.Close()
+	from, to := p1.listenUDP(t, p1.v4), p2.listenUDP(t, p2.v4)
 	if err := send(from, to, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +226,7 @@ func TestForward(t *testing.T) {
 	if err := r.accept(packet); err != nil {
 		t.Fatal(err)
 	}
-	if received(to, 1) != 1 {
+	if received(t, to, 1) != 1 {
 		t.Error("the packet was not delivered")
 	}
 }
@@ -240,15 +235,7 @@ func TestMarkUntouched(t *testing.T) {
 	load(t, "")
 	n := newNode(t)
 	p := n.newPod(t)
-	f := newFlow(t, n, p, false)
-	raw, err := f.pod.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 0x1234) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := &flow{node: n.listenUDP(t, n.v4), pod: p.listenUDP(t, p.v4, nstest.Mark(0x1234))}
 	r := p.newReader(t, 80)
 	p.set(t, "protocols", "udp")
 	p.set(t, "enabled", "1")
@@ -275,7 +262,7 @@ func TestUDP6Whole(t *testing.T) {
 	if err := r.accept(packet); err != nil {
 		t.Fatal(err)
 	}
-	if received(f.pod, 1) != 1 {
+	if received(t, f.pod, 1) != 1 {
 		t.Error("the datagram was not delivered")
 	}
 	expectGrown(t, p.netns, status{"queued": "0"}, []int{1}, "queued")
@@ -286,18 +273,14 @@ func TestLoopbackExempt(t *testing.T) {
 	p := newNode(t).newPod(t)
 	p.set(t, "enabled", "1")
 	for _, to := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback(), p.v4, p.v6} {
-		a, err := p.listenUDP(to, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := p.listenUDP(t, to)
 		before := p.status(t)
 		if err := send(a, a, []byte("x")); err != nil {
 			t.Errorf("send to %s: %v", to, err)
 		}
-		if received(a, 1) != 1 {
+		if received(t, a, 1) != 1 {
 			t.Errorf("a packet to %s over lo does not pass", to)
 		}
-		a.Close()
 		expectGrown(t, p.netns, before, []int{0}, "queued")
 	}
 }
@@ -333,9 +316,8 @@ func TestNeighbourMessagesExempt(t *testing.T) {
 	p.set(t, "enabled", "1")
 	f := newFlow(t, n, p, true)
 	f.in(t, []byte("x"))
-	eventually(t, "the datagram behind the neighbour's answer was queued", func() bool {
-		return p.status(t).count(t, "queued") > 0
-	})
+	nstest.Eventually(t, patience, "the datagram behind the neighbour's answer is queued",
+		func() bool { return p.status(t).count(t, "queued") > 0 })
 	// Only what the node sends by itself is counted from here on.
 	p.set(t, "directions", "in")
 	r := p.newReader(t, 80)
@@ -370,7 +352,7 @@ func (n *node) crafted(t *testing.T, to netip.Addr, next byte, body []byte) {
 	packet := []byte{0x60, 0, 0, 0}
 	packet = binary.BigEndian.AppendUint16(packet, uint16(len(body)))
 	packet = append(packet, next, 64)
-	packet = append(packet, nodeV6.AsSlice()...)
+	packet = append(packet, n.v6.AsSlice()...)
 	packet = append(packet, to.AsSlice()...)
 	packet = append(packet, body...)
 	n.must(t, func() error {
@@ -410,7 +392,9 @@ func TestCutOff(t *testing.T) {
 		if got := p.grown(t, before, "queued"); got[0] != 1 {
 			t.Errorf("%s: queued %d, expected 1", name, got[0])
 		}
-		r.close()
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
 		p.set(t, "protocols", "icmp")
 		before = p.status(t)
 		n.crafted(t, p.v6, c.next, c.body)
@@ -447,7 +431,7 @@ func testQueueCount(t *testing.T, v6 bool) {
 			f.in(t, []byte("x"))
 			f.out(t, []byte("x"))
 		}
-		if received(f.pod, 2) != 2 || received(f.node, 2) != 2 {
+		if received(t, f.pod, 2) != 2 || received(t, f.node, 2) != 2 {
 			t.Fatal("the packets were not delivered")
 		}
 	}
@@ -494,7 +478,7 @@ func TestProtocols(t *testing.T) {
 		p.set(t, "protocols", protocols)
 		before := p.status(t)
 		f.in(t, []byte("x"))
-		if received(f.pod, 1) != 1 {
+		if received(t, f.pod, 1) != 1 {
 			t.Fatal("the packet was not delivered")
 		}
 		if got := p.grown(t, before, "queued", "exempt"); got[0] != queued || queued == 0 && got[1] < 1 {

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +21,6 @@ import (
 const roleVariable = "NSQUEUE_GUEST_ROLE"
 
 func play(role string) int {
-	runtime.LockOSThread()
 	if role == "net_admin" {
 		if err := keepOnly(unix.CAP_NET_ADMIN); err != nil {
 			fmt.Println("drop capabilities:", err)
@@ -54,11 +53,13 @@ func play(role string) int {
 }
 
 // keepOnly leaves uid 0 with one capability, as a runtime leaves a container.
+// Rights are a thread's own, so every thread drops its.
 func keepOnly(capability uint) error {
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		if c != uintptr(capability) {
-			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
-				return err
+			_, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0)
+			if errno != 0 {
+				return os.NewSyscallError("prctl", errno)
 			}
 		}
 	}
@@ -66,26 +67,23 @@ func keepOnly(capability uint) error {
 	data := [2]unix.CapUserData{}
 	data[0].Permitted = 1 << capability
 	data[0].Effective = 1 << capability
-	return unix.Capset(&header, &data[0])
-}
-
-func startRole(role string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), roleVariable+"="+role)
-	return cmd
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	if errno != 0 {
+		return os.NewSyscallError("capset", errno)
+	}
+	return nil
 }
 
 func TestNetAdminCannotDisarm(t *testing.T) {
 	load(t, "")
 	p := newNode(t).newPod(t)
 	p.set(t, "enabled", "1")
-	p.must(t, func() error {
-		out, err := startRole("net_admin").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
-	})
+	cmd := p.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), roleVariable+"=net_admin")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 	expectArmed(t, p.netns)
 }
 
@@ -117,11 +115,7 @@ func TestUserNamespaceCannotDisarm(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n, err := openNetns(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.file.Close()
+	n := openNetns(t, fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
 	n.set(t, "enabled", "1")
 	fmt.Fprintln(stdin, "go")
 	if err := cmd.Wait(); err != nil {

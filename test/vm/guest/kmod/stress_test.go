@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // flood sends to a socket without a pause until stop is called.
@@ -25,7 +27,7 @@ func flood(from, to *net.UDPConn) (stop func()) {
 	target := addrOf(to)
 	group.Go(func() {
 		for !done.Load() {
-			from.WriteToUDPAddrPort(data, target) // dropped is as good as sent
+			_, _ = from.WriteToUDPAddrPort(data, target) // dropped is as good as sent
 		}
 	})
 	return func() {
@@ -64,7 +66,7 @@ func TestUnloadWhileWaiting(t *testing.T) {
 	}
 	t.Logf("unloaded in %s", time.Since(start).Round(time.Millisecond))
 	f.in(t, []byte("free"))
-	if received(f.pod, 1) != 1 {
+	if received(t, f.pod, 1) != 1 {
 		t.Error("traffic does not pass after unloading")
 	}
 	nothing(t, f.pod) // the held ones are gone
@@ -105,7 +107,9 @@ func TestReload(t *testing.T) {
 		if err := rmmod(); err != nil {
 			t.Fatalf("unload %d: %v", i, err)
 		}
-		r.close()
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -142,7 +146,7 @@ func TestChurn(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	eventually(t, "the links of the pods are gone", func() bool {
+	nstest.Eventually(t, patience, "the links of the pods are gone", func() bool {
 		gone := false
 		n.must(t, func() error {
 			links, err := net.Interfaces()
@@ -155,14 +159,14 @@ func TestChurn(t *testing.T) {
 
 // live is one pod's life: some packets each way, a reader that leaves packets
 // behind, changes meanwhile, and an end with packets waiting.
-func live(n *node, p *pod) error {
-	defer p.file.Close()
-	a, err := n.listenUDP(nodeV4, 0)
+func live(n *node, p *pod) (err error) {
+	defer func() { err = errors.Join(err, p.Remove()) }()
+	a, err := n.tryListenUDP(n.v4)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	b, err := p.listenUDP(p.v4, 0)
+	b, err := p.tryListenUDP(p.v4)
 	if err != nil {
 		return err
 	}
@@ -171,7 +175,7 @@ func live(n *node, p *pod) error {
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	for i, change := range []struct{ name, value string }{
 		{"queue_count", "4"},
 		{"directions", "in"},
@@ -184,14 +188,16 @@ func live(n *node, p *pod) error {
 		{"bypass", "0"},
 	} {
 		for range 5 {
-			send(a, b, []byte("x")) // dropped is as good as sent
-			send(b, a, []byte("x"))
+			_ = send(a, b, []byte("x")) // dropped is as good as sent
+			_ = send(b, a, []byte("x"))
 		}
 		if err := p.trySet(change.name, change.value); err != nil {
 			return fmt.Errorf("set %s: %w", change.name, err)
 		}
 		if packet, err := r.next(time.Millisecond); err == nil && i%2 == 0 {
-			r.accept(packet)
+			if err := r.accept(packet); err != nil {
+				return fmt.Errorf("accept: %w", err)
+			}
 		}
 	}
 	return nil
@@ -201,11 +207,15 @@ func live(n *node, p *pod) error {
 func flip(t *testing.T) (stop func()) {
 	var done atomic.Bool
 	var group sync.WaitGroup
-	initial := initialNetns(t)
+	initial := openNetns(t, initialNetns)
 	group.Go(func() {
 		for i := 0; !done.Load(); i++ {
-			writeFile("/sys/module/nsqueue/parameters/queue_bypass", []string{"0", "1"}[i%2])
-			initial.status(t)
+			value := []string{"0", "1"}[i%2]
+			err := writeFile("/sys/module/nsqueue/parameters/queue_bypass", value)
+			if _, readErr := initial.tryStatus(); err != nil || readErr != nil {
+				t.Errorf("while pods churn: %v", errors.Join(err, readErr))
+				return
+			}
 		}
 	})
 	return func() {
@@ -306,8 +316,8 @@ func TestCost(t *testing.T) {
 func (f *flow) rate(t *testing.T, turns int) float64 {
 	t.Helper()
 	data := make([]byte, 64)
-	f.pod.SetReadDeadline(time.Now().Add(30 * time.Second))
-	f.node.SetReadDeadline(time.Now().Add(30 * time.Second))
+	endReads(t, f.pod, 30*time.Second)
+	endReads(t, f.node, 30*time.Second)
 	start := time.Now()
 	for range turns {
 		turn(t, f.node, f.pod, data)

@@ -17,10 +17,7 @@ import (
 func TestProcFormat(t *testing.T) {
 	load(t, "")
 	n := newNetns(t)
-	out, err := n.command("/bin/cat", "/proc/net/nsqueue")
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := n.Run(t, "/bin/cat", "/proc/net/nsqueue")
 	const want = `interface: 1
 enabled: 0
 queue_num: 80
@@ -88,14 +85,16 @@ func appendInt(out []byte, i int) []byte {
 }
 
 // refused values, by field; the same parser serves sysctls and parameters.
-var refused = map[string][]string{
-	"enabled":     {"2", "-1", "yes", "4294967296", "4294967297", "1 ", " 1", "1\n\n", "0x1", "+1", "1,1", "1\x00"},
-	"queue_num":   {"65536", "-1", "4294967376", "18446744073709551696", "80a", "0x50", "+80", " 80"},
-	"queue_count": {"0", "65537", "65457", "4294967297", "-1", "two"},
-	"bypass":      {"2", "4294967297", "on"},
-	"generation":  {"4294967296", "-1", "x"},
-	"directions":  {"input", "in,", ",in", "in,,out", "in out", "all,in", "IN"},
-	"protocols":   {"256", "-1", "4294967302", "tcp,", "tcp,,udp", "tcp udp", "all,tcp", "ipip", "TCP", "+6", "6x"},
+func refused() map[string][]string {
+	return map[string][]string{
+		"enabled":     {"2", "-1", "yes", "4294967296", "4294967297", "1 ", " 1", "1\n\n", "0x1", "+1", "1,1", "1\x00"},
+		"queue_num":   {"65536", "-1", "4294967376", "18446744073709551696", "80a", "0x50", "+80", " 80"},
+		"queue_count": {"0", "65537", "65457", "4294967297", "-1", "two"},
+		"bypass":      {"2", "4294967297", "on"},
+		"generation":  {"4294967296", "-1", "x"},
+		"directions":  {"input", "in,", ",in", "in,,out", "in out", "all,in", "IN"},
+		"protocols":   {"256", "-1", "4294967302", "tcp,", "tcp,,udp", "tcp udp", "all,tcp", "ipip", "TCP", "+6", "6x"},
+	}
 }
 
 func TestSysctlRefused(t *testing.T) {
@@ -103,7 +102,7 @@ func TestSysctlRefused(t *testing.T) {
 	n := newNetns(t)
 	n.set(t, "directions", "in,out")
 	n.set(t, "protocols", "tcp,17")
-	for name, values := range refused {
+	for name, values := range refused() {
 		before := n.get(t, name)
 		for _, value := range slices.Concat(values, []string{"\n", strings.Repeat("1,", 5000)}) {
 			if err := n.trySet(name, value); !errors.Is(err, unix.EINVAL) {
@@ -159,7 +158,7 @@ func TestParametersRefused(t *testing.T) {
 	bad := map[string][]string{
 		"default_enabled": {"3", "-1", "yes", "4294967297"},
 		"queue_bypass":    {"2", "-1", "yes", "4294967297"},
-		"queue_num":       refused["queue_num"][:6], // a space would end the parameter
+		"queue_num":       refused()["queue_num"][:6], // a space would end the parameter
 		"directions":      {"input", "in,", "all,in", "IN"},
 		"protocols":       {"256", "tcp,", "all,tcp", "TCP"},
 	}
