@@ -9,8 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batchSize is how many packets one system call receives at most.
-const batchSize = 64
+const (
+	// batchSize is how many packets one system call receives at most.
+	batchSize = 64
+	// nearSize is what of each message is received into a small buffer. The
+	// small ones of a whole batch fit into a processor's second-level cache and
+	// a few pages; a buffer for the largest message each would touch a page of
+	// its own for every packet.
+	nearSize = 2048
+)
 
 // messageSize is the size of a buffer that holds any packet message: the
 // netlink and netfilter headers and all attributes beside the payload fit in
@@ -24,39 +31,49 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// batch is the memory that a reader needs while it has packets at hand.
+// batch is the memory that a reader needs while it has packets at hand. A
+// message that is longer than its near buffer goes on in the far one, where
+// room for its beginning is left in front.
 type batch struct {
 	headers  [batchSize]mmsghdr
-	iovecs   [batchSize]unix.Iovec
+	iovecs   [batchSize][2]unix.Iovec
 	senders  [batchSize]unix.RawSockaddrNetlink
-	buffers  []byte
-	size     int // of one buffer
+	near     []byte
+	far      []byte
+	farSize  int // of one far buffer, with the room in front
 	verdicts []byte
 }
 
 func newBatch(size int) *batch {
+	rest := max(size-nearSize, 0)
 	b := &batch{
-		buffers:  make([]byte, batchSize*size),
-		size:     size,
+		near:     make([]byte, batchSize*nearSize),
+		far:      make([]byte, batchSize*(nearSize+rest)),
+		farSize:  nearSize + rest,
 		verdicts: make([]byte, 0, batchSize*verdictLen),
 	}
 	for i := range b.headers {
-		b.iovecs[i].Base = &b.buffers[i*size]
-		b.iovecs[i].SetLen(size)
-		b.headers[i].hdr.Iov = &b.iovecs[i]
-		b.headers[i].hdr.SetIovlen(1)
-		b.headers[i].hdr.Name = (*byte)(unsafe.Pointer(&b.senders[i]))
+		hdr := &b.headers[i].hdr
+		b.iovecs[i][0].Base = &b.near[i*nearSize]
+		b.iovecs[i][0].SetLen(nearSize)
+		hdr.Iov = &b.iovecs[i][0]
+		hdr.SetIovlen(1)
+		if rest > 0 {
+			b.iovecs[i][1].Base = &b.far[i*b.farSize+nearSize]
+			b.iovecs[i][1].SetLen(rest)
+			hdr.SetIovlen(2)
+		}
+		hdr.Name = (*byte)(unsafe.Pointer(&b.senders[i]))
+		hdr.Namelen = unix.SizeofSockaddrNetlink
 	}
 	return b
 }
 
-// receive reads up to batchSize messages without waiting.
+// receive reads up to batchSize messages without waiting, so the scheduler need
+// not know of the call.
 func (b *batch) receive(fd uintptr) (int, error) {
-	for i := range b.headers {
-		b.headers[i].hdr.Namelen = unix.SizeofSockaddrNetlink
-	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd,
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
 			uintptr(unsafe.Pointer(&b.headers[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
@@ -76,8 +93,13 @@ func (b *batch) message(i int) []byte {
 		h.hdr.Namelen != unix.SizeofSockaddrNetlink {
 		return nil
 	}
-	start := i * b.size
-	return b.buffers[start : start+int(h.len)]
+	near := b.near[i*nearSize : (i+1)*nearSize]
+	if int(h.len) <= nearSize {
+		return near[:h.len]
+	}
+	far := b.far[i*b.farSize : (i+1)*b.farSize]
+	copy(far, near)
+	return far[:h.len]
 }
 
 // Pool lends batches to readers while they have packets at hand, so that idle

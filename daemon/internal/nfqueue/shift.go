@@ -70,6 +70,11 @@ func (s *shift) drain(fd uintptr) error {
 		if err := s.answerBatch(fd, b, n); err != nil {
 			return err
 		}
+		if n < batchSize {
+			// The socket was empty; what has come since has woken the poller,
+			// which reports every arrival (edge-triggered).
+			return nil
+		}
 	}
 	return nil
 }
