@@ -55,7 +55,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, &c, reg, inspector, chosen, log)
+	return errors.Join(serve(ctx, &c, reg, inspector, chosen, log), reg.Close())
 }
 
 // serve listens before it restores, so that a second daemon on the same socket
@@ -112,7 +112,7 @@ func newRegistry(
 		Settle:      c.settle(needs.Settles || c.SettleAfterPackets > 0),
 		SettleAfter: c.SettleAfterPackets,
 		Directions:  directions, Protocols: protocols, MarkMask: c.MarkMask,
-	}), nil
+	})
 }
 
 // needsOf returns what the inspector declares.

@@ -3,7 +3,6 @@
 package nfqueue
 
 import (
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +30,7 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// batch is the memory that a reader needs while it has packets at hand. A
+// batch is the memory that a poller works in, so that readers need none. A
 // message that is longer than its near buffer goes on in the far one, where
 // room for its beginning is left in front.
 type batch struct {
@@ -101,21 +100,3 @@ func (b *batch) message(i int) []byte {
 	copy(far, near)
 	return far[:h.len]
 }
-
-// Pool lends batches to readers while they have packets at hand, so that idle
-// readers hold no memory. It is safe for concurrent use.
-type Pool struct {
-	size int
-	pool sync.Pool
-}
-
-// NewPool returns a pool for readers whose queues copy at most copyRange bytes
-// of a packet.
-func NewPool(copyRange uint32) *Pool {
-	p := &Pool{size: messageSize(copyRange)}
-	p.pool.New = func() any { return newBatch(p.size) }
-	return p
-}
-
-func (p *Pool) get() *batch  { return p.pool.Get().(*batch) }
-func (p *Pool) put(b *batch) { p.pool.Put(b) }

@@ -92,8 +92,8 @@ type Queue struct {
 	// early are packets that arrived before the reply to Bind.
 	early [][]byte
 
-	mu     sync.Mutex
-	others []*os.File // further descriptors of the socket
+	mu      sync.Mutex
+	closers []func() // called by Close
 }
 
 // Open opens a queue socket in the netns. No packet reaches it before Bind.
@@ -135,6 +135,11 @@ func duplicate(lib *gonfqueue.Nfqueue) (*os.File, error) {
 	var dupErr error
 	err = raw.Control(func(fd uintptr) {
 		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		if dupErr == nil {
+			// All our calls say that they do not wait. To the runtime it is a
+			// blocking descriptor, so that its poller leaves it alone.
+			dupErr = unix.SetNonblock(dup, false)
+		}
 	})
 	if err := errors.Join(err, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", dupErr)); err != nil {
 		return nil, err
@@ -279,39 +284,25 @@ func (q *Queue) takeEarly() [][]byte {
 	return early
 }
 
-// another returns a further descriptor of the socket, which Close closes.
-func (q *Queue) another() (*os.File, error) {
+// onClose has Close call fn.
+func (q *Queue) onClose(fn func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed.Load() {
-		return nil, os.ErrClosed
-	}
-	dup := -1
-	err := q.control(func(fd int) error {
-		var err error
-		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		return os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(dup), q.file.Name())
-	q.others = append(q.others, f)
-	return f, nil
+	q.closers = append(q.closers, fn)
 }
 
-// Close closes the socket. Packets that wait in a bound queue are dropped by
-// the kernel when no other process holds the socket. A reader returns.
+// Close closes the socket, once a turn that a reader has with it is over.
+// Packets that wait in a bound queue are dropped by the kernel when no other
+// process holds the socket.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed.Store(true)
-	errs := []error{q.file.Close()}
-	for _, f := range q.others {
-		errs = append(errs, f.Close())
+	for _, fn := range q.closers {
+		fn()
 	}
-	q.others = nil
-	return errors.Join(errs...)
+	q.closers = nil
+	return q.file.Close()
 }
 
 func (q *Queue) control(fn func(fd int) error) error {

@@ -90,17 +90,24 @@ func (f *fixture) readWith(modifies bool, i inspect.Func) *nfqueue.Reader {
 func options(i inspect.Func) nfqueue.ReaderOptions {
 	return nfqueue.ReaderOptions{
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
-		Pool: nfqueue.NewPool(nfqueue.MaxCopyRange), Observer: func() nfqueue.Observer { return nil },
+		Observer: func() nfqueue.Observer { return nil },
 	}
 }
 
 func (f *fixture) run(q *nfqueue.Queue, failOpen bool, i inspect.Func) *nfqueue.Reader {
-	r := nfqueue.NewReader(q, failOpen, options(i))
+	f.Helper()
+	r, err := nfqueue.NewReader(q, failOpen, options(i))
+	f.must(err)
+	p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+	f.must(err)
+	f.must(p.Add(r))
 	done := make(chan error, 1)
-	go func() { done <- r.Run() }()
+	go func() { done <- p.Run() }()
 	f.Cleanup(func() {
 		f.must(q.Close())
+		f.must(p.Stop())
 		f.must(<-done)
+		f.must(p.Free())
 	})
 	return r
 }
@@ -303,7 +310,7 @@ func TestRelief(t *testing.T) {
 		hangs, release := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		q := f.bind(80)
-		r := nfqueue.NewReader(q, failOpen, options(func(*inspect.Packet) inspect.Verdict {
+		r, err := nfqueue.NewReader(q, failOpen, options(func(*inspect.Packet) inspect.Verdict {
 			hung := false
 			once.Do(func() { hung = true })
 			if hung {
@@ -312,8 +319,12 @@ func TestRelief(t *testing.T) {
 			}
 			return inspect.Verdict{Action: inspect.Accept}
 		}))
+		f.must(err)
+		p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+		f.must(err)
+		f.must(p.Add(r))
 		first, second := make(chan error, 1), make(chan error, 1)
-		go func() { first <- r.Run() }()
+		go func() { first <- p.Run() }()
 		f.send(1)
 		<-hangs
 		if relieved, err := r.Relieve(time.Hour); relieved || err != nil {
@@ -324,7 +335,7 @@ func TestRelief(t *testing.T) {
 		if !relieved {
 			t.Fatal("not relieved")
 		}
-		go func() { second <- r.Run() }()
+		go func() { second <- p.Run() }()
 		want := 0
 		patience := silence
 		if failOpen {
@@ -346,6 +357,8 @@ func TestRelief(t *testing.T) {
 				c.Accepted.Load(), c.Errors.Load())
 		}
 		f.must(q.Close())
+		f.must(p.Stop())
 		f.must(<-second)
+		f.must(p.Free())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -23,7 +24,6 @@ type ReaderOptions struct {
 	Attachment *inspect.Attachment
 	// MarkMask are the bits of the mark that the inspector may set.
 	MarkMask uint32
-	Pool     *Pool
 	// Observer is asked for before each packet; it may return nil.
 	Observer func() Observer
 }
@@ -66,31 +66,59 @@ func (c *Counters) add(t *tally) {
 	}
 }
 
-// ErrRelieved is what Run returns in a goroutine whose inspector overran its
-// time and whose successor goes on with the queue.
+// ErrRelieved is what a poller's Run returns in a goroutine whose inspector
+// overran its time and whose successor goes on.
 var ErrRelieved = errors.New("relieved after an overrun")
 
-// Reader reads one queue and answers each packet. Run is called once, and once
-// more for each Relieve; the other methods may be called meanwhile.
+// Reader reads one queue and answers each packet, in the goroutine of the
+// poller that it is added to. Its other methods may be called meanwhile.
 type Reader struct {
 	Counters Counters
 
 	queue    *Queue
+	raw      syscall.RawConn
 	options  ReaderOptions
 	fallback atomic.Uint32 // the verdict for packets that cannot be inspected
 	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
+	stopped  atomic.Pointer[error]
 
 	mu    sync.Mutex
 	shift *shift // on duty
 }
 
-// NewReader returns a reader of q, whose packets are accepted (failOpen) or
-// dropped where they cannot be inspected.
-func NewReader(q *Queue, failOpen bool, o ReaderOptions) *Reader {
-	r := &Reader{queue: q, options: o}
-	r.shift = &shift{reader: r, file: q.file}
+// NewReader returns a reader of the bound queue q, whose packets are accepted
+// (failOpen) or dropped where they cannot be inspected. Packets that have come
+// already are answered.
+func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
+	raw, err := q.file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{queue: q, raw: raw, options: o}
+	r.shift = newShift(r)
 	r.SetFailOpen(failOpen)
-	return r
+	err = q.control(func(fd int) error { return r.shift.answerEarly(uintptr(fd)) })
+	return r, err
+}
+
+// serve gives the reader a turn. A queue that is closed has no packets.
+func (r *Reader) serve(b *batch) error {
+	s := r.onDuty()
+	s.batch, s.err = b, nil
+	s.busy.Store(true)
+	defer s.busy.Store(false)
+	if err := r.raw.Control(s.turn); err != nil {
+		return nil
+	}
+	return s.err
+}
+
+// Err returns why the reader is no longer served, nil while it is.
+func (r *Reader) Err() error {
+	if err := r.stopped.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // SetFailOpen changes the verdict for packets that cannot be inspected.
@@ -119,14 +147,10 @@ func (r *Reader) onDuty() *shift {
 	return r.shift
 }
 
-// Run answers packets until the queue is closed; it then returns nil. It
-// returns [ErrRelieved] where Relieve has put another run in its place.
-func (r *Reader) Run() error { return r.onDuty().run() }
-
 // Relieve takes the queue from a goroutine whose inspector has been busy with a
 // batch for longer than budget: the batch gets the policy's verdict, and what
 // the inspector answers later is discarded. Where it returns true, the caller
-// calls Run in a new goroutine.
+// runs the reader's poller in a new goroutine.
 func (r *Reader) Relieve(budget time.Duration) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,11 +159,7 @@ func (r *Reader) Relieve(budget time.Duration) (bool, error) {
 	if began == 0 || time.Duration(time.Now().UnixNano()-began) < budget {
 		return false, nil
 	}
-	file, err := r.queue.another()
-	if err != nil {
-		return false, err
-	}
-	r.shift = &shift{reader: r, file: file}
+	r.shift = newShift(r)
 	r.Counters.Overruns.Add(1)
 	return true, r.queue.AnswerAll(old.lastID.Load(), r.fallback.Load() == verdictAccept)
 }
@@ -162,15 +182,4 @@ func (r *Reader) request(action inspect.Action) uint32 {
 		return uint32(bits)
 	}
 	return 0
-}
-
-// finish says what the end of a read means.
-func (r *Reader) finish(readErr, failed error) error {
-	switch {
-	case errors.Is(failed, ErrRelieved):
-		return ErrRelieved
-	case r.queue.closed.Load():
-		return nil
-	}
-	return errors.Join(readErr, failed)
 }

@@ -14,13 +14,18 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 )
 
-// shift is one goroutine's time with a reader's socket. It has a descriptor of
-// its own: the runtime lets only one goroutine at a time read from a file.
+// shift is the time that one goroutine has with a reader's queue: for ever,
+// unless it is relieved.
 type shift struct {
 	reader  *Reader
-	file    *os.File
 	packet  inspect.Packet
 	answers answers
+
+	// turn is what serve calls with the queue's descriptor, made once because
+	// making it allocates; batch and err are its argument and result.
+	turn  func(fd uintptr)
+	batch *batch
+	err   error
 
 	busy atomic.Bool
 	// inspecting is since when the inspector has a batch, 0 while it has none;
@@ -31,33 +36,20 @@ type shift struct {
 	lastID     atomic.Uint32
 }
 
-func (s *shift) run() error {
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Read(func(fd uintptr) (done bool) {
-		failed = s.drain(fd)
-		return failed != nil
-	})
-	return s.reader.finish(err, failed)
+func newShift(r *Reader) *shift {
+	s := &shift{reader: r}
+	s.turn = func(fd uintptr) { s.err = s.drain(fd) }
+	return s
 }
 
-// drain answers all packets that are there. It returns nil when there is none
-// left or the queue is closed, and an error where the socket cannot be read or
-// is another shift's.
+// drain answers some of the packets that are there. It returns an error where
+// the socket cannot be read or is another shift's.
 func (s *shift) drain(fd uintptr) error {
-	s.busy.Store(true)
-	defer s.busy.Store(false)
-	pool := s.reader.options.Pool
-	b := pool.get()
-	defer pool.put(b)
-	if err := s.answerEarly(fd, b); err != nil {
-		return err
-	}
-	for !s.reader.queue.closed.Load() {
-		n, err := b.receive(fd)
+	for range turnBatches {
+		if s.reader.queue.closed.Load() {
+			return nil
+		}
+		n, err := s.batch.receive(fd)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
@@ -67,12 +59,10 @@ func (s *shift) drain(fd uintptr) error {
 		case err != nil:
 			return os.NewSyscallError("recvmmsg", err)
 		}
-		if err := s.answerBatch(fd, b, n); err != nil {
+		if err := s.answerBatch(fd, s.batch, n); err != nil {
 			return err
 		}
 		if n < batchSize {
-			// The socket was empty; what has come since has woken the poller,
-			// which reports every arrival (edge-triggered).
 			return nil
 		}
 	}
@@ -90,13 +80,13 @@ func (s *shift) answerBatch(fd uintptr, b *batch, n int) error {
 }
 
 // answerEarly answers the packets that came while the queue was being bound.
-func (s *shift) answerEarly(fd uintptr, b *batch) error {
-	early := s.reader.queue.takeEarly()
-	for _, msg := range early {
+func (s *shift) answerEarly(fd uintptr) error {
+	var b batch // for its verdicts alone
+	for _, msg := range s.reader.queue.takeEarly() {
 		s.answers.reset(b.verdicts, s.reader.queue.config.Number)
 		s.begin(msg)
 		s.handle(msg)
-		if err := s.send(fd, b); err != nil {
+		if err := s.send(fd, &b); err != nil {
 			return err
 		}
 	}

@@ -165,10 +165,13 @@ func TestParseStats(t *testing.T) {
 }
 
 func testReader(i inspect.Inspector) *Reader {
-	return NewReader(&Queue{config: Config{Number: 80}}, true, ReaderOptions{
+	r := &Reader{queue: &Queue{config: Config{Number: 80}}, options: ReaderOptions{
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
-		Pool: NewPool(2048), Observer: func() Observer { return nil },
-	})
+		Observer: func() Observer { return nil },
+	}}
+	r.shift = newShift(r)
+	r.SetFailOpen(true)
+	return r
 }
 
 func packetMessage(tb testing.TB) []byte {

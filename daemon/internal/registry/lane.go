@@ -5,8 +5,7 @@ package registry
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -19,14 +18,11 @@ import (
 type lane struct {
 	queue   *nfqueue.Queue
 	reader  *nfqueue.Reader
+	poller  *nfqueue.Poller
 	buffers *buffers
-
-	done chan struct{} // closed when the reader has stopped for good
-	once sync.Once     // closes done
-	err  error         // why it stopped, valid from then on
 }
 
-// openLane binds a queue and starts its reader.
+// openLane binds a queue and has its reader served.
 func (r *Registry) openLane(
 	ns *netns.NetNS, c nfqueue.Config, a *inspect.Attachment,
 ) (*lane, error) {
@@ -34,17 +30,26 @@ func (r *Registry) openLane(
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(r.buffers.add(q), q.Bind()); err != nil {
-		return nil, errors.Join(err, r.buffers.remove(q), q.Close())
+	l := &lane{queue: q, poller: r.pollers.next(), buffers: r.buffers}
+	if err := l.open(r, c.FailOpen, a); err != nil {
+		return nil, errors.Join(err, l.close())
 	}
-	l := &lane{queue: q, buffers: r.buffers, done: make(chan struct{})}
-	l.reader = nfqueue.NewReader(q, c.FailOpen, nfqueue.ReaderOptions{
-		Inspector: r.inspector(), Attachment: a, MarkMask: r.options.MarkMask,
-		Pool: r.pool, Observer: r.hub.Observer,
-	})
-	l.start(r.options.Log.With(slog.String("containerID", a.ContainerID),
-		slog.Uint64("netns", ns.ID().Cookie), slog.Int("queue", int(c.Number))))
 	return l, nil
+}
+
+func (l *lane) open(r *Registry, failOpen bool, a *inspect.Attachment) error {
+	if err := errors.Join(l.buffers.add(l.queue), l.queue.Bind()); err != nil {
+		return err
+	}
+	var err error
+	l.reader, err = nfqueue.NewReader(l.queue, failOpen, nfqueue.ReaderOptions{
+		Inspector: r.inspector(), Attachment: a, MarkMask: r.options.MarkMask,
+		Observer: r.hub.Observer,
+	})
+	if err != nil {
+		return err
+	}
+	return l.poller.Add(l.reader)
 }
 
 // inspector returns what a reader asks: each counts its own flows.
@@ -55,28 +60,18 @@ func (r *Registry) inspector() inspect.Inspector {
 	return r.options.Inspector
 }
 
-// start runs the reader, or its successor after an overrun. A run that was
-// relieved ends whenever its inspector lets it, and nobody waits for it.
-func (l *lane) start(log *slog.Logger) {
-	go func() {
-		err := l.reader.Run()
-		if errors.Is(err, nfqueue.ErrRelieved) {
-			return
-		}
-		l.once.Do(func() {
-			l.err = err
-			close(l.done)
-		})
-		if err != nil {
-			log.Error("reader stopped", slog.Any("error", err))
-		}
-	}()
-}
-
-// close closes the queue and waits for its reader.
+// close closes the queue and waits for the turn that its reader may have; a
+// reader that hangs is waited for until it is relieved.
 func (l *lane) close() error {
 	err := errors.Join(l.buffers.remove(l.queue), l.queue.Close())
-	<-l.done
+	if l.reader == nil {
+		return err
+	}
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for l.reader.Busy() {
+		<-poll.C
+	}
 	return err
 }
 
@@ -98,10 +93,8 @@ func (l *lane) setSettle(s hook.Settle) {
 // check says what is wrong with the queue or its reader.
 func (l *lane) check(ns *netns.NetNS) error {
 	number := l.queue.Config().Number
-	select {
-	case <-l.done:
-		return fmt.Errorf("reader of queue %d stopped: %w", number, l.err)
-	default:
+	if err := l.reader.Err(); err != nil {
+		return fmt.Errorf("reader of queue %d stopped: %w", number, err)
 	}
 	_, bound, err := l.queue.Stat(ns)
 	if err == nil && !bound {

@@ -64,7 +64,7 @@ type Options struct {
 // during its system calls, so that one slow netns delays nobody else.
 type Registry struct {
 	options Options
-	pool    *nfqueue.Pool
+	pollers *pollers
 	buffers *buffers
 	hub     watch.Hub
 
@@ -84,18 +84,25 @@ type attachment struct {
 	settled chan struct{}
 }
 
-// New returns an empty registry.
-func New(o Options) *Registry {
+// New returns an empty registry. The caller closes it.
+func New(o Options) (*Registry, error) {
+	pollers, err := newPollers(o.Queue.CopyRange, o.Log)
+	if err != nil {
+		return nil, err
+	}
 	return &Registry{
 		options:     o,
-		pool:        nfqueue.NewPool(o.Queue.CopyRange),
+		pollers:     pollers,
 		buffers:     newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
 		hook:        o.Hook,
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
-	}
+	}, nil
 }
+
+// Close ends what New has started, after everything was detached or suspended.
+func (r *Registry) Close() error { return r.pollers.close() }
 
 // Attach makes the attachment. See [api.Backend].
 func (r *Registry) Attach(

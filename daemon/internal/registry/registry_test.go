@@ -60,6 +60,7 @@ func start(t *testing.T, inspector inspect.Inspector) *daemon {
 	t.Cleanup(func() {
 		_, err := d.DetachAll(context.WithoutCancel(t.Context()))
 		must(t, err)
+		must(t, d.Registry.Close())
 		must(t, d.store.Close())
 	})
 	return d
@@ -70,7 +71,7 @@ func (d *daemon) run() {
 	store, err := state.Open(d.dir)
 	must(d.t, err)
 	d.store = store
-	d.Registry = registry.New(registry.Options{
+	d.Registry, err = registry.New(registry.Options{
 		Hook: d.hook, Fallback: d.fallback, Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
 		Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)),
 		Queue: nfqueue.Config{
@@ -80,6 +81,7 @@ func (d *daemon) run() {
 		Directions: hook.AllDirections, MarkMask: 0xff000000, BufferTotal: 1 << 30,
 		Queues: d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 	})
+	must(d.t, err)
 	must(d.t, d.Restore(d.t.Context()))
 }
 
@@ -87,6 +89,7 @@ func (d *daemon) run() {
 func (d *daemon) restart() {
 	d.t.Helper()
 	must(d.t, d.Suspend())
+	must(d.t, d.Registry.Close())
 	must(d.t, d.store.Close())
 	d.run()
 }
@@ -410,6 +413,7 @@ func TestRestart(t *testing.T) {
 	if got := strictPeer.Ping(t, strict.IPv4(), 1, silence); got != 0 {
 		t.Error("a pod under Fail passes packets unseen while the daemon is away")
 	}
+	must(t, d.Registry.Close())
 	must(t, d.store.Close())
 	d.run()
 	for id, ends := range map[string][2]*nstest.NetNS{

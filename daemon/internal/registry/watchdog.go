@@ -62,7 +62,7 @@ func (b *binding) relieve(r *Registry) {
 		if relieved {
 			log.Warn("inspector overran its budget, the batch got the policy's verdict",
 				slog.Duration("budget", r.options.Budget))
-			l.start(log)
+			r.pollers.run(l.poller)
 		}
 		if err != nil && !errors.Is(err, os.ErrClosed) {
 			log.Error("overrun not ended", slog.Any("error", err))

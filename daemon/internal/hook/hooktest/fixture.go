@@ -107,16 +107,21 @@ func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
 	t.Helper()
 	rec := &recorder{}
 	q := bind(t, ns, number)
-	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
+	r, err := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
 		Inspector: rec, Attachment: &inspect.Attachment{},
-		Pool:     nfqueue.NewPool(nfqueue.MaxCopyRange),
 		Observer: func() nfqueue.Observer { return nil },
 	})
+	must(t, err)
+	p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+	must(t, err)
+	must(t, p.Add(r))
 	done := make(chan error, 1)
-	go func() { done <- r.Run() }()
+	go func() { done <- p.Run() }()
 	t.Cleanup(func() {
 		must(t, q.Close())
+		must(t, p.Stop())
 		must(t, <-done)
+		must(t, p.Free())
 	})
 	return rec
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ type answer struct {
 // reader of its own, so that a test can send verdicts that no daemon would.
 type settler struct {
 	queue *nfqueue.Queue
+	file  *os.File // the queue's socket, for the runtime's poller
 	stop  func()
 	mu    sync.Mutex
 	seen  []queued
@@ -44,21 +46,26 @@ type settler struct {
 func settle(t *testing.T, q *nfqueue.Queue, ask func(*queued) answer) *settler {
 	t.Helper()
 	s := &settler{queue: q, ask: ask}
+	fd, err := unix.FcntlInt(q.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	must(t, err)
+	must(t, unix.SetNonblock(fd, true))
+	s.file = os.NewFile(uintptr(fd), "queue of the test")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = s.run() // ends with the runtime's words for a closed file
 	}()
 	s.stop = sync.OnceFunc(func() {
-		must(t, q.Close())
+		must(t, s.file.Close())
 		<-done
+		must(t, q.Close())
 	})
 	t.Cleanup(s.stop)
 	return s
 }
 
 func (s *settler) run() error {
-	raw, err := s.queue.File().SyscallConn()
+	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+)
+
+// maxPollers is enough for what a kernel can queue; more only wait.
+const maxPollers = 16
+
+// pollers serve all queues of the node, each in a goroutine of its own. Queues
+// are dealt out to them in turn.
+type pollers struct {
+	log  *slog.Logger
+	all  []*nfqueue.Poller
+	deal atomic.Uint32
+	// running is how many goroutines are on duty. One that was relieved ends
+	// when its inspector lets it, and nobody waits for it.
+	running sync.WaitGroup
+}
+
+// newPollers makes a poller for each processor and runs it.
+func newPollers(copyRange uint32, log *slog.Logger) (*pollers, error) {
+	p := &pollers{log: log}
+	for range min(runtime.GOMAXPROCS(0), maxPollers) {
+		poller, err := nfqueue.NewPoller(copyRange)
+		if err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+		p.all = append(p.all, poller)
+		p.running.Add(1)
+		p.run(poller)
+	}
+	return p, nil
+}
+
+// run serves the poller's readers in a new goroutine, which takes over the
+// place that was counted for it or for the one that it succeeds.
+func (p *pollers) run(poller *nfqueue.Poller) {
+	go func() {
+		err := poller.Run()
+		if errors.Is(err, nfqueue.ErrRelieved) {
+			return
+		}
+		if err != nil {
+			p.log.Error("poller stopped", slog.Any("error", err))
+		}
+		p.running.Done()
+	}()
+}
+
+func (p *pollers) next() *nfqueue.Poller {
+	return p.all[int(p.deal.Add(1))%len(p.all)]
+}
+
+// close ends the goroutines. No queue may be open any more.
+func (p *pollers) close() error {
+	var errs []error
+	for _, poller := range p.all {
+		errs = append(errs, poller.Stop())
+	}
+	p.running.Wait()
+	for _, poller := range p.all {
+		errs = append(errs, poller.Free())
+	}
+	return errors.Join(errs...)
+}
