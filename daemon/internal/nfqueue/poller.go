@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +23,8 @@ type Poller struct {
 	epoll int
 	wake  int // an eventfd that ends Run
 	size  int // of a message
+	// serving is the reader that has its turn.
+	serving atomic.Pointer[Reader]
 
 	mu      sync.Mutex
 	readers map[int32]*Reader
@@ -111,7 +115,10 @@ func (p *Poller) Run() error {
 			if r == nil {
 				continue
 			}
-			if err := r.serve(b); err != nil {
+			p.serving.Store(r)
+			err := r.serve(b)
+			p.serving.CompareAndSwap(r, nil)
+			if err != nil {
 				if errors.Is(err, ErrRelieved) {
 					return err
 				}
@@ -119,6 +126,24 @@ func (p *Poller) Run() error {
 			}
 		}
 	}
+}
+
+// Relieve takes the queue that has its turn from a goroutine whose inspector
+// has been busy with a batch for longer than budget: the batch gets the
+// policy's verdict, and what the inspector answers later is discarded. It
+// returns the reader whose queue it was, nil for none; the caller then calls
+// Run in a new goroutine.
+func (p *Poller) Relieve(budget time.Duration) (*Reader, error) {
+	r := p.serving.Load()
+	if r == nil {
+		return nil, nil
+	}
+	relieved, err := r.relieve(budget)
+	if !relieved {
+		return nil, err
+	}
+	p.serving.CompareAndSwap(r, nil)
+	return r, err
 }
 
 // fail ends the service of a reader whose socket cannot be read.

@@ -147,11 +147,8 @@ func (r *Reader) onDuty() *shift {
 	return r.shift
 }
 
-// Relieve takes the queue from a goroutine whose inspector has been busy with a
-// batch for longer than budget: the batch gets the policy's verdict, and what
-// the inspector answers later is discarded. Where it returns true, the caller
-// runs the reader's poller in a new goroutine.
-func (r *Reader) Relieve(budget time.Duration) (bool, error) {
+// relieve puts a new shift in place of one that overran: see Poller.Relieve.
+func (r *Reader) relieve(budget time.Duration) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.shift
@@ -163,6 +160,12 @@ func (r *Reader) Relieve(budget time.Duration) (bool, error) {
 	r.Counters.Overruns.Add(1)
 	return true, r.queue.AnswerAll(old.lastID.Load(), r.fallback.Load() == verdictAccept)
 }
+
+// Number is the queue's.
+func (r *Reader) Number() uint16 { return r.queue.config.Number }
+
+// Attachment is whose packets the reader reads.
+func (r *Reader) Attachment() *inspect.Attachment { return r.options.Attachment }
 
 // policyVerdict is the answer for a packet that could not be inspected.
 func (r *Reader) policyVerdict() inspect.Verdict {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
@@ -54,6 +55,23 @@ func (p *pollers) run(poller *nfqueue.Poller) {
 		}
 		p.running.Done()
 	}()
+}
+
+// relieve puts successors in place of goroutines whose inspector overran.
+func (p *pollers) relieve(budget time.Duration) {
+	for _, poller := range p.all {
+		r, err := poller.Relieve(budget)
+		if err != nil {
+			p.log.Error("overrun not ended", slog.Any("error", err))
+		}
+		if r == nil {
+			continue
+		}
+		p.log.Warn("inspector overran its budget, the batch got the policy's verdict",
+			slog.String("containerID", r.Attachment().ContainerID),
+			slog.Int("queue", int(r.Number())), slog.Duration("budget", budget))
+		p.run(poller)
+	}
 }
 
 func (p *pollers) next() *nfqueue.Poller {

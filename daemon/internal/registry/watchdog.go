@@ -5,8 +5,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -26,13 +24,7 @@ func (r *Registry) Watchdog(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		r.eachBinding(func(b *binding) {
-			// A binding that is being changed has its turn at the next tick.
-			if b.mu.TryLock() {
-				defer b.mu.Unlock()
-				b.relieve(r)
-			}
-		})
+		r.pollers.relieve(r.options.Budget)
 	}
 }
 
@@ -46,27 +38,6 @@ func (r *Registry) eachBinding(fn func(*binding)) {
 	r.mu.Unlock()
 	for _, b := range bindings {
 		fn(b)
-	}
-}
-
-// relieve puts successors in place of readers that overran. The caller holds
-// b.mu.
-func (b *binding) relieve(r *Registry) {
-	if b.parts == nil {
-		return
-	}
-	for _, l := range b.parts.lanes {
-		relieved, err := l.reader.Relieve(r.options.Budget)
-		log := r.options.Log.With(slog.Uint64("netns", b.cookie),
-			slog.Int("queue", int(l.queue.Config().Number)))
-		if relieved {
-			log.Warn("inspector overran its budget, the batch got the policy's verdict",
-				slog.Duration("budget", r.options.Budget))
-			r.pollers.run(l.poller)
-		}
-		if err != nil && !errors.Is(err, os.ErrClosed) {
-			log.Error("overrun not ended", slog.Any("error", err))
-		}
 	}
 }
 
