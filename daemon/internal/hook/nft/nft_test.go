@@ -161,9 +161,47 @@ func TestTakeOver(t *testing.T) {
 
 const silence = 200 * time.Millisecond
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// While a table has no owner, the pod may put into it what it likes. The next
+// owner starts without it, and without settled flows.
+func TestTakeOverTamperedTable(t *testing.T) {
+	h, err := nft.New()
+	must(t, err)
+	pod := nstest.New(t)
+	ns, err := netns.Open(pod.Path())
+	must(t, err)
+	defer ns.Close()
+	selector := hook.Selector{
+		Directions: hook.AllDirections,
+		Settle:     hook.Settle{Generation: 1, Timeout: time.Minute, Size: 10},
+	}
+	const flow = "add element inet nsqueue accept4_g1_t60000_s10 { 1.1.1.1 . 1.1.1.2 . tcp . 1 . 2 }"
+	for _, tampered := range []string{flow, flow + `
+		add chain inet nsqueue mine { type filter hook input priority -199; }
+		add rule inet nsqueue mine ip saddr . ip daddr . meta l4proto . th sport . th dport \
+			@accept4_g1_t60000_s10 accept`} {
+		first, err := h.Open(ns)
+		must(t, err)
+		must(t, first.Arm(selector))
+		must(t, first.Close())
+		if !h.Persistent() {
+			return // there is no table
+		}
+		pod.Run(t, "nft", tampered)
+		second, err := h.Open(ns)
+		must(t, err)
+		must(t, second.Arm(selector))
+		must(t, second.Check(selector))
+		list := pod.Run(t, "nft", "list", "ruleset")
+		if strings.Contains(list, "1.1.1.1") || strings.Contains(list, "mine") {
+			t.Errorf("left after %q:\n%s", tampered, list)
+		}
+		must(t, second.Remove())
 	}
 }

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft_test
+
+import (
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/settle"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// cases are compared with each other in one run; alternate them by -count.
+func cases() []benchmark {
+	settling := all()
+	settling.Settle = hook.Settle{Generation: 1, Timeout: time.Minute, Size: 1024}
+	return []benchmark{
+		{"no table", nil},
+		{"every packet queued", all()},
+		{"settled with the second packet", settling},
+	}
+}
+
+type benchmark struct {
+	name     string
+	selector *hook.Selector
+}
+
+func all() *hook.Selector { return &hook.Selector{Queue: 80, Directions: hook.AllDirections} }
+
+// BenchmarkTCP moves data from the pod to its peer by one connection.
+func BenchmarkTCP(b *testing.B) {
+	for _, c := range cases() {
+		b.Run(c.name, func(b *testing.B) {
+			pod, peer := nstest.Pair(b)
+			queued := serve(b, pod, c.selector)
+			l := peer.ListenTCP(b, netip.AddrPortFrom(peer.IPv4(), 0).String())
+			from := pod.DialTCP(b, l.Addr().String())
+			to, err := l.Accept()
+			must(b, err)
+			done := make(chan error, 1)
+			go func() {
+				_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, to, make([]byte, 1<<18))
+				done <- err
+			}()
+			chunk := make([]byte, 1<<20)
+			b.SetBytes(int64(len(chunk)))
+			for b.Loop() {
+				_, err := from.Write(chunk)
+				must(b, err)
+			}
+			must(b, from.Close())
+			must(b, <-done)
+			must(b, to.Close())
+			b.ReportMetric(float64(queued())/float64(b.N), "queued/op")
+		})
+	}
+}
+
+// BenchmarkFlood sends datagrams of 64 bytes, 20,000 at a time.
+func BenchmarkFlood(b *testing.B) {
+	const flood = 20000
+	for _, c := range cases() {
+		b.Run(c.name, func(b *testing.B) {
+			pod, peer := nstest.Pair(b)
+			queued := serve(b, pod, c.selector)
+			to := peer.ListenUDP(b, netip.AddrPortFrom(peer.IPv4(), 0).String(),
+				nstest.ReceiveBuffer(256<<20))
+			from := pod.DialUDP(b, to.LocalAddr().String())
+			packet, received := make([]byte, 64), 0
+			for b.Loop() {
+				for range flood {
+					_, err := from.Write(packet)
+					must(b, err)
+				}
+				b.StopTimer()
+				for range flood {
+					must(b, to.SetReadDeadline(time.Now().Add(time.Second)))
+					if _, err := to.Read(packet); err != nil {
+						break
+					}
+					received++
+				}
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(queued())/float64(b.N), "queued/op")
+			b.ReportMetric(float64(received)/float64(b.N), "delivered/op")
+		})
+	}
+}
+
+// serve arms the pod and accepts its packets until the benchmark ends. It
+// returns what tells how many packets were queued.
+func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uint64) {
+	b.Helper()
+	if s == nil {
+		return func() uint64 { return 0 }
+	}
+	h, err := nft.New()
+	must(b, err)
+	ns, err := netns.Open(pod.Path())
+	must(b, err)
+	b.Cleanup(func() { must(b, ns.Close()) })
+	table, err := h.Open(ns)
+	must(b, err)
+	b.Cleanup(func() { must(b, table.Remove()) })
+	q, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: s.Queue, Length: nfqueue.DefaultLength,
+		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: 64 << 20, FailOpen: true,
+	})
+	must(b, err)
+	must(b, q.Bind())
+	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
+		Inspector: settle.NewAfter(2, inspect.AcceptAll{}), Attachment: &inspect.Attachment{},
+		Pool:     nfqueue.NewPool(nfqueue.MaxCopyRange),
+		Observer: func() nfqueue.Observer { return nil },
+	})
+	r.SetSettle(s.Settle.Request(false), s.Settle.Request(true))
+	done := make(chan error, 1)
+	go func() { done <- r.Run() }()
+	b.Cleanup(func() {
+		must(b, q.Close())
+		must(b, <-done)
+	})
+	must(b, table.Arm(*s))
+	return func() uint64 {
+		c, err := table.Counters()
+		must(b, err)
+		return c.Queued
+	}
+}
+
+// BenchmarkArm arms a netns for the first time.
+func BenchmarkArm(b *testing.B) {
+	for _, c := range cases()[1:] {
+		b.Run(c.name, func(b *testing.B) {
+			h, err := nft.New()
+			must(b, err)
+			ns, err := netns.New()
+			must(b, err)
+			defer ns.Close()
+			for b.Loop() {
+				table, err := h.Open(ns)
+				must(b, err)
+				must(b, table.Arm(*c.selector))
+				b.StopTimer()
+				must(b, table.Remove())
+				b.StartTimer()
+			}
+		})
+	}
+}
