@@ -43,13 +43,18 @@ type rule []expr.Any
 
 // queueRules returns the rules of the base chain that queues. Where settling is
 // on, it first clears the request that a pod may have put into the priority of
-// any of its packets, and asks for the flow before it queues.
+// any of its packets. Packets of settled flows, which it is all about, then
+// meet as few rules as possible.
 func queueRules(p *place, s *hook.Selector, native bool) []rule {
-	rules := exemptions(p.device)
+	var rules []rule
 	if s.Settle.On() {
-		rules = append([]rule{clearRequest()}, rules...)
+		rules = append(rules, clearRequest())
+	}
+	rules = append(rules, loopbackRules(p.device)...)
+	if s.Settle.On() {
 		rules = append(rules, rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: lookupChain}})
 	}
+	rules = append(rules, neighbourRules()...)
 	if len(s.Protocols) == 0 {
 		return append(rules, selected(s, native))
 	}
@@ -74,20 +79,23 @@ func selected(s *hook.Selector, native bool) rule {
 	return append(r, toQueue(s.Queue, s.Bypass, native))
 }
 
-// exemptions returns the rules that let pass what is never selected.
-func exemptions(device expr.MetaKey) []rule {
-	var rules []rule
-	if device != 0 {
-		rules = append(rules, slices.Concat(
-			equals(device, binary.NativeEndian.AppendUint16(nil, arphrdLoopback)), exempt()))
+// loopbackRules let pass what belongs to the loopback device.
+func loopbackRules(device expr.MetaKey) []rule {
+	if device == 0 {
+		return nil
 	}
+	return []rule{slices.Concat(
+		equals(device, binary.NativeEndian.AppendUint16(nil, arphrdLoopback)), exempt())}
+}
+
+// neighbourRules let pass what IPv6 cannot do without.
+func neighbourRules() []rule {
 	// The family comes first: the same protocol number over IPv4 is no ICMPv6.
 	icmpv6 := slices.Concat(
 		equals(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}),
 		equals(expr.MetaKeyL4PROTO, []byte{inspect.ProtoICMPv6}),
 		rule{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: 1}})
-	return append(
-		rules,
+	return []rule{
 		slices.Concat(icmpv6, rule{
 			&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{firstExemptICMPv6}},
 			&expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: []byte{lastExemptICMPv6}},
@@ -95,7 +103,7 @@ func exemptions(device expr.MetaKey) []rule {
 		slices.Concat(icmpv6, rule{
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{mldv2Report}},
 		}, exempt()),
-	)
+	}
 }
 
 func equals(key expr.MetaKey, value []byte) rule {
