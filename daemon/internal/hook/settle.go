@@ -44,7 +44,7 @@ const (
 	// MaxGeneration is what a request has room for.
 	MaxGeneration = 1<<6 - 1
 	// MaxSettleSize is far more flows than a pod has, and a bound for the
-	// memory that the kernel reserves.
+	// kernel's memory, some 300 bytes each while they are settled.
 	MaxSettleSize = 1 << 20
 	// SettleMask are the bits of a packet's priority that are the hook's.
 	SettleMask = 0xff000000
