@@ -130,17 +130,22 @@ func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uin
 	})
 	must(b, err)
 	must(b, q.Bind())
-	r := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
+	r, err := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
 		Inspector: settle.NewAfter(2, inspect.AcceptAll{}), Attachment: &inspect.Attachment{},
-		Pool:     nfqueue.NewPool(nfqueue.MaxCopyRange),
 		Observer: func() nfqueue.Observer { return nil },
 	})
+	must(b, err)
 	r.SetSettle(s.Settle.Request(false), s.Settle.Request(true))
+	p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+	must(b, err)
+	must(b, p.Add(r))
 	done := make(chan error, 1)
-	go func() { done <- r.Run() }()
+	go func() { done <- p.Run() }()
 	b.Cleanup(func() {
 		must(b, q.Close())
+		must(b, p.Stop())
 		must(b, <-done)
+		must(b, p.Free())
 	})
 	must(b, table.Arm(*s))
 	return func() uint64 {
