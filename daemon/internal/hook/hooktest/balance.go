@@ -81,6 +81,11 @@ func ofPort(port uint16) func(*record) bool {
 
 func testBalanceOrder(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
+	// While the link address is being looked up, a later packet may overtake
+	// those that wait for it.
+	if got := f.pings(reply); got != 3 {
+		t.Fatalf("%d of 3 replies before arming", got)
+	}
 	f.arm(several())
 	f.readAll()
 	const flows, each = 8, 100

@@ -24,6 +24,9 @@ const patience = 10 * time.Second
 // A flow is a UDP socket on the node and one in the pod.
 type flow struct{ node, pod *net.UDPConn }
 
+// delivery is how long a packet may take that is on its way.
+const delivery = 5 * time.Second
+
 func newFlow(t *testing.T, n *node, p *pod, v6 bool) *flow {
 	t.Helper()
 	from, to := n.v4, p.v4
@@ -182,6 +185,9 @@ func testDirection(t *testing.T, directions string, hooks []uint8, v6 bool) {
 	n := newNode(t)
 	p := n.newPod(t)
 	f := newFlow(t, n, p, v6)
+	if n.Ping(t, addrOf(f.pod).Addr(), 1, delivery) != 1 {
+		t.Fatal("the pod does not answer before it is armed")
+	}
 	r := p.newReader(t, 80)
 	p.set(t, "directions", directions)
 	p.set(t, "protocols", "udp")
