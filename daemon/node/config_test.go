@@ -3,6 +3,7 @@
 package node
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -61,4 +62,26 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("accepted %+v", c)
 		}
 	})
+}
+
+// The README shows the defaults; this is its file, and must parse to them.
+func TestReadmeConfigIsTheDefault(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(readme), "```yaml\n")
+	text, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatal("README.md shows no configuration")
+	}
+	got, err := parseConfig([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := DefaultConfig()
+	want.Protocols = []string{}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }
