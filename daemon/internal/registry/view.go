@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// List describes all attachments, ordered by key.
+func (r *Registry) List(context.Context) ([]api.Attachment, error) {
+	r.mu.Lock()
+	all := make([]*attachment, 0, len(r.attachments))
+	for _, a := range r.attachments {
+		all = append(all, a)
+	}
+	r.mu.Unlock()
+	list := make([]api.Attachment, 0, len(all))
+	for _, a := range all {
+		list = append(list, r.describe(a))
+	}
+	slices.SortFunc(list, func(x, y api.Attachment) int {
+		return cmp.Or(cmp.Compare(x.ContainerID, y.ContainerID), cmp.Compare(x.Ifname, y.Ifname))
+	})
+	return list, nil
+}
+
+// Total adds up the counters of all netns under inspection.
+func (r *Registry) Total() api.Counters {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var total api.Counters
+	for _, b := range r.bindings {
+		total.Add(b.counters())
+	}
+	return total
+}
+
+// Watch reports packets as they are inspected. See [api.Backend].
+func (r *Registry) Watch(
+	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+) error {
+	return r.hub.Watch(ctx, started, emit)
+}
+
+// describe returns the attachment as the API shows it.
+func (r *Registry) describe(a *attachment) api.Attachment {
+	r.mu.Lock()
+	rec := a.record
+	r.mu.Unlock()
+	return api.Attachment{
+		Key: rec.Key, Network: rec.Network, Origin: rec.Origin, Pod: rec.Pod,
+		Netns: rec.Netns, Hook: rec.Hook, State: rec.State,
+		FailurePolicy: rec.FailurePolicy, Created: rec.Created,
+		Queues:   r.queues(rec.Queue),
+		Counters: a.binding.counters(),
+	}
+}
+
+func (r *Registry) queues(first uint16) []api.Queue {
+	queues := make([]api.Queue, max(r.options.Queues, 1))
+	for i := range queues {
+		queues[i] = api.Queue{Number: first + uint16(i), Length: r.options.Queue.Length}
+	}
+	return queues
+}
+
+// records returns a copy of all records.
+func (r *Registry) records() []state.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	records := make([]state.Record, 0, len(r.attachments))
+	for _, a := range r.attachments {
+		records = append(records, a.record)
+	}
+	return records
+}
