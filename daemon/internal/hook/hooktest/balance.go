@@ -54,14 +54,14 @@ func testBalance(t *testing.T, h hook.Hook) {
 			if out, in := k.out(2), k.in(2); out != 2 || in != 2 {
 				t.Fatalf("%s: %d datagrams out and %d in of 2 arrived", peer, out, in)
 			}
-			port := uint16(k.pod.LocalAddr().(*net.UDPAddr).Port)
+			pod, port := portOf(k.pod), portOf(k.peer)
 			for i, r := range recorders {
-				switch n := r.count(ofPort(port)); n {
+				switch n := r.count(ofPorts(pod, port)); n {
 				case 0:
 				case 4:
 					used[i]++
 				default:
-					t.Errorf("%s port %d: queue %d has %d packets of 4", peer, port, i, n)
+					t.Errorf("%s ports %d, %d: queue %d has %d packets of 4", peer, pod, port, i, n)
 				}
 			}
 		}
@@ -72,10 +72,14 @@ func testBalance(t *testing.T, h hook.Hook) {
 	}
 }
 
-func ofPort(port uint16) func(*record) bool {
+func portOf(c *net.UDPConn) uint16 { return uint16(c.LocalAddr().(*net.UDPAddr).Port) }
+
+// ofPorts matches a flow, in both directions. One port would not do: the kernel
+// may give the same number to an end of another flow.
+func ofPorts(a, b uint16) func(*record) bool {
 	return func(p *record) bool {
-		return p.flow.Protocol == inspect.ProtoUDP &&
-			(p.flow.SourcePort == port || p.flow.DestinationPort == port)
+		x, y := p.flow.SourcePort, p.flow.DestinationPort
+		return p.flow.Protocol == inspect.ProtoUDP && (x == a && y == b || x == b && y == a)
 	}
 }
 
