@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // Defaults of a queue.
@@ -231,22 +232,6 @@ func errnoOf(payload []byte) error {
 	return nil
 }
 
-// portID returns the socket's netlink address, by which the kernel lists it.
-func (q *Queue) portID() (uint32, error) {
-	var port uint32
-	err := q.control(func(fd int) error {
-		sa, err := unix.Getsockname(fd)
-		if err != nil {
-			return os.NewSyscallError("getsockname", err)
-		}
-		if nl, ok := sa.(*unix.SockaddrNetlink); ok {
-			port = nl.Pid
-		}
-		return nil
-	})
-	return port, err
-}
-
 // AnswerAll gives every packet that waits in the queue the same verdict,
 // including those that a reader has in hand.
 func (q *Queue) AnswerAll(newest uint32, accept bool) error {
@@ -306,13 +291,5 @@ func (q *Queue) Close() error {
 }
 
 func (q *Queue) control(fn func(fd int) error) error {
-	raw, err := q.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
+	return nlsock.Control(q.file, fn)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // Stat is what the kernel says of a bound queue.
@@ -56,7 +57,7 @@ func parseStats(text []byte) ([]Stat, error) {
 // Stat returns what the kernel says of this queue; ok is false where the queue
 // is not bound, or not by this socket.
 func (q *Queue) Stat(ns *netns.NetNS) (s Stat, ok bool, err error) {
-	port, err := q.portID()
+	port, err := nlsock.PortID(q.file)
 	if err != nil {
 		return Stat{}, false, err
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // conn is a netfilter netlink socket inside a netns. What the kernel sends in
@@ -39,22 +40,6 @@ func dial(ns *netns.NetNS) (*conn, error) {
 }
 
 func (c *conn) close() error { return c.file.Close() }
-
-// portID returns the socket's address, which is also the owner of its tables.
-func (c *conn) portID() (uint32, error) {
-	var port uint32
-	err := c.control(func(fd int) error {
-		sa, err := unix.Getsockname(fd)
-		if err != nil {
-			return os.NewSyscallError("getsockname", err)
-		}
-		if nl, ok := sa.(*unix.SockaddrNetlink); ok {
-			port = nl.Pid
-		}
-		return nil
-	})
-	return port, err
-}
 
 // request is one message of a batch or of a dump.
 type request struct {
@@ -220,13 +205,5 @@ func errnoOf(payload []byte) error {
 }
 
 func (c *conn) control(fn func(fd int) error) error {
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
+	return nlsock.Control(c.file, fn)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // Flags of a table, and the attribute of its owner (linux/netfilter/nf_tables.h).
@@ -154,7 +155,7 @@ func (t *table) checkContents(want *contents) error {
 }
 
 func (t *table) checkOwner() error {
-	port, err := t.conn.portID()
+	port, err := nlsock.PortID(t.conn.file)
 	if err != nil {
 		return err
 	}
