@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fdstore is a daemon's side of systemd's notification and descriptor
+// store protocol: it tells the supervisor how the daemon is, hands it
+// descriptors that are to outlive the daemon, and takes those over that the
+// daemon before this one had handed it.
+//
+// A message that has been sent needs no confirmation. The descriptors are in
+// the supervisor's socket from then on, whatever becomes of the sender, and a
+// supervisor reads what a daemon has sent before it handles the daemon's death.
+//
+// It starts no goroutine.
+package fdstore
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The kinds of supervisors.
+const (
+	Systemd   = "systemd"
+	Supervise = "supervise" // `nsqueued supervise`
+	None      = "none"
+)
+
+// Supervisor is who restarts this daemon.
+type Supervisor struct {
+	Kind string
+	PID  int
+	// Restarts so far; systemd does not tell.
+	Restarts int
+}
+
+// Store is the supervisor's store of descriptors. Its methods may be called
+// concurrently. Without a supervisor they do nothing and succeed.
+type Store struct {
+	getppid    func() int
+	watchdog   time.Duration
+	supervisor Supervisor
+	capacity   int
+	inherited  []Descriptor
+
+	mu     sync.Mutex // also keeps messages in order
+	notify *notifier  // nil without a supervisor and after Close
+	// stored counts the descriptors in the store by name.
+	stored map[string]int
+	total  int
+}
+
+// Keeps reports whether what is put into the store outlives this process. It
+// stops doing so when `nsqueued supervise` dies before its daemon.
+func (s *Store) Keeps() bool {
+	orphaned := s.supervisor.Kind == Supervise && s.getppid() != s.supervisor.PID
+	return s.capacity > 0 && !orphaned
+}
+
+// Supervisor returns who restarts this daemon.
+func (s *Store) Supervisor() Supervisor {
+	if s.supervisor.Kind == "" {
+		return Supervisor{Kind: None}
+	}
+	return s.supervisor
+}
+
+// Watchdog is how long the supervisor waits for a call of [Store.Alive] before
+// it takes the daemon for hung; zero if for ever.
+func (s *Store) Watchdog() time.Duration { return s.watchdog }
+
+// Inherited returns the descriptors that were in the store when this process
+// started, in their order. They stay in the store until they are removed.
+func (s *Store) Inherited() []Descriptor { return s.inherited }
+
+// Put stores the files under a name, besides those that are stored under it
+// already. The store has descriptors of its own from then on. After an error
+// some of the files may be stored.
+func (s *Store) Put(name Name, files ...*os.File) error {
+	if !s.Keeps() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total+len(files) > s.capacity {
+		// The supervisor would close them without a word.
+		return fmt.Errorf("store %d descriptors as %s: %d of %d are in use "+
+			"(raise FileDescriptorStoreMax and FDSTORE in the unit, or supervise's "+
+			"--max-descriptors)", len(files), name, s.total, s.capacity)
+	}
+	message := "FDSTORE=1\nFDNAME=" + name.String() + "\nFDPOLL=0"
+	for len(files) > 0 {
+		n := min(len(files), maxRights)
+		if err := s.notify.send(message, files[:n]); err != nil {
+			return fmt.Errorf("store descriptors as %s: %w", name, err)
+		}
+		s.stored[name.String()] += n
+		s.total += n
+		files = files[n:]
+	}
+	return nil
+}
+
+// Remove removes every descriptor of a name from the store. It is called
+// before the daemon closes its own.
+func (s *Store) Remove(name Name) error { return s.RemoveNamed(name.String()) }
+
+// RemoveNamed is [Store.Remove] for inherited descriptors whose name does not
+// parse.
+func (s *Store) RemoveNamed(name string) error {
+	if !s.Keeps() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stored[name] == 0 {
+		return nil
+	}
+	if err := s.notify.send("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
+		return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
+	}
+	s.total -= s.stored[name]
+	delete(s.stored, name)
+	return nil
+}
+
+// Ready tells the supervisor that the daemon serves.
+func (s *Store) Ready(status string) error {
+	return s.tell("READY=1\nSTATUS=" + oneLine(status))
+}
+
+// Status tells the supervisor in a line how the daemon is.
+func (s *Store) Status(text string) error { return s.tell("STATUS=" + oneLine(text)) }
+
+// Stopping tells the supervisor that the daemon has begun to stop.
+func (s *Store) Stopping() error { return s.tell("STOPPING=1") }
+
+// Alive feeds the supervisor's watchdog.
+func (s *Store) Alive() error { return s.tell("WATCHDOG=1") }
+
+// Close ends the connection to the supervisor. What is stored stays stored,
+// and what was inherited stays open.
+func (s *Store) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notify.close()
+	s.notify = nil
+}
+
+func (s *Store) tell(message string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.notify.send(message, nil); err != nil {
+		return fmt.Errorf("notify supervisor: %w", err)
+	}
+	return nil
+}
+
+// oneLine keeps text from being read as further assignments.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }
