@@ -111,21 +111,29 @@ type Hook interface {
 	// it and its handle's Close.
 	Persistent() bool
 	// Open prepares the netns without sending any packet to the queue, or
-	// takes over what an earlier process left there. It returns [ErrForeign]
-	// where somebody else holds our place.
-	Open(ns *netns.NetNS) (Handle, error)
+	// takes over what an earlier process left there. inherited is the
+	// descriptor that kept the hook of that process ([Handle.File]), nil where
+	// nobody has kept one: it belongs to the hook from the call on, also where
+	// Open fails.
+	Open(ns *netns.NetNS, inherited *os.File) (Handle, error)
 }
 
 // Handle is the hook in one netns. Its methods must not be called
 // concurrently.
 type Handle interface {
 	// Arm sends selected packets to the queue from its return on, or changes
-	// the selection at one stroke if it is armed already. Where it fails,
-	// everything is as before. With another Settle than before, or by another
-	// process, it also looks at all settled flows again. Packets that wait in a
-	// queue are never lost by it; those in a queue that the new selection no
-	// longer has keep waiting for its reader.
+	// the selection at one stroke if it is armed already, also by an earlier
+	// process. Where it fails, everything is as before; it fails with
+	// [ErrForeign] where others in the netns leave no place for the hook. With
+	// another Settle than before, or by another process, it also looks at all
+	// settled flows again. Packets that wait in a queue are never lost by it;
+	// those in a queue that the new selection no longer has keep waiting for
+	// its reader.
 	Arm(s Selector) error
+	// Warning tells of somebody in the netns who holds what is ours, though the
+	// hook is armed in spite of him: an error that matches [ErrForeign], nil
+	// where there is no such thing. Arm finds out, and looks again each time.
+	Warning() error
 	// Disarm lets packets pass again. No packet that waits in the queue is
 	// lost by it, and none enters the queue after it has returned.
 	Disarm() error

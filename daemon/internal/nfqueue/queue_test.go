@@ -46,7 +46,7 @@ func newFixture(t *testing.T) *fixture {
 	f.ns = ns
 	h, err := nft.New()
 	f.must(err)
-	handle, err := h.Open(ns)
+	handle, err := h.Open(ns, nil)
 	f.must(err)
 	t.Cleanup(func() { f.must(handle.Remove()) })
 	f.must(handle.Arm(hook.Selector{Queue: 80, Directions: hook.Out}))

@@ -113,7 +113,7 @@ func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) (err error) {
 		return err
 	}
 	b.publish(p)
-	if p.handle, err = p.hook.Open(p.ns); err != nil {
+	if p.handle, err = p.hook.Open(p.ns, nil); err != nil {
 		return err
 	}
 	if err = p.arm(p.selector); err != nil {

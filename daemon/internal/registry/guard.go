@@ -66,7 +66,7 @@ func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
 	if p == nil || p.hook.Kind() == h.Kind() {
 		return false, nil
 	}
-	handle, err := h.Open(p.ns)
+	handle, err := h.Open(p.ns, nil)
 	if err != nil {
 		return false, err
 	}

@@ -5,6 +5,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,8 +36,8 @@ func (m *module) Kind() hook.Kind { return hook.Module }
 
 func (m *module) Present() bool { return !m.gone.Load() }
 
-func (m *module) Open(ns *netns.NetNS) (hook.Handle, error) {
-	h, err := m.Hook.Open(ns)
+func (m *module) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
+	h, err := m.Hook.Open(ns, inherited)
 	if err != nil {
 		return nil, err
 	}

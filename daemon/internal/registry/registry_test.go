@@ -269,11 +269,11 @@ type brokenHandle struct {
 	arm error
 }
 
-func (b *brokenHook) Open(ns *netns.NetNS) (hook.Handle, error) {
+func (b *brokenHook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 	if b.open != nil {
 		return nil, b.open
 	}
-	h, err := b.Hook.Open(ns)
+	h, err := b.Hook.Open(ns, inherited)
 	return &brokenHandle{Handle: h, arm: b.arm}, err
 }
 

@@ -42,7 +42,7 @@ func open(t *testing.T, n *nstest.NetNS) *netns.NetNS {
 
 func openHook(t *testing.T, h hook.Hook, n *nstest.NetNS) hook.Handle {
 	t.Helper()
-	handle, err := h.Open(open(t, n))
+	handle, err := h.Open(open(t, n), nil)
 	must(t, err)
 	t.Cleanup(func() { must(t, handle.Remove()) })
 	return handle

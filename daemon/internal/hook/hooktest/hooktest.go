@@ -358,7 +358,7 @@ func testCounters(t *testing.T, h hook.Hook) {
 func testRemove(t *testing.T, h hook.Hook) {
 	pod, peer := nstest.Pair(t)
 	for range 2 {
-		handle, err := h.Open(open(t, pod))
+		handle, err := h.Open(open(t, pod), nil)
 		must(t, err)
 		must(t, handle.Arm(all()))
 		if got := peer.Ping(t, pod.IPv4(), 1, silence); got != 0 {

@@ -76,8 +76,14 @@ func (*Hook) Present() bool { return Loaded() }
 // Persistent is true: the module needs no daemon.
 func (*Hook) Persistent() bool { return true }
 
-// Open remembers the netns and how far its counters are.
-func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
+// Open remembers the netns and how far its counters are. The module needs no
+// descriptor: an inherited one, of another kind of hook, is closed.
+func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
+	if inherited != nil {
+		if err := inherited.Close(); err != nil {
+			return nil, fmt.Errorf("close inherited descriptor: %w", err)
+		}
+	}
 	clone, err := ns.Clone()
 	if err != nil {
 		return nil, err
@@ -143,6 +149,9 @@ func (m *module) Arm(s hook.Selector) error {
 	}
 	return nil
 }
+
+// Warning returns nil: nobody in a netns can take the module's place.
+func (*module) Warning() error { return nil }
 
 // Disarm lets packets pass; the module waits for those under way.
 func (m *module) Disarm() error {

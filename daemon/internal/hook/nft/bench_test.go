@@ -121,7 +121,7 @@ func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uin
 	ns, err := netns.Open(pod.Path())
 	must(b, err)
 	b.Cleanup(func() { must(b, ns.Close()) })
-	table, err := h.Open(ns)
+	table, err := h.Open(ns, nil)
 	must(b, err)
 	b.Cleanup(func() { must(b, table.Remove()) })
 	q, err := nfqueue.Open(ns, nfqueue.Config{
@@ -165,7 +165,7 @@ func BenchmarkArm(b *testing.B) {
 			must(b, err)
 			defer ns.Close()
 			for b.Loop() {
-				table, err := h.Open(ns)
+				table, err := h.Open(ns, nil)
 				must(b, err)
 				must(b, table.Arm(*c.selector))
 				b.StopTimer()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 
 	"github.com/mdlayher/netlink"
@@ -27,16 +28,78 @@ type conn struct {
 // dumpBuffer is what the kernel fills at a time when it lists objects.
 const dumpBuffer = 32 << 10
 
-func dial(ns *netns.NetNS) (*conn, error) {
-	fd, err := ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+// connect takes over the inherited socket, or where there is none, opens one.
+func connect(ns *netns.NetNS, inherited *os.File) (*conn, error) {
+	if inherited == nil {
+		fd, err := ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK,
+			unix.NETLINK_NETFILTER)
+		if err != nil {
+			return nil, err
+		}
+		inherited = os.NewFile(uintptr(fd), "nftables")
+	}
+	// A predecessor's replies have other numbers.
+	c := &conn{file: inherited, seq: rand.Uint32(), buf: make([]byte, dumpBuffer)}
+	err := c.control(func(fd int) error {
+		if err := checkSocket(fd, ns); err != nil {
+			return fmt.Errorf("take over descriptor %d (%s): %w", fd, inherited.Name(), err)
+		}
+		// Connected to the kernel, and that binds it, a socket receives from
+		// nobody else: with CAP_NET_ADMIN in its netns anybody might send.
+		kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+		return os.NewSyscallError("connect netlink socket", unix.Connect(fd, kernel))
+	})
+	if err == nil {
+		err = c.drain()
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, c.close())
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("bind netlink socket", err)
+	return c, nil
+}
+
+// checkSocket reports a descriptor that is no netfilter socket of the netns.
+func checkSocket(fd int, ns *netns.NetNS) error {
+	for _, o := range []struct {
+		name         string
+		option, want int
+	}{
+		{"domain", unix.SO_DOMAIN, unix.AF_NETLINK},
+		{"protocol", unix.SO_PROTOCOL, unix.NETLINK_NETFILTER},
+	} {
+		have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, o.option)
+		if err != nil {
+			return os.NewSyscallError("getsockopt socket "+o.name, err)
+		}
+		if have != o.want {
+			return fmt.Errorf("no netfilter netlink socket: %s is %d, want %d",
+				o.name, have, o.want)
+		}
 	}
-	return &conn{file: os.NewFile(uintptr(fd), "nftables"), buf: make([]byte, dumpBuffer)}, nil
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_NETNS_COOKIE", err)
+	}
+	if want := ns.ID().Cookie; cookie != want {
+		return fmt.Errorf("socket of netns %d, want %d", cookie, want)
+	}
+	return nil
+}
+
+// drain reads what a predecessor has not. It also ends a list that the kernel
+// has begun for him: until then it would begin no other.
+func (c *conn) drain() error {
+	return c.control(func(fd int) error {
+		for {
+			_, _, err := unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
+			switch {
+			case errors.Is(err, unix.EAGAIN):
+				return nil
+			case err != nil && !errors.Is(err, unix.ENOBUFS):
+				return os.NewSyscallError("recvfrom", err)
+			}
+		}
+	})
 }
 
 func (c *conn) close() error { return c.file.Close() }

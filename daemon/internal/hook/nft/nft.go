@@ -58,7 +58,7 @@ func New() (*Hook, error) {
 
 // probe arms a netns and takes the table out again.
 func (h *Hook) probe(ns *netns.NetNS) error {
-	t, err := h.Open(ns)
+	t, err := h.Open(ns, nil)
 	if err != nil {
 		return err
 	}
@@ -90,9 +90,10 @@ func (*Hook) Present() bool { return true }
 // Persistent reports whether the kernel keeps the table of a closed socket.
 func (h *Hook) Persistent() bool { return h.persist }
 
-// Open opens the owner socket; the table is made, or taken over, by Arm.
-func (h *Hook) Open(ns *netns.NetNS) (hook.Handle, error) {
-	c, err := dial(ns)
+// Open opens the owner socket, or goes on with an inherited one, to whose port
+// the table still belongs; the table is made, or taken over, by Arm.
+func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
+	c, err := connect(ns, inherited)
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +260,9 @@ func (t *table) Remove() error {
 	}
 	return errors.Join(t.explain("delete", err), t.conn.close())
 }
+
+// Warning returns nil.
+func (t *table) Warning() error { return nil }
 
 // Close closes the owner socket.
 func (t *table) Close() error { return t.conn.close() }

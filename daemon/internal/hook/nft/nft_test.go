@@ -96,7 +96,7 @@ func arm(t *testing.T, n *nstest.NetNS, s hook.Selector) {
 	ns, err := netns.Open(n.Path())
 	must(t, err)
 	t.Cleanup(func() { must(t, ns.Close()) })
-	table, err := h.Open(ns)
+	table, err := h.Open(ns, nil)
 	must(t, err)
 	t.Cleanup(func() { must(t, table.Remove()) })
 	must(t, table.Arm(s))
@@ -141,11 +141,11 @@ func TestTakeOver(t *testing.T) {
 	must(t, err)
 	defer ns.Close()
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
-	first, err := h.Open(ns)
+	first, err := h.Open(ns, nil)
 	must(t, err)
 	must(t, first.Arm(selector))
 
-	second, err := h.Open(ns)
+	second, err := h.Open(ns, nil)
 	must(t, err)
 	defer func() { must(t, second.Remove()) }()
 	if err := second.Arm(selector); !errors.Is(err, hook.ErrForeign) {
@@ -186,7 +186,7 @@ func TestTakeOverTamperedTable(t *testing.T) {
 		add chain inet nsqueue mine { type filter hook input priority -199; }
 		add rule inet nsqueue mine ip saddr . ip daddr . meta l4proto . th sport . th dport \
 			@accept4_g1_t60000_s10 accept`} {
-		first, err := h.Open(ns)
+		first, err := h.Open(ns, nil)
 		must(t, err)
 		must(t, first.Arm(selector))
 		must(t, first.Close())
@@ -194,7 +194,7 @@ func TestTakeOverTamperedTable(t *testing.T) {
 			return // there is no table
 		}
 		pod.Run(t, "nft", tampered)
-		second, err := h.Open(ns)
+		second, err := h.Open(ns, nil)
 		must(t, err)
 		must(t, second.Arm(selector))
 		must(t, second.Check(selector))
