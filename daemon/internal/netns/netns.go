@@ -66,6 +66,37 @@ func FromFile(f *os.File) (*NetNS, error) {
 	return take(os.NewFile(uintptr(dup), f.Name()))
 }
 
+// OfSocket returns the network namespace that a socket belongs to.
+func OfSocket(f *os.File) (*NetNS, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	n := &NetNS{}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = n.ofSocket(int(fd)) }); err != nil {
+		return nil, err
+	}
+	if inner != nil {
+		return nil, inner
+	}
+	return n, nil
+}
+
+// ofSocket does without entering the namespace: its identity can be asked from
+// the socket.
+func (n *NetNS) ofSocket(socket int) error {
+	fd, err := unix.IoctlRetInt(socket, unix.SIOCGSKNS)
+	if err != nil {
+		return os.NewSyscallError("ioctl SIOCGSKNS", err)
+	}
+	n.file = os.NewFile(uintptr(fd), "netns of a socket")
+	if err := n.identifyBy(socket); err != nil {
+		return errors.Join(err, n.file.Close())
+	}
+	return nil
+}
+
 // Clone returns another handle on the same namespace.
 func (n *NetNS) Clone() (*NetNS, error) {
 	fd, err := unix.FcntlInt(n.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -106,16 +137,21 @@ func (n *NetNS) identify() error {
 	if err != nil || kind != unix.CLONE_NEWNET {
 		return fmt.Errorf("%s: %w", n.file.Name(), ErrNotNetns)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return os.NewSyscallError("fstat", err)
-	}
 	s, err := n.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(s)
-	cookie, err := unix.GetsockoptUint64(s, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return n.identifyBy(s)
+}
+
+// identifyBy asks a socket inside the namespace for its cookie.
+func (n *NetNS) identifyBy(socket int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(n.file.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	cookie, err := unix.GetsockoptUint64(socket, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {
 		return os.NewSyscallError("getsockopt SO_NETNS_COOKIE (needs Linux 5.14)", err)
 	}
@@ -138,11 +174,43 @@ func (n *NetNS) Close() error { return n.file.Close() }
 // there.
 func (n *NetNS) Do(fn func() error) error {
 	return onOwnThread(func() error {
-		if err := vishnetns.Set(vishnetns.NsHandle(n.file.Fd())); err != nil {
-			return fmt.Errorf("enter netns %s: %w", n.file.Name(), os.NewSyscallError("setns", err))
+		if err := n.enter(); err != nil {
+			return err
 		}
 		return fn()
 	})
+}
+
+// Place is where something can be done: a namespace, or a stop of a [Tour].
+type Place interface {
+	Do(fn func() error) error
+}
+
+// Tour calls fn with a function that makes places of namespaces, to look at
+// many of them from a single thread: going home in between costs more than the
+// looking. The places are valid until fn returns.
+func Tour(fn func(visit func(*NetNS) Place) error) error {
+	return onOwnThread(func() error {
+		return fn(func(n *NetNS) Place { return stop{n} })
+	})
+}
+
+// stop is a namespace that the thread of a tour enters and does not leave.
+type stop struct{ ns *NetNS }
+
+// Do enters the namespace on the caller's thread, which is the tour's.
+func (s stop) Do(fn func() error) error {
+	if err := s.ns.enter(); err != nil {
+		return err
+	}
+	return fn()
+}
+
+func (n *NetNS) enter() error {
+	if err := vishnetns.Set(vishnetns.NsHandle(n.file.Fd())); err != nil {
+		return fmt.Errorf("enter netns %s: %w", n.file.Name(), os.NewSyscallError("setns", err))
+	}
+	return nil
 }
 
 // Socket opens a close-on-exec socket inside the namespace.

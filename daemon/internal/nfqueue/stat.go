@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
@@ -25,10 +27,10 @@ type Stat struct {
 	Sequence uint32
 }
 
-// Stats returns the queues that are bound in the netns, by whomever.
-func Stats(ns *netns.NetNS) ([]Stat, error) {
+// Stats returns the queues that are bound in the netns of a place, by whomever.
+func Stats(at netns.Place) ([]Stat, error) {
 	var text []byte
-	err := ns.Do(func() error {
+	err := at.Do(func() error {
 		var err error
 		text, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 		return err
@@ -56,12 +58,12 @@ func parseStats(text []byte) ([]Stat, error) {
 
 // Stat returns what the kernel says of this queue; ok is false where the queue
 // is not bound, or not by this socket.
-func (q *Queue) Stat(ns *netns.NetNS) (s Stat, ok bool, err error) {
+func (q *Queue) Stat(at netns.Place) (s Stat, ok bool, err error) {
 	port, err := nlsock.PortID(q.file)
 	if err != nil {
 		return Stat{}, false, err
 	}
-	stats, err := Stats(ns)
+	stats, err := Stats(at)
 	if err != nil {
 		return Stat{}, false, err
 	}
@@ -71,4 +73,9 @@ func (q *Queue) Stat(ns *netns.NetNS) (s Stat, ok bool, err error) {
 		}
 	}
 	return Stat{}, false, nil
+}
+
+// Ioctl asks the netns of the queue's socket for something about an interface.
+func (q *Queue) Ioctl(request uint, arg *unix.Ifreq) error {
+	return q.control(func(fd int) error { return unix.IoctlIfreq(fd, request, arg) })
 }
