@@ -62,8 +62,10 @@ func (p *Poller) control(op, fd int, token int32) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, op, fd, &event))
 }
 
-// Add makes the poller serve the reader until its queue is closed.
+// Add makes the poller serve the reader until its queue is closed or cannot be
+// read. A reader that has stopped may be added again.
 func (p *Poller) Add(r *Reader) error {
+	r.stopped.Store(nil)
 	p.mu.Lock()
 	p.next++
 	token := p.next

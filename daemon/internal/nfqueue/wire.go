@@ -40,7 +40,8 @@ const (
 	cfgMask   = 4
 	cfgFlags  = 5
 
-	cmdBind = 1
+	cmdBind   = 1
+	cmdUnbind = 2
 
 	copyPacket = 2 // NFQNL_COPY_PACKET
 
@@ -205,12 +206,7 @@ func appendBind(b []byte, seq uint32, c *Config) []byte {
 	start := len(b)
 	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, seq, c.Number)
 	b = append(appendAttrHeader(b, cfgCmd, 4), cmdBind, 0, 0, unix.AF_UNSPEC)
-	b = appendAttrHeader(b, cfgParams, 5)
-	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
-	b = append(b, copyPacket, 0, 0, 0) // three bytes of padding
-	b = appendAttr32(b, cfgMaxLen, c.Length)
-	b = appendAttr32(b, cfgMask, c.knownFlags())
-	b = appendAttr32(b, cfgFlags, c.flags())
+	b = appendParameters(b, c)
 	return endMessage(b, start)
 }
 

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
+)
+
+// Held returns the number of the queue that a socket holds in the netns; ok is
+// false where it holds none.
+func Held(at netns.Place, socket *os.File) (number uint16, ok bool, err error) {
+	port, err := nlsock.PortID(socket)
+	if err != nil {
+		return 0, false, err
+	}
+	stats, err := Stats(at)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, s := range stats {
+		if s.PortID == port {
+			return s.Number, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
+// Inherit makes a queue of a socket that another process opened and bound to
+// c.Number, and gives it this configuration. What waits in it stays there. The
+// queue closes the file.
+//
+// No reply is awaited, because thousands of packets may be in front of it. The
+// kernel only refuses what it refused at Bind.
+func Inherit(socket *os.File, c Config) (*Queue, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	q := &Queue{file: socket, config: c}
+	if err := q.tune(); err != nil {
+		return nil, err
+	}
+	msg := appendConfigure(nil, &q.config)
+	err := q.control(func(fd int) error {
+		// The poller's calls say themselves that they do not wait, and the
+		// runtime's poller is to leave the descriptor alone.
+		if err := unix.SetNonblock(fd, false); err != nil {
+			return os.NewSyscallError("fcntl O_NONBLOCK", err)
+		}
+		return os.NewSyscallError("send queue configuration", sendToKernel(fd, msg))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configure queue %d: %w", c.Number, err)
+	}
+	return q, nil
+}
+
+// Rebind binds the queue again while a reader is on it, who gets the replies.
+// It returns [ErrInUse] where somebody else has the queue.
+func (q *Queue) Rebind(at netns.Place) error {
+	msg := appendBind(nil, 0, &q.config)
+	err := q.control(func(fd int) error {
+		return os.NewSyscallError("send queue configuration", sendToKernel(fd, msg))
+	})
+	if err != nil {
+		return err
+	}
+	stats, err := Stats(at)
+	if err != nil {
+		return err
+	}
+	port, err := nlsock.PortID(q.file)
+	if err != nil {
+		return err
+	}
+	for _, s := range stats {
+		switch {
+		case s.Number != q.config.Number:
+		case s.PortID == port:
+			return nil
+		default:
+			return fmt.Errorf("bind queue %d: %w (port %d)", s.Number, ErrInUse, s.PortID)
+		}
+	}
+	return fmt.Errorf("bind queue %d: the kernel refuses it", q.config.Number)
+}
+
+// Unbind destroys the queue in the kernel while the socket stays open, for
+// sockets that another process holds too. Packets that wait are dropped.
+func (q *Queue) Unbind() error {
+	msg := appendUnbind(nil, q.config.Number)
+	return q.control(func(fd int) error {
+		return os.NewSyscallError("unbind queue", sendToKernel(fd, msg))
+	})
+}
+
+// AnswerOrphans gives the packets that a dead process had received, but not
+// answered, a verdict, and returns how many there were. No reader may be on the
+// queue.
+//
+// All packets that wait and are not in the socket any more are orphans: those
+// before the first one in the socket or, where it is empty, those up to the ID
+// that the kernel had given last before we looked.
+func (q *Queue) AnswerOrphans(at netns.Place, accept bool) (int, error) {
+	stat, bound, err := q.Stat(at)
+	if err != nil || !bound {
+		return 0, err
+	}
+	first, found, err := q.firstWaiting()
+	if err != nil {
+		return 0, err
+	}
+	newest, inSocket := stat.Sequence, 0
+	if found {
+		newest, inSocket = first-1, max(int(int32(stat.Sequence-first)+1), 0)
+	}
+	orphans := int(stat.Waiting) - inSocket
+	if orphans <= 0 {
+		return 0, nil
+	}
+	return orphans, q.AnswerAll(newest, accept)
+}
+
+// firstWaiting returns the ID of the first packet in the socket, and takes out
+// what is no packet in front of it.
+func (q *Queue) firstWaiting() (id uint32, found bool, err error) {
+	buf := make([]byte, nlHeaderLen+genHeaderLen+attrLen+8)
+	err = q.control(func(fd int) error {
+		for {
+			n, from, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if errors.Is(err, unix.EAGAIN) {
+				return nil
+			}
+			if err != nil {
+				return os.NewSyscallError("peek at queue", err)
+			}
+			nl, ok := from.(*unix.SockaddrNetlink)
+			if ok && nl.Pid == 0 {
+				if id, found = packetID(buf[:n]); found {
+					return nil
+				}
+			}
+			if _, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT); err != nil {
+				return os.NewSyscallError("read queue", err)
+			}
+		}
+	})
+	return id, found, err
+}
+
+// appendConfigure appends the message that gives a bound queue its parameters.
+func appendConfigure(b []byte, c *Config) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, c.Number)
+	b = appendParameters(b, c)
+	return endMessage(b, start)
+}
+
+// appendUnbind appends the message that destroys a queue.
+func appendUnbind(b []byte, number uint16) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, number)
+	b = append(appendAttrHeader(b, cfgCmd, 4), cmdUnbind, 0, 0, unix.AF_UNSPEC)
+	return endMessage(b, start)
+}
+
+// appendParameters appends everything that a configuration says of a queue.
+func appendParameters(b []byte, c *Config) []byte {
+	b = appendAttrHeader(b, cfgParams, 5)
+	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
+	b = append(b, copyPacket, 0, 0, 0) // three bytes of padding
+	b = appendAttr32(b, cfgMaxLen, c.Length)
+	b = appendAttr32(b, cfgMask, c.knownFlags())
+	return appendAttr32(b, cfgFlags, c.flags())
+}
