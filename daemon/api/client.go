@@ -19,6 +19,7 @@ const (
 	pathAttachments = "/v1/attachments"
 	pathCollect     = "/v1/collect"
 	pathStatus      = "/v1/status"
+	pathEvents      = "/v1/events"
 	pathWatch       = "/v1/watch"
 )
 
@@ -83,6 +84,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.call(ctx, http.MethodGet, pathStatus, nil, nil, &s)
 	return s, err
+}
+
+// Events returns what happened of late, the oldest first.
+func (c *Client) Events(ctx context.Context) ([]Event, error) {
+	var list EventList
+	err := c.call(ctx, http.MethodGet, pathEvents, nil, nil, &list)
+	return list.Events, err
 }
 
 // Watch calls ready once the daemon reports packets, then emit for each one,

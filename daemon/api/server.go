@@ -35,6 +35,8 @@ type Backend interface {
 	List(ctx context.Context) ([]Attachment, error)
 	// Status describes the daemon.
 	Status(ctx context.Context) (Status, error)
+	// Events returns what happened of late, the oldest first.
+	Events(ctx context.Context) ([]Event, error)
 	// Watch calls started once, then emit for each packet from that moment on,
 	// until ctx ends or one of them
 	// returns an error.
@@ -165,6 +167,10 @@ func handler(
 	}))
 	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return b.Status(r.Context())
+	}))
+	mux.HandleFunc("GET "+pathEvents, s.answer(func(r *http.Request) (any, error) {
+		events, err := b.Events(r.Context())
+		return EventList{Events: append([]Event{}, events...)}, err
 	}))
 	mux.HandleFunc("GET "+pathWatch, s.watch)
 	return s.guardDescriptors(http.MaxBytesHandler(mux, maxBody))

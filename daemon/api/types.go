@@ -268,6 +268,42 @@ type Status struct {
 	Counters      Counters   `json:"counters"`
 }
 
+// EventKind says what an [Event] is about.
+type EventKind string
+
+// The kinds of events.
+const (
+	// EventTakeOver: a pod of an earlier daemon is inspected again.
+	EventTakeOver EventKind = "takeOver"
+	// EventOrphans: packets that a dead daemon had in hand got the policy's
+	// verdict.
+	EventOrphans EventKind = "orphans"
+	// EventRepair: the kernel did not have what it should, and has it again.
+	EventRepair EventKind = "repair"
+	// EventLostDetach: a pod is gone and nobody had said so.
+	EventLostDetach EventKind = "lostDetach"
+	// EventSecurity: somebody in the netns is in our way.
+	EventSecurity EventKind = "security"
+	// EventFailure: packets of the pod are not inspected; it is tried again.
+	EventFailure EventKind = "failure"
+)
+
+// Event is something that happened to an attachment without anybody's call.
+type Event struct {
+	Time time.Time `json:"time"`
+	Kind EventKind `json:"kind"`
+	Key
+	Pod Pod `json:"pod"`
+	// Netns is the cookie of the attachment's netns.
+	Netns   uint64 `json:"netns"`
+	Message string `json:"message"`
+}
+
+// EventList is the answer to an events call, the oldest event first.
+type EventList struct {
+	Events []Event `json:"events"`
+}
+
 // PacketEvent is one inspected packet, as a watch reports it.
 type PacketEvent struct {
 	// Packet numbers the packets of this watch from 1; numbers of packets that

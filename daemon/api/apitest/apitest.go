@@ -32,6 +32,8 @@ type Daemon struct {
 	// Attachments is the answer to a list call, Info that to a status call.
 	Attachments []api.Attachment
 	Info        api.Status
+	// Happened is the answer to an events call.
+	Happened []api.Event
 	// Packets are what every watch reports. The watch then stays open, unless
 	// WatchEnds is set.
 	Packets   []api.PacketEvent
@@ -186,6 +188,11 @@ func (d *Daemon) Status(context.Context) (api.Status, error) {
 
 // errStreamEnds ends a watch.
 var errStreamEnds = errors.New("end of stream")
+
+// Events returns d.Happened.
+func (d *Daemon) Events(context.Context) ([]api.Event, error) {
+	return d.Happened, d.called("events", "")
+}
 
 // Watch emits d.Packets.
 func (d *Daemon) Watch(
