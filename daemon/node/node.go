@@ -22,6 +22,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
@@ -30,6 +31,10 @@ import (
 // Run serves until ctx ends and returns when everything it started has
 // stopped. It logs to standard error. Only one Run per state directory may be
 // active.
+//
+// Where systemd or `nsqueued supervise` has started the process and keeps its
+// descriptors, what waits in the queues waits for the next Run, whether this
+// one ends in order or not.
 func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -39,6 +44,11 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	fds, err := fdstore.FromEnvironment(fdstore.ProcessEnvironment())
+	if err != nil {
+		return err
+	}
+	defer fds.Close()
 	h, err := chooseHook(c.Hook, c.KmodPath)
 	if err != nil {
 		return err
@@ -51,42 +61,64 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 		return err
 	}
 	defer store.Close()
-	reg, err := newRegistry(&c, h, store, inspector, log)
+	reg, err := newRegistry(&c, h, store, fds, inspector, log)
 	if err != nil {
 		return err
 	}
-	return errors.Join(serve(ctx, &c, reg, inspector, chosen, log), reg.Close())
+	d := &daemon{
+		config: &c, registry: reg, inspector: inspector, hook: chosen, log: log,
+		super: &supervised{Store: fds, log: log},
+	}
+	return errors.Join(d.serve(ctx), reg.Close())
+}
+
+// daemon is what one Run consists of.
+type daemon struct {
+	config    *Config
+	registry  *registry.Registry
+	inspector inspect.Inspector
+	hook      api.HookStatus
+	super     *supervised
+	log       *slog.Logger
 }
 
 // serve listens before it restores, so that a second daemon on the same socket
 // touches nothing; calls are answered after.
-func serve(
-	ctx context.Context, c *Config, reg *registry.Registry, inspector inspect.Inspector,
-	h api.HookStatus, log *slog.Logger,
-) error {
-	l, err := api.Listen(c.Socket)
+func (d *daemon) serve(ctx context.Context) error {
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	helping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop() // when all else has ended
+	l, err := d.super.listen(d.config.Socket)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	if err := reg.Restore(ctx); err != nil {
+	helpers.Go(func() { d.super.feed(helping, func() { d.registry.Total() }) })
+	helpers.Go(func() { d.registry.Watchdog(helping) })
+	if err := d.registry.Restore(ctx, d.super.Inherited()); err != nil {
 		return err
 	}
 	var guards sync.WaitGroup
-	defer guards.Wait()
-	guarding, stop := context.WithCancel(ctx)
-	defer stop()
-	guards.Go(func() { reg.Guard(guarding) })
-	guards.Go(func() { reg.Watchdog(guarding) })
-	guards.Go(func() { followChanges(guarding, inspector, reg, log) })
-	b := &backend{Registry: reg, config: c, hook: h, started: time.Now().UTC()}
-	log.Info("serving", slog.String("socket", c.Socket), slog.String("version", api.Version()),
-		slog.String("failurePolicy", string(c.FailurePolicy)))
-	return errors.Join(api.Serve(ctx, l, b, log), reg.Suspend())
+	guards.Go(func() { d.registry.Guard(ctx) })
+	guards.Go(func() { d.registry.Reconcile(ctx) })
+	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
+	b := &backend{
+		Registry: d.registry, config: d.config, hook: d.hook, started: time.Now().UTC(),
+	}
+	d.log.Info("serving", slog.String("socket", d.config.Socket),
+		slog.String("version", api.Version()),
+		slog.String("failurePolicy", string(d.config.FailurePolicy)))
+	d.super.ready(d.registry.Count())
+	err = api.Serve(ctx, l, b, d.log)
+	d.super.stopping()
+	guards.Wait()
+	return errors.Join(err, d.registry.Suspend())
 }
 
 func newRegistry(
-	c *Config, h *choice, store *state.Store, inspector inspect.Inspector, log *slog.Logger,
+	c *Config, h *choice, store *state.Store, fds *fdstore.Store,
+	inspector inspect.Inspector, log *slog.Logger,
 ) (*registry.Registry, error) {
 	directions, err := c.directions()
 	if err != nil {
@@ -106,7 +138,8 @@ func newRegistry(
 		queue.CopyRange = min(needs.CopyRange, nfqueue.MaxCopyRange)
 	}
 	return registry.New(registry.Options{
-		Hook: h.hook, Fallback: h.fallback, Inspector: inspector, Store: store, Log: log,
+		Hook: h.hook, Fallback: h.fallback, Inspector: inspector, Log: log,
+		Store: store, Descriptors: fds,
 		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
 		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
 		Settle:      c.settle(needs.Settles || c.SettleAfterPackets > 0),

@@ -6,18 +6,11 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/inspect"
-	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
-
-// drainLimit is how long detaching waits for the verdicts of packets that wait
-// already; what is left then gets the policy's verdict.
-const drainLimit = 200 * time.Millisecond
 
 // binding is the queue, its reader and the hook of one netns, shared by the
 // attachments whose interfaces are in it.
@@ -28,18 +21,15 @@ type binding struct {
 	mu      sync.Mutex // guards what follows; see Registry for the order
 	members map[api.Key]api.Policy
 	parts   *parts // nil while nobody is attached
+	// inherited is what an earlier daemon left, with its queues being read
+	// already; nil once an attachment has it.
+	inherited *parts
 
 	// readers are for counters, which are read without the lock.
 	readers atomic.Pointer[[]*nfqueue.Reader]
-}
-
-// parts are what a binding holds in the kernel while it is up.
-type parts struct {
-	ns       *netns.NetNS
-	lanes    []*lane
-	hook     hook.Hook
-	handle   hook.Handle
-	selector hook.Selector
+	// problem is why packets are not inspected as they should be, nil for
+	// nothing.
+	problem atomic.Pointer[string]
 }
 
 // acquire returns the binding of a netns. The caller holds r.mu.
@@ -97,59 +87,58 @@ func (b *binding) policy() api.Policy {
 	return api.Ignore
 }
 
-// up reads first and arms then, so that no packet finds a queue without a
-// reader. Where it fails, nothing is left.
-func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) (err error) {
-	p := &parts{hook: r.currentHook(), selector: r.selector(b.policy())}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.discard())
-		}
-	}()
-	if p.ns, err = ns.Clone(); err != nil {
-		return err
-	}
-	if err = p.openLanes(r, a); err != nil {
-		return err
-	}
-	b.publish(p)
-	if p.handle, err = p.hook.Open(p.ns, nil); err != nil {
-		return err
-	}
-	if err = p.arm(p.selector); err != nil {
-		return err
-	}
-	b.parts = p
-	return nil
-}
-
-// selector is what is armed under a policy.
-func (r *Registry) selector(policy api.Policy) hook.Selector {
-	return hook.Selector{
-		Queue: r.options.Queue.Number, Queues: r.options.Queues,
-		Bypass:     policy == api.Ignore,
-		Directions: r.options.Directions, Protocols: r.options.Protocols,
-		Settle: r.settleSetting(),
-	}
-}
-
-func (p *parts) openLanes(r *Registry, a *attachment) error {
-	rec := &a.record
-	who := &inspect.Attachment{
-		ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
-		PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
-	}
-	for i := range p.selector.Count() {
-		config := r.options.Queue
-		config.Number += uint16(i)
-		config.FailOpen = p.selector.Bypass
-		l, err := r.openLane(p.ns, config, who)
-		if err != nil {
+// up brings the binding up. Where it fails, nothing is left but what was
+// inherited.
+func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) error {
+	p, policy := b.inherited, b.policy()
+	if p == nil {
+		var err error
+		if p, err = newParts(r, ns, policy); err != nil {
 			return err
 		}
-		p.lanes = append(p.lanes, l)
 	}
+	if err := p.complete(r, whose(&a.record), policy); err != nil {
+		if p != b.inherited {
+			err = errors.Join(err, p.discard())
+		}
+		return err
+	}
+	if p == b.inherited {
+		r.mu.Lock()
+		r.release(b) // the use of who inherited; the attachment has its own
+		r.mu.Unlock()
+	}
+	b.parts, b.inherited = p, nil
+	b.publish(p)
 	return nil
+}
+
+// current are the parts there are, nil for none. The caller holds b.mu.
+func (b *binding) current() *parts {
+	if b.parts != nil {
+		return b.parts
+	}
+	return b.inherited
+}
+
+// renounce takes down what was inherited and is wanted by nobody any more.
+func (r *Registry) renounce(b *binding) error {
+	b.mu.Lock()
+	p := b.inherited
+	b.inherited = nil
+	b.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	r.mu.Lock()
+	r.release(b)
+	r.mu.Unlock()
+	if p.handle == nil {
+		if err := p.openHook(p.from.takeTable()); err != nil {
+			return errors.Join(err, p.discard())
+		}
+	}
+	return p.down()
 }
 
 // publish makes the readers' counters visible.
@@ -161,106 +150,15 @@ func (b *binding) publish(p *parts) {
 	b.readers.Store(&readers)
 }
 
-// arm arms the selector. A hook that cannot settle flows queues them all. The
-// readers learn that settling goes off before the hook does, and that it is on
-// after: a request that nobody understands would let a packet pass.
-func (p *parts) arm(s hook.Selector) error {
-	if s.Settle != p.selector.Settle {
-		p.setSettle(hook.Settle{})
-	}
-	err := p.handle.Arm(s)
-	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
-		s.Settle = hook.Settle{}
-		err = p.handle.Arm(s)
-	}
-	if err != nil {
-		p.setSettle(p.selector.Settle)
-		return err
-	}
-	p.selector = s
-	p.setSettle(s.Settle)
-	return nil
-}
+// applyPolicy makes the kernel follow the members' policy.
+func (b *binding) applyPolicy() error { return b.parts.applyPolicy(b.policy()) }
 
-func (p *parts) setSettle(s hook.Settle) {
-	for _, l := range p.lanes {
-		l.setSettle(s)
-	}
-}
-
-// applyPolicy makes the kernel follow the members' policy. A stricter one is
-// in force before it returns; the hook goes first, for it fails as a whole.
-func (b *binding) applyPolicy() error {
-	s := b.parts.selector
-	s.Bypass = b.policy() == api.Ignore
-	if err := b.parts.arm(s); err != nil {
-		return err
-	}
-	var errs []error
-	for _, l := range b.parts.lanes {
-		errs = append(errs, l.setPolicy(s.Bypass))
-	}
-	return errors.Join(errs...)
-}
-
-// down ends inspection without losing a packet: disarm, answer what waits,
-// take the hook out, close.
+// down ends inspection without losing a packet.
 func (b *binding) down() error {
 	p := b.parts
 	b.parts = nil
-	err := p.handle.Disarm()
-	if err == nil {
-		err = p.drain()
-	}
-	return errors.Join(err, p.discard())
-}
-
-// drain returns when every packet that met the hook has its verdict and is
-// through. The hook must be disarmed.
-func (p *parts) drain() error {
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	deadline := time.Now().Add(drainLimit)
-	for _, l := range p.lanes {
-		for ; ; <-poll.C {
-			stat, bound, err := l.queue.Stat(p.ns)
-			if err != nil {
-				return err
-			}
-			if !bound || (stat.Waiting == 0 && !l.reader.Busy()) {
-				break
-			}
-			if !time.Now().After(deadline) {
-				continue
-			}
-			if err := l.queue.AnswerAll(stat.Sequence, p.selector.Bypass); err != nil {
-				return err
-			}
-			break
-		}
-	}
-	return nil
-}
-
-// discard takes out and closes whatever there is.
-func (p *parts) discard() error {
-	var err error
-	if p.handle != nil {
-		err = p.handle.Remove()
-	}
-	return errors.Join(err, p.closeLanes())
-}
-
-// closeLanes closes the queues and lets go of the netns.
-func (p *parts) closeLanes() error {
-	var errs []error
-	for _, l := range p.lanes {
-		errs = append(errs, l.close())
-	}
-	if p.ns != nil {
-		errs = append(errs, p.ns.Close())
-	}
-	return errors.Join(errs...)
+	b.problem.Store(nil)
+	return p.down()
 }
 
 // check compares the kernel with what should be. Its error says what is wrong.
@@ -275,20 +173,6 @@ func (b *binding) check() error {
 		}
 	}
 	return p.handle.Check(p.selector)
-}
-
-// suspend is what an orderly exit does. A pod that may not go uninspected
-// stays armed, where the hook outlives us; it returns whether it did.
-func (b *binding) suspend() (stillArmed bool, err error) {
-	p := b.parts
-	if p == nil {
-		return false, nil
-	}
-	if p.selector.Bypass || !p.hook.Persistent() {
-		return false, b.down()
-	}
-	b.parts = nil
-	return true, errors.Join(p.closeLanes(), p.handle.Close())
 }
 
 func (b *binding) counters() api.Counters {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -23,27 +25,61 @@ type lane struct {
 }
 
 // openLane binds a queue and has its reader served.
-func (r *Registry) openLane(
-	ns *netns.NetNS, c nfqueue.Config, a *inspect.Attachment,
-) (*lane, error) {
-	q, err := nfqueue.Open(ns, c)
+func (r *Registry) openLane(p *parts, number uint16, who *inspect.Attachment) (*lane, error) {
+	c := r.options.Queue
+	c.Number, c.FailOpen = number, p.selector.Bypass
+	q, err := nfqueue.Open(p.ns, c)
 	if err != nil {
 		return nil, err
 	}
+	fault.At("attach: queue opened")
 	l := &lane{queue: q, poller: r.pollers.next(), buffers: r.buffers}
-	if err := l.open(r, c.FailOpen, a); err != nil {
+	bind := func() error {
+		if err := p.keeper.keep(fdstore.Queue, q.File()); err != nil {
+			return err
+		}
+		fault.At("attach: queue kept")
+		return q.Bind()
+	}
+	if err := errors.Join(l.buffers.add(q), bind()); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	fault.At("attach: queue bound")
+	if err := l.read(r, who); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
-func (l *lane) open(r *Registry, failOpen bool, a *inspect.Attachment) error {
-	if err := errors.Join(l.buffers.add(l.queue), l.queue.Bind()); err != nil {
-		return err
+// inheritLane has a queue served that an earlier daemon bound. Packets that
+// this one had in hand when it died get the policy's verdict first; it returns
+// how many they were.
+func (r *Registry) inheritLane(
+	p *parts, number uint16, who *inspect.Attachment,
+) (orphans int, err error) {
+	c := r.options.Queue
+	c.Number, c.FailOpen = number, p.selector.Bypass
+	socket := p.from.takeQueue(number)
+	q, err := nfqueue.Inherit(socket, c)
+	if err != nil {
+		return 0, errors.Join(err, socket.Close())
 	}
+	l := &lane{queue: q, poller: r.pollers.next(), buffers: r.buffers}
+	if p.from.orphaned {
+		orphans, err = q.AnswerOrphans(p.ns, c.FailOpen)
+	}
+	if err := errors.Join(err, l.buffers.add(q), l.read(r, who)); err != nil {
+		return orphans, errors.Join(err, l.close())
+	}
+	p.lanes = append(p.lanes, l)
+	return orphans, nil
+}
+
+// read has the queue's packets inspected from now on.
+func (l *lane) read(r *Registry, who *inspect.Attachment) error {
 	var err error
-	l.reader, err = nfqueue.NewReader(l.queue, failOpen, nfqueue.ReaderOptions{
-		Inspector: r.inspector(), Attachment: a, MarkMask: r.options.MarkMask,
+	l.reader, err = nfqueue.NewReader(l.queue, l.queue.Config().FailOpen, nfqueue.ReaderOptions{
+		Inspector: r.inspector(), Attachment: who, MarkMask: r.options.MarkMask,
 		Observer: r.hub.Observer,
 	})
 	if err != nil {
@@ -51,6 +87,8 @@ func (l *lane) open(r *Registry, failOpen bool, a *inspect.Attachment) error {
 	}
 	return l.poller.Add(l.reader)
 }
+
+func (l *lane) number() uint16 { return l.queue.Config().Number }
 
 // inspector returns what a reader asks: each counts its own flows.
 func (r *Registry) inspector() inspect.Inspector {
@@ -60,10 +98,11 @@ func (r *Registry) inspector() inspect.Inspector {
 	return r.options.Inspector
 }
 
-// close closes the queue and waits for the turn that its reader may have; a
-// reader that hangs is waited for until it is relieved.
+// close ends the queue, also where another process still holds its socket, and
+// waits for the turn that its reader may have; a reader that hangs is waited
+// for until it is relieved.
 func (l *lane) close() error {
-	err := errors.Join(l.buffers.remove(l.queue), l.queue.Close())
+	err := errors.Join(l.buffers.remove(l.queue), l.queue.Unbind(), l.queue.Close())
 	if l.reader == nil {
 		return err
 	}
@@ -91,14 +130,26 @@ func (l *lane) setSettle(s hook.Settle) {
 }
 
 // check says what is wrong with the queue or its reader.
-func (l *lane) check(ns *netns.NetNS) error {
-	number := l.queue.Config().Number
+func (l *lane) check(at netns.Place) error {
 	if err := l.reader.Err(); err != nil {
-		return fmt.Errorf("reader of queue %d stopped: %w", number, err)
+		return fmt.Errorf("reader of queue %d stopped: %w", l.number(), err)
 	}
-	_, bound, err := l.queue.Stat(ns)
+	_, bound, err := l.queue.Stat(at)
 	if err == nil && !bound {
-		err = fmt.Errorf("queue %d is not bound", number)
+		err = fmt.Errorf("queue %d is not bound", l.number())
 	}
 	return err
+}
+
+// repair binds a queue that is not bound any more, and has it read again.
+func (l *lane) repair(at netns.Place) error {
+	if l.reader.Err() != nil {
+		if err := l.poller.Add(l.reader); err != nil {
+			return err
+		}
+	}
+	if l.check(at) == nil {
+		return nil
+	}
+	return l.queue.Rebind(at)
 }

@@ -78,13 +78,19 @@ func (p *pollers) next() *nfqueue.Poller {
 	return p.all[int(p.deal.Add(1))%len(p.all)]
 }
 
-// close ends the goroutines. No queue may be open any more.
-func (p *pollers) close() error {
+// stop ends the goroutines, once all packets that they have read are answered.
+func (p *pollers) stop() error {
 	var errs []error
 	for _, poller := range p.all {
 		errs = append(errs, poller.Stop())
 	}
 	p.running.Wait()
+	return errors.Join(errs...)
+}
+
+// close stops, and closes the pollers. No queue may be open any more.
+func (p *pollers) close() error {
+	errs := []error{p.stop()}
 	for _, poller := range p.all {
 		errs = append(errs, poller.Free())
 	}

@@ -11,13 +11,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -33,6 +37,8 @@ type Options struct {
 	Fallback  hook.Hook
 	Inspector inspect.Inspector
 	Store     *state.Store
+	// Descriptors keeps descriptors while no daemon runs; nil if nobody does.
+	Descriptors *fdstore.Store
 	Log       *slog.Logger
 	// FailurePolicy of requests that name none.
 	FailurePolicy api.Policy
@@ -67,12 +73,16 @@ type Registry struct {
 	pollers *pollers
 	buffers *buffers
 	hub     watch.Hub
+	journal journal
+	orphans atomic.Uint64 // packets that dead daemons had in hand
 
 	mu          sync.Mutex
 	hook        hook.Hook // of new bindings
 	generation  uint8     // of settled flows
 	attachments map[api.Key]*attachment
 	bindings    map[uint64]*binding // by netns cookie
+	// pending are records that could not be restored so far.
+	pending map[api.Key]state.Record
 }
 
 // attachment is one entry. Its record's State and Hook are guarded by the
@@ -86,6 +96,7 @@ type attachment struct {
 
 // New returns an empty registry. The caller closes it.
 func New(o Options) (*Registry, error) {
+	o.Descriptors = cmp.Or(o.Descriptors, &fdstore.Store{})
 	pollers, err := newPollers(o.Queue.CopyRange, o.Log)
 	if err != nil {
 		return nil, err
@@ -98,6 +109,7 @@ func New(o Options) (*Registry, error) {
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
+		pending:     make(map[api.Key]state.Record),
 	}, nil
 }
 
@@ -245,6 +257,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	if err := r.options.Store.Save(a.record); err != nil {
 		return err
 	}
+	fault.At("attach: recorded")
 	err := b.join(r, a, ns)
 	if err != nil {
 		return errors.Join(err, r.options.Store.Remove(a.record.Key))
@@ -257,21 +270,31 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	if err := r.options.Store.Save(rec); err != nil {
 		return errors.Join(err, b.part(a.record.Key), r.options.Store.Remove(a.record.Key))
 	}
+	fault.At("attach: done")
 	return nil
 }
 
 // Detach ends an attachment; an unknown key is success.
 func (r *Registry) Detach(ctx context.Context, key api.Key) error {
 	a, err := r.claim(ctx, key)
-	if a == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	if a == nil {
+		return r.forget(key)
 	}
 	log := r.log(&a.record)
 	began := time.Now()
+	r.recordDetaching(a)
 	a.binding.mu.Lock()
 	err = a.binding.part(key)
 	a.binding.mu.Unlock()
-	err = errors.Join(err, r.options.Store.Remove(key))
+	fault.At("detach: parted")
+	// A record that stays is not the caller's affair: the netns will be found
+	// gone.
+	if err := r.options.Store.Remove(key); err != nil {
+		log.Error("record not removed", slog.Any("error", err))
+	}
 	r.leave(a)
 	if err != nil {
 		log.Error("detached with errors", slog.Any("error", err))
@@ -279,6 +302,37 @@ func (r *Registry) Detach(ctx context.Context, key api.Key) error {
 	}
 	log.Info("detached", slog.Duration("took", time.Since(began)))
 	return nil
+}
+
+// recordDetaching makes the next daemon go on where this one may die. Where it
+// cannot be recorded, detaching goes on all the same.
+func (r *Registry) recordDetaching(a *attachment) {
+	r.mu.Lock()
+	rec := a.record
+	r.mu.Unlock()
+	if err := r.options.Store.Save(rec); err != nil {
+		r.log(&rec).Warn("state not saved", slog.Any("error", err))
+	}
+	fault.At("detach: recorded")
+}
+
+// forget ends what could not be restored; an unknown key is success.
+func (r *Registry) forget(key api.Key) error {
+	r.mu.Lock()
+	rec, ok := r.pending[key]
+	delete(r.pending, key)
+	last := !slices.ContainsFunc(slices.Collect(maps.Values(r.pending)),
+		func(other state.Record) bool { return other.Netns.Cookie == rec.Netns.Cookie })
+	b := r.bindings[rec.Netns.Cookie]
+	r.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	var err error
+	if b != nil && last {
+		err = r.renounce(b)
+	}
+	return errors.Join(err, r.options.Store.Remove(key))
 }
 
 // claim moves an attachment to detaching for the caller alone; nil where there

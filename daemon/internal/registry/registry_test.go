@@ -82,7 +82,7 @@ func (d *daemon) run() {
 		Queues: d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 	})
 	must(d.t, err)
-	must(d.t, d.Restore(d.t.Context()))
+	must(d.t, d.Restore(d.t.Context(), nil))
 }
 
 // restart is an orderly exit and a new start.

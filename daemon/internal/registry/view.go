@@ -29,6 +29,13 @@ func (r *Registry) List(context.Context) ([]api.Attachment, error) {
 	return list, nil
 }
 
+// Count returns how many attachments there are.
+func (r *Registry) Count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.attachments)
+}
+
 // Total adds up the counters of all netns under inspection.
 func (r *Registry) Total() api.Counters {
 	r.mu.Lock()

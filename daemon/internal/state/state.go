@@ -20,7 +20,7 @@ import (
 )
 
 // Version of the file format. A file with a higher one was written by a newer
-// daemon and is left alone.
+// daemon, and a daemon that finds one has no business here.
 const Version = 1
 
 // Record is what is kept of an attachment.
@@ -36,7 +36,14 @@ type Record struct {
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	Queue         uint16     `json:"queue"`
 	Created       time.Time  `json:"created"`
+	// BootID is the kernel's name of the time between two boots. What was
+	// recorded under another one has ended with it.
+	BootID string `json:"bootID"`
 }
+
+// ErrNewer is in the chain of Load's error when a newer daemon has written a
+// file.
+var ErrNewer = errors.New("written by a newer nsqueued")
 
 // ErrInUse is in the chain of Open's error when another process has the
 // directory open.
@@ -45,8 +52,9 @@ var ErrInUse = errors.New("another nsqueued uses this state directory")
 // Store is the directory, for one process at a time. Calls about different
 // keys may be concurrent.
 type Store struct {
-	dir  string
-	lock *os.File
+	dir    string
+	lock   *os.File
+	bootID string
 }
 
 const suffix = ".json"
@@ -71,7 +79,11 @@ func Open(stateDir string) (*Store, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), lock.Close())
 	}
-	return &Store{dir: dir, lock: lock}, nil
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &Store{dir: dir, lock: lock, bootID: strings.TrimSpace(string(bootID))}, nil
 }
 
 // Close lets another process use the directory.
@@ -85,7 +97,7 @@ func (s *Store) path(k api.Key) string {
 
 // Save writes the record in place of an older one of its key.
 func (s *Store) Save(r Record) error {
-	r.Version = Version
+	r.Version, r.BootID = Version, s.bootID
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -104,27 +116,69 @@ func (s *Store) Remove(k api.Key) error {
 	return nil
 }
 
-// Load returns all records that can be read. The error joins what is wrong
-// with each of the others; their files stay.
-func (s *Store) Load() ([]Record, error) {
+// Contents is what Load finds.
+type Contents struct {
+	// Records of this boot.
+	Records []Record
+	// Stale are the keys of records of an earlier boot.
+	Stale []api.Key
+	// Damaged says what is wrong with each file that cannot be read. They have
+	// been renamed, so that the next daemon does not find them.
+	Damaged []error
+}
+
+// Load reads all files. Its error matches [ErrNewer] where one of them is of a
+// newer daemon; nothing is changed then.
+func (s *Store) Load() (Contents, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		return nil, err
+		return Contents{}, err
 	}
-	var records []Record
-	var errs []error
+	var c Contents
+	var damaged []string
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), suffix) {
 			continue
 		}
-		r, err := load(filepath.Join(s.dir, e.Name()))
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		path := filepath.Join(s.dir, e.Name())
+		r, err := load(path)
+		switch {
+		case errors.Is(err, ErrNewer):
+			return Contents{}, err
+		case err != nil:
+			c.Damaged = append(c.Damaged, err)
+			damaged = append(damaged, path)
+		case r.BootID != s.bootID:
+			c.Stale = append(c.Stale, r.Key)
+		default:
+			c.Records = append(c.Records, r)
 		}
-		records = append(records, r)
 	}
-	return records, errors.Join(errs...)
+	for _, path := range damaged {
+		if err := os.Rename(path, path+".damaged"); err != nil {
+			c.Damaged = append(c.Damaged, err)
+		}
+	}
+	return c, nil
+}
+
+// orderly is the name of the file by which a daemon says that it has answered
+// every packet it had received.
+const orderly = "orderly"
+
+// MarkOrderly records that this daemon ends in order.
+func (s *Store) MarkOrderly() error {
+	return writeAtomically(filepath.Join(s.dir, orderly), nil)
+}
+
+// TakeOrderly reports whether the daemon before this one ended in order, and
+// forgets it: the answer is about one daemon.
+func (s *Store) TakeOrderly() (bool, error) {
+	err := os.Remove(filepath.Join(s.dir, orderly))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func load(path string) (Record, error) {
@@ -140,12 +194,23 @@ func load(path string) (Record, error) {
 }
 
 func parse(b []byte) (Record, error) {
+	// The version first: of a newer file, nothing else is known.
+	var format struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(b, &format); err != nil {
+		return Record{}, err
+	}
+	switch v := format.Version; {
+	case v > Version:
+		return Record{}, fmt.Errorf("version %d, this daemon knows up to %d: %w",
+			v, Version, ErrNewer)
+	case v < 1:
+		return Record{}, fmt.Errorf("version %d: want 1 to %d", v, Version)
+	}
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
 		return Record{}, err
-	}
-	if r.Version < 1 || r.Version > Version {
-		return Record{}, fmt.Errorf("version %d: this daemon knows up to %d", r.Version, Version)
 	}
 	if err := r.Key.Validate(); err != nil {
 		return Record{}, err

@@ -51,7 +51,10 @@ func TestSaveLoadRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	for i := range want {
+		want[i].BootID = s.bootID
+	}
+	if diff := cmp.Diff(Contents{Records: want}, got); diff != "" {
 		t.Error(diff)
 	}
 	for range 2 {
@@ -59,41 +62,99 @@ func TestSaveLoadRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err = s.Load(); err != nil || len(got) != 1 || got[0].ContainerID != "b" {
+	got, err = s.Load()
+	if r := got.Records; err != nil || len(r) != 1 || r[0].ContainerID != "b" {
 		t.Errorf("after removal: %v, %v", got, err)
 	}
 }
 
-func TestLoadReportsWhatItCannotRead(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	if err := s.Save(record("good")); err != nil {
+// write puts a file of any content into the directory.
+func write(t *testing.T, s *Store, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	newer := record("newer")
-	newer.Version = Version + 1
-	b, err := json.Marshal(newer)
+}
+
+func encoded(t *testing.T, r Record) []byte {
+	t.Helper()
+	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad := map[string][]byte{"newer@eth0.json": b, "half@eth0.json": b[:len(b)/2]}
-	for name, content := range bad {
-		if err := os.WriteFile(filepath.Join(dir, "attachments", name), content, 0o600); err != nil {
-			t.Fatal(err)
+	return b
+}
+
+func TestDamagedFilesAreNamedAndPutAside(t *testing.T) {
+	s := open(t, t.TempDir())
+	if err := s.Save(record("good")); err != nil {
+		t.Fatal(err)
+	}
+	b := encoded(t, record("half"))
+	write(t, s, "half@eth0.json", b[:len(b)/2])
+	for _, damaged := range []int{1, 0} {
+		got, err := s.Load()
+		if err != nil || len(got.Records) != 1 || got.Records[0].ContainerID != "good" {
+			t.Errorf("loaded %+v, %v", got, err)
+		}
+		if len(got.Damaged) != damaged {
+			t.Errorf("damaged: %v, want %d", got.Damaged, damaged)
+		}
+		for _, err := range got.Damaged {
+			if !strings.Contains(err.Error(), "half@eth0.json") {
+				t.Errorf("error %v does not name the file", err)
+			}
 		}
 	}
+	if _, err := os.Stat(filepath.Join(s.dir, "half@eth0.json.damaged")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewerFileIsRefusedAndNothingTouched(t *testing.T) {
+	s := open(t, t.TempDir())
+	newer := record("newer")
+	newer.Version = Version + 1
+	write(t, s, "newer@eth0.json", encoded(t, newer))
+	// Whatever a newer version means by its fields.
+	write(t, s, "strange@eth0.json", []byte(`{"version": 2, "containerID": {}}`))
+	write(t, s, "damaged@eth0.json", []byte("{"))
+	for range 2 {
+		if got, err := s.Load(); !errors.Is(err, ErrNewer) || got.Records != nil {
+			t.Errorf("loaded %+v, %v, want %v", got, err, ErrNewer)
+		}
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("%v, %v, want the three files", entries, err)
+	}
+}
+
+func TestRecordsOfAnEarlierBootAreStale(t *testing.T) {
+	s := open(t, t.TempDir())
+	old := record("old")
+	old.Version, old.BootID = Version, "another"
+	write(t, s, "old@eth0.json", encoded(t, old))
 	got, err := s.Load()
-	if len(got) != 1 || got[0].ContainerID != "good" {
-		t.Errorf("loaded %v", got)
+	if err != nil || got.Records != nil || len(got.Stale) != 1 || got.Stale[0] != old.Key {
+		t.Errorf("loaded %+v, %v, want one stale key", got, err)
 	}
-	for name := range bad {
-		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("error %v does not name %s", err, name)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "attachments", name)); err != nil {
-			t.Errorf("an unreadable file was touched: %v", err)
+}
+
+func TestOrderlyIsSaidOnce(t *testing.T) {
+	s := open(t, t.TempDir())
+	want := func(when string, want bool) {
+		t.Helper()
+		if got, err := s.TakeOrderly(); err != nil || got != want {
+			t.Errorf("%s: orderly %t, %v, want %t", when, got, err, want)
 		}
 	}
+	want("at first", false)
+	if err := s.MarkOrderly(); err != nil {
+		t.Fatal(err)
+	}
+	want("marked", true)
+	want("asked again", false)
 }
 
 func TestOneStoreAtATime(t *testing.T) {

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+)
+
+// inheritance is what an earlier process left of one netns. Whoever uses a
+// file takes it out.
+type inheritance struct {
+	ns     *netns.NetNS
+	strict bool
+	queues map[uint16]*os.File // bound sockets, by number
+	table  *os.File            // nil for none
+	names  []string            // under which they are kept
+	// untidy says that more is kept than the above: a socket that is not bound,
+	// because its daemon died before it came to that, or one descriptor under
+	// two names.
+	untidy bool
+	// orphaned says that its daemon died: packets that it had received, but not
+	// answered, wait for ever.
+	orphaned bool
+}
+
+// estate is all of it, by netns cookie.
+type estate map[uint64]*inheritance
+
+// sortEstate finds out what each descriptor is by asking the descriptor; names
+// only have to agree. What is not ours is let go of. A name that this version
+// does not know is an error: a newer daemon has stored it.
+func (r *Registry) sortEstate(inherited []fdstore.Descriptor) (estate, error) {
+	names := make([]fdstore.Name, len(inherited))
+	for i, d := range inherited {
+		var err error
+		if names[i], err = fdstore.ParseName(d.Name); err != nil {
+			return nil, err
+		}
+	}
+	e := make(estate)
+	return e, netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
+		for i, d := range inherited {
+			if names[i].Kind == fdstore.Listener {
+				continue
+			}
+			if err := e.add(names[i], d.File, visit); err != nil {
+				r.options.Log.Error("inherited descriptor let go", slog.String("name", d.Name),
+					slog.Any("error", err))
+				_ = d.File.Close()
+			}
+		}
+		return nil
+	})
+}
+
+func (e estate) add(
+	name fdstore.Name, f *os.File, visit func(*netns.NetNS) netns.Place,
+) error {
+	i, err := e.of(name, f)
+	if err != nil {
+		return err
+	}
+	i.strict = i.strict || name.Strict
+	if !slices.Contains(i.names, name.String()) {
+		i.names = append(i.names, name.String())
+	}
+	if name.Kind == fdstore.Table {
+		if i.table != nil {
+			return i.discard(f)
+		}
+		i.table = f
+		return nil
+	}
+	number, bound, err := nfqueue.Held(visit(i.ns), f)
+	if err != nil {
+		return err
+	}
+	if !bound || i.queues[number] != nil {
+		return i.discard(f)
+	}
+	i.queues[number] = f
+	return nil
+}
+
+func (i *inheritance) discard(f *os.File) error {
+	i.untidy = true
+	return f.Close()
+}
+
+// of returns the entry of the netns that the socket belongs to.
+func (e estate) of(name fdstore.Name, socket *os.File) (*inheritance, error) {
+	ns, err := netns.OfSocket(socket)
+	if err != nil {
+		return nil, err
+	}
+	cookie := ns.ID().Cookie
+	if cookie != name.Cookie {
+		return nil, errors.Join(fmt.Errorf("belongs to netns %d", cookie), ns.Close())
+	}
+	if have := e[cookie]; have != nil {
+		return have, ns.Close()
+	}
+	e[cookie] = &inheritance{ns: ns, queues: make(map[uint16]*os.File)}
+	return e[cookie], nil
+}
+
+// takeQueue takes the socket of a queue out; nil where there is none.
+func (i *inheritance) takeQueue(number uint16) *os.File {
+	if i == nil {
+		return nil
+	}
+	f := i.queues[number]
+	delete(i.queues, number)
+	return f
+}
+
+// takeTable takes the table's socket out; nil where there is none.
+func (i *inheritance) takeTable() *os.File {
+	if i == nil {
+		return nil
+	}
+	f := i.table
+	i.table = nil
+	return f
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// Suspend ends inspection for an orderly exit and keeps the records, so that
+// the next daemon takes over. No call may be in progress.
+//
+// Where somebody keeps the descriptors, every packet that was read is answered
+// and the others wait in their queues for the next daemon. Elsewhere pods under
+// Ignore are disarmed; pods under Fail stay armed, which cuts them off until
+// then.
+func (r *Registry) Suspend() error {
+	if r.options.Descriptors.Keeps() {
+		return r.handOver()
+	}
+	var errs []error
+	armed, disarmed := 0, 0
+	r.eachBinding(func(b *binding) {
+		b.mu.Lock()
+		strict := b.policy() == api.Fail
+		stillArmed, err := b.suspend()
+		b.mu.Unlock()
+		errs = append(errs, err)
+		if stillArmed {
+			armed++
+			return
+		}
+		disarmed++
+		if strict {
+			r.options.Log.Warn("this kernel keeps no hook armed: packets pass unseen until restart",
+				slog.Uint64("netns", b.cookie))
+		}
+	})
+	if armed > 0 {
+		r.options.Log.Warn("pods under Fail stay armed, without network until nsqueued runs again",
+			slog.Int("netns", armed))
+	}
+	r.options.Log.Info("inspection suspended",
+		slog.Int("disarmed", disarmed), slog.Int("armed", armed))
+	return errors.Join(errs...)
+}
+
+// handOver stops reading and closes our copies of the descriptors.
+func (r *Registry) handOver() error {
+	if err := r.pollers.stop(); err != nil {
+		return err // some may still read: the next daemon must look for orphans
+	}
+	if err := r.options.Store.MarkOrderly(); err != nil {
+		r.options.Log.Warn("end not recorded: the next daemon looks for packets in hand",
+			slog.Any("error", err))
+	}
+	r.options.Log.Info("inspection handed over, packets wait for the next daemon")
+	var errs []error
+	r.eachBinding(func(b *binding) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if p := b.current(); p != nil {
+			errs = append(errs, p.abandon())
+		}
+		b.parts, b.inherited = nil, nil
+	})
+	return errors.Join(errs...)
+}
+
+// suspend is what an orderly exit does where nobody keeps the descriptors. A
+// pod that may not go uninspected stays armed, where the hook outlives us; it
+// returns whether it did.
+func (b *binding) suspend() (stillArmed bool, err error) {
+	p := b.parts
+	if p == nil {
+		return false, nil
+	}
+	if p.selector.Bypass || !p.hook.Persistent() {
+		return false, b.down()
+	}
+	b.parts = nil
+	return true, errors.Join(p.closeLanes(), p.handle.Close())
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// journalLength is how many events are remembered.
+const journalLength = 512
+
+// journal holds the latest events, the oldest first.
+type journal struct {
+	mu     sync.Mutex
+	events []api.Event
+	counts map[api.EventKind]uint64
+}
+
+func (j *journal) add(e api.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.events) == journalLength {
+		j.events = slices.Delete(j.events, 0, 1)
+	}
+	j.events = append(j.events, e)
+	if j.counts == nil {
+		j.counts = make(map[api.EventKind]uint64)
+	}
+	j.counts[e.Kind]++
+}
+
+// Events returns the latest events, the oldest first.
+func (r *Registry) Events(context.Context) ([]api.Event, error) {
+	r.journal.mu.Lock()
+	defer r.journal.mu.Unlock()
+	return slices.Clone(r.journal.events), nil
+}
+
+// report logs an event about an attachment and remembers it.
+func (r *Registry) report(
+	level slog.Level, kind api.EventKind, rec *state.Record, message string,
+) {
+	r.journal.add(api.Event{
+		Time: time.Now().UTC(), Kind: kind, Key: rec.Key, Pod: rec.Pod,
+		Netns: rec.Netns.Cookie, Message: message,
+	})
+	r.log(rec).Log(context.Background(), level, message, slog.String("event", string(kind)))
+}

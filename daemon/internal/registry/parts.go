@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// drainLimit is how long detaching waits for the verdicts of packets that wait
+// already; what is left then gets the policy's verdict.
+const drainLimit = 200 * time.Millisecond
+
+// parts are what a binding holds in the kernel.
+type parts struct {
+	ns       *netns.NetNS
+	lanes    []*lane
+	hook     hook.Hook
+	handle   hook.Handle // nil until complete
+	selector hook.Selector
+	keeper   keeper
+	// from is what an earlier daemon left and nobody has taken up yet.
+	from *inheritance
+}
+
+// newParts prepares a netns and touches nothing in it.
+func newParts(r *Registry, ns *netns.NetNS, policy api.Policy) (*parts, error) {
+	clone, err := ns.Clone()
+	if err != nil {
+		return nil, err
+	}
+	return &parts{
+		ns: clone, hook: r.currentHook(), selector: r.selector(policy),
+		keeper: newKeeper(r.options.Descriptors, ns.ID().Cookie, policy == api.Fail),
+	}, nil
+}
+
+// selector is what is armed under a policy.
+func (r *Registry) selector(policy api.Policy) hook.Selector {
+	return hook.Selector{
+		Queue: r.options.Queue.Number, Queues: r.options.Queues,
+		Bypass:     policy == api.Ignore,
+		Directions: r.options.Directions, Protocols: r.options.Protocols,
+		Settle: r.settleSetting(),
+	}
+}
+
+// whose is the attachment as the inspector knows it.
+func whose(rec *state.Record) *inspect.Attachment {
+	return &inspect.Attachment{
+		ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
+		PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
+	}
+}
+
+// complete makes of what there is already all that there is to be. It reads
+// first and arms then, so that no packet finds a queue without a reader.
+func (p *parts) complete(r *Registry, who *inspect.Attachment, policy api.Policy) error {
+	if err := p.openLanes(r, who); err != nil {
+		return err
+	}
+	if p.handle == nil {
+		if err := p.openHook(p.from.takeTable()); err != nil {
+			return err
+		}
+	}
+	if err := p.arm(r.selector(policy)); err != nil {
+		return err
+	}
+	fault.At("attach: armed")
+	if err := p.setPolicy(policy); err != nil {
+		return err
+	}
+	return p.endInheritance()
+}
+
+// openLanes has the queues read that are to be and are not read yet.
+func (p *parts) openLanes(r *Registry, who *inspect.Attachment) error {
+	for i := range p.selector.Count() {
+		number := p.selector.Queue + uint16(i)
+		if slices.ContainsFunc(p.lanes, func(l *lane) bool { return l.number() == number }) {
+			continue
+		}
+		l, err := r.openLane(p, number, who)
+		if err != nil {
+			return err
+		}
+		p.lanes = append(p.lanes, l)
+	}
+	return nil
+}
+
+// openHook prepares the hook, by the socket that kept it until now where there
+// is one.
+func (p *parts) openHook(table *os.File) (err error) {
+	if p.handle, err = p.hook.Open(p.ns, table); err != nil {
+		return err
+	}
+	fault.At("attach: hook opened")
+	f := p.handle.File()
+	switch {
+	case f == nil:
+		return nil
+	case table != nil:
+		p.keeper.note(fdstore.Table, f)
+		return nil
+	}
+	if err := p.keeper.keep(fdstore.Table, f); err != nil {
+		return err
+	}
+	fault.At("attach: hook kept")
+	return nil
+}
+
+// arm arms the selector. A hook that cannot settle flows queues them all. The
+// readers learn that settling goes off before the hook does, and that it is on
+// after: a request that nobody understands would let a packet pass.
+func (p *parts) arm(s hook.Selector) error {
+	if s.Settle != p.selector.Settle {
+		p.setSettle(hook.Settle{})
+	}
+	err := p.handle.Arm(s)
+	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
+		s.Settle = hook.Settle{}
+		err = p.handle.Arm(s)
+	}
+	if err != nil {
+		p.setSettle(p.selector.Settle)
+		return err
+	}
+	p.selector = s
+	p.setSettle(s.Settle)
+	return nil
+}
+
+func (p *parts) setSettle(s hook.Settle) {
+	for _, l := range p.lanes {
+		l.setSettle(s)
+	}
+}
+
+// applyPolicy makes the kernel follow a policy. A stricter one is in force
+// before it returns; the hook goes first, for it fails as a whole.
+func (p *parts) applyPolicy(policy api.Policy) error {
+	s := p.selector
+	s.Bypass = policy == api.Ignore
+	if err := p.arm(s); err != nil {
+		return err
+	}
+	return p.setPolicy(policy)
+}
+
+func (p *parts) setPolicy(policy api.Policy) error {
+	errs := []error{p.keeper.setStrict(policy == api.Fail)}
+	for _, l := range p.lanes {
+		errs = append(errs, l.setPolicy(policy == api.Ignore))
+	}
+	return errors.Join(errs...)
+}
+
+// endInheritance closes queues of an earlier configuration, to which nothing
+// comes any more, and tells the store what is kept from now on.
+func (p *parts) endInheritance() error {
+	i := p.from
+	if i == nil {
+		return nil
+	}
+	p.from = nil
+	first, count := p.selector.Queue, p.selector.Count()
+	surplus := func(l *lane) bool { return l.number() < first || int(l.number()-first) >= count }
+	var old, queues []*lane
+	for _, l := range p.lanes {
+		if surplus(l) {
+			old = append(old, l)
+		} else {
+			queues = append(queues, l)
+		}
+	}
+	i.untidy = i.untidy || old != nil
+	p.lanes = queues
+	errs := []error{p.drain(old), p.keeper.takeOver(i, p.lanes)}
+	for _, l := range old {
+		errs = append(errs, l.close())
+	}
+	return errors.Join(append(errs, i.ns.Close())...)
+}
+
+// down disarms, answers what waits, takes the hook out and closes.
+func (p *parts) down() error {
+	err := p.handle.Disarm()
+	fault.At("detach: disarmed")
+	if err == nil {
+		err = p.drain(p.lanes)
+	}
+	fault.At("detach: drained")
+	return errors.Join(err, p.discard())
+}
+
+// drain returns when every packet that has come to the lanes has its verdict
+// and is through. Nothing may come any more.
+func (p *parts) drain(lanes []*lane) error {
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	deadline := time.Now().Add(drainLimit)
+	for _, l := range lanes {
+		for ; ; <-poll.C {
+			stat, bound, err := l.queue.Stat(p.ns)
+			if err != nil {
+				return err
+			}
+			if !bound || (stat.Waiting == 0 && !l.reader.Busy()) {
+				break
+			}
+			if !time.Now().After(deadline) {
+				continue
+			}
+			if err := l.queue.AnswerAll(stat.Sequence, p.selector.Bypass); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// discard takes out and closes whatever there is.
+func (p *parts) discard() error {
+	var errs []error
+	if p.handle != nil {
+		errs = append(errs, p.handle.Remove())
+	}
+	fault.At("detach: hook removed")
+	errs = append(errs, p.keeper.letGo())
+	fault.At("detach: let go")
+	return errors.Join(append(errs, p.closeLanes())...)
+}
+
+// closeLanes closes the queues and lets go of the netns.
+func (p *parts) closeLanes() error {
+	var errs []error
+	for _, l := range p.lanes {
+		errs = append(errs, l.close())
+	}
+	return errors.Join(append(errs, p.ns.Close())...)
+}
+
+// abandon closes what somebody else keeps, and changes nothing in the kernel.
+func (p *parts) abandon() error {
+	errs := []error{p.ns.Close()}
+	for _, l := range p.lanes {
+		errs = append(errs, l.queue.Close())
+	}
+	if p.handle != nil {
+		errs = append(errs, p.handle.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// proofInterval is how often what we believe is compared with the kernel.
+const proofInterval = 30 * time.Second
+
+// Reconcile calls Prove now and every 30 s, and returns when ctx ends.
+func (r *Registry) Reconcile(ctx context.Context) {
+	tick := time.NewTicker(proofInterval)
+	defer tick.Stop()
+	for {
+		r.Prove(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Prove compares every attachment with what the kernel has, repairs what
+// differs, restores what could not be restored before, and detaches pods that
+// are gone. What it did it reports as events.
+func (r *Registry) Prove(ctx context.Context) {
+	r.retry(ctx)
+	r.bury(ctx)
+	err := netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
+		r.eachBinding(func(b *binding) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.parts != nil && ctx.Err() == nil {
+				r.prove(b, visit(b.parts.ns))
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		r.options.Log.Error("attachments not verified", slog.Any("error", err))
+	}
+}
+
+// prove verifies one binding and repairs it. The caller holds b.mu.
+func (r *Registry) prove(b *binding, at netns.Place) {
+	rec := r.recordOf(b)
+	wrong := b.proof(at)
+	if wrong == nil {
+		if b.problem.Swap(nil) != nil {
+			r.report(slog.LevelInfo, api.EventRepair, &rec, "packets are inspected again")
+		}
+		return
+	}
+	err := r.repair(b, at)
+	if err == nil {
+		b.problem.Store(nil)
+		r.report(slog.LevelWarn, api.EventRepair, &rec, "repaired: "+wrong.Error())
+		return
+	}
+	text := err.Error()
+	if last := b.problem.Swap(&text); last != nil && *last == text {
+		return // said already
+	}
+	kind := api.EventFailure
+	if errors.Is(err, nfqueue.ErrInUse) {
+		kind = api.EventSecurity
+	}
+	r.report(slog.LevelError, kind, &rec, "packets are not inspected: "+text)
+}
+
+// proof returns what is wrong.
+func (b *binding) proof(at netns.Place) error {
+	for _, l := range b.parts.lanes {
+		if err := l.check(at); err != nil {
+			return err
+		}
+	}
+	return b.parts.handle.Check(b.parts.selector)
+}
+
+// repair puts right what proof may have found.
+func (r *Registry) repair(b *binding, at netns.Place) error {
+	p := b.parts
+	for _, l := range p.lanes {
+		if err := l.repair(at); err != nil {
+			return err
+		}
+	}
+	if p.handle.Check(p.selector) == nil {
+		return nil
+	}
+	if p.arm(p.selector) == nil && p.handle.Check(p.selector) == nil {
+		return nil
+	}
+	return r.reopenHook(p)
+}
+
+// reopenHook begins anew where the hook cannot be armed by its handle.
+func (r *Registry) reopenHook(p *parts) error {
+	handle, err := p.hook.Open(p.ns, nil)
+	if err != nil {
+		return err
+	}
+	old := p.handle
+	p.handle = handle
+	return errors.Join(old.Close(), p.keeper.replaceTable(handle.File()), p.arm(p.selector))
+}
+
+// recordOf returns the record of one of a binding's members. The caller holds
+// b.mu.
+func (r *Registry) recordOf(b *binding) state.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range b.members {
+		if a := r.attachments[key]; a != nil {
+			return a.record
+		}
+	}
+	return state.Record{Netns: api.Netns{Cookie: b.cookie}}
+}

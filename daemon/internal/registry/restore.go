@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// Restore makes true again what an earlier daemon recorded, with the
+// descriptors that it has left. First of all the queues are read, for packets
+// wait in them. What cannot be restored now stays recorded and is tried again
+// by [Registry.Prove]. Call it once, before the registry serves anybody.
+//
+// Files or descriptors of a newer daemon are an error, and nothing is touched.
+func (r *Registry) Restore(ctx context.Context, inherited []fdstore.Descriptor) error {
+	contents, err := r.options.Store.Load()
+	if err != nil {
+		return err
+	}
+	left, err := r.sortEstate(inherited)
+	if err != nil {
+		return err
+	}
+	ordered, err := r.options.Store.TakeOrderly()
+	if err != nil {
+		return err
+	}
+	for _, err := range contents.Damaged {
+		r.options.Log.Error("state file put aside", slog.Any("error", err))
+	}
+	records := append(contents.Records, r.recovered(left, contents.Records)...)
+	r.readInherited(left, records, !ordered)
+	for _, key := range contents.Stale {
+		r.options.Log.Info("attachment of an earlier boot forgotten", slog.Any("key", key))
+		if err := r.options.Store.Remove(key); err != nil {
+			return err
+		}
+	}
+	for _, rec := range records {
+		if err := r.restore(ctx, rec); err != nil {
+			r.postpone(rec, err)
+		}
+	}
+	return nil
+}
+
+// recovered makes up records of netns whose state file is lost: as long as
+// somebody keeps their queues, they are inspected.
+func (r *Registry) recovered(left estate, records []state.Record) []state.Record {
+	var made []state.Record
+	for cookie, i := range left {
+		if slices.ContainsFunc(records, func(rec state.Record) bool {
+			return rec.Netns.Cookie == cookie
+		}) {
+			continue
+		}
+		rec := state.Record{
+			Key: api.Key{
+				ContainerID: "recovered-" + strconv.FormatUint(cookie, 10), Ifname: "eth0",
+			},
+			Origin:        api.OriginAdopted,
+			Netns:         api.Netns{Cookie: cookie, Dev: i.ns.ID().Dev, Ino: i.ns.ID().Ino},
+			State:         api.Active,
+			FailurePolicy: api.Ignore,
+			Created:       time.Now().UTC(),
+		}
+		if i.strict {
+			rec.FailurePolicy = api.Fail
+		}
+		r.report(slog.LevelError, api.EventFailure, &rec,
+			"state file lost: netns is inspected under a name made up for it")
+		made = append(made, rec)
+	}
+	return made
+}
+
+// readInherited has all inherited queues read.
+func (r *Registry) readInherited(left estate, records []state.Record, orphaned bool) {
+	for _, rec := range records {
+		i := left[rec.Netns.Cookie]
+		if i == nil {
+			continue
+		}
+		delete(left, rec.Netns.Cookie)
+		i.orphaned = orphaned
+		r.mu.Lock()
+		b := r.acquire(rec.Netns.Cookie) // until an attachment has taken it up
+		r.mu.Unlock()
+		if err := r.inherit(b, i, &rec); err != nil {
+			r.report(slog.LevelError, api.EventFailure, &rec, "inherited queue not read: "+err.Error())
+		}
+	}
+}
+
+func (r *Registry) inherit(b *binding, i *inheritance, rec *state.Record) error {
+	policy := api.Ignore
+	if i.strict {
+		policy = api.Fail
+	}
+	p, err := newParts(r, i.ns, policy)
+	if err != nil {
+		return err
+	}
+	p.from, b.inherited = i, p
+	total := 0
+	var errs []error
+	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
+		orphans, err := r.inheritLane(p, number, whose(rec))
+		total += orphans
+		errs = append(errs, err)
+	}
+	b.publish(p)
+	if total > 0 {
+		r.orphans.Add(uint64(total))
+		r.report(slog.LevelWarn, api.EventOrphans, rec, fmt.Sprintf(
+			"%d packets that the daemon had in hand when it died got the policy's verdict", total))
+	}
+	return errors.Join(errs...)
+}
+
+// restore attaches what was attached, and ends what was being detached.
+func (r *Registry) restore(ctx context.Context, rec state.Record) error {
+	ns, err := r.find(&rec)
+	if err != nil {
+		return err
+	}
+	if ns == nil {
+		r.log(&rec).Info("netns is gone, attachment forgotten", slog.String("path", rec.Netns.Path))
+		return r.options.Store.Remove(rec.Key)
+	}
+	defer ns.Close()
+	was := rec.State
+	rec.State = api.Attaching
+	rec.Queue = r.options.Queue.Number
+	if _, err := r.attach(ctx, rec, ns); err != nil {
+		return err
+	}
+	if was == api.Detaching {
+		return r.Detach(ctx, rec.Key)
+	}
+	return nil
+}
+
+// find opens the netns of a record: what was inherited, what is at its path, or
+// what a process is in. It returns nil where all agree that it is gone.
+func (r *Registry) find(rec *state.Record) (*netns.NetNS, error) {
+	r.mu.Lock()
+	b := r.bindings[rec.Netns.Cookie]
+	r.mu.Unlock()
+	if b != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if p := b.current(); p != nil {
+			return p.ns.Clone()
+		}
+	}
+	ns, err := reopen(rec, rec.Netns.Path)
+	if ns != nil || err != nil {
+		return ns, err
+	}
+	path, err := netns.ProcessIn(rec.Netns.Dev, rec.Netns.Ino)
+	if path == "" || err != nil {
+		return nil, err
+	}
+	return reopen(rec, path)
+}
+
+// reopen opens the netns of a record; nil where it is another one by now.
+func reopen(rec *state.Record, path string) (*netns.NetNS, error) {
+	if path == "" {
+		return nil, nil
+	}
+	ns, err := netns.Open(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, netns.ErrNotNetns) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ns.ID().Cookie != rec.Netns.Cookie {
+		return nil, ns.Close()
+	}
+	return ns, nil
+}
+
+// postpone remembers what could not be restored. The pod is still there, and so
+// is its record, or it is made again.
+func (r *Registry) postpone(rec state.Record, err error) {
+	r.report(slog.LevelError, api.EventFailure, &rec, "attachment not restored: "+err.Error())
+	if err := r.options.Store.Save(rec); err != nil {
+		r.log(&rec).Error("state not saved", slog.Any("error", err))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending[rec.Key] = rec
+}
+
+// retry tries again to restore what could not be restored before.
+func (r *Registry) retry(ctx context.Context) {
+	r.mu.Lock()
+	pending := slices.Collect(maps.Values(r.pending))
+	r.mu.Unlock()
+	for _, rec := range pending {
+		err := r.restore(ctx, rec)
+		if err != nil {
+			r.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
+			err = r.options.Store.Save(rec) // attaching has removed it
+			if err != nil {
+				r.log(&rec).Error("state not saved", slog.Any("error", err))
+			}
+			continue
+		}
+		r.mu.Lock()
+		delete(r.pending, rec.Key)
+		r.mu.Unlock()
+		r.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
+	}
+}
