@@ -256,6 +256,15 @@ type HookStatus struct {
 	Persistent bool `json:"persistent"`
 }
 
+// Problem is an attachment whose packets are not inspected as they should be:
+// under Ignore they pass unseen, under Fail they are dropped.
+type Problem struct {
+	Key
+	Pod           Pod    `json:"pod"`
+	FailurePolicy Policy `json:"failurePolicy"`
+	Message       string `json:"message"`
+}
+
 // Status is the state of the daemon as a whole.
 type Status struct {
 	Version       string     `json:"version"`
@@ -266,6 +275,10 @@ type Status struct {
 	Hook          HookStatus `json:"hook"`
 	Attachments   int        `json:"attachments"`
 	Counters      Counters   `json:"counters"`
+	// Orphans are packets that a daemon before this one had in hand when it
+	// died. They got the policy's verdict.
+	Orphans  uint64    `json:"orphans"`
+	Problems []Problem `json:"problems"`
 }
 
 // EventKind says what an [Event] is about.

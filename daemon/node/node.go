@@ -200,7 +200,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Version: api.Version(), PID: os.Getpid(), Started: b.started,
 		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
 		Hook: b.hook, Attachments: len(list),
-		Counters: b.Total(),
+		Counters: b.Total(), Orphans: b.Orphans(), Problems: b.Problems(),
 	}
 	return s, nil
 }

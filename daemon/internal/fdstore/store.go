@@ -114,9 +114,6 @@ func (s *Store) RemoveNamed(name string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stored[name] == 0 {
-		return nil
-	}
 	if err := s.notify.send("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
 		return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
@@ -72,11 +73,15 @@ func (r *Registry) prove(b *binding, at netns.Place) {
 	if last := b.problem.Swap(&text); last != nil && *last == text {
 		return // said already
 	}
-	kind := api.EventFailure
-	if errors.Is(err, nfqueue.ErrInUse) {
-		kind = api.EventSecurity
+	r.report(slog.LevelError, kindOf(err), &rec, "packets are not inspected: "+text)
+}
+
+// kindOf tells somebody in our way from what else may fail.
+func kindOf(err error) api.EventKind {
+	if errors.Is(err, nfqueue.ErrInUse) || errors.Is(err, hook.ErrForeign) {
+		return api.EventSecurity
 	}
-	r.report(slog.LevelError, kind, &rec, "packets are not inspected: "+text)
+	return api.EventFailure
 }
 
 // proof returns what is wrong.

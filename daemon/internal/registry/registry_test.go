@@ -47,6 +47,7 @@ type daemon struct {
 	budget      time.Duration
 	settle      hook.Settle
 	settleAfter uint32
+	holder      *holder // nil: nobody keeps descriptors
 
 	store *state.Store
 }
@@ -71,6 +72,7 @@ func (d *daemon) run() {
 	store, err := state.Open(d.dir)
 	must(d.t, err)
 	d.store = store
+	fds, inherited := d.holder.connect()
 	d.Registry, err = registry.New(registry.Options{
 		Hook: d.hook, Fallback: d.fallback, Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
 		Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)),
@@ -79,10 +81,11 @@ func (d *daemon) run() {
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 		},
 		Directions: hook.AllDirections, MarkMask: 0xff000000, BufferTotal: 1 << 30,
-		Queues: d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
+		Descriptors: fds,
+		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 	})
 	must(d.t, err)
-	must(d.t, d.Restore(d.t.Context(), nil))
+	must(d.t, d.Restore(d.t.Context(), inherited))
 }
 
 // restart is an orderly exit and a new start.

@@ -199,7 +199,7 @@ func reopen(rec *state.Record, path string) (*netns.NetNS, error) {
 // postpone remembers what could not be restored. The pod is still there, and so
 // is its record, or it is made again.
 func (r *Registry) postpone(rec state.Record, err error) {
-	r.report(slog.LevelError, api.EventFailure, &rec, "attachment not restored: "+err.Error())
+	r.report(slog.LevelError, kindOf(err), &rec, "attachment not restored: "+err.Error())
 	if err := r.options.Store.Save(rec); err != nil {
 		r.log(&rec).Error("state not saved", slog.Any("error", err))
 	}

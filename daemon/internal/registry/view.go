@@ -23,9 +23,7 @@ func (r *Registry) List(context.Context) ([]api.Attachment, error) {
 	for _, a := range all {
 		list = append(list, r.describe(a))
 	}
-	slices.SortFunc(list, func(x, y api.Attachment) int {
-		return cmp.Or(cmp.Compare(x.ContainerID, y.ContainerID), cmp.Compare(x.Ifname, y.Ifname))
-	})
+	slices.SortFunc(list, func(x, y api.Attachment) int { return compareKeys(x.Key, y.Key) })
 	return list, nil
 }
 
@@ -34,6 +32,37 @@ func (r *Registry) Count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.attachments)
+}
+
+// Orphans returns how many packets daemons before this one had in hand when
+// they died.
+func (r *Registry) Orphans() uint64 { return r.orphans.Load() }
+
+// Problems returns the attachments whose packets are not inspected as they
+// should be, as far as [Registry.Prove] has found out, ordered by key.
+func (r *Registry) Problems() []api.Problem {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	problems := []api.Problem{}
+	add := func(rec *state.Record, message string) {
+		problems = append(problems, api.Problem{
+			Key: rec.Key, Pod: rec.Pod, FailurePolicy: rec.FailurePolicy, Message: message,
+		})
+	}
+	for _, a := range r.attachments {
+		if text := a.binding.problem.Load(); text != nil {
+			add(&a.record, *text)
+		}
+	}
+	for _, rec := range r.pending {
+		add(&rec, "not restored after a restart")
+	}
+	slices.SortFunc(problems, func(x, y api.Problem) int { return compareKeys(x.Key, y.Key) })
+	return problems
+}
+
+func compareKeys(x, y api.Key) int {
+	return cmp.Or(cmp.Compare(x.ContainerID, y.ContainerID), cmp.Compare(x.Ifname, y.Ifname))
 }
 
 // Total adds up the counters of all netns under inspection.

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// GraveTime is how old an attachment must be before an empty netns counts.
+const GraveTime = graveTime
+
+func (r *Registry) named(id string) *attachment {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attachments[api.Key{ContainerID: id, Ifname: "eth0"}]
+}
+
+// SetAge makes an attachment older by d, for d < 0.
+func (r *Registry) SetAge(id string, d time.Duration) {
+	a := r.named(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.record.Created = time.Now().Add(d)
+}
+
+// Unbind takes an attachment's first queue away.
+func (r *Registry) Unbind(id string) {
+	b := r.named(id).binding
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.parts.lanes[0].queue.Unbind(); err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// Nobody says that the pod is gone: the netns is not at its path any more, and
+// its interface is gone too.
+func TestLostDetachOfDeletedLink(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, err := nstest.Create("gone")
+	must(t, err)
+	freed, err := pod.Canary("canary")
+	must(t, err)
+	must(t, pod.Try(func() error { return nil }))
+	d.attach("one", pod, api.Fail)
+	d.Prove(t.Context())
+	if list, err := d.List(t.Context()); err != nil || len(list) != 1 {
+		t.Fatalf("a pod that lives was detached: %v, %v", list, err)
+	}
+	must(t, pod.Remove())
+	d.Prove(t.Context()) // eth0 is not in this netns: the second witness
+	d.wantNothing()
+	d.wantEvent(api.EventLostDetach, "interface is gone")
+	nstest.Eventually(t, reply, "the netns is freed", freed)
+}
+
+// The interface is still there, because our own sockets keep it; what tells is
+// that no process is in the netns, after a while.
+func TestLostDetachOfEmptyNetns(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	process := pod.Command("sleep", "60")
+	must(t, process.Start())
+	t.Cleanup(func() { _ = process.Process.Kill() })
+	req := request("one", pod, api.Fail)
+	req.NetnsPath = ""
+	_, err := d.Attach(t.Context(), req, pod.File(t))
+	must(t, err)
+	attached := func() int {
+		list, err := d.List(t.Context())
+		must(t, err)
+		return len(list)
+	}
+	d.Prove(t.Context())
+	d.SetAge("one", -registry.GraveTime)
+	d.Prove(t.Context())
+	if attached() != 1 {
+		t.Fatal("a pod with a process was detached")
+	}
+	must(t, process.Process.Kill())
+	var exit *exec.ExitError
+	if err := process.Wait(); !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	d.SetAge("one", 0)
+	d.Prove(t.Context())
+	if attached() != 1 {
+		t.Fatal("a young pod without a process was detached")
+	}
+	d.SetAge("one", -registry.GraveTime)
+	d.Prove(t.Context())
+	if attached() != 0 {
+		t.Error("a pod without a process is still attached")
+	}
+	d.wantEvent(api.EventLostDetach, "no process")
+}
+
+// An inode is used again, a cookie is not.
+func TestRestartWithAnotherNetnsAtThePath(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	old, err := nstest.Create("old")
+	must(t, err)
+	other := nstest.New(t)
+	d.attach("one", old, api.Ignore)
+	must(t, d.Suspend())
+	must(t, d.Registry.Close())
+	must(t, d.store.Close())
+	path := old.Path()
+	must(t, old.Remove())
+	must(t, os.Symlink(other.Path(), path))
+	t.Cleanup(func() { must(t, os.Remove(path)) })
+	d.run()
+	d.wantNothing(other)
+}
+
+// driftingHook arms what the test then takes away.
+type driftingHook struct {
+	hook.Hook
+	last hook.Handle
+}
+
+func (h *driftingHook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
+	handle, err := h.Hook.Open(ns, inherited)
+	h.last = handle
+	return handle, err
+}
+
+func TestProofRepairsTheHook(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	drifting := &driftingHook{Hook: d.hook}
+	d.hook = drifting
+	d.restart()
+	pod, peer := nstest.Pair(t)
+	a := d.attach("one", pod, api.Fail)
+	must(t, drifting.last.Disarm())
+	if err := d.Check(t.Context(), a.Key); err == nil {
+		t.Fatal("a disarmed hook passes the check")
+	}
+	d.Prove(t.Context())
+	must(t, d.Check(t.Context(), a.Key))
+	must(t, peerAnswers(t, peer, pod))
+	d.wantEvent(api.EventRepair, "repaired")
+}
+
+func TestProofRepairsTheQueue(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, peer := nstest.Pair(t)
+	a := d.attach("one", pod, api.Fail)
+	d.Unbind("one")
+	if len(stats(t, pod)) != 0 {
+		t.Fatal("the queue is still bound")
+	}
+	// Somebody else is faster.
+	ns, err := netns.Open(pod.Path())
+	must(t, err)
+	defer ns.Close()
+	foreign, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
+	})
+	must(t, err)
+	must(t, foreign.Bind())
+	d.Prove(t.Context())
+	d.wantEvent(api.EventSecurity, "another program holds this queue")
+	if problems := d.Problems(); len(problems) != 1 {
+		t.Errorf("problems %v, want one", problems)
+	}
+	must(t, foreign.Close())
+	d.Prove(t.Context())
+	must(t, d.Check(t.Context(), a.Key))
+	must(t, peerAnswers(t, peer, pod))
+	if problems := d.Problems(); len(problems) != 0 {
+		t.Errorf("problems %v after the repair", problems)
+	}
+}
+
+// What somebody in the netns keeps us from is tried again.
+func TestRestoreIsTriedAgain(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, peer := nstest.Pair(t)
+	d.attach("one", pod, api.Ignore)
+	d.attach("two", pod, api.Ignore)
+	must(t, d.Suspend())
+	must(t, d.Registry.Close())
+	must(t, d.store.Close())
+	ns, err := netns.Open(pod.Path())
+	must(t, err)
+	defer ns.Close()
+	foreign, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
+	})
+	must(t, err)
+	must(t, foreign.Bind())
+	d.run()
+	d.wantEvent(api.EventSecurity, "not restored")
+	must(t, d.Detach(t.Context(), api.Key{ContainerID: "two", Ifname: "eth0"}))
+	d.Prove(t.Context())
+	must(t, foreign.Close())
+	d.Prove(t.Context())
+	list, err := d.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].ContainerID != "one" {
+		t.Fatalf("attachments %v, %v, want the one that was not detached", list, err)
+	}
+	must(t, peerAnswers(t, peer, pod))
+	d.wantEvent(api.EventRepair, "restored")
+}
