@@ -140,6 +140,9 @@ type Handle interface {
 	// Check compares what the kernel has with s. Its error matches
 	// [ErrNotArmed] where they differ.
 	Check(s Selector) error
+	// Prove is Check for a walk through many netns, of which at is this one. It
+	// may rely on the last Check where nothing can have changed since.
+	Prove(at netns.Place, s Selector) error
 	// Counters returns what happened since Open.
 	Counters() (Counters, error)
 	// Remove takes everything out of the netns and closes the handle. Packets

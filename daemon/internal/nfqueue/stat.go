@@ -3,10 +3,10 @@
 package nfqueue
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -29,12 +29,7 @@ type Stat struct {
 
 // Stats returns the queues that are bound in the netns of a place, by whomever.
 func Stats(at netns.Place) ([]Stat, error) {
-	var text []byte
-	err := at.Do(func() error {
-		var err error
-		text, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
-		return err
-	})
+	text, err := netns.ReadFile(at, "/proc/thread-self/net/netfilter/nfnetlink_queue")
 	if err != nil {
 		return nil, err
 	}
@@ -43,17 +38,41 @@ func Stats(at netns.Place) ([]Stat, error) {
 
 func parseStats(text []byte) ([]Stat, error) {
 	var stats []Stat
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		var s Stat
-		var mode, copyRange uint32
-		_, err := fmt.Sscan(lines.Text(), &s.Number, &s.PortID, &s.Waiting, &mode, &copyRange,
-			&s.QueueDropped, &s.UserDropped, &s.Sequence)
+	for line := range bytes.Lines(text) {
+		s, err := parseStat(string(line))
 		if err != nil {
-			return nil, fmt.Errorf("parse nfnetlink_queue line %q: %w", lines.Text(), err)
+			return nil, fmt.Errorf("parse nfnetlink_queue line %q: %w", line, err)
 		}
 		stats = append(stats, s)
 	}
 	return stats, nil
+}
+
+// parseStat reads a line: queue, port, waiting, copy mode, copy range, dropped
+// by the queue, by the socket, newest ID.
+func parseStat(line string) (Stat, error) {
+	var n [8]uint64
+	fields := strings.Fields(line)
+	if len(fields) < len(n) {
+		return Stat{}, fmt.Errorf("%d fields, want %d", len(fields), len(n))
+	}
+	for i := range n {
+		size := 32
+		switch i {
+		case 0:
+			size = 16
+		case 5, 6:
+			size = 64
+		}
+		var err error
+		if n[i], err = strconv.ParseUint(fields[i], 10, size); err != nil {
+			return Stat{}, err
+		}
+	}
+	return Stat{
+		Number: uint16(n[0]), PortID: uint32(n[1]), Waiting: uint32(n[2]),
+		QueueDropped: n[5], UserDropped: n[6], Sequence: uint32(n[7]),
+	}, nil
 }
 
 // Stat returns what the kernel says of this queue; ok is false where the queue

@@ -91,7 +91,7 @@ func (b *binding) proof(at netns.Place) error {
 			return err
 		}
 	}
-	return b.parts.handle.Check(b.parts.selector)
+	return b.parts.handle.Prove(at, b.parts.selector)
 }
 
 // repair puts right what proof may have found.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -186,4 +187,20 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 	}
 	must(t, peerAnswers(t, peer, pod))
 	d.wantEvent(api.EventRepair, "restored")
+}
+
+// The proof of a node whose pods are what they should be, which most are.
+func BenchmarkProve(b *testing.B) {
+	const pods = 200
+	d := start(b, inspect.AcceptAll{})
+	for i := range pods {
+		d.attach(strconv.Itoa(i), nstest.New(b), api.Fail)
+	}
+	for b.Loop() {
+		d.Prove(b.Context())
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/pods, "µs/pod")
+	if problems := d.Problems(); len(problems) != 0 {
+		b.Fatal(problems)
+	}
 }

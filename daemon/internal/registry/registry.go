@@ -39,7 +39,7 @@ type Options struct {
 	Store     *state.Store
 	// Descriptors keeps descriptors while no daemon runs; nil if nobody does.
 	Descriptors *fdstore.Store
-	Log       *slog.Logger
+	Log         *slog.Logger
 	// FailurePolicy of requests that name none.
 	FailurePolicy api.Policy
 	// Queue is how each netns' queue is bound; its FailOpen follows the policy.

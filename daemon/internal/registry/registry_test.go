@@ -37,7 +37,7 @@ const (
 // daemon is a registry over a state directory that a test may restart.
 type daemon struct {
 	*registry.Registry
-	t         *testing.T
+	t         testing.TB
 	dir       string
 	hook      hook.Hook
 	fallback  hook.Hook
@@ -52,7 +52,7 @@ type daemon struct {
 	store *state.Store
 }
 
-func start(t *testing.T, inspector inspect.Inspector) *daemon {
+func start(t testing.TB, inspector inspect.Inspector) *daemon {
 	t.Helper()
 	h, err := nft.New()
 	must(t, err)
@@ -145,7 +145,7 @@ func (d *daemon) wantNothing(pods ...*nstest.NetNS) {
 	}
 }
 
-func stats(t *testing.T, pod *nstest.NetNS) []nfqueue.Stat {
+func stats(t testing.TB, pod *nstest.NetNS) []nfqueue.Stat {
 	t.Helper()
 	ns, err := netns.Open(pod.Path())
 	must(t, err)
@@ -522,7 +522,7 @@ func TestWatch(t *testing.T) {
 	must(t, <-done)
 }
 
-func receive(t *testing.T, c interface {
+func receive(t testing.TB, c interface {
 	Read([]byte) (int, error)
 	SetReadDeadline(time.Time) error
 }, n int, patience time.Duration,
@@ -538,7 +538,7 @@ func receive(t *testing.T, c interface {
 	return n
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

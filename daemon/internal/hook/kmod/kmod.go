@@ -89,7 +89,7 @@ func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 		return nil, err
 	}
 	m := &module{ns: clone}
-	s, err := m.read()
+	s, err := read(m.ns)
 	if err != nil {
 		return nil, errors.Join(err, clone.Close())
 	}
@@ -163,8 +163,11 @@ func (m *module) Disarm() error {
 }
 
 // Check compares the kernel's settings with s.
-func (m *module) Check(s hook.Selector) error {
-	state, err := m.read()
+func (m *module) Check(s hook.Selector) error { return m.Prove(m.ns, s) }
+
+// Prove compares the kernel's settings with s.
+func (m *module) Prove(at netns.Place, s hook.Selector) error {
+	state, err := read(at)
 	if err != nil {
 		return fmt.Errorf("%w: %w", hook.ErrNotArmed, err)
 	}
@@ -179,7 +182,7 @@ func (m *module) Check(s hook.Selector) error {
 
 // Counters returns what the module counted since Open.
 func (m *module) Counters() (hook.Counters, error) {
-	s, err := m.read()
+	s, err := read(m.ns)
 	if err != nil {
 		return hook.Counters{}, err
 	}
@@ -198,13 +201,8 @@ func (m *module) Close() error { return m.ns.Close() }
 // File returns nil: nothing but the module keeps the hook.
 func (*module) File() *os.File { return nil }
 
-func (m *module) read() (state, error) {
-	var text []byte
-	err := m.ns.Do(func() error {
-		var err error
-		text, err = os.ReadFile(procPath)
-		return err
-	})
+func read(at netns.Place) (state, error) {
+	text, err := netns.ReadFile(at, procPath)
 	if err != nil {
 		return state{}, fmt.Errorf("read module state: %w", err)
 	}
@@ -213,12 +211,7 @@ func (m *module) read() (state, error) {
 
 // sysctl returns the netns' own value; the state shows effective ones.
 func (m *module) sysctl(name string) (string, error) {
-	var text []byte
-	err := m.ns.Do(func() error {
-		var err error
-		text, err = os.ReadFile(sysctlPath + name)
-		return err
-	})
+	text, err := netns.ReadFile(m.ns, sysctlPath+name)
 	return strings.TrimSpace(string(text)), err
 }
 

@@ -110,6 +110,8 @@ type table struct {
 	stale []string
 	// foreign says that others have chains in the table.
 	foreign bool
+	// proved is what the last Check found right.
+	proved proof
 	// cleared are the directions whose packets lose forged requests.
 	cleared hook.Directions
 }
