@@ -49,24 +49,17 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 		return err
 	}
 	defer fds.Close()
-	h, err := chooseHook(c.Hook, c.KmodPath)
-	if err != nil {
-		return err
-	}
-	chosen := h.status()
-	log.Info("hook chosen", slog.String("hook", chosen.Kind),
-		slog.String("detail", chosen.Detail), slog.String("reason", chosen.Reason))
 	store, err := state.Open(c.StateDir)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	reg, err := newRegistry(&c, h, store, fds, inspector, log)
+	reg, err := newRegistry(&c, store, fds, inspector, log)
 	if err != nil {
 		return err
 	}
 	d := &daemon{
-		config: &c, registry: reg, inspector: inspector, hook: chosen, log: log,
+		config: &c, registry: reg, inspector: inspector, log: log,
 		super: &supervised{Store: fds, log: log},
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
@@ -77,7 +70,6 @@ type daemon struct {
 	config    *Config
 	registry  *registry.Registry
 	inspector inspect.Inspector
-	hook      api.HookStatus
 	super     *supervised
 	log       *slog.Logger
 }
@@ -96,7 +88,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	defer l.Close()
 	helpers.Go(func() { d.super.feed(helping, func() { d.registry.Total() }) })
 	helpers.Go(func() { d.registry.Watchdog(helping) })
-	if err := d.registry.Restore(ctx, d.super.Inherited()); err != nil {
+	hook, err := d.takeUp(ctx)
+	if err != nil {
 		return err
 	}
 	var guards sync.WaitGroup
@@ -104,7 +97,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	guards.Go(func() { d.registry.Reconcile(ctx) })
 	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
 	b := &backend{
-		Registry: d.registry, config: d.config, hook: d.hook, started: time.Now().UTC(),
+		Registry: d.registry, config: d.config, hook: hook, started: time.Now().UTC(),
 	}
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
@@ -116,8 +109,26 @@ func (d *daemon) serve(ctx context.Context) error {
 	return errors.Join(err, d.registry.Suspend())
 }
 
+// takeUp goes on where the daemon before this one ended, and returns the hook
+// by which it does. Finding out what the kernel has takes longer than packets
+// should wait, so that their queues are read first.
+func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
+	past, err := d.registry.Inherit(d.super.Inherited())
+	if err != nil {
+		return api.HookStatus{}, err
+	}
+	h, err := chooseHook(d.config.Hook, d.config.KmodPath)
+	if err != nil {
+		return api.HookStatus{}, err
+	}
+	chosen := h.status()
+	d.log.Info("hook chosen", slog.String("hook", chosen.Kind),
+		slog.String("detail", chosen.Detail), slog.String("reason", chosen.Reason))
+	return chosen, d.registry.Restore(ctx, past, registry.Hooks{Hook: h.hook, Fallback: h.fallback})
+}
+
 func newRegistry(
-	c *Config, h *choice, store *state.Store, fds *fdstore.Store,
+	c *Config, store *state.Store, fds *fdstore.Store,
 	inspector inspect.Inspector, log *slog.Logger,
 ) (*registry.Registry, error) {
 	directions, err := c.directions()
@@ -138,7 +149,7 @@ func newRegistry(
 		queue.CopyRange = min(needs.CopyRange, nfqueue.MaxCopyRange)
 	}
 	return registry.New(registry.Options{
-		Hook: h.hook, Fallback: h.fallback, Inspector: inspector, Log: log,
+		Inspector: inspector, Log: log,
 		Store: store, Descriptors: fds,
 		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
 		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),

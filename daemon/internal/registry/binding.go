@@ -133,10 +133,8 @@ func (r *Registry) renounce(b *binding) error {
 	r.mu.Lock()
 	r.release(b)
 	r.mu.Unlock()
-	if p.handle == nil {
-		if err := p.openHook(p.from.takeTable()); err != nil {
-			return errors.Join(err, p.discard())
-		}
+	if err := p.openHook(r.currentHook()); err != nil {
+		return errors.Join(err, p.discard())
 	}
 	return p.down()
 }

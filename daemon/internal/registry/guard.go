@@ -18,7 +18,7 @@ const guardInterval = 250 * time.Millisecond
 // a module that somebody unloaded, and returns when ctx ends. Without a
 // fallback it has nothing to do; Check reports what is missing meanwhile.
 func (r *Registry) Guard(ctx context.Context) {
-	if r.options.Fallback == nil {
+	if r.hooks.Fallback == nil {
 		return
 	}
 	tick := time.NewTicker(guardInterval)
@@ -29,7 +29,7 @@ func (r *Registry) Guard(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if !r.options.Hook.Present() {
+		if !r.hooks.Hook.Present() {
 			r.fallBack()
 		}
 	}
@@ -39,23 +39,23 @@ func (r *Registry) Guard(ctx context.Context) {
 // fails is tried again at the next tick.
 func (r *Registry) fallBack() {
 	r.mu.Lock()
-	r.hook = r.options.Fallback
+	r.hook = r.hooks.Fallback
 	r.mu.Unlock()
 	r.eachBinding(func(b *binding) {
 		b.mu.Lock()
-		changed, err := b.rehook(r.options.Fallback)
+		changed, err := b.rehook(r.hooks.Fallback)
 		if changed {
 			err = errors.Join(err, r.recordHook(b))
 		}
 		b.mu.Unlock()
 		log := r.options.Log.With(slog.Uint64("netns", b.cookie),
-			slog.String("hook", string(r.options.Fallback.Kind())))
+			slog.String("hook", string(r.hooks.Fallback.Kind())))
 		switch {
 		case err != nil:
 			log.Error("vanished hook not replaced", slog.Any("error", err))
 		case changed:
 			log.Warn("hook vanished and was replaced",
-				slog.String("vanished", string(r.options.Hook.Kind())))
+				slog.String("vanished", string(r.hooks.Hook.Kind())))
 		}
 	})
 }

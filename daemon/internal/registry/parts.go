@@ -4,7 +4,6 @@ package registry
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"time"
 
@@ -40,7 +39,7 @@ func newParts(r *Registry, ns *netns.NetNS, policy api.Policy) (*parts, error) {
 		return nil, err
 	}
 	return &parts{
-		ns: clone, hook: r.currentHook(), selector: r.selector(policy),
+		ns: clone, selector: r.selector(policy),
 		keeper: newKeeper(r.options.Descriptors, ns.ID().Cookie, policy == api.Fail),
 	}, nil
 }
@@ -69,10 +68,8 @@ func (p *parts) complete(r *Registry, who *inspect.Attachment, policy api.Policy
 	if err := p.openLanes(r, who); err != nil {
 		return err
 	}
-	if p.handle == nil {
-		if err := p.openHook(p.from.takeTable()); err != nil {
-			return err
-		}
+	if err := p.openHook(r.currentHook()); err != nil {
+		return err
 	}
 	if err := p.arm(r.selector(policy)); err != nil {
 		return err
@@ -100,12 +97,18 @@ func (p *parts) openLanes(r *Registry, who *inspect.Attachment) error {
 	return nil
 }
 
-// openHook prepares the hook, by the socket that kept it until now where there
-// is one.
-func (p *parts) openHook(table *os.File) (err error) {
-	if p.handle, err = p.hook.Open(p.ns, table); err != nil {
+// openHook prepares the hook, unless it is prepared, by the socket that kept it
+// until now where there is one.
+func (p *parts) openHook(h hook.Hook) error {
+	if p.handle != nil {
+		return nil
+	}
+	table := p.from.takeTable()
+	handle, err := h.Open(p.ns, table)
+	if err != nil {
 		return err
 	}
+	p.hook, p.handle = h, handle
 	fault.At("attach: hook opened")
 	f := p.handle.File()
 	switch {

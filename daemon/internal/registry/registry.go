@@ -32,9 +32,6 @@ import (
 // Options are what a registry works with. Those that have no meaning
 // for their zero value are required.
 type Options struct {
-	Hook hook.Hook
-	// Fallback takes over for good when Hook is no longer present; nil if none.
-	Fallback  hook.Hook
 	Inspector inspect.Inspector
 	Store     *state.Store
 	// Descriptors keeps descriptors while no daemon runs; nil if nobody does.
@@ -63,6 +60,13 @@ type Options struct {
 	SettleAfter uint32
 }
 
+// Hooks are what the registry arms netns with.
+type Hooks struct {
+	Hook hook.Hook
+	// Fallback takes over for good when Hook is no longer present; nil if none.
+	Fallback hook.Hook
+}
+
 // Registry is the set of attachments. It is safe for concurrent use.
 //
 // Locks: mu guards the two maps and the fields that say so; nothing blocks
@@ -77,6 +81,7 @@ type Registry struct {
 	orphans atomic.Uint64 // packets that dead daemons had in hand
 
 	mu          sync.Mutex
+	hooks       Hooks     // set by Restore and not changed then
 	hook        hook.Hook // of new bindings
 	generation  uint8     // of settled flows
 	attachments map[api.Key]*attachment
@@ -94,7 +99,8 @@ type attachment struct {
 	settled chan struct{}
 }
 
-// New returns an empty registry. The caller closes it.
+// New returns an empty registry, which serves nobody before [Registry.Restore].
+// The caller closes it.
 func New(o Options) (*Registry, error) {
 	o.Descriptors = cmp.Or(o.Descriptors, &fdstore.Store{})
 	pollers, err := newPollers(o.Queue.CopyRange, o.Log)
@@ -105,7 +111,6 @@ func New(o Options) (*Registry, error) {
 		options:     o,
 		pollers:     pollers,
 		buffers:     newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
-		hook:        o.Hook,
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),

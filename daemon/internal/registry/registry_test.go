@@ -74,7 +74,7 @@ func (d *daemon) run() {
 	d.store = store
 	fds, inherited := d.holder.connect()
 	d.Registry, err = registry.New(registry.Options{
-		Hook: d.hook, Fallback: d.fallback, Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
+		Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
 		Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)),
 		Queue: nfqueue.Config{
 			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
@@ -85,7 +85,9 @@ func (d *daemon) run() {
 		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 	})
 	must(d.t, err)
-	must(d.t, d.Restore(d.t.Context(), inherited))
+	past, err := d.Inherit(inherited)
+	must(d.t, err)
+	must(d.t, d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback}))
 }
 
 // restart is an orderly exit and a new start.

@@ -19,37 +19,55 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// Restore makes true again what an earlier daemon recorded, with the
-// descriptors that it has left. First of all the queues are read, for packets
-// wait in them. What cannot be restored now stays recorded and is tried again
-// by [Registry.Prove]. Call it once, before the registry serves anybody.
+// Past is what earlier daemons have left.
+type Past struct {
+	records []state.Record
+	stale   []api.Key
+}
+
+// Inherit reads what an earlier daemon recorded, and has the queues among the
+// descriptors that it left read at once, for packets wait in them. Call it
+// before all else, and [Registry.Restore] then.
 //
 // Files or descriptors of a newer daemon are an error, and nothing is touched.
-func (r *Registry) Restore(ctx context.Context, inherited []fdstore.Descriptor) error {
+func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 	contents, err := r.options.Store.Load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	left, err := r.sortEstate(inherited)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ordered, err := r.options.Store.TakeOrderly()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, err := range contents.Damaged {
 		r.options.Log.Error("state file put aside", slog.Any("error", err))
 	}
-	records := append(contents.Records, r.recovered(left, contents.Records)...)
-	r.readInherited(left, records, !ordered)
-	for _, key := range contents.Stale {
+	past := &Past{
+		records: append(contents.Records, r.recovered(left, contents.Records)...),
+		stale:   contents.Stale,
+	}
+	r.readInherited(left, past.records, !ordered)
+	return past, nil
+}
+
+// Restore makes the past true again, by the hook that is in use from now on.
+// What cannot be restored stays recorded and is tried again by
+// [Registry.Prove]. Call it once, before the registry serves anybody.
+func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) error {
+	r.mu.Lock()
+	r.hooks, r.hook = h, h.Hook
+	r.mu.Unlock()
+	for _, key := range past.stale {
 		r.options.Log.Info("attachment of an earlier boot forgotten", slog.Any("key", key))
 		if err := r.options.Store.Remove(key); err != nil {
 			return err
 		}
 	}
-	for _, rec := range records {
+	for _, rec := range past.records {
 		if err := r.restore(ctx, rec); err != nil {
 			r.postpone(rec, err)
 		}

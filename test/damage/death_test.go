@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package damage
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// TestKilledWorker kills the daemon again and again. Only what it had in its
+// hands may be lost (Fail) or pass unseen (Ignore).
+func TestKilledWorker(t *testing.T) {
+	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
+		t.Run(string(policy), func(t *testing.T) {
+			const kills = 20
+			r := newRig(t, policy)
+			r.start()
+			pods := r.pods(3)
+			tcp, err := startStream(pods[0].peer, pods[0].NetNS, pods[0].IPv4(), "200M", kills/2)
+			must(t, err)
+			orphans := 0
+			got := r.underLoad(pods, func() {
+				for range kills {
+					wait(350 * time.Millisecond)
+					before := r.status().PID
+					must(t, syscall.Kill(before, syscall.SIGKILL))
+					orphans += int(r.awaitWorker(before).Orphans)
+				}
+			})
+			stall, err := tcp.stall()
+			must(t, err)
+			t.Logf("%d orphans, TCP stalled for at most %v", orphans, stall)
+			if stall > time.Second {
+				t.Errorf("TCP stalled for %v", stall)
+			}
+			if policy == api.Ignore && (got.Lost > 0 || got.Unseen > orphans) {
+				t.Errorf("%v; want none lost, at most %d unseen", got, orphans)
+			}
+			if policy == api.Fail && (got.Lost > orphans || got.Unseen > 0) {
+				t.Errorf("%v; want at most %d lost, none unseen", got, orphans)
+			}
+		})
+	}
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package load sends numbered datagrams at a steady rate and tells afterwards
+// which were lost, and which arrived without the stamp of an inspector.
+package load
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// A datagram is a number, a stamp, and nothing else.
+const (
+	Size    = 64
+	stampAt = 4
+	stamped = 0x5a
+)
+
+// Stamp marks a datagram as inspected.
+func Stamp(b []byte) { b[stampAt] = stamped }
+
+// Flow is the traffic from one socket to another.
+type Flow struct {
+	from, to *net.UDPConn
+	rate     int // datagrams a second
+	stop     atomic.Bool
+	sent     atomic.Uint32
+	arrived  []byte // by number: how it arrived
+	last     atomic.Int64
+	longest  atomic.Int64
+}
+
+// How a datagram arrived.
+const (
+	never byte = iota
+	unseen
+	seen
+)
+
+// MaxDatagrams is how many one flow sends at most.
+const MaxDatagrams = 4 << 20
+
+// NewFlow prepares a flow. Both sockets stay the caller's.
+func NewFlow(from, to *net.UDPConn, rate int) *Flow {
+	return &Flow{from: from, to: to, rate: rate, arrived: make([]byte, MaxDatagrams)}
+}
+
+// burst bounds what is sent at a time to catch up. What is measured is the
+// reader, not the 1,000 packets of a device's backlog.
+const burst = 64
+
+const tick = 300 * time.Microsecond
+
+// Send sends until Stop, and then returns.
+func (f *Flow) Send() error {
+	var datagram [Size]byte
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	began, base := time.Now(), 0
+	for n := 0; !f.stop.Load() && n < MaxDatagrams; <-ticker.C {
+		due := base + int(time.Since(began).Seconds()*float64(f.rate))
+		if due-n > burst {
+			began, base = time.Now(), n+burst // no burst for what is late
+			due = base
+		}
+		for ; n < due; n++ {
+			binary.BigEndian.PutUint32(datagram[:], uint32(n))
+			if _, err := f.from.Write(datagram[:]); err != nil {
+				return fmt.Errorf("send datagram %d: %w", n, err)
+			}
+		}
+		f.sent.Store(uint32(n))
+	}
+	return nil
+}
+
+// Stop ends Send.
+func (f *Flow) Stop() { f.stop.Store(true) }
+
+// Receive receives until nothing has come for the given time after Stop.
+func (f *Flow) Receive(silence time.Duration) error {
+	var datagram [2 * Size]byte
+	f.last.Store(time.Now().UnixNano())
+	for {
+		if err := f.to.SetReadDeadline(time.Now().Add(silence)); err != nil {
+			return err
+		}
+		for range 256 { // setting a deadline costs as much as reading
+			n, err := f.to.Read(datagram[:])
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				if f.stop.Load() {
+					return nil
+				}
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if n == Size {
+				f.note(datagram[:n])
+			}
+		}
+	}
+}
+
+func (f *Flow) note(datagram []byte) {
+	now := time.Now().UnixNano()
+	if gap := now - f.last.Swap(now); gap > f.longest.Load() {
+		f.longest.Store(gap)
+	}
+	n := binary.BigEndian.Uint32(datagram)
+	if n >= MaxDatagrams {
+		return
+	}
+	f.arrived[n] = unseen
+	if datagram[stampAt] == stamped {
+		f.arrived[n] = seen
+	}
+}
+
+// Idle returns for how long nothing has arrived.
+func (f *Flow) Idle() time.Duration { return time.Duration(time.Now().UnixNano() - f.last.Load()) }
+
+// Result is what became of a flow's datagrams.
+type Result struct {
+	Sent, Lost, Unseen int
+	// Stall is the longest time in which nothing arrived.
+	Stall time.Duration
+}
+
+// Result is valid when Send and Receive have returned.
+func (f *Flow) Result() Result {
+	r := Result{Sent: int(f.sent.Load()), Stall: time.Duration(f.longest.Load())}
+	for _, how := range f.arrived[:r.Sent] {
+		switch how {
+		case never:
+			r.Lost++
+		case unseen:
+			r.Unseen++
+		}
+	}
+	return r
+}
+
+// Add adds up the results of several flows.
+func (r *Result) Add(o Result) {
+	r.Sent += o.Sent
+	r.Lost += o.Lost
+	r.Unseen += o.Unseen
+	r.Stall = max(r.Stall, o.Stall)
+}
+
+// String says it in a line.
+func (r Result) String() string {
+	return fmt.Sprintf("%d sent, %d lost, %d unseen, longest stall %v",
+		r.Sent, r.Lost, r.Unseen, r.Stall.Round(time.Millisecond))
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package damage kills, stops, starves and floods the daemon under load, and
+// counts what that costs the pods.
+package damage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/damage/load"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+// patience is how long something may take that is expected at once.
+const patience = 10 * time.Second
+
+// binDir is where the built programs are.
+func binDir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("NSQUEUE_BIN")
+	if dir == "" {
+		dir = "../../bin"
+	}
+	dir, err := filepath.Abs(dir)
+	must(t, err)
+	return dir
+}
+
+// rig is a supervisor with a daemon that stamps what it inspects.
+type rig struct {
+	t      *testing.T
+	dir    string
+	bin    string
+	policy api.Policy
+	client *api.Client
+	log    chain.Log
+	// watchdog is the supervisor's, 0 for its default.
+	watchdog time.Duration
+
+	supervisor *exec.Cmd
+	exited     chan error
+}
+
+func newRig(t *testing.T, policy api.Policy) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), bin: binDir(t), policy: policy}
+	r.client = api.NewClient(r.socket())
+	t.Cleanup(r.end)
+	return r
+}
+
+func (r *rig) socket() string { return filepath.Join(r.dir, "nsqueued.sock") }
+
+// config has room for what comes in while no daemon reads.
+const config = `apiVersion: nsqueue.io/v1alpha1
+kind: DaemonConfiguration
+socket: %[1]s/nsqueued.sock
+stateDir: %[1]s
+hook: nft
+failurePolicy: %[2]s
+queue: {length: 16384, receiveBuffer: 33554432, receiveBufferTotal: 1073741824}
+`
+
+// start runs the supervisor and returns when the daemon answers.
+func (r *rig) start() {
+	r.t.Helper()
+	file := filepath.Join(r.dir, "nsqueued.yaml")
+	must(r.t, os.WriteFile(file, []byte(fmt.Sprintf(config, r.dir, r.policy)), 0o600))
+	argv := []string{
+		"supervise", "--runtime-dir", r.dir, "--max-deaths", "0", "--death-window", "300ms",
+		"--worker", filepath.Join(r.bin, "test", "stamper"),
+	}
+	if r.watchdog != 0 {
+		argv = append(argv, "--watchdog", r.watchdog.String(), "--abort-grace", "100ms")
+	}
+	argv = append(argv, "--", "--config", file)
+	cmd := exec.Command(filepath.Join(r.dir, "nsqueued"), argv...)
+	must(r.t, link(filepath.Join(r.bin, "nsqueued"), cmd.Path))
+	cmd.Stdout, cmd.Stderr = &r.log, &r.log
+	must(r.t, cmd.Start())
+	r.supervisor, r.exited = cmd, make(chan error, 1)
+	go func() { r.exited <- cmd.Wait() }()
+	r.awaitWorker(0)
+}
+
+// link makes the program appear at a path where an upgrade may replace it.
+func link(program, path string) error {
+	if err := os.Link(program, path); err == nil || errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	b, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o755)
+}
+
+// awaitWorker waits for a daemon that is another process than before, and
+// returns its status.
+func (r *rig) awaitWorker(before int) api.Status {
+	r.t.Helper()
+	var s api.Status
+	nstest.Eventually(r.t, patience, "a daemon answers", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		var err error
+		s, err = r.client.Status(ctx)
+		return err == nil && s.PID != before
+	})
+	return s
+}
+
+func (r *rig) status() api.Status { return r.awaitWorker(0) }
+
+// end stops everything, the daemon's attachments first.
+func (r *rig) end() {
+	if r.supervisor == nil {
+		return
+	}
+	if _, err := r.client.DetachAll(context.Background()); err != nil {
+		r.t.Error(err)
+	}
+	if err := r.stop(syscall.SIGTERM); err != nil {
+		r.t.Errorf("supervisor: %v", err)
+	}
+	if r.t.Failed() {
+		r.t.Logf("log:\n%s", tail(r.log.String(), 20000))
+	}
+}
+
+func tail(s string, n int) string { return s[max(len(s)-n, 0):] }
+
+// stop ends the supervisor by a signal and waits for it.
+func (r *rig) stop(s syscall.Signal) error {
+	must(r.t, r.supervisor.Process.Signal(s))
+	select {
+	case err := <-r.exited:
+		r.supervisor = nil
+		return err
+	case <-time.After(patience):
+		_ = r.supervisor.Process.Kill()
+		<-r.exited
+		r.supervisor = nil
+		return fmt.Errorf("still there %v after %v", patience, s)
+	}
+}
+
+// pod is a netns under inspection, and the peer that talks to it.
+type pod struct {
+	*nstest.NetNS
+
+	peer *nstest.NetNS
+	key  api.Key
+}
+
+// attach makes a pod with a peer, and has it inspected.
+func (r *rig) attach(name string) *pod {
+	r.t.Helper()
+	p := &pod{key: api.Key{ContainerID: name, Ifname: "eth0"}}
+	p.NetNS, p.peer = nstest.Pair(r.t)
+	if got := p.peer.Ping(r.t, p.IPv4(), 1, patience); got != 1 {
+		r.t.Fatal("pod and peer do not know each other")
+	}
+	r.attachNetns(p.key, p.NetNS)
+	return p
+}
+
+func (r *rig) attachNetns(key api.Key, ns *nstest.NetNS) {
+	r.t.Helper()
+	f := ns.File(r.t)
+	defer f.Close()
+	_, err := r.client.Attach(r.t.Context(), api.AttachRequest{
+		Key: key, Origin: api.OriginManual, NetnsPath: ns.Path(), FailurePolicy: r.policy,
+	}, f)
+	must(r.t, err)
+}
+
+// pods makes n pods.
+func (r *rig) pods(n int) []*pod {
+	r.t.Helper()
+	var pods []*pod
+	for i := range n {
+		pods = append(pods, r.attach(fmt.Sprintf("pod%d", i)))
+	}
+	return pods
+}
+
+// underLoad does the damage while datagrams go to the pods at 50,000 a second
+// in all, and returns what became of them.
+func (r *rig) underLoad(pods []*pod, damage func()) load.Result {
+	r.t.Helper()
+	const rate = 50000
+	var flows []*load.Flow
+	var running sync.WaitGroup
+	for _, p := range pods {
+		to := p.ListenUDP(r.t, netip.AddrPortFrom(p.IPv4(), 0).String(),
+			nstest.ReceiveBuffer(64<<20))
+		f := load.NewFlow(p.peer.DialUDP(r.t, to.LocalAddr().String()), to, rate/len(pods))
+		flows = append(flows, f)
+		running.Go(func() { r.check(f.Send()) })
+		running.Go(func() { r.check(f.Receive(time.Second)) })
+	}
+	damage()
+	for _, f := range flows {
+		f.Stop()
+	}
+	running.Wait()
+	var sum load.Result
+	for _, f := range flows {
+		sum.Add(f.Result())
+	}
+	r.t.Log(sum)
+	return sum
+}
+
+func (r *rig) check(err error) {
+	if err != nil {
+		r.t.Error(err)
+	}
+}
+
+// wait lets a time of load pass; the damage is what a test waits for.
+func wait(d time.Duration) { <-time.After(d) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
