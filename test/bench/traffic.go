@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"path/filepath"
 	"time"
 
@@ -54,7 +53,7 @@ func (b *bed) tcp(seconds int) (float64, error) {
 		_ = server.Process.Kill()
 		_ = server.Wait()
 	}()
-	if err := b.awaitListener(":" + port); err != nil {
+	if err := b.awaitListener(port); err != nil {
 		return 0, err
 	}
 	client := b.client.Command("iperf3", "-c", podAddress, "-p", port, "-t", fmt.Sprint(seconds),
@@ -76,21 +75,11 @@ func (b *bed) tcp(seconds int) (float64, error) {
 	return result.End.Received.BitsPerSecond / 1e9, nil
 }
 
-// awaitListener waits until the port is taken in the pod. It does not connect:
-// iperf3 would take that for its client.
-func (b *bed) awaitListener(addr string) error {
+// awaitListener waits until iperf3 has its port.
+func (b *bed) awaitListener(port string) error {
 	const timeout = 5 * time.Second
-	taken := nstest.Poll(timeout, func() bool {
-		return b.pod.Try(func() error {
-			l, err := net.Listen("tcp", addr)
-			if err == nil {
-				_ = l.Close()
-			}
-			return err
-		}) != nil
-	})
-	if !taken {
-		return fmt.Errorf("iperf3 does not listen on %s after %v", addr, timeout)
+	if !nstest.Poll(timeout, func() bool { return b.pod.Listens(port) }) {
+		return fmt.Errorf("iperf3 does not listen on port %s after %v", port, timeout)
 	}
 	return nil
 }

@@ -242,4 +242,3 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-

@@ -59,6 +59,18 @@ func (ns *NetNS) DialUDP(tb testing.TB, addr string, opts ...SocketOption) *net.
 	return c.(*net.UDPConn)
 }
 
+// Listens reports whether a TCP port is taken in the netns. It does not connect,
+// which a server may take for its client.
+func (ns *NetNS) Listens(port string) bool {
+	return ns.Try(func() error {
+		l, err := net.Listen("tcp", ":"+port)
+		if err == nil {
+			_ = l.Close()
+		}
+		return err
+	}) != nil
+}
+
 // ListenTCP returns a TCP listener of the netns, see [NetNS.ListenUDP].
 func (ns *NetNS) ListenTCP(tb testing.TB, addr string, opts ...SocketOption) *net.TCPListener {
 	tb.Helper()
