@@ -53,7 +53,8 @@ type Store struct {
 }
 
 // Keeps reports whether what is put into the store outlives this process. It
-// stops doing so when `nsqueued supervise` dies before its daemon.
+// stops doing so when `nsqueued supervise` dies before its daemon: that gets
+// SIGTERM then, a moment before this says no. Ask last, after all answers.
 func (s *Store) Keeps() bool {
 	orphaned := s.supervisor.Kind == Supervise && s.getppid() != s.supervisor.PID
 	return s.capacity > 0 && !orphaned
