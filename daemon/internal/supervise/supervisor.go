@@ -310,10 +310,10 @@ func (s *supervisor) check(now time.Time) {
 		w.tell(unix.SIGKILL, time.Time{})
 	case w.deadline.IsZero() || now.Before(w.deadline):
 	case w.stopped():
-		s.log.Error("daemon hangs: killing it", slog.Int("pid", w.pid), slog.Bool("ready", w.ready))
+		s.log.Error("daemon hangs: killing it", w.attrs()...)
 		w.tell(unix.SIGKILL, time.Time{})
 	default:
-		s.log.Error("daemon hangs: aborting it", slog.Int("pid", w.pid), slog.Bool("ready", w.ready))
+		s.log.Error("daemon hangs: aborting it", w.attrs()...)
 		w.tell(unix.SIGABRT, now.Add(s.config.AbortGrace))
 	}
 }

@@ -4,6 +4,7 @@ package supervise
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -111,6 +112,11 @@ func (w *worker) alive(now time.Time, watchdog time.Duration) {
 	default:
 		w.deadline = now.Add(watchdog)
 	}
+}
+
+// attrs tell a log about the daemon.
+func (w *worker) attrs() []any {
+	return []any{slog.Int("pid", w.pid), slog.Bool("ready", w.ready)}
 }
 
 // tell sends the daemon a signal and has it killed later, if later is not zero.
