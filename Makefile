@@ -122,7 +122,7 @@ VM_PKGS := ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
 
 # Libraries stay synchronous: only these, and tests, start goroutines and join
 # them.
-GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns))/|(.*/)?[a-z]*test/)
+GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns|supervise))/|(.*/)?[a-z]*test/)
 
 .PHONY: lint
 lint: $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION) need-lint ## check style, dependencies, the module

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,17 +16,28 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/supervise"
 	"github.com/nsqueue/nsqueue/daemon/node"
 )
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "nsqueued:", err)
+		code := 1
+		if exit, ok := errors.AsType[*supervise.ExitError](err); ok {
+			code = exit.ExitCode()
+		}
+		os.Exit(code)
+	}
+}
+
+func run() error {
+	if err := supervise.Stage(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "nsqueued:", err)
-		stop()
-		os.Exit(1)
-	}
+	return command().ExecuteContext(ctx)
 }
 
 func command() *cobra.Command {
@@ -48,6 +60,8 @@ func command() *cobra.Command {
 			return node.Run(cmd.Context(), c, inspect.AcceptAll{})
 		},
 	}
+	cmd.AddCommand(superviseCommand())
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	f := cmd.Flags()
 	f.StringVar(&config, "config", "", "configuration `file` (YAML, kind "+node.ConfigKind+")")

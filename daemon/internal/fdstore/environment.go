@@ -29,6 +29,10 @@ const (
 	EnvRestarts = "NSQUEUE_RESTARTS"
 )
 
+// MaxNames is how long the list of names can be for the kernel to still start a
+// program with it: a variable has at most 32 pages (MAX_ARG_STRLEN).
+const MaxNames = 32*4096 - len(EnvListenNames+"=") - len("\x00")
+
 // pidfdID is set by systemd from version 258 on; nothing here reads it.
 const pidfdID = "LISTEN_PIDFDID"
 
@@ -96,6 +100,7 @@ func (s *Store) read(env Environment) error {
 	for _, name := range names {
 		s.stored[name]++
 		s.total++
+		s.length += len(name) + 1
 	}
 	address := env.Getenv(EnvNotifySocket)
 	if address == "" {

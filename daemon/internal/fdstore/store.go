@@ -49,10 +49,12 @@ type Store struct {
 	// stored counts the descriptors in the store by name.
 	stored map[string]int
 	total  int
+	length int // of the list of names
 }
 
 // Keeps reports whether what is put into the store outlives this process. It
-// stops doing so when `nsqueued supervise` dies before its daemon.
+// stops doing so when `nsqueued supervise` dies before its daemon: that gets
+// SIGTERM then, a moment before this says no. Ask last, after all answers.
 func (s *Store) Keeps() bool {
 	orphaned := s.supervisor.Kind == Supervise && s.getppid() != s.supervisor.PID
 	return s.capacity > 0 && !orphaned
@@ -83,11 +85,8 @@ func (s *Store) Put(name Name, files ...*os.File) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total+len(files) > s.capacity {
-		// The supervisor would close them without a word.
-		return fmt.Errorf("store %d descriptors as %s: %d of %d are in use "+
-			"(raise FileDescriptorStoreMax and FDSTORE in the unit, or supervise's "+
-			"--max-descriptors)", len(files), name, s.total, s.capacity)
+	if err := s.checkRoom(name, len(files)); err != nil {
+		return err
 	}
 	message := "FDSTORE=1\nFDNAME=" + name.String() + "\nFDPOLL=0"
 	for len(files) > 0 {
@@ -97,7 +96,23 @@ func (s *Store) Put(name Name, files ...*os.File) error {
 		}
 		s.stored[name.String()] += n
 		s.total += n
+		s.length += n * (len(name.String()) + 1)
 		files = files[n:]
+	}
+	return nil
+}
+
+// checkRoom refuses what the supervisor would close without a word, and what
+// would keep it from starting a daemon again.
+func (s *Store) checkRoom(name Name, n int) error {
+	if s.total+n > s.capacity {
+		return fmt.Errorf("store %d descriptors as %s: %d of %d are in use "+
+			"(raise FileDescriptorStoreMax and FDSTORE in the unit, or supervise's "+
+			"--max-descriptors)", n, name, s.total, s.capacity)
+	}
+	if length := s.length + n*(len(name.String())+1); length > MaxNames {
+		return fmt.Errorf("store %d descriptors as %s: the list of all names would be "+
+			"%d bytes long: %d is the kernel's limit", n, name, length, MaxNames)
 	}
 	return nil
 }
@@ -118,6 +133,7 @@ func (s *Store) RemoveNamed(name string) error {
 		return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
 	}
 	s.total -= s.stored[name]
+	s.length -= s.stored[name] * (len(name) + 1)
 	delete(s.stored, name)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -191,6 +192,24 @@ func TestPutAndRemove(t *testing.T) {
 	}
 	if err := s.Put(queueName, all[0]); err == nil {
 		t.Error("put a closed file")
+	}
+}
+
+// systemd 252 cannot start a unit any more whose names are longer together.
+func TestNamesAreBounded(t *testing.T) {
+	where := address(t)
+	listen(t, where)
+	s := open(t, variables{EnvNotifySocket: where, EnvCapacity: "100000"})
+	long := Name{Kind: Queue, Cookie: math.MaxUint64}
+	perName := len(long.String()) + 1
+	s.total, s.length = MaxNames/perName, MaxNames/perName*perName // as if so many were stored
+	err := s.Put(long, files(t, 1)...)
+	if err == nil || !strings.Contains(err.Error(), "names") {
+		t.Errorf("one more: %v, want an error about the names", err)
+	}
+	s.length -= perName
+	if err := s.Put(long, files(t, 1)...); err != nil {
+		t.Error(err)
 	}
 }
 

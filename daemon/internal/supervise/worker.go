@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervise
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+)
+
+// worker is a daemon that runs.
+type worker struct {
+	pid     int
+	started time.Time
+	ready   bool
+	// deadline is when the daemon is taken for hung; zero is never.
+	deadline time.Time
+	// killAt is when it is killed, after it was told to end; zero if it was not.
+	killAt time.Time
+}
+
+// spawn starts a daemon that inherits what is in the store.
+func (s *supervisor) spawn(now time.Time) (*worker, error) {
+	program := s.self()
+	target := s.config.Worker
+	if target == "" {
+		target = program
+	}
+	files := []uintptr{0, 1, 2}
+	for _, h := range s.store.held {
+		files = append(files, uintptr(h.FD))
+	}
+	name := target
+	if target == procSelf {
+		name = s.executable
+	}
+	argv := append([]string{name}, s.config.Args...)
+	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
+		Env: s.environment(target), Files: files,
+		// Tied to the thread that forks. No thread of this process ends before
+		// the process does, because no goroutine is locked to one.
+		Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return &worker{pid: pid, started: now, deadline: now.Add(s.config.StartTimeout)}, nil
+}
+
+const procSelf = "/proc/self/exe"
+
+// self is what to execute for another process of this very version: after the
+// file at the path was replaced, that is not the path.
+func (s *supervisor) self() string {
+	named, err := os.Stat(s.executable)
+	if err != nil {
+		return procSelf
+	}
+	if own, err := os.Stat(procSelf); err != nil || !os.SameFile(named, own) {
+		return procSelf
+	}
+	return s.executable
+}
+
+// environment is this process' own, and the protocol's variables.
+func (s *supervisor) environment(target string) []string {
+	set := map[string]string{
+		envStage:                target,
+		envHandover:             "",
+		fdstore.EnvNotifySocket: s.socket.path,
+		fdstore.EnvCapacity:     strconv.Itoa(s.config.MaxDescriptors),
+		fdstore.EnvListenPID:    "",
+		fdstore.EnvListenFDs:    strconv.Itoa(len(s.store.held)),
+		fdstore.EnvListenNames:  s.store.names(),
+		fdstore.EnvWatchdog:     "",
+		fdstore.EnvWatchdogPID:  "",
+		fdstore.EnvSupervisor:   strconv.Itoa(os.Getpid()),
+		fdstore.EnvRestarts:     strconv.Itoa(s.restarts),
+	}
+	if s.config.Watchdog > 0 {
+		set[fdstore.EnvWatchdog] = strconv.FormatInt(s.config.Watchdog.Microseconds(), 10)
+	}
+	var env []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if _, ok := set[name]; !ok {
+			env = append(env, variable)
+		}
+	}
+	for name, value := range set {
+		if value != "" {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// alive notes a sign of life.
+func (w *worker) alive(now time.Time, watchdog time.Duration) {
+	switch {
+	case !w.ready || !w.killAt.IsZero():
+	case watchdog == 0:
+		w.deadline = time.Time{}
+	default:
+		w.deadline = now.Add(watchdog)
+	}
+}
+
+// attrs tell a log about the daemon.
+func (w *worker) attrs() []any {
+	return []any{slog.Int("pid", w.pid), slog.Bool("ready", w.ready)}
+}
+
+// tell sends the daemon a signal and has it killed later, if later is not zero.
+func (w *worker) tell(sig unix.Signal, later time.Time) {
+	w.deadline = time.Time{}
+	if w.killAt.IsZero() || later.Before(w.killAt) {
+		w.killAt = later
+	}
+	_ = unix.Kill(w.pid, sig) // a child that was not reaped always exists
+}
+
+// stopped reports whether the process is stopped, so that no signal but
+// SIGKILL does anything.
+func (w *worker) stopped() bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.pid))
+	if err != nil {
+		return false
+	}
+	// PID (NAME) STATE, where the name may contain anything.
+	_, rest, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
+	return strings.HasPrefix(rest, "T") || strings.HasPrefix(rest, "t")
+}
+
+// ending tells how a process ended, and the exit code that means it.
+func ending(status unix.WaitStatus) (text string, code int) {
+	if status.Signaled() {
+		return "killed by " + unix.SignalName(status.Signal()), 128 + int(status.Signal())
+	}
+	return "exited with " + strconv.Itoa(status.ExitStatus()), status.ExitStatus()
+}

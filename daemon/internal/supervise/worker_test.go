@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+)
+
+// dirEnv is the directory that a test shares with its processes.
+const dirEnv = "SUPERVISE_TEST_DIR"
+
+// TestMain makes the test binary the supervisor and the daemon as well.
+func TestMain(m *testing.M) {
+	if err := Stage(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	run := map[string]func() error{
+		"--version": func() error {
+			if mode("") == "broken" {
+				return errors.New("broken")
+			}
+			_, err := fmt.Println(version())
+			return err
+		},
+		"supervisor": runSupervisor, "worker": runWorker,
+	}
+	if len(os.Args) < 2 || run[os.Args[1]] == nil {
+		os.Exit(m.Run())
+	}
+	// Not os.Exit: under the race detector that takes a second.
+	err := run[os.Args[1]]()
+	if err == nil {
+		unix.Exit(0)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	if exit, ok := errors.AsType[*ExitError](err); ok {
+		unix.Exit(exit.ExitCode())
+	}
+	unix.Exit(1)
+}
+
+// version is what the file of this program ends with.
+func version() string {
+	b, err := os.ReadFile(procSelf)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[len(b)-versionLen:])
+}
+
+const versionLen = 2
+
+// mode is what a worker does; the test writes it, and for one version alone.
+func mode(of string) string {
+	b, err := os.ReadFile(filepath.Join(os.Getenv(dirEnv), "mode"+of))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// runSupervisor supervises by the values that are its arguments.
+func runSupervisor() error {
+	c := DefaultConfig()
+	c.RuntimeDir = os.Getenv(dirEnv)
+	c.Args = []string{"worker"}
+	for _, arg := range os.Args[2:] {
+		name, text, _ := strings.Cut(arg, "=")
+		if name == "deaths" {
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				return err
+			}
+			c.MaxDeaths = n
+			continue
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return err
+		}
+		*map[string]*time.Duration{
+			"watchdog": &c.Watchdog, "start": &c.StartTimeout, "stop": &c.StopTimeout,
+			"abort": &c.AbortGrace, "window": &c.DeathWindow,
+		}[name] = d
+	}
+	// Orphans become children of this process, as of a container's init.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return Run(c, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+}
+
+// runWorker is a daemon that tells on standard output what happens to it.
+func runWorker() error {
+	s, err := fdstore.FromEnvironment(fdstore.ProcessEnvironment())
+	if err != nil {
+		return err
+	}
+	var inherited []string
+	for _, d := range s.Inherited() {
+		b := make([]byte, 64)
+		n, err := d.File.ReadAt(b, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		inherited = append(inherited, d.Name+"="+string(b[:n]))
+	}
+	kind, argument, _ := strings.Cut(mode("")+mode(version()), " ")
+	fmt.Printf("started %d %s restarts=%d ppid=%d inherited=%s\n", os.Getpid(), version(),
+		s.Supervisor().Restarts, os.Getppid(), strings.Join(inherited, ","))
+	caught := make(chan os.Signal, 8)
+	signal.Notify(caught, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
+	switch kind {
+	case "crash":
+		unix.Exit(3)
+	case "put-and-die": // twice
+		if len(s.Inherited()) == 2*len(strings.Fields(argument)) {
+			break
+		}
+		if err := putNames(s, argument); err != nil {
+			return err
+		}
+		return unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "never-ready":
+		<-caught
+		return nil
+	case "put":
+		if len(s.Inherited()) == 0 {
+			if err := putNames(s, argument); err != nil {
+				return err
+			}
+		}
+	case "orphan":
+		// The child outlives its parent by being started in between.
+		cmd := exec.Command("sh", "-c", "sleep 0.05 & echo orphan $!")
+		cmd.Stdout = os.Stdout
+		if err := cmd.Run(); err != nil {
+			return err
+		}
+	}
+	if err := s.Ready("is ready"); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	return live(s, kind, caught)
+}
+
+// live is the worker's life after it was ready.
+func live(s *fdstore.Store, kind string, caught chan os.Signal) error {
+	tick := time.NewTicker(max(s.Watchdog()/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if kind == "silent" {
+				continue
+			}
+			// A supervisor that is gone will have this process stopped.
+			if err := s.Alive(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		case sig := <-caught:
+			switch sig {
+			case unix.SIGHUP:
+				fmt.Println("hup")
+			case unix.SIGUSR1:
+				if err := s.Remove(fdstore.Name{Kind: fdstore.Queue, Cookie: 1}); err != nil {
+					return err
+				}
+				fmt.Println("removed")
+			case unix.SIGTERM:
+				fmt.Println("stopping keeps=" + strconv.FormatBool(s.Keeps()))
+				if kind == "deaf" {
+					continue
+				}
+				if kind == "exits" {
+					unix.Exit(7)
+				}
+				if kind == "bereaved" {
+					for s.Keeps() { // the supervisor still ends
+						<-tick.C
+					}
+					fmt.Println("keeps nothing")
+				}
+				return nil
+			}
+		}
+	}
+}
+
+// putNames stores a file for each of the names, with its number in it.
+func putNames(s *fdstore.Store, names string) error {
+	for i, text := range strings.Fields(names) {
+		name, err := fdstore.ParseName(text)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.MemfdCreate(text, unix.MFD_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), text)
+		if _, err := f.WriteString(strconv.Itoa(i)); err != nil {
+			return err
+		}
+		if err := s.Put(name, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/supervise"
+)
+
+const superviseHelp = `Run nsqueued under a parent process that keeps the pods' queues open while
+nsqueued restarts. This is for systems without systemd, such as a container;
+see deploy/systemd for the others. What follows -- are nsqueued's flags.
+
+A daemon that dies is started again, at once the first time; one that is silent
+for longer than --watchdog is aborted and started again. While no daemon can be
+started soon, pods under failure policy Ignore get their network back unseen;
+the descriptors of those under Fail are kept until this process ends.
+
+Signals:
+  SIGTERM, SIGINT  stop the daemon, then end with its exit code
+  SIGHUP           is passed on
+  SIGUSR2          upgrade: stop the daemon, execute the program file anew in
+                   this process and start its daemon; no packet is lost
+                   (also: nsqueuectl upgrade)
+
+If this process is killed alone, the daemon stops in order.`
+
+func superviseCommand() *cobra.Command {
+	c := supervise.DefaultConfig()
+	cmd := &cobra.Command{
+		Use:     "supervise [flags] -- [nsqueued's flags]",
+		Short:   "Run nsqueued, restart it when it dies, and upgrade it, without losing a packet",
+		Long:    superviseHelp,
+		Example: "  nsqueued supervise -- --config /etc/nsqueue/nsqueued.yaml",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c.Args = args
+			return supervise.Run(c, slog.New(slog.NewTextHandler(os.Stderr, nil)).
+				With(slog.String("process", "supervisor")))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.RuntimeDir, "runtime-dir", c.RuntimeDir,
+		"`directory` of the notification socket; one supervisor at a time")
+	f.StringVar(&c.Worker, "worker", "",
+		"`program` to run instead of nsqueued: a daemon of your own on daemon/node")
+	f.IntVar(&c.MaxDescriptors, "max-descriptors", c.MaxDescriptors,
+		"`number` of descriptors to keep, two or more a pod")
+	f.DurationVar(&c.Watchdog, "watchdog", c.Watchdog,
+		"how long the daemon may be silent, 0s is for ever")
+	f.DurationVar(&c.StartTimeout, "start-timeout", c.StartTimeout,
+		"how long the daemon may take to be ready")
+	f.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout,
+		"how long it may take to stop, before it is killed")
+	f.DurationVar(&c.AbortGrace, "abort-grace", c.AbortGrace,
+		"how long it may take to die of SIGABRT when it hangs, before it is killed")
+	f.IntVar(&c.MaxDeaths, "max-deaths", c.MaxDeaths,
+		"`number` of deaths within --death-window after which to give up, 0 is never")
+	f.DurationVar(&c.DeathWindow, "death-window", c.DeathWindow,
+		"see --max-deaths; a daemon that lives for longer starts afresh")
+	return cmd
+}
