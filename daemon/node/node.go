@@ -79,10 +79,20 @@ func serve(
 	guards.Go(func() { reg.Guard(guarding) })
 	guards.Go(func() { reg.Watchdog(guarding) })
 	guards.Go(func() { followChanges(guarding, inspector, reg, log) })
-	b := &backend{Registry: reg, config: c, hook: h, started: time.Now().UTC()}
+	b := &backend{
+		Registry: reg, adopter: newAdopter(c, reg, log), stopping: guarding,
+		config: c, hook: h, started: time.Now().UTC(),
+	}
+	var existing sync.WaitGroup
+	if c.Adopt.Existing {
+		existing.Go(b.adoptExisting)
+	}
 	log.Info("serving", slog.String("socket", c.Socket), slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(c.FailurePolicy)))
-	return errors.Join(api.Serve(ctx, l, b, log), reg.Suspend())
+	err = api.Serve(ctx, l, b, log)
+	stop()
+	existing.Wait()
+	return errors.Join(err, reg.Suspend())
 }
 
 func newRegistry(
@@ -152,9 +162,48 @@ func followChanges(
 type backend struct {
 	*registry.Registry
 
-	config  *Config
-	hook    api.HookStatus
-	started time.Time
+	adopter *adopter
+	// stopping ends when the daemon stops.
+	stopping context.Context
+	config   *Config
+	hook     api.HookStatus
+	started  time.Time
+}
+
+// Attach makes the attachment.
+func (b *backend) Attach(
+	ctx context.Context, req api.AttachRequest, netns *os.File,
+) (api.Attachment, error) {
+	b.adopter.attaching(req.Key)
+	return b.Registry.Attach(ctx, req, netns)
+}
+
+// Detach ends the attachment.
+func (b *backend) Detach(ctx context.Context, key api.Key) error {
+	b.adopter.detaching(key)
+	return b.Registry.Detach(ctx, key)
+}
+
+// DetachAll ends all attachments.
+func (b *backend) DetachAll(ctx context.Context) (int, error) {
+	b.adopter.detachingAll()
+	return b.Registry.DetachAll(ctx)
+}
+
+// Adopt attaches pods that are older than the daemon. It ends early when the
+// daemon stops.
+func (b *backend) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptResults, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.stopping, cancel)()
+	return b.adopter.Adopt(ctx, req)
+}
+
+// adoptExisting does so unasked.
+func (b *backend) adoptExisting() {
+	if _, err := b.adopter.Adopt(b.stopping, api.AdoptRequest{}); err != nil {
+		b.adopter.log.Error("existing pods not looked for", slog.Any("error", err))
+	}
 }
 
 // Status describes the daemon.
