@@ -78,8 +78,8 @@ func attach(ctx context.Context, c *command, f attachFlags) error {
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", req.Key, err)
 	}
-	if c.output == "json" {
-		return c.writeJSON(a)
+	if c.structured() {
+		return c.writeObject(a)
 	}
 	_, err = fmt.Fprintf(c.out, "%s attached (hook %s, queue %s, failure policy %s)\n",
 		a.Key, a.Hook, queueNumbers(a.Queues), a.FailurePolicy)

@@ -78,8 +78,8 @@ func detach(ctx context.Context, c *command, f detachFlags, names []string) erro
 }
 
 func (c *command) reportDetached(n int, lines ...string) error {
-	if c.output == "json" {
-		return c.writeJSON(api.DetachResult{Detached: n})
+	if c.structured() {
+		return c.writeObject(api.DetachResult{Detached: n})
 	}
 	for _, line := range lines {
 		if _, err := fmt.Fprintln(c.out, line); err != nil {

@@ -35,8 +35,8 @@ func list(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		return c.writeJSON(l)
+	if c.structured() {
+		return c.writeObject(l)
 	}
 	if len(l.Attachments) == 0 {
 		_, err := fmt.Fprintln(c.err, "No attachments.")

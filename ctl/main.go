@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,7 +32,9 @@ func run() int {
 	defer stop()
 	// A second signal ends the program the hard way.
 	defer context.AfterFunc(ctx, stop)()
-	s := &streams{out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv}
+	s := &streams{
+		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
+	}
 	return execute(ctx, s, os.Args[1:])
 }
 
@@ -40,6 +43,8 @@ type streams struct {
 	out, err io.Writer
 	now      func() time.Time
 	getenv   func(string) string
+	// patience is how long a command may work without a word.
+	patience time.Duration
 }
 
 // The exit statuses.
@@ -119,8 +124,16 @@ type command struct {
 	output string
 }
 
-// writeJSON prints v the way that kubectl prints JSON.
-func (c *command) writeJSON(v any) error { return writeIndented(c.out, v) }
+// structured says that the output is for programs.
+func (c *command) structured() bool { return c.output != "table" }
+
+// writeObject prints v the way that kubectl prints JSON or YAML.
+func (c *command) writeObject(v any) error {
+	if c.output == "yaml" {
+		return writeYAML(c.out, v)
+	}
+	return writeIndented(c.out, v)
+}
 
 const rootHelp = `nsqueuectl talks to nsqueued, the daemon that reads the NFQUEUE of every pod
 netns on this node.
@@ -156,8 +169,8 @@ func newRoot(s *streams) *cobra.Command {
 	add := func(build func(runner) *cobra.Command) {
 		var output string
 		cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
-			if output != "table" && output != "json" {
-				return usageErrorf("output format %q: want table or json", output)
+			if !slices.Contains([]string{"table", "json", "yaml"}, output) {
+				return usageErrorf("output format %q: want table, json or yaml", output)
 			}
 			err := f(ctx, &command{streams: s, client: api.NewClient(socket), output: output})
 			if err != nil {
@@ -165,11 +178,11 @@ func newRoot(s *streams) *cobra.Command {
 			}
 			return nil
 		})
-		cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
+		cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table, json or yaml")
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAttach, newDetach, newList, newStatus, newWatch,
+		newAdopt, newAttach, newDetach, newList, newStatus, newWatch,
 	} {
 		add(build)
 	}

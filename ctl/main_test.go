@@ -23,7 +23,7 @@ type outcome struct {
 func nsqueuectl(ctx context.Context, socket string, args ...string) outcome {
 	var out, errs strings.Builder
 	s := &streams{
-		out: &out, err: &errs, now: testNow,
+		out: &out, err: &errs, now: testNow, patience: time.Minute,
 		getenv: func(name string) string {
 			return map[string]string{"NSQUEUE_SOCKET": socket}[name]
 		},
@@ -55,7 +55,7 @@ func TestVersion(t *testing.T) {
 
 func TestHelpFits(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"attach"}, {"detach"}, {"list"}, {"status"}, {"watch"}, {"version"},
+		{}, {"adopt"}, {"attach"}, {"detach"}, {"list"}, {"status"}, {"watch"}, {"version"},
 	} {
 		o := nsqueuectl(t.Context(), "", append(args, "--help")...)
 		if o.status != 0 || o.err != "" {
@@ -78,7 +78,8 @@ func TestUsageErrors(t *testing.T) {
 	for line, message := range map[string]string{
 		"frobnicate":                           `unknown command "frobnicate" for "nsqueuectl"`,
 		"list everything":                      `unknown command "everything" for "nsqueuectl list"`,
-		"list -o yaml":                         `output format "yaml": want table or json`,
+		"list -o xml":                          `output format "xml": want table, json or yaml`,
+		"adopt everything":                     `unknown command "everything" for "nsqueuectl adopt"`,
 		"list --nope":                          "unknown flag: --nope",
 		"attach --netns /x":                    `required flag(s) "container-id" not set`,
 		"attach --netns /x --container-id a/b": "",
@@ -112,7 +113,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"list", "status", "watch", "detach a", "detach --all",
+		"adopt", "list", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)
@@ -129,6 +130,7 @@ func TestDaemonRefuses(t *testing.T) {
 	}}
 	socket := d.Start(t)
 	for line, message := range map[string]string{
+		"adopt":        "adopt: no; not this way",
 		"list":         "no; not this way",
 		"status":       "no; not this way",
 		"detach --all": "detach all: no; not this way",

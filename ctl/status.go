@@ -31,8 +31,8 @@ func status(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	if c.output == "json" {
-		return c.writeJSON(s)
+	if c.structured() {
+		return c.writeObject(s)
 	}
 	return c.writeStatus(s)
 }

@@ -27,7 +27,7 @@ func newWatch(run runner) *cobra.Command {
 		Use:   "watch",
 		Short: "Print each packet as it gets its verdict",
 		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C.
-With -o json it is one JSON object a line.
+With -o json it is one JSON object a line, with -o yaml a document each.
 
 Packets that come faster than they can be printed are left out here, and
 counted in the summary; their verdicts do not wait for the terminal.`,
@@ -79,7 +79,13 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 }
 
 func (c *command) printPacket(e *api.PacketEvent) error {
-	if c.output == "json" {
+	switch c.output {
+	case "yaml":
+		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
+			return err
+		}
+		return writeYAML(c.out, e)
+	case "json":
 		enc := json.NewEncoder(c.out)
 		enc.SetEscapeHTML(false)
 		return enc.Encode(e)

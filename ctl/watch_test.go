@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
@@ -67,6 +68,23 @@ func TestWatchJSON(t *testing.T) {
 		var e api.PacketEvent
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatalf("line %q: %v", line, err)
+		}
+		got = append(got, e)
+	}
+	sameAddr := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	if diff := cmp.Diff(packets(), got, sameAddr); diff != "" {
+		t.Errorf("packets (-want +got):\n%s", diff)
+	}
+}
+
+func TestWatchYAML(t *testing.T) {
+	d := apitest.Daemon{Packets: packets()}
+	o := nsqueuectl(t.Context(), d.Start(t), "watch", "-o", "yaml", "--count", "3")
+	var got []api.PacketEvent
+	for _, document := range strings.Split(o.stdout, "---\n")[1:] {
+		var e api.PacketEvent
+		if err := yaml.UnmarshalStrict([]byte(document), &e); err != nil {
+			t.Fatalf("document %q: %v", document, err)
 		}
 		got = append(got, e)
 	}

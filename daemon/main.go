@@ -73,6 +73,8 @@ func command() *cobra.Command {
 		"`file` of the module for --hook kmod (default: the installed one)")
 	f.StringVar((*string)(&flags.FailurePolicy), "failure-policy", string(flags.FailurePolicy),
 		"Ignore or Fail, for attach requests that name none")
+	f.BoolVar(&flags.Adopt.Existing, "adopt-existing", flags.Adopt.Existing,
+		"at the start, attach pods that are older than nsqueued")
 	f.StringVar(&flags.LogLevel, "log-level", flags.LogLevel, "debug, info, warn or error")
 	return cmd
 }
@@ -93,6 +95,7 @@ func effective(cmd *cobra.Command, path string, flags *node.Config) (node.Config
 		"hook":           func() { c.Hook = flags.Hook },
 		"kmod-path":      func() { c.KmodPath = flags.KmodPath },
 		"failure-policy": func() { c.FailurePolicy = flags.FailurePolicy },
+		"adopt-existing": func() { c.Adopt.Existing = flags.Adopt.Existing },
 		"log-level":      func() { c.LogLevel = flags.LogLevel },
 	} {
 		if cmd.Flags().Changed(name) {

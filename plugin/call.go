@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
 )
 
 // maxBackoff is the longest wait between two attempts.
@@ -65,7 +66,7 @@ func (p *process) readPodCall(command, firstVersion string) (*podCall, error) {
 	if err != nil {
 		return nil, err
 	}
-	pod, warnings := parseArgs(p.getenv("CNI_ARGS"))
+	pod, warnings := cnipod.ParseArgs(p.getenv("CNI_ARGS"))
 	d := decide(c, pod.Namespace)
 	d.warnings = append(warnings, d.warnings...)
 	p.log = p.log.With(keyAttr(key), slog.String("pod", pod.String()))

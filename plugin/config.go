@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
 )
 
 // The keys that are the plugin's own.
@@ -29,7 +30,7 @@ const (
 	keyPrevResult       = "prevResult"
 	keyValidAttachments = "cni.dev/valid-attachments"
 	keyAttachments      = "cni.dev/attachments" // an older name of the former
-	keyAnnotations      = "io.kubernetes.cri.pod-annotations"
+	keyAnnotations      = cnipod.AnnotationsCapability
 )
 
 // maxSocketPath is what fits into a sockaddr_un with its final zero.

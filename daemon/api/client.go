@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	pathAdopt       = "/v1/adopt"
 	pathAttachments = "/v1/attachments"
 	pathCollect     = "/v1/collect"
 	pathStatus      = "/v1/status"
@@ -69,6 +70,14 @@ func (c *Client) Check(ctx context.Context, key Key) error {
 func (c *Client) Collect(ctx context.Context, req CollectRequest) (DetachResult, error) {
 	var r DetachResult
 	err := c.call(ctx, http.MethodPost, pathCollect, req, nil, &r)
+	return r, err
+}
+
+// Adopt attaches the pods that are older than the daemon, or says which ones it
+// would attach. A pod that could not be attached is a result and no error.
+func (c *Client) Adopt(ctx context.Context, req AdoptRequest) (AdoptResults, error) {
+	var r AdoptResults
+	err := c.call(ctx, http.MethodPost, pathAdopt, req, nil, &r)
 	return r, err
 }
 

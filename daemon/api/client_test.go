@@ -41,6 +41,11 @@ func TestRoundTrips(t *testing.T) {
 			Created:  now,
 		}},
 		Info: api.Status{Version: "v", PID: 7, Started: now, Hook: api.HookStatus{Kind: "nft"}},
+		Found: []api.AdoptResult{{
+			Key: testKey(), Pod: api.Pod{Name: "web"}, Network: "cbr0",
+			Netns:   api.Netns{Cookie: 1, Dev: 4, Ino: 5, Path: "/p"},
+			Outcome: api.AdoptSkipped, Reason: "r",
+		}},
 	}
 	c := api.NewClient(d.Start(t))
 	ctx := t.Context()
@@ -56,6 +61,10 @@ func TestRoundTrips(t *testing.T) {
 	want := api.AttachmentList{Attachments: d.Attachments}
 	if diff := cmp.Diff(want, list); diff != "" || err != nil {
 		t.Errorf("list: %v\n%s", err, diff)
+	}
+	found, err := c.Adopt(ctx, api.AdoptRequest{DryRun: true})
+	if diff := cmp.Diff(api.AdoptResults{Results: d.Found}, found); diff != "" || err != nil {
+		t.Errorf("adopt: %v\n%s", err, diff)
 	}
 	status, err := c.Status(ctx)
 	if diff := cmp.Diff(d.Info, status); diff != "" || err != nil {
@@ -75,7 +84,7 @@ func TestRoundTrips(t *testing.T) {
 		t.Errorf("%d detached, %v", n, err)
 	}
 	wantCalls := []string{
-		"attach c0ffee/eth0", "list", "status", "collect cbr0", "detach all",
+		"attach c0ffee/eth0", "list", "adopt dry", "status", "collect cbr0", "detach all",
 		"check " + odd.String(), "detach " + odd.String(),
 	}
 	if diff := cmp.Diff(wantCalls, d.Calls()); diff != "" {
@@ -97,6 +106,10 @@ func calls(c *api.Client) map[string]func(context.Context) error {
 			_, err := c.Collect(ctx, api.CollectRequest{})
 			return err
 		},
+		"adopt": func(ctx context.Context) error {
+			_, err := c.Adopt(ctx, api.AdoptRequest{})
+			return err
+		},
 		"list":   func(ctx context.Context) error { _, err := c.List(ctx); return err },
 		"status": func(ctx context.Context) error { _, err := c.Status(ctx); return err },
 		"watch": func(ctx context.Context) error {
@@ -110,6 +123,20 @@ func TestEmptyListIsNoNull(t *testing.T) {
 	l, err := api.NewClient(d.Start(t)).List(t.Context())
 	if err != nil || l.Attachments == nil {
 		t.Errorf("list %#v, %v", l, err)
+	}
+	found, err := api.NewClient(d.Start(t)).Adopt(t.Context(), api.AdoptRequest{})
+	if err != nil || found.Results == nil {
+		t.Errorf("adopt %#v, %v", found, err)
+	}
+}
+
+func TestCountResults(t *testing.T) {
+	r := api.AdoptResults{Results: []api.AdoptResult{
+		{Outcome: api.Adopted}, {Outcome: api.AdoptFailed}, {Outcome: api.Adopted},
+	}}
+	if r.Count(api.Adopted) != 2 || r.Count(api.AdoptFailed) != 1 || r.Count(api.AdoptSkipped) != 0 {
+		t.Errorf("counts %d, %d, %d; want 2, 1, 0",
+			r.Count(api.Adopted), r.Count(api.AdoptFailed), r.Count(api.AdoptSkipped))
 	}
 }
 

@@ -106,4 +106,5 @@ const (
 	attachBody  = `{"containerID":"c0ffee","ifname":"eth0","origin":"cni","pod":{}}`
 	attachPath  = "/v1/attachments"
 	collectPath = "/v1/collect"
+	adoptPath   = "/v1/adopt"
 )

@@ -31,6 +31,9 @@ type Backend interface {
 	Check(ctx context.Context, key Key) error
 	// Collect detaches what a CNI GC call no longer names.
 	Collect(ctx context.Context, req CollectRequest) (DetachResult, error)
+	// Adopt looks for pods that are not attached and attaches them, unless the
+	// request says not to. What becomes of each of them is in the results.
+	Adopt(ctx context.Context, req AdoptRequest) (AdoptResults, error)
 	// List returns all attachments, ordered by key.
 	List(ctx context.Context) ([]Attachment, error)
 	// Status describes the daemon.
@@ -165,6 +168,7 @@ func handler(
 		}
 		return b.Collect(r.Context(), req)
 	}))
+	mux.HandleFunc("POST "+pathAdopt, s.answer(s.adopt))
 	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return b.Status(r.Context())
 	}))
@@ -231,6 +235,18 @@ func (s *server) attach(r *http.Request) (any, error) {
 			slog.String("pod", req.Pod.String()), slog.String("warning", warning))
 	}
 	return s.backend.Attach(r.Context(), req, netns)
+}
+
+func (s *server) adopt(r *http.Request) (any, error) {
+	var req AdoptRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	found, err := s.backend.Adopt(r.Context(), req)
+	if found.Results == nil {
+		found.Results = []AdoptResult{} // as in list
+	}
+	return found, err
 }
 
 func (s *server) list(r *http.Request) (any, error) {

@@ -41,6 +41,7 @@ func TestBadRequests(t *testing.T) {
 		"no origin":  {attachPath, strings.Replace(attachBody, "cni", "", 1), 7, "origin"},
 		"invalid policy": {attachPath, strings.Replace(attachBody, `"pod":{}`,
 			`"failurePolicy":"x"`, 1), 7, "policy"},
+		"adopt":   {adoptPath, `{"dryrun":true,"all":true}`, api.CodeDecoding, "all"},
 		"collect": {collectPath, `{"network":"n","validAttachments":{}}`, api.CodeDecoding, "valid"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +138,32 @@ func TestStalledClient(t *testing.T) {
 	}
 	if _, err := api.NewClient(socket).List(t.Context()); err != nil {
 		t.Errorf("other clients: %v", err)
+	}
+}
+
+// thoroughBackend takes longer to adopt than a client may take for a request.
+type thoroughBackend struct {
+	apitest.Daemon
+	takes time.Duration
+}
+
+func (b *thoroughBackend) Adopt(
+	ctx context.Context, req api.AdoptRequest,
+) (api.AdoptResults, error) {
+	select {
+	case <-ctx.Done():
+		return api.AdoptResults{}, ctx.Err()
+	case <-time.After(b.takes):
+		return b.Daemon.Adopt(ctx, req)
+	}
+}
+
+func TestAdoptMayTakeLong(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	b := thoroughBackend{takes: 3 * limit}
+	socket, _, _ := serve(t, &b, limit)
+	if _, err := api.NewClient(socket).Adopt(t.Context(), api.AdoptRequest{}); err != nil {
+		t.Errorf("adopt: %v", err)
 	}
 }
 

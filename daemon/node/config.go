@@ -60,6 +60,7 @@ type Config struct {
 	// leaves settling to inspectors that do it themselves.
 	SettleAfterPackets uint32       `json:"settleAfterPackets"`
 	Settle             SettleConfig `json:"settle"`
+	Adopt              AdoptConfig  `json:"adopt"`
 }
 
 // SettleConfig is about flows that the kernel decides.
@@ -109,6 +110,7 @@ func DefaultConfig() Config {
 		},
 		InspectBudget: Duration(time.Second),
 		Settle:        SettleConfig{Timeout: Duration(time.Minute), Flows: 1 << 16},
+		Adopt:         defaultAdopt(),
 	}
 }
 
@@ -159,7 +161,7 @@ func (c *Config) Validate() error {
 		selector.Validate(), c.InspectBudget.validate("inspectBudget"),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
 		c.FailurePolicy.Validate(), queue.Validate(),
-		levelErr, directionsErr, protocolsErr,
+		levelErr, directionsErr, protocolsErr, c.Adopt.validate(),
 	}
 	if !slices.Contains([]string{hookAuto, string(hook.NFTables), string(hook.Module)}, c.Hook) {
 		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))

@@ -44,6 +44,9 @@ func TestParseConfigRefuses(t *testing.T) {
 		"direction":       {header + "directions: [up]\n", "up"},
 		"no direction":    {header + "directions: []\n", "directions"},
 		"log level":       {header + "logLevel: loud\n", "loud"},
+		"netns directory": {header + "adopt: {netnsDirs: [run/netns]}\n", "netnsDirs"},
+		"no cache":        {header + "adopt: {cacheDir: \"\"}\n", "cacheDir"},
+		"adopt key":       {header + "adopt: {exclude: []}\n", "exclude"},
 		"no YAML":         {"\t", "yaml"},
 	} {
 		_, err := parseConfig([]byte(tt.text))

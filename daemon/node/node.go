@@ -97,7 +97,11 @@ func (d *daemon) serve(ctx context.Context) error {
 	guards.Go(func() { d.registry.Reconcile(ctx) })
 	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
 	b := &backend{
-		Registry: d.registry, config: d.config, hook: hook, started: time.Now().UTC(),
+		Registry: d.registry, adopter: newAdopter(d.config, d.registry, d.log), stopping: ctx,
+		config: d.config, hook: hook, started: time.Now().UTC(),
+	}
+	if d.config.Adopt.Existing {
+		guards.Go(b.adoptExisting)
 	}
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
@@ -196,9 +200,48 @@ func followChanges(
 type backend struct {
 	*registry.Registry
 
-	config  *Config
-	hook    api.HookStatus
-	started time.Time
+	adopter *adopter
+	// stopping ends when the daemon stops.
+	stopping context.Context
+	config   *Config
+	hook     api.HookStatus
+	started  time.Time
+}
+
+// Attach makes the attachment.
+func (b *backend) Attach(
+	ctx context.Context, req api.AttachRequest, netns *os.File,
+) (api.Attachment, error) {
+	b.adopter.attaching(req.Key)
+	return b.Registry.Attach(ctx, req, netns)
+}
+
+// Detach ends the attachment.
+func (b *backend) Detach(ctx context.Context, key api.Key) error {
+	b.adopter.detaching(key)
+	return b.Registry.Detach(ctx, key)
+}
+
+// DetachAll ends all attachments.
+func (b *backend) DetachAll(ctx context.Context) (int, error) {
+	b.adopter.detachingAll()
+	return b.Registry.DetachAll(ctx)
+}
+
+// Adopt attaches pods that are older than the daemon. It ends early when the
+// daemon stops.
+func (b *backend) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptResults, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.stopping, cancel)()
+	return b.adopter.Adopt(ctx, req)
+}
+
+// adoptExisting does so unasked.
+func (b *backend) adoptExisting() {
+	if _, err := b.adopter.Adopt(b.stopping, api.AdoptRequest{}); err != nil {
+		b.adopter.log.Error("existing pods not looked for", slog.Any("error", err))
+	}
 }
 
 // Status describes the daemon.

@@ -29,9 +29,11 @@ type Attached struct {
 // Daemon is an [api.Backend] that remembers its calls and answers them from
 // its fields. Set the fields before it serves.
 type Daemon struct {
-	// Attachments is the answer to a list call, Info that to a status call.
+	// Attachments is the answer to a list call, Info that to a status call, and
+	// Found that to an adopt call.
 	Attachments []api.Attachment
 	Info        api.Status
+	Found       []api.AdoptResult
 	// Happened is the answer to an events call.
 	Happened []api.Event
 	// Packets are what every watch reports. The watch then stays open, unless
@@ -174,6 +176,15 @@ func (d *Daemon) Collect(
 	d.collected = append(d.collected, req)
 	d.mu.Unlock()
 	return api.DetachResult{Detached: 1}, d.called("collect", req.Network)
+}
+
+// Adopt returns d.Found; a dry run is recorded as "adopt dry".
+func (d *Daemon) Adopt(_ context.Context, req api.AdoptRequest) (api.AdoptResults, error) {
+	about := ""
+	if req.DryRun {
+		about = "dry"
+	}
+	return api.AdoptResults{Results: d.Found}, d.called("adopt", about)
 }
 
 // List returns d.Attachments.

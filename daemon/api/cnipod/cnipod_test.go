@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package cnipod
 
 import (
 	"strings"
@@ -30,22 +30,36 @@ func TestParseArgs(t *testing.T) {
 		{"K8S_POD_NAME=a;K8S_POD_NAME=b", api.Pod{Name: "b"}, 0},
 		{"k8s_pod_name=a", api.Pod{}, 0},
 	} {
-		got, warnings := parseArgs(test.args)
+		got, warnings := ParseArgs(test.args)
 		if got != test.want || len(warnings) != test.warnings {
-			t.Errorf("parseArgs(%q) = %+v, %q", test.args, got, warnings)
+			t.Errorf("ParseArgs(%q) = %+v, %q", test.args, got, warnings)
 		}
+	}
+}
+
+// What a runtime has kept of its arguments means the same as the arguments.
+func TestIdentity(t *testing.T) {
+	got := Identity([][2]string{
+		{"IgnoreUnknown", "1"},
+		{"K8S_POD_NAMESPACE", "n"},
+		{"K8S_POD_NAME", "a;b"},
+		{"K8S_POD_NAME", "a"},
+		{"K8S_POD_UID", "u"},
+	})
+	if want := (api.Pod{Namespace: "n", Name: "a", UID: "u"}); got != want {
+		t.Errorf("Identity = %+v, want %+v", got, want)
 	}
 }
 
 func FuzzParseArgs(f *testing.F) {
 	f.Add("K8S_POD_NAMESPACE=n;K8S_POD_NAME=a;x;;=")
 	f.Fuzz(func(t *testing.T, args string) {
-		pod, warnings := parseArgs(args)
+		pod, warnings := ParseArgs(args)
 		if strings.Contains(pod.Namespace+pod.Name+pod.UID, ";") {
-			t.Errorf("parseArgs(%q) = %+v", args, pod)
+			t.Errorf("ParseArgs(%q) = %+v", args, pod)
 		}
 		if len(warnings) > strings.Count(args, ";")+1 {
-			t.Errorf("parseArgs(%q) warns %q", args, warnings)
+			t.Errorf("ParseArgs(%q) warns %q", args, warnings)
 		}
 	})
 }
@@ -82,27 +96,27 @@ func TestDecide(t *testing.T) {
 		{"empty", api.Ignore, true, "", "", inspect, false, api.Ignore, `"" ignored`, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := &config{policy: test.config, annotations: map[string]string{"other": "false"}}
+			s := Settings{Policy: test.config, Annotations: map[string]string{"other": "false"}}
 			if test.inspect != "-" {
-				c.annotations["nsqueue.io/inspect"] = test.inspect
+				s.Annotations["nsqueue.io/inspect"] = test.inspect
 			}
 			if test.policy != "-" {
-				c.annotations["nsqueue.io/failure-policy"] = test.policy
+				s.Annotations["nsqueue.io/failure-policy"] = test.policy
 			}
 			if test.excluded {
-				c.excludeNamespaces = []string{"kube-system", "default"}
+				s.ExcludeNamespaces = []string{"kube-system", "default"}
 			}
 			if test.lowering != "" {
-				c.lowering = []string{test.lowering}
+				s.Lowering = []string{test.lowering}
 			}
-			d := decide(c, "default")
-			if d.inspect != test.wantInspect || d.policy != test.wantPolicy {
+			d := s.Decide("default")
+			if d.Inspect != test.wantInspect || d.Policy != test.wantPolicy {
 				t.Errorf("inspect %v, policy %s; want %v, %s",
-					d.inspect, d.policy, test.wantInspect, test.wantPolicy)
+					d.Inspect, d.Policy, test.wantInspect, test.wantPolicy)
 			}
-			warnings := strings.Join(d.warnings, "\n")
-			if len(d.warnings) != test.wantWarnCount || !strings.Contains(warnings, test.wantWarnings) {
-				t.Errorf("warnings %q, want %d that say %q", d.warnings, test.wantWarnCount, test.wantWarnings)
+			warnings := strings.Join(d.Warnings, "\n")
+			if len(d.Warnings) != test.wantWarnCount || !strings.Contains(warnings, test.wantWarnings) {
+				t.Errorf("warnings %q, want %d that say %q", d.Warnings, test.wantWarnCount, test.wantWarnings)
 			}
 		})
 	}
@@ -110,9 +124,9 @@ func TestDecide(t *testing.T) {
 
 // A pod whose namespace is not known is in no excluded one.
 func TestDecideWithoutNamespace(t *testing.T) {
-	c := &config{policy: api.Ignore, excludeNamespaces: []string{"kube-system"}}
-	want := decision{inspect: true, policy: api.Ignore}
-	if diff := cmp.Diff(want, decide(c, ""), cmp.AllowUnexported(decision{})); diff != "" {
+	s := Settings{Policy: api.Ignore, ExcludeNamespaces: []string{"kube-system"}}
+	want := Decision{Inspect: true, Policy: api.Ignore}
+	if diff := cmp.Diff(want, s.Decide("")); diff != "" {
 		t.Error(diff)
 	}
 }
