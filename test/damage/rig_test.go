@@ -65,14 +65,15 @@ func newRig(t *testing.T, policy api.Policy) *rig {
 
 func (r *rig) socket() string { return filepath.Join(r.dir, "nsqueued.sock") }
 
-// config has room for what comes in while no daemon reads.
+// config has room for what comes in while no daemon reads, however many pods
+// there are: the total is a limit, not memory that is taken.
 const config = `apiVersion: nsqueue.io/v1alpha1
 kind: DaemonConfiguration
 socket: %[1]s/nsqueued.sock
 stateDir: %[1]s
 hook: nft
 failurePolicy: %[2]s
-queue: {length: 16384, receiveBuffer: 33554432, receiveBufferTotal: 1073741824}
+queue: {length: 16384, receiveBuffer: 33554432, receiveBufferTotal: 68719476736}
 `
 
 // start runs the supervisor and returns when the daemon answers.

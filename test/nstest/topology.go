@@ -50,6 +50,24 @@ func Line(tb testing.TB) (a, r, b *NetNS) {
 	return a, r, b
 }
 
+// Star returns n netns, at most 250, and one that is joined to each of them by a
+// veth of its own:
+//
+//	pods[i] eth0 10.100.i.2/24 fd99:100:i::2/64 ---- hub podI 10.100.i.1/24 fd99:100:i::1/64
+func Star(tb testing.TB, n int) (hub *NetNS, pods []*NetNS) {
+	tb.Helper()
+	hub = New(tb)
+	for i := range n {
+		pod := New(tb)
+		must(tb, join(
+			end{pod, "eth0", fmt.Sprintf("10.100.%d.2/24", i), fmt.Sprintf("fd99:100:%x::2/64", i)},
+			end{hub, fmt.Sprintf("pod%d", i), fmt.Sprintf("10.100.%d.1/24", i),
+				fmt.Sprintf("fd99:100:%x::1/64", i)}))
+		pods = append(pods, pod)
+	}
+	return hub, pods
+}
+
 // Sysctl writes a value below /proc/sys for the calling thread's netns, so call
 // it in [NetNS.Do].
 func Sysctl(name, value string) error {

@@ -46,6 +46,8 @@ type Store struct {
 
 	mu     sync.Mutex // also keeps messages in order
 	notify *notifier  // nil without a supervisor and after Close
+	// owed are names whose removal the supervisor has not been told of.
+	owed []string
 	// stored counts the descriptors in the store by name.
 	stored map[string]int
 	total  int
@@ -85,6 +87,9 @@ func (s *Store) Put(name Name, files ...*os.File) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.pay(); err != nil {
+		return err
+	}
 	if err := s.checkRoom(name, len(files)); err != nil {
 		return err
 	}
@@ -118,7 +123,8 @@ func (s *Store) checkRoom(name Name, n int) error {
 }
 
 // Remove removes every descriptor of a name from the store. It is called
-// before the daemon closes its own.
+// before the daemon closes its own. A supervisor that cannot be told now is told
+// with the next message: to the caller it is done.
 func (s *Store) Remove(name Name) error { return s.RemoveNamed(name.String()) }
 
 // RemoveNamed is [Store.Remove] for inherited descriptors whose name does not
@@ -129,12 +135,30 @@ func (s *Store) RemoveNamed(name string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.notify.send("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
-		return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
+	s.owed = append(s.owed, name)
+	if err := s.pay(); err != nil && len(s.owed) > maxOwed {
+		return err
 	}
-	s.total -= s.stored[name]
-	s.length -= s.stored[name] * (len(name) + 1)
-	delete(s.stored, name)
+	return nil
+}
+
+// maxOwed is more than a supervisor that answers at all falls behind.
+const maxOwed = 10000
+
+// pay tells the supervisor what it could not be told before. The caller holds
+// s.mu, and calls it before anything else is said of the store: a name may be
+// in use again.
+func (s *Store) pay() error {
+	for len(s.owed) > 0 {
+		name := s.owed[0]
+		if err := s.notify.send("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
+			return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
+		}
+		s.owed = s.owed[1:]
+		s.total -= s.stored[name]
+		s.length -= s.stored[name] * (len(name) + 1)
+		delete(s.stored, name)
+	}
 	return nil
 }
 
@@ -164,6 +188,9 @@ func (s *Store) Close() {
 func (s *Store) tell(message string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.pay(); err != nil {
+		return err
+	}
 	if err := s.notify.send(message, nil); err != nil {
 		return fmt.Errorf("notify supervisor: %w", err)
 	}

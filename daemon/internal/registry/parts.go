@@ -236,15 +236,15 @@ func (p *parts) drain(lanes []*lane) error {
 	return nil
 }
 
-// discard takes out and closes whatever there is.
+// discard takes out and closes whatever there is. Who closes the last copy of a
+// table's socket waits for a grace period: it should not be the supervisor.
 func (p *parts) discard() error {
-	var errs []error
+	errs := []error{p.keeper.letGo()}
+	fault.At("detach: let go")
 	if p.handle != nil {
 		errs = append(errs, p.handle.Remove())
 	}
 	fault.At("detach: hook removed")
-	errs = append(errs, p.keeper.letGo())
-	fault.At("detach: let go")
 	return errors.Join(append(errs, p.closeLanes())...)
 }
 

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package damage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// TestStoppedWorker makes the daemon hang. Its supervisor's watchdog must
+// notice, and nothing but a pause may come of it.
+func TestStoppedWorker(t *testing.T) {
+	const watchdog, stallAtMost = time.Second, 3 * time.Second
+	r := newRig(t, api.Fail)
+	r.watchdog = watchdog
+	r.start()
+	pods := r.pods(3)
+	orphans := 0
+	got := r.underLoad(pods, func() {
+		before := r.status().PID
+		must(t, syscall.Kill(before, syscall.SIGSTOP))
+		orphans = int(r.awaitWorker(before).Orphans)
+		wait(time.Second)
+	})
+	// What more than a second of 50,000 packets a second is, the queues do not
+	// hold: under Fail the rest is lost, and seen to be lost.
+	full := r.queueDropped(pods)
+	if got.Stall > stallAtMost || got.Unseen > 0 || got.Lost > orphans+full {
+		t.Errorf("%v, with %d orphans and %d that found the queue full; want a stall of %v at most",
+			got, orphans, full, stallAtMost)
+	}
+}
+
+// replacements are the ways in which a daemon follows another in order.
+func (r *rig) replacements() map[string]func() {
+	return map[string]func(){
+		"restart": func() {
+			before := r.status().PID
+			must(r.t, syscall.Kill(before, syscall.SIGTERM))
+			r.awaitWorker(before)
+		},
+		"upgrade": func() {
+			before := r.status().PID
+			r.replaceProgram()
+			must(r.t, r.supervisor.Process.Signal(syscall.SIGUSR2))
+			r.awaitWorker(before)
+		},
+	}
+}
+
+// replaceProgram puts another file in the supervisor's place, as a package
+// manager does.
+func (r *rig) replaceProgram() {
+	r.t.Helper()
+	path := r.supervisor.Path
+	b, err := os.ReadFile(path)
+	must(r.t, err)
+	must(r.t, os.WriteFile(path+".new", b, 0o755))
+	must(r.t, os.Rename(path+".new", path))
+}
+
+// TestReplacedInOrder restarts and upgrades the daemon under load: nothing is
+// lost, nothing goes unseen, with many idle pods beside the busy ones too.
+func TestReplacedInOrder(t *testing.T) {
+	for _, idle := range []int{0, 1000} {
+		t.Run(fmt.Sprintf("%d idle pods", idle), func(t *testing.T) {
+			r := newRig(t, api.Fail)
+			r.start()
+			for i := range idle {
+				r.attachNetns(api.Key{ContainerID: fmt.Sprintf("idle%d", i), Ifname: "eth0"}, nstest.New(t))
+			}
+			pods := r.pods(3)
+			for name, replace := range r.replacements() {
+				times := 10
+				if idle > 0 {
+					times = 3
+				}
+				got := r.underLoad(pods, func() {
+					for range times {
+						wait(400 * time.Millisecond) // as long as a life that the supervisor calls one
+						replace()
+					}
+				})
+				s := r.status()
+				if got.Lost > 0 || got.Unseen > 0 || s.Orphans > 0 {
+					t.Errorf("%s: %v, %d orphans; want nothing lost or unseen", name, got, s.Orphans)
+				}
+				if s.Attachments != idle+3 || len(s.Problems) > 0 {
+					t.Errorf("%s: %d attachments, problems %v", name, s.Attachments, s.Problems)
+				}
+			}
+		})
+	}
+}
+
+// queueDropped returns how many packets found the pods' queues full.
+func (r *rig) queueDropped(pods []*pod) int {
+	r.t.Helper()
+	sum := 0
+	for _, p := range pods {
+		var number, port, waiting, mode, size, full, refused, newest, one int
+		text := p.readProc(r.t)
+		_, err := fmt.Sscan(text, &number, &port, &waiting, &mode, &size, &full, &refused, &newest, &one)
+		must(r.t, err)
+		sum += full + refused
+	}
+	return sum
+}
+
+func (p *pod) readProc(t *testing.T) string {
+	t.Helper()
+	var b []byte
+	must(t, p.Try(func() error {
+		var err error
+		b, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
+		return err
+	}))
+	return string(b)
+}
+
+// TestEverybodyKilled kills the supervisor with its daemon. What then holds is
+// in the kernel alone.
+func TestEverybodyKilled(t *testing.T) {
+	const many = 250
+	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
+		t.Run(string(policy), func(t *testing.T) {
+			r := newRig(t, policy)
+			r.start()
+			hub, pods := nstest.Star(t, many)
+			for i, ns := range pods {
+				r.attachNetns(api.Key{ContainerID: fmt.Sprintf("pod%d", i), Ifname: "eth0"}, ns)
+			}
+			if got := pingEach(t, hub, pods, patience); got != many {
+				t.Fatalf("%d of %d pods answer", got, many)
+			}
+			// The daemon first: its supervisor must not start another.
+			worker := r.status().PID
+			must(t, r.supervisor.Process.Signal(syscall.SIGSTOP))
+			must(t, syscall.Kill(worker, syscall.SIGKILL))
+			killed := time.Now()
+			var exit *exec.ExitError
+			if err := r.stop(syscall.SIGKILL); !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			if policy == api.Ignore {
+				const flowing = 100 * time.Millisecond
+				left := flowing - time.Since(killed)
+				if got := pingEach(t, hub, pods, left); got != many {
+					t.Errorf("%d of %d pods have their network back after %v", got, many, flowing)
+				}
+			} else if got := pingEach(t, hub, pods, 300*time.Millisecond); got != 0 {
+				t.Errorf("%d of %d pods pass packets unseen", got, many)
+			}
+			r.start()
+			if s := r.status(); s.Attachments != many || len(s.Problems) > 0 {
+				t.Errorf("the next daemon has %d attachments, problems %v", s.Attachments, s.Problems)
+			}
+			if got := pingEach(t, hub, pods, patience); got != many {
+				t.Errorf("%d of %d pods answer after the new start", got, many)
+			}
+		})
+	}
+}
+
+// pingEach pings all pods at once and returns how many answer in time.
+func pingEach(t *testing.T, hub *nstest.NetNS, pods []*nstest.NetNS, timeout time.Duration) int {
+	t.Helper()
+	var answered atomic.Int64
+	var pings sync.WaitGroup
+	for _, p := range pods {
+		pings.Go(func() { answered.Add(int64(hub.Ping(t, p.IPv4(), 1, timeout))) })
+	}
+	pings.Wait()
+	return int(answered.Load())
+}
