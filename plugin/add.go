@@ -6,10 +6,14 @@ import (
 	"context"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
 )
 
 // add has the daemon inspect the pod and returns prevResult, byte for byte.
+// Under Ignore a daemon that is not there, or that has no time, finds the call
+// in the spool. Under Fail it finds nothing: the runtime is told to try again.
 func (p *process) add() ([]byte, error) {
+	called := spool.SinceBoot()
 	c, err := p.readPodCall("ADD", "0.3.0")
 	if err != nil {
 		return nil, err
@@ -35,6 +39,9 @@ func (p *process) add() ([]byte, error) {
 	})
 	if err := p.tolerate(c.policy, err); err != nil {
 		return nil, err
+	}
+	if isStarting(err) { // tolerated, so that the policy is Ignore
+		p.spoolAdd(c, req, called)
 	}
 	return c.config.prevResult, nil
 }

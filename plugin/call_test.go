@@ -235,11 +235,49 @@ func TestCollect(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	var d apitest.Daemon
-	socket := d.Start(t)
-	invocation{command: "STATUS", stdin: conf(socket, `"failurePolicy":"Fail"`)}.run().
-		wantSuccess(t, "")
-	if diff := cmp.Diff([]string{"status"}, d.Calls()); diff != "" {
-		t.Error(diff)
+	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
+		var d apitest.Daemon
+		invocation{
+			command: "STATUS", stdin: conf(d.Start(t), `"failurePolicy":"`+string(policy)+`"`),
+		}.run().wantSuccess(t, "")
+		if diff := cmp.Diff([]string{"status"}, d.Calls()); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// Pods that lose packets take the node out of service, where the configuration
+// says that no packet may pass uninspected.
+func TestStatusWithProblems(t *testing.T) {
+	problem := func(name string, policy api.Policy) api.Problem {
+		return api.Problem{
+			Key: api.Key{ContainerID: name, Ifname: "eth0"}, FailurePolicy: policy,
+			Pod: api.Pod{Namespace: "default", Name: name}, Message: "hook is gone",
+		}
+	}
+	a, b, c := problem("a", api.Ignore), problem("b", api.Fail), problem("c", api.Fail)
+	for _, test := range []struct {
+		problems []api.Problem
+		mentions []string // none where there is nothing to say
+	}{
+		{[]api.Problem{a}, nil},
+		{[]api.Problem{a, b}, []string{"1 attachments", "default/b", "b/eth0", "hook is gone"}},
+		{[]api.Problem{b, a, c}, []string{"2 attachments", "default/b"}},
+	} {
+		d := apitest.Daemon{Info: api.Status{Problems: test.problems}}
+		socket := d.Start(t)
+		strict := invocation{command: "STATUS", stdin: conf(socket, `"failurePolicy":"Fail"`)}.run()
+		lax := invocation{command: "STATUS", stdin: conf(socket)}.run()
+		lax.wantSuccess(t, "")
+		if test.mentions == nil {
+			strict.wantSuccess(t, "")
+			continue
+		}
+		strict.wantError(t, types.ErrLimitedConnectivity, test.mentions...)
+		for _, m := range test.mentions {
+			if !strings.Contains(lax.stderr, m) {
+				t.Errorf("log %q under Ignore lacks %q", lax.stderr, m)
+			}
+		}
 	}
 }

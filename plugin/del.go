@@ -5,11 +5,11 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
 )
 
 // del has the daemon forget the pod. It never fails: the chain runs backwards
@@ -22,6 +22,7 @@ func (p *process) del() {
 			p.log.Error("DEL broke off", slog.Any("cause", cause))
 		}
 	}()
+	called := spool.SinceBoot()
 	socket := p.delSocket()
 	key := api.Key{ContainerID: p.getenv("CNI_CONTAINERID"), Ifname: p.getenv("CNI_IFNAME")}
 	log := p.log.With(keyAttr(key), slog.String("socket", socket))
@@ -34,9 +35,9 @@ func (p *process) del() {
 		return client.Detach(ctx, key)
 	})
 	switch {
-	case errors.Is(err, api.ErrUnavailable):
-		log.Error("daemon not reached: the attachment stays until the daemon is told",
-			errorAttr(err))
+	case isStarting(err):
+		log.Warn("daemon not reached", errorAttr(err))
+		p.spoolDel(log, socket, key, called)
 	case err != nil:
 		log.Error("daemon did not detach", errorAttr(err))
 	}

@@ -24,25 +24,28 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
 )
 
 func main() {
 	// A runtime that has closed our stderr must not end a DEL half-way.
 	signal.Ignore(syscall.SIGPIPE)
 	p := process{
-		args:   os.Args[1:],
-		getenv: os.Getenv,
-		stdin:  os.Stdin,
-		stdout: os.Stdout,
-		stderr: os.Stderr,
-		limits: defaultLimits(),
+		args:      os.Args[1:],
+		getenv:    os.Getenv,
+		stdin:     os.Stdin,
+		stdout:    os.Stdout,
+		stderr:    os.Stderr,
+		limits:    defaultLimits(),
+		spoolPath: spool.Path,
 	}
 	os.Exit(p.run())
 }
 
 // limits are how long the calls may take, from the end of reading the
-// configuration on. The kubelet's own limit is minutes, and a plugin that
-// hangs takes the whole node NotReady.
+// configuration on. What is promised is longer by the process's own start and
+// end and a write to the spool. The kubelet's own limit is minutes, and a plugin
+// that hangs takes the whole node NotReady.
 type limits struct {
 	fail    time.Duration // ADD, CHECK and GC under Fail
 	ignore  time.Duration // the same under Ignore
@@ -53,10 +56,10 @@ type limits struct {
 
 func defaultLimits() limits {
 	return limits{
-		fail:    9500 * time.Millisecond, // 10 s with the process's own start and end
-		ignore:  2500 * time.Millisecond, // 3 s likewise
-		del:     2 * time.Second,
-		status:  2 * time.Second,
+		fail:    9500 * time.Millisecond, // of 10 s
+		ignore:  2500 * time.Millisecond, // of 3 s
+		del:     1600 * time.Millisecond, // of 2 s
+		status:  1600 * time.Millisecond, // of 2 s
 		backoff: 20 * time.Millisecond,
 	}
 }
@@ -68,6 +71,8 @@ type process struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	limits         limits
+	// spoolPath says where the daemon at a socket looks for calls.
+	spoolPath func(socket string) string
 
 	log        *slog.Logger
 	cniVersion string // of the configuration, once it is known

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
 )
 
 // invocation is one call of the plugin by a runtime. Fields that are not set
@@ -51,10 +53,21 @@ func (i invocation) run() outcome {
 		stdout: &stdout,
 		stderr: &stderr,
 		limits: i.limits,
+
+		spoolPath: testSpool,
 	}
 	start := time.Now()
 	status := p.run()
 	return outcome{status, stdout.String(), stderr.String(), time.Since(start)}
+}
+
+// testSpool keeps tests away from the machine's own spool: sockets that are not
+// the test's have none.
+func testSpool(socket string) string {
+	if strings.HasPrefix(socket, os.TempDir()) {
+		return spool.Path(socket)
+	}
+	return "/dev/null/spool"
 }
 
 // shortLimits are for tests that wait for the end of one.
@@ -140,8 +153,8 @@ func TestUnknownCommand(t *testing.T) {
 // The kubelet and the runtimes must not be kept longer than this.
 func TestDefaultLimits(t *testing.T) {
 	l := defaultLimits()
-	if l.fail >= 10*time.Second || l.ignore >= 3*time.Second || l.del > 2*time.Second ||
-		l.status > 2*time.Second {
+	if l.fail >= 10*time.Second || l.ignore >= 3*time.Second || l.del >= 2*time.Second ||
+		l.status >= 2*time.Second {
 		t.Errorf("limits %+v are above what is promised", l)
 	}
 }
@@ -188,7 +201,7 @@ func TestDependencies(t *testing.T) {
 		cni + "types", cni + "types/020", cni + "types/040", cni + "types/100",
 		cni + "types/create", cni + "types/internal", cni + "version",
 		"github.com/nsqueue/nsqueue/daemon/api", "github.com/nsqueue/nsqueue/daemon/api/cnipod",
-		"github.com/nsqueue/nsqueue/plugin",
+		"github.com/nsqueue/nsqueue/daemon/api/spool", "github.com/nsqueue/nsqueue/plugin",
 	}
 	slices.Sort(foreign)
 	if diff := cmp.Diff(want, foreign); diff != "" {

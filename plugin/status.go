@@ -10,8 +10,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// status says whether an ADD would succeed. Under Ignore it would, with or
-// without a daemon, and an error would only make the node NotReady.
+// status says whether an ADD would succeed (50), and whether running pods have
+// their network (51). Under Ignore both are so, with or without a daemon, and an
+// error would only make the node NotReady.
 func (p *process) status() error {
 	c, err := p.readConfig()
 	if err != nil {
@@ -22,8 +23,11 @@ func (p *process) status() error {
 	}
 	client := api.NewClient(c.socket)
 	err = p.retry(p.limits.status, isBusy, func(ctx context.Context) error {
-		_, err := client.Status(ctx)
-		return err
+		s, err := client.Status(ctx)
+		if err != nil {
+			return err
+		}
+		return s.Ready()
 	})
 	if err == nil {
 		return nil

@@ -14,10 +14,15 @@ import (
 func ServeWithin(
 	ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger, limit time.Duration,
 ) error {
-	return serve(ctx, l, b, log, timeouts{
-		header: limit, body: limit, idle: limit, answer: limit, grace: limit,
-	})
+	limits := defaultLimits()
+	limits.header, limits.body, limits.idle = limit, limit, limit
+	limits.answer, limits.grace = limit, limit
+	return serve(ctx, l, b, log, limits)
 }
+
+// The default bounds.
+func MaxConns() int   { return defaultLimits().conns }
+func MaxWatches() int { return defaultLimits().watches }
 
 // NewRightsConn is the connection that the client writes to.
 func NewRightsConn(c *net.UnixConn, file *os.File) net.Conn {

@@ -5,10 +5,12 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // fdConn is a unix connection that takes the descriptors which arrive beside
@@ -93,13 +95,55 @@ func (c *fdConn) Close() error {
 	return err
 }
 
-// fdListener accepts fdConns from peers that may talk to the daemon.
+// gone reports whether the peer has closed its end. The kernel refuses even an
+// empty message then. A peer that has only ended its half of the conversation
+// still takes the answer.
+func (c *fdConn) gone() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var sendErr error
+	err = raw.Control(func(fd uintptr) {
+		_, sendErr = syscall.SendmsgN(int(fd), nil, nil, nil,
+			syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT)
+	})
+	return err != nil || sendErr != nil && !errors.Is(sendErr, syscall.EAGAIN)
+}
+
+// Abandoned reports whether the client of the call has hung up. The call's
+// context tells that too, but later: this is exact, so that a backend which asks
+// before it acts never acts on a call that its client has given up, followed
+// perhaps by another one. Other contexts than those of calls are never abandoned.
+func Abandoned(ctx context.Context) bool {
+	c := fdConnOf(ctx)
+	return c != nil && c.gone()
+}
+
+// fdListener accepts fdConns from peers that may talk to the daemon, as many as
+// there may be.
 type fdListener struct {
 	*net.UnixListener
-	refused func(uid uint32)
+	conns *conns
+	log   *slog.Logger
+
+	closed    chan struct{}
+	closeOnce sync.Once
+	complaint time.Time // when a refusal was logged last
+}
+
+func newFDListener(l *net.UnixListener, conns *conns, log *slog.Logger) *fdListener {
+	return &fdListener{UnixListener: l, conns: conns, log: log, closed: make(chan struct{})}
+}
+
+// Close ends the listener and an Accept that waits for room.
+func (l *fdListener) Close() error {
+	l.closeOnce.Do(func() { close(l.closed) })
+	return l.UnixListener.Close()
 }
 
 // Accept returns the next connection whose peer is root or this very user.
+// Others take no room from these. Only one goroutine may call it.
 func (l *fdListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.AcceptUnix()
@@ -107,11 +151,23 @@ func (l *fdListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := peerUID(c)
-		if err == nil && (uid == 0 || uid == uint32(os.Geteuid())) {
+		switch {
+		case err != nil || uid != 0 && uid != uint32(os.Geteuid()):
+			l.refused(uid)
+		case l.conns.admit(l.closed):
 			return &fdConn{UnixConn: c}, nil
 		}
-		l.refused(uid)
 		_ = c.Close()
+	}
+}
+
+// complaintInterval keeps a peer from filling the log.
+const complaintInterval = 10 * time.Second
+
+func (l *fdListener) refused(uid uint32) {
+	if now := time.Now(); now.Sub(l.complaint) >= complaintInterval {
+		l.complaint = now
+		l.log.Warn("connection refused", slog.Uint64("uid", uint64(uid)))
 	}
 }
 

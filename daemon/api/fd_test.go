@@ -241,11 +241,17 @@ func closeRights(t *testing.T, oob []byte) int {
 
 // TestMain makes this binary a client that another user runs.
 func TestMain(m *testing.M) {
-	socket := os.Getenv("NSQUEUE_TEST_LIST")
-	if socket == "" {
+	list, connect := os.Getenv("NSQUEUE_TEST_LIST"), os.Getenv("NSQUEUE_TEST_CONNECT")
+	var err error
+	switch {
+	case list != "":
+		_, err = api.NewClient(list).List(context.Background())
+	case connect != "":
+		err = connectMany(connect, 1000)
+	default:
 		os.Exit(m.Run())
 	}
-	if _, err := api.NewClient(socket).List(context.Background()); err != nil {
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}

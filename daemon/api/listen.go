@@ -23,7 +23,7 @@ const (
 // socket that nobody serves is replaced; one that is served is an error, and
 // so is a file that is no socket.
 func Listen(path string) (*net.UnixListener, error) {
-	if err := makeSocketDir(filepath.Dir(path)); err != nil {
+	if err := MakeSocketDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("make socket directory: %w", err)
 	}
 	l, err := listenPrivate(path)
@@ -36,8 +36,9 @@ func Listen(path string) (*net.UnixListener, error) {
 	return listenPrivate(path)
 }
 
-// makeSocketDir leaves the mode of a directory that exists alone.
-func makeSocketDir(dir string) error {
+// MakeSocketDir makes the directory of the socket where it is missing, with
+// mode 0711. It leaves the mode of a directory that exists alone.
+func MakeSocketDir(dir string) error {
 	switch _, err := os.Stat(dir); {
 	case err == nil:
 		return nil

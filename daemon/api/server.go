@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -46,40 +45,52 @@ type Backend interface {
 	Watch(ctx context.Context, started func() error, emit func(*PacketEvent) error) error
 }
 
-// maxBody bounds a request's body. The largest honest one is a GC call: 1,000
-// attachments take 100 KiB.
-const maxBody = 1 << 20
+// Bounds of a request's body. The largest honest one is a GC call: 1,000
+// attachments take 100 KiB. An attach call has less than 2 KiB.
+const (
+	maxBody       = 1 << 20
+	maxAttachBody = 64 << 10
+)
 
-// timeouts bound what a client can keep the server waiting for. A client that
-// is slower than these is broken.
-type timeouts struct {
+// limits bound what clients can keep the server waiting for, and what they can
+// make it hold. A client that is slower is broken.
+type limits struct {
 	header time.Duration // from the connection to the end of the headers
 	body   time.Duration // from the connection to the end of the body
 	idle   time.Duration // between two requests
 	answer time.Duration // for taking the answer
 	grace  time.Duration // for a request or a last event when the server stops
+
+	conns   int           // connections at a time
+	silence time.Duration // after which one gives way to a new one
+	large   int           // requests and answers at a time that may be large
+	watches int           // each keeps events for a slow client, 1.5 MiB
 }
 
-func defaultTimeouts() timeouts {
-	return timeouts{
-		header: 5 * time.Second,
-		body:   10 * time.Second,
-		idle:   time.Minute,
-		answer: 10 * time.Second,
-		grace:  250 * time.Millisecond,
+func defaultLimits() limits {
+	return limits{
+		header:  5 * time.Second,
+		body:    10 * time.Second,
+		idle:    time.Minute,
+		answer:  10 * time.Second,
+		grace:   250 * time.Millisecond,
+		conns:   512,
+		silence: 250 * time.Millisecond,
+		large:   8,
+		watches: 32,
 	}
 }
 
 // Serve answers calls on l with b until ctx ends, then waits for the calls in
 // progress (watches end at once) and returns nil. The listener is closed.
 func Serve(ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger) error {
-	return serve(ctx, l, b, log, defaultTimeouts())
+	return serve(ctx, l, b, log, defaultLimits())
 }
 
 func serve(
-	ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger, limits timeouts,
+	ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger, limits limits,
 ) error {
-	var silent silentConns
+	conns := newConns(limits.conns, limits.silence)
 	srv := &http.Server{
 		Handler:           handler(ctx, b, log, limits),
 		ReadHeaderTimeout: limits.header,
@@ -87,55 +98,19 @@ func serve(
 		IdleTimeout:       limits.idle,
 		MaxHeaderBytes:    16 << 10,
 		ConnContext:       connContext,
-		ConnState:         silent.track,
+		ConnState:         conns.track,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		defer time.AfterFunc(limits.grace, silent.close).Stop()
+		defer time.AfterFunc(limits.grace, conns.stop).Stop()
 		stopped <- srv.Shutdown(context.WithoutCancel(ctx))
 	})
-	err := srv.Serve(&fdListener{UnixListener: l, refused: func(uid uint32) {
-		log.Warn("connection refused", slog.Uint64("uid", uint64(uid)))
-	}})
+	err := srv.Serve(newFDListener(l, conns, log))
 	if stop() {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return <-stopped
-}
-
-// silentConns are the connections that have not brought a request yet. A
-// server that stops would wait seconds for them.
-type silentConns struct {
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
-}
-
-// track keeps the set current; it is the server's ConnState.
-func (s *silentConns) track(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case state != http.StateNew:
-		delete(s.conns, c)
-	case s.closed:
-		_ = c.Close()
-	case s.conns == nil:
-		s.conns = map[net.Conn]struct{}{c: {}}
-	default:
-		s.conns[c] = struct{}{}
-	}
-}
-
-// close ends the silent connections, also those that are still to come.
-func (s *silentConns) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	for c := range s.conns {
-		_ = c.Close()
-	}
 }
 
 // server holds what the handlers share.
@@ -143,41 +118,57 @@ type server struct {
 	backend  Backend
 	log      *slog.Logger
 	stopping context.Context
-	limits   timeouts
+	limits   limits
+
+	// Each holds one element for each call of its kind that is in progress.
+	lists, collects, watches chan struct{}
 }
 
 // handler returns the HTTP interface over b. When stopping ends, watches do;
 // other calls run to their end.
 func handler(
-	stopping context.Context, b Backend, log *slog.Logger, limits timeouts,
+	stopping context.Context, b Backend, log *slog.Logger, limits limits,
 ) http.Handler {
-	s := &server{backend: b, log: log, stopping: stopping, limits: limits}
+	s := &server{
+		backend: b, log: log, stopping: stopping, limits: limits,
+		lists:    make(chan struct{}, limits.large),
+		collects: make(chan struct{}, limits.large),
+		watches:  make(chan struct{}, limits.watches),
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+pathAttachments, s.answer(s.attach))
-	mux.HandleFunc("GET "+pathAttachments, s.answer(s.list))
+	mux.Handle("POST "+pathAttachments, http.MaxBytesHandler(s.answer(s.attach), maxAttachBody))
+	mux.HandleFunc("GET "+pathAttachments, inTurn(s.lists, s.answer(s.list)))
 	mux.HandleFunc("DELETE "+pathAttachments, s.answer(func(r *http.Request) (any, error) {
 		n, err := b.DetachAll(r.Context())
 		return DetachResult{Detached: n}, err
 	}))
 	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(withKey(b.Detach)))
 	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}/check", s.answer(withKey(b.Check)))
-	mux.HandleFunc("POST "+pathCollect, s.answer(func(r *http.Request) (any, error) {
-		var req CollectRequest
-		if err := decode(r, &req); err != nil {
-			return nil, err
-		}
-		return b.Collect(r.Context(), req)
-	}))
-	mux.HandleFunc("POST "+pathAdopt, s.answer(s.adopt))
+	mux.HandleFunc("POST "+pathCollect, inTurn(s.collects, s.answer(s.collect)))
+	mux.HandleFunc("POST "+pathAdopt, inTurn(s.collects, s.answer(s.adopt)))
 	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return b.Status(r.Context())
 	}))
-	mux.HandleFunc("GET "+pathEvents, s.answer(func(r *http.Request) (any, error) {
-		events, err := b.Events(r.Context())
-		return EventList{Events: append([]Event{}, events...)}, err
-	}))
+	mux.HandleFunc("GET "+pathEvents, inTurn(s.lists, s.answer(
+		func(r *http.Request) (any, error) {
+			events, err := b.Events(r.Context())
+			return EventList{Events: append([]Event{}, events...)}, err
+		})))
 	mux.HandleFunc("GET "+pathWatch, s.watch)
 	return s.guardDescriptors(http.MaxBytesHandler(mux, maxBody))
+}
+
+// inTurn lets no more calls through at a time than turns has room for. A call
+// holds its turn until its answer is taken.
+func inTurn(turns chan struct{}, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+			next(w, r)
+		case <-r.Context().Done(): // the client is gone
+		}
+	}
 }
 
 // guardDescriptors refuses descriptors where none belong, before the call that
@@ -249,6 +240,14 @@ func (s *server) adopt(r *http.Request) (any, error) {
 	return found, err
 }
 
+func (s *server) collect(r *http.Request) (any, error) {
+	var req CollectRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	return s.backend.Collect(r.Context(), req)
+}
+
 func (s *server) list(r *http.Request) (any, error) {
 	list, err := s.backend.List(r.Context())
 	if list == nil {
@@ -261,6 +260,13 @@ func (s *server) list(r *http.Request) (any, error) {
 // packets are being reported from now on. A client may pause for as long as it
 // likes, but not hold up a server that stops.
 func (s *server) watch(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.watches <- struct{}{}:
+		defer func() { <-s.watches }()
+	default:
+		s.writeError(w, r, Errorf(CodeTryAgainLater, "%d clients watch already", cap(s.watches)))
+		return
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()

@@ -281,6 +281,30 @@ type Status struct {
 	Problems []Problem `json:"problems"`
 }
 
+// Ready says whether pods may be sent here. Its error is an [*Error] with
+// [CodeLimited] when pods under Fail are losing packets already; those under
+// Ignore have their network in any case.
+func (s *Status) Ready() error {
+	var first *Problem
+	n := 0
+	for i := range s.Problems {
+		if p := &s.Problems[i]; p.FailurePolicy == Fail {
+			if n++; first == nil {
+				first = p
+			}
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return &Error{
+		Code: CodeLimited,
+		Msg:  fmt.Sprintf("%d attachments under Fail are losing packets", n),
+		Details: fmt.Sprintf("one is %s of pod %s: %.200s",
+			first.Key, first.Pod, first.Message),
+	}
+}
+
 // EventKind says what an [Event] is about.
 type EventKind string
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/adopt"
 )
 
@@ -52,7 +53,8 @@ func (c *AdoptConfig) validate() error {
 
 // attacher is what adopting needs of the registry.
 type attacher interface {
-	Attach(ctx context.Context, req api.AttachRequest, netns *os.File) (api.Attachment, error)
+	AttachCalled(ctx context.Context, req api.AttachRequest, netns *os.File,
+		called time.Duration) (api.Attachment, error)
 	Detach(ctx context.Context, key api.Key) error
 	List(ctx context.Context) ([]api.Attachment, error)
 }
@@ -65,6 +67,9 @@ type adopter struct {
 	options  adopt.Options
 	log      *slog.Logger
 	turn     chan struct{} // has one element while a scan is on
+	// called is when the scan began, since boot: what is deleted by a call that
+	// began later is gone, whenever the call arrives.
+	called time.Duration
 
 	mu sync.Mutex
 	// deleted has the keys that were detached since the scan began, and false
@@ -93,6 +98,7 @@ func (a *adopter) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptRes
 		return api.AdoptResults{}, api.Errorf(api.CodeTryAgainLater, "another scan is still on")
 	}
 	began := time.Now()
+	a.called = spool.SinceBoot()
 	a.watchDeletions(true)
 	defer a.watchDeletions(false)
 	attached, err := a.registry.List(ctx)
@@ -164,7 +170,7 @@ var errDeleted = errors.New("it was deleted meanwhile")
 func (a *adopter) take(
 	ctx context.Context, req api.AttachRequest, netns *os.File,
 ) (api.AdoptOutcome, error) {
-	attachment, err := a.registry.Attach(ctx, req, netns)
+	attachment, err := a.registry.AttachCalled(ctx, req, netns, a.called)
 	switch {
 	case api.CodeOf(err) == api.CodeConflict:
 		return api.AlreadyAttached, err

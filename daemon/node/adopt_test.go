@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
@@ -22,8 +23,8 @@ type scripted struct {
 	list      []api.Attachment
 }
 
-func (s *scripted) Attach(
-	_ context.Context, req api.AttachRequest, _ *os.File,
+func (s *scripted) AttachCalled(
+	_ context.Context, req api.AttachRequest, _ *os.File, _ time.Duration,
 ) (api.Attachment, error) {
 	if s.meanwhile != nil {
 		s.meanwhile()

@@ -21,10 +21,12 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/daemon/internal/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
@@ -92,12 +94,18 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	calls := calls{Registry: d.registry, adopter: newAdopter(d.config, d.registry, d.log)}
+	drain := spool.NewDrain(apispool.Path(d.config.Socket), calls, d.log)
+	if err := drain.Once(ctx); err != nil {
+		d.log.Error("spool not drained", slog.Any("error", err)) // Run goes on
+	}
 	var guards sync.WaitGroup
+	guards.Go(func() { drain.Run(ctx) })
 	guards.Go(func() { d.registry.Guard(ctx) })
 	guards.Go(func() { d.registry.Reconcile(ctx) })
 	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
 	b := &backend{
-		Registry: d.registry, adopter: newAdopter(d.config, d.registry, d.log), stopping: ctx,
+		calls: calls, drain: drain, stopping: ctx,
 		config: d.config, hook: hook, started: time.Now().UTC(),
 	}
 	if d.config.Adopt.Existing {
@@ -196,36 +204,44 @@ func followChanges(
 	}
 }
 
-// backend is the registry and what the API tells of the daemon around it.
-type backend struct {
+// calls are the registry's calls about attachments. The adopter is told of them
+// before.
+type calls struct {
 	*registry.Registry
 
 	adopter *adopter
+}
+
+// AttachCalled makes the attachment that was called for at a time since boot.
+func (c calls) AttachCalled(
+	ctx context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
+) (api.Attachment, error) {
+	c.adopter.attaching(req.Key)
+	return c.Registry.AttachCalled(ctx, req, netns, called)
+}
+
+// DetachOlder ends an attachment that was called for before a time since boot.
+func (c calls) DetachOlder(ctx context.Context, key api.Key, called time.Duration) error {
+	c.adopter.detaching(key)
+	return c.Registry.DetachOlder(ctx, key, called)
+}
+
+// DetachAll ends all attachments.
+func (c calls) DetachAll(ctx context.Context) (int, error) {
+	c.adopter.detachingAll()
+	return c.Registry.DetachAll(ctx)
+}
+
+// backend is the registry and what the API tells of the daemon around it.
+type backend struct {
+	calls
+
+	drain *spool.Drain
 	// stopping ends when the daemon stops.
 	stopping context.Context
 	config   *Config
 	hook     api.HookStatus
 	started  time.Time
-}
-
-// Attach makes the attachment.
-func (b *backend) Attach(
-	ctx context.Context, req api.AttachRequest, netns *os.File,
-) (api.Attachment, error) {
-	b.adopter.attaching(req.Key)
-	return b.Registry.Attach(ctx, req, netns)
-}
-
-// Detach ends the attachment.
-func (b *backend) Detach(ctx context.Context, key api.Key) error {
-	b.adopter.detaching(key)
-	return b.Registry.Detach(ctx, key)
-}
-
-// DetachAll ends all attachments.
-func (b *backend) DetachAll(ctx context.Context) (int, error) {
-	b.adopter.detachingAll()
-	return b.Registry.DetachAll(ctx)
 }
 
 // Adopt attaches pods that are older than the daemon. It ends early when the
@@ -242,6 +258,24 @@ func (b *backend) adoptExisting() {
 	if _, err := b.adopter.Adopt(b.stopping, api.AdoptRequest{}); err != nil {
 		b.adopter.log.Error("existing pods not looked for", slog.Any("error", err))
 	}
+}
+
+// Attach makes the attachment, in its turn with what is spooled.
+func (b *backend) Attach(
+	ctx context.Context, req api.AttachRequest, netns *os.File,
+) (api.Attachment, error) {
+	return b.drain.Attach(ctx, req, netns)
+}
+
+// Detach ends the attachment, in its turn with what is spooled.
+func (b *backend) Detach(ctx context.Context, key api.Key) error {
+	return b.drain.Detach(ctx, key)
+}
+
+// Check looks at the attachment as it is after what is spooled.
+func (b *backend) Check(ctx context.Context, key api.Key) error {
+	b.drain.Settle(ctx, key)
+	return b.Registry.Check(ctx, key)
 }
 
 // Status describes the daemon.

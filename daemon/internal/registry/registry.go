@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
@@ -121,9 +122,10 @@ func New(o Options) (*Registry, error) {
 // Close ends what New has started, after everything was detached or suspended.
 func (r *Registry) Close() error { return r.pollers.close() }
 
-// Attach makes the attachment. See [api.Backend].
-func (r *Registry) Attach(
-	ctx context.Context, req api.AttachRequest, file *os.File,
+// AttachCalled makes the attachment that was called for at a time since boot. See
+// [api.Backend].
+func (r *Registry) AttachCalled(
+	ctx context.Context, req api.AttachRequest, file *os.File, called time.Duration,
 ) (api.Attachment, error) {
 	ns, err := openNetns(&req, file)
 	if err != nil {
@@ -133,7 +135,9 @@ func (r *Registry) Attach(
 	if err := admissible(ns); err != nil {
 		return api.Attachment{}, err
 	}
-	return r.attach(ctx, r.newRecord(&req, ns), ns)
+	rec := r.newRecord(&req, ns)
+	rec.Called = called
+	return r.attach(ctx, rec, ns)
 }
 
 func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Record {
@@ -279,14 +283,15 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	return nil
 }
 
-// Detach ends an attachment; an unknown key is success.
-func (r *Registry) Detach(ctx context.Context, key api.Key) error {
-	a, err := r.claim(ctx, key)
+// DetachOlder ends an attachment that was called for before a time since boot;
+// an unknown key is success, and so is a newer attachment.
+func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Duration) error {
+	a, err := r.claim(ctx, key, called)
 	if err != nil {
 		return err
 	}
 	if a == nil {
-		return r.forget(key)
+		return r.forget(key, called)
 	}
 	log := r.log(&a.record)
 	began := time.Now()
@@ -321,18 +326,20 @@ func (r *Registry) recordDetaching(a *attachment) {
 	fault.At("detach: recorded")
 }
 
-// forget ends what could not be restored; an unknown key is success.
-func (r *Registry) forget(key api.Key) error {
+// forget ends what could not be restored and is older than called; an unknown
+// key is success.
+func (r *Registry) forget(key api.Key, called time.Duration) error {
 	r.mu.Lock()
 	rec, ok := r.pending[key]
+	if !ok || rec.Called >= called {
+		r.mu.Unlock()
+		return nil
+	}
 	delete(r.pending, key)
 	last := !slices.ContainsFunc(slices.Collect(maps.Values(r.pending)),
 		func(other state.Record) bool { return other.Netns.Cookie == rec.Netns.Cookie })
 	b := r.bindings[rec.Netns.Cookie]
 	r.mu.Unlock()
-	if !ok {
-		return nil
-	}
 	var err error
 	if b != nil && last {
 		err = r.renounce(b)
@@ -341,12 +348,14 @@ func (r *Registry) forget(key api.Key) error {
 }
 
 // claim moves an attachment to detaching for the caller alone; nil where there
-// is none.
-func (r *Registry) claim(ctx context.Context, key api.Key) (*attachment, error) {
+// is none that is older than called.
+func (r *Registry) claim(
+	ctx context.Context, key api.Key, called time.Duration,
+) (*attachment, error) {
 	for {
 		r.mu.Lock()
 		a := r.attachments[key]
-		if a == nil {
+		if a == nil || a.record.Called >= called {
 			r.mu.Unlock()
 			return nil, nil
 		}
@@ -366,14 +375,19 @@ func (r *Registry) claim(ctx context.Context, key api.Key) (*attachment, error) 
 
 // DetachAll ends every attachment and returns how many it ended.
 func (r *Registry) DetachAll(ctx context.Context) (int, error) {
-	return r.detachEach(ctx, func(*state.Record) bool { return true })
+	return r.detachEach(ctx, always, func(*state.Record) bool { return true })
 }
 
 // Collect ends the attachments of a network that CNI made and no longer names.
+// Those that were called for later than the collection are not meant.
 func (r *Registry) Collect(
 	ctx context.Context, req api.CollectRequest,
 ) (api.DetachResult, error) {
-	n, err := r.detachEach(ctx, func(rec *state.Record) bool {
+	called := spool.SinceBoot()
+	if api.Abandoned(ctx) {
+		return api.DetachResult{}, api.Errorf(api.CodeTryAgainLater, "the client has hung up")
+	}
+	n, err := r.detachEach(ctx, called, func(rec *state.Record) bool {
 		return rec.Origin == api.OriginCNI && rec.Network == req.Network &&
 			!slices.Contains(req.Valid, rec.Key)
 	})
@@ -381,7 +395,7 @@ func (r *Registry) Collect(
 }
 
 func (r *Registry) detachEach(
-	ctx context.Context, match func(*state.Record) bool,
+	ctx context.Context, called time.Duration, match func(*state.Record) bool,
 ) (int, error) {
 	var errs []error
 	n := 0
@@ -389,7 +403,7 @@ func (r *Registry) detachEach(
 		if !match(&rec) {
 			continue
 		}
-		if err := r.Detach(ctx, rec.Key); err != nil {
+		if err := r.DetachOlder(ctx, rec.Key, called); err != nil {
 			errs = append(errs, fmt.Errorf("detach %s: %w", rec.Key, err))
 			continue
 		}

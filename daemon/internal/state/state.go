@@ -36,6 +36,9 @@ type Record struct {
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	Queue         uint16     `json:"queue"`
 	Created       time.Time  `json:"created"`
+	// Called is when the attachment was called for, since boot: a call to end
+	// it that is older is about another one.
+	Called time.Duration `json:"called,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
 	// recorded under another one has ended with it.
 	BootID string `json:"bootID"`

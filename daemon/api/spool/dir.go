@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spool
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// MaxFiles bounds the directory; what would be more is refused. On a tmpfs it
+// takes 32 MiB then.
+const MaxFiles = 8192
+
+// The beginnings of names that are no entries: a file that is being written,
+// and one that is being removed.
+const (
+	newPrefix   = ".new-"
+	takenPrefix = ".taken-"
+)
+
+// ErrFull is in the chain of the error of a Write to a directory that has
+// [MaxFiles].
+var ErrFull = errors.New("the spool is full")
+
+// Dir is a spool directory. Its methods may be called concurrently, by several
+// processes too, except for [Dir.Recover].
+type Dir struct {
+	root *os.Root
+}
+
+// Open opens the directory and makes it where it is missing. One that somebody
+// else owns or may write to is refused, and so is a symbolic link: a call that
+// was found there could be anybody's.
+func Open(path string) (*Dir, error) {
+	root, err := openSafe(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(path); err != nil {
+			return nil, fmt.Errorf("make spool: %w", err)
+		}
+		root, err = openSafe(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	return &Dir{root: root}, nil
+}
+
+func makeDir(path string) error {
+	if err := api.MakeSocketDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil // another process was faster
+}
+
+// openSafe checks what it has opened, so that nobody can replace it in between.
+func openSafe(path string) (*os.Root, error) {
+	seen, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !seen.IsDir() {
+		return nil, fmt.Errorf("%s is no directory but %s", path, seen.Mode().Type())
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := root.Stat(".")
+	if err == nil && !os.SameFile(seen, opened) {
+		err = fmt.Errorf("%s was replaced meanwhile", path)
+	}
+	if err == nil {
+		err = checkOwner(path, opened)
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+func checkOwner(path string, info fs.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Uid != uint32(os.Geteuid()) {
+		return fmt.Errorf("%s belongs to another user", path)
+	}
+	if perm := info.Mode().Perm(); perm&0o022 != 0 {
+		return fmt.Errorf("%s: others may write to it (mode %04o)", path, perm)
+	}
+	return nil
+}
+
+// Close closes the directory.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// Write puts the entry in the place of an older one of its key. When it
+// returns, the entry outlives a crash of the machine; where it fails, the older
+// entry is still there.
+func (d *Dir) Write(e *Entry) error {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("spool %s of %s: %w", e.Verb, e.Key, err)
+	}
+	if err := d.write(e, append(b, '\n')); err != nil {
+		return fmt.Errorf("spool %s of %s: %w", e.Verb, e.Key, err)
+	}
+	return nil
+}
+
+func (d *Dir) write(e *Entry, b []byte) error {
+	if len(b) > MaxSize {
+		return fmt.Errorf("%d bytes are more than %d", len(b), MaxSize)
+	}
+	// JSON holds nothing but UTF-8: an interface name need not be that.
+	if back, err := Parse(b); err != nil || back.Key != e.Key {
+		return errors.Join(err, errors.New("the entry cannot be read back"))
+	}
+	if err := d.checkSpace(e.Key); err != nil {
+		return err
+	}
+	temporary := fmt.Sprintf("%s%d-%d", newPrefix, os.Getpid(), SinceBoot())
+	err := d.writeFile(temporary, b)
+	if err == nil {
+		err = d.root.Rename(temporary, name(e.Key))
+	}
+	if err != nil {
+		if rm := d.root.Remove(temporary); !errors.Is(rm, fs.ErrNotExist) {
+			err = errors.Join(err, rm)
+		}
+		return err
+	}
+	return d.sync()
+}
+
+// checkSpace says whether there is room for the key's file.
+func (d *Dir) checkSpace(key api.Key) error {
+	if _, err := d.root.Lstat(name(key)); err == nil {
+		return nil
+	}
+	names, err := d.names(MaxFiles)
+	if err == nil && len(names) >= MaxFiles {
+		return ErrFull
+	}
+	return err
+}
+
+func (d *Dir) writeFile(file string, b []byte) error {
+	f, err := d.root.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// sync makes the directory's names last.
+func (d *Dir) sync() error {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// names returns up to limit names of files.
+func (d *Dir) names(limit int) ([]string, error) {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(limit)
+	if errors.Is(err, io.EOF) {
+		return nil, nil
+	}
+	return names, err
+}
+
+// List returns the keys that have a file, and the names of files that have no
+// business here.
+func (d *Dir) List() (keys []api.Key, strange []string, err error) {
+	// The bound is on what is written; what is more, such as files that are
+	// being written, comes with a later call.
+	names, err := d.names(2 * MaxFiles)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list spool: %w", err)
+	}
+	for _, n := range names {
+		key, ok := keyOf(n)
+		switch {
+		case ok:
+			keys = append(keys, key)
+		case !strings.HasPrefix(n, newPrefix) && !strings.HasPrefix(n, takenPrefix):
+			strange = append(strange, n)
+		}
+	}
+	return keys, strange, nil
+}
+
+// File is an entry as it was read.
+type File struct {
+	Entry
+	raw []byte
+}
+
+// Read reads the entry of a key; the error is [fs.ErrNotExist] where there is
+// none.
+func (d *Dir) Read(key api.Key) (*File, error) {
+	b, err := d.readFile(name(key))
+	if err != nil {
+		return nil, err
+	}
+	e, err := Parse(b)
+	if err == nil && e.Key != key {
+		err = fmt.Errorf("it is about %s", e.Key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read spool file %s: %w", name(key), err)
+	}
+	return &File{Entry: *e, raw: b}, nil
+}
+
+func (d *Dir) readFile(file string) ([]byte, error) {
+	f, err := d.root.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("spool file %s is no file but %s", file, info.Mode().Type())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err == nil && len(b) > MaxSize {
+		err = fmt.Errorf("spool file %s has more than %d bytes", file, MaxSize)
+	}
+	return b, err
+}
+
+// Remove removes the file, unless another one has taken its place since it was
+// read. The kernel has no call that compares and removes, so the file gets a
+// name of its own first, and its old one back if it is another one.
+func (d *Dir) Remove(f *File) error {
+	file := name(f.Key)
+	taken := takenPrefix + file
+	if err := d.root.Rename(file, taken); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	b, err := d.readFile(taken)
+	if err == nil && bytes.Equal(b, f.raw) {
+		return d.root.Remove(taken)
+	}
+	return errors.Join(err, d.putBack(taken, file))
+}
+
+// putBack gives a taken file its name back; a still newer one wins.
+func (d *Dir) putBack(taken, file string) error {
+	if err := d.root.Link(taken, file); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return d.root.Remove(taken)
+}
+
+// abandoned is how old a file is that nobody is writing any more.
+const abandoned = time.Minute
+
+// Recover tidies up after processes that were killed half-way. Only the daemon
+// calls it, before it removes files.
+func (d *Dir) Recover() error {
+	names, err := d.names(2 * MaxFiles)
+	if err != nil {
+		return fmt.Errorf("tidy spool: %w", err)
+	}
+	var errs []error
+	for _, n := range names {
+		if file, ok := strings.CutPrefix(n, takenPrefix); ok {
+			errs = append(errs, d.putBack(n, file))
+		}
+		if strings.HasPrefix(n, newPrefix) {
+			info, err := d.root.Lstat(n)
+			if err == nil && time.Since(info.ModTime()) > abandoned {
+				errs = append(errs, d.root.Remove(n))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("tidy spool: %w", err)
+	}
+	return nil
+}

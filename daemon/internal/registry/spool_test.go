@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// An attachment is ended by calls that are younger only, also after a restart.
+func TestDetachOlder(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	before := spool.SinceBoot()
+	a := d.attach("one", pod, api.Ignore)
+	after := spool.SinceBoot()
+	must(t, d.DetachOlder(t.Context(), a.Key, before))
+	must(t, d.Check(t.Context(), a.Key))
+	d.restart()
+	must(t, d.DetachOlder(t.Context(), a.Key, before))
+	must(t, d.Check(t.Context(), a.Key))
+	must(t, d.DetachOlder(t.Context(), a.Key, after))
+	d.wantNothing(pod)
+	must(t, d.DetachOlder(t.Context(), a.Key, after))
+}
+
+// The time that counts is that of the call, not that of the attaching.
+func TestAttachCalled(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	called := spool.SinceBoot()
+	del := called + time.Nanosecond
+	req := request("one", pod, api.Ignore)
+	if _, err := d.AttachCalled(t.Context(), req, pod.File(t), called); err != nil {
+		t.Fatal(err)
+	}
+	must(t, d.DetachOlder(t.Context(), req.Key, called))
+	must(t, d.Check(t.Context(), req.Key))
+	must(t, d.DetachOlder(t.Context(), req.Key, del))
+	d.wantNothing(pod)
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
+)
+
+// nerdctl sends DEL before ADD: what the DEL is about is the past.
+func TestAddOverSocketVoidsSpooledCalls(t *testing.T) {
+	r := newRig(t)
+	key, old, netns := testKey(), apitest.OtherNetns(t), apitest.OtherNetns(t)
+	r.spoolDel(key)
+	must(t, r.add(key, old))
+	r.want("ADD after DEL of nothing", key, true, false)
+
+	// The DEL of the last life has not been drained, and stands in no way.
+	r.spoolDel(key)
+	must(t, r.add(key, netns))
+	r.want("ADD of a new life", key, true, false)
+	info, err := os.Stat(netns)
+	must(t, err)
+	if a, _ := r.get(key); !os.SameFile(a.netns, info) {
+		t.Errorf("attached is the old netns: %+v", a)
+	}
+
+	// Nor does the ADD of a life of which nobody heard the end.
+	r.spoolAdd(key, old)
+	must(t, r.Detach(t.Context(), key))
+	r.want("DEL", key, false, false)
+}
+
+// A call that was spooled while one over the socket was carried out is newer.
+func TestCallsOverSocketSpareNewerEntries(t *testing.T) {
+	netns := apitest.OtherNetns(t)
+	for _, verb := range []apispool.Verb{apispool.Add, apispool.Del} {
+		r := newRig(t)
+		if verb == apispool.Del {
+			must(t, r.add(testKey(), netns))
+		}
+		r.hold = func(apispool.Verb, api.Key) error {
+			r.hold = nil
+			r.spoolDel(testKey()) // by a runtime that has run out of patience
+			return nil
+		}
+		if verb == apispool.Add {
+			must(t, r.add(testKey(), netns))
+		} else {
+			must(t, r.Detach(t.Context(), testKey()))
+		}
+		r.want("spooled during "+string(verb), testKey(), verb == apispool.Add, true)
+		must(t, r.Once(t.Context()))
+		r.want("after "+string(verb), testKey(), false, false)
+	}
+}
+
+// A failed ADD leaves what was spooled: under Ignore the pod may have started.
+func TestFailedAddKeepsEntry(t *testing.T) {
+	r := newRig(t)
+	r.spoolAdd(testKey(), apitest.OtherNetns(t))
+	no := errors.New("no")
+	r.hold = func(verb apispool.Verb, _ api.Key) error {
+		if verb == apispool.Add {
+			return no
+		}
+		return nil
+	}
+	if err := r.add(testKey(), apitest.OtherNetns(t)); !errors.Is(err, no) {
+		t.Errorf("ADD: %v", err)
+	}
+	r.want("failed ADD", testKey(), false, true)
+}
+
+// The drain has the DEL in hand when the ADD arrives.
+func TestAddWaitsForDrain(t *testing.T) {
+	r := newRig(t)
+	key, netns := testKey(), apitest.OtherNetns(t)
+	must(t, r.add(key, netns))
+	r.spoolDel(key)
+	inHand, goOn := make(chan struct{}), make(chan struct{})
+	r.hold = func(verb apispool.Verb, _ api.Key) error {
+		if verb == apispool.Del {
+			close(inHand)
+			<-goOn
+		}
+		return nil
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		if err := r.Once(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	<-inHand
+	// Neither does a call wait for ever, nor one about another key at all.
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := r.Detach(short, key); api.CodeOf(err) != api.CodeTryAgainLater {
+		t.Errorf("DEL meanwhile: %v", err)
+	}
+	must(t, r.add(api.Key{ContainerID: "other", Ifname: "eth0"}, netns))
+	both.Go(func() {
+		if err := r.add(key, netns); err != nil {
+			t.Error(err)
+		}
+	})
+	close(goOn)
+	both.Wait()
+	r.want("both", key, true, false)
+}
+
+// Whatever the interleaving, an ADD over the socket that has succeeded is true
+// until the DEL that follows it, and that DEL is carried out.
+func TestRaces(t *testing.T) {
+	const rounds = 100
+	r := newRig(t)
+	key, netns := testKey(), apitest.OtherNetns(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var drains sync.WaitGroup
+	for range 2 {
+		drains.Go(func() {
+			for ctx.Err() == nil {
+				if err := r.Once(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range rounds {
+		r.spoolDel(key)
+		must(t, r.add(key, netns))
+		if _, ok := r.get(key); !ok {
+			t.Fatal("not attached after ADD")
+		}
+		must(t, r.Once(t.Context()))
+		if _, ok := r.get(key); !ok {
+			t.Fatal("the DEL before the ADD has detached it")
+		}
+	}
+	r.spoolDel(key)
+	cancel()
+	drains.Wait()
+	must(t, r.Once(t.Context()))
+	r.want("last DEL", key, false, false)
+}
+
+// backend is an API whose attachments are the rig's.
+type backend struct {
+	apitest.Daemon
+	*rig
+}
+
+func (b *backend) Attach(
+	ctx context.Context, req api.AttachRequest, netns *os.File,
+) (api.Attachment, error) {
+	return b.rig.Attach(ctx, req, netns)
+}
+
+func (b *backend) Detach(ctx context.Context, key api.Key) error { return b.rig.Detach(ctx, key) }
+
+// Calls that their clients have given up are spooled, or somebody has been told
+// of their end. To carry them out late would undo what was called after them.
+func TestAbandonedCalls(t *testing.T) {
+	r := newRig(t)
+	inHand, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.hold = func(apispool.Verb, api.Key) error {
+		once.Do(func() { close(inHand) })
+		<-goOn
+		return nil
+	}
+	b := &backend{rig: r}
+	socket := apitest.SocketPath(t)
+	l, err := api.Listen(socket)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(ctx, l, b, slog.New(slog.DiscardHandler)) }()
+	key, path := testKey(), apitest.OtherNetns(t)
+	netns, err := os.Open(path)
+	must(t, err)
+	defer netns.Close()
+
+	first := make(chan error, 1)
+	client := api.NewClient(socket)
+	go func() {
+		_, err := client.Attach(t.Context(), request(key, path), netns)
+		first <- err
+	}()
+	<-inHand
+	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	if err := client.Detach(short, key); !errors.Is(err, api.ErrUnavailable) {
+		t.Errorf("DEL in time: %v", err)
+	}
+	close(goOn)
+	must(t, <-first)
+	cancel()
+	must(t, <-served) // all calls have ended
+	r.want("ADD, and a DEL that was given up", key, true, false)
+}
+
+func TestSettle(t *testing.T) {
+	r := newRig(t)
+	r.Settle(t.Context(), testKey())
+	r.spoolAdd(testKey(), apitest.OtherNetns(t))
+	other := api.Key{ContainerID: "other", Ifname: "eth0"}
+	r.spoolDel(other)
+	r.Settle(t.Context(), testKey())
+	r.want("settled", testKey(), true, false)
+	r.want("not settled", other, false, true)
+}

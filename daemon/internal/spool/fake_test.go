@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spool_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/daemon/internal/spool"
+)
+
+// attached is what the fake registry knows of an attachment.
+type attached struct {
+	netns  os.FileInfo
+	policy api.Policy
+	called time.Duration
+}
+
+// fake is a registry without a kernel.
+type fake struct {
+	// hold, where it is set, is called in the middle of each call. Its error is
+	// the call's.
+	hold func(verb apispool.Verb, key api.Key) error
+	done chan apispool.Verb // where it is set, gets each call that has ended
+
+	busy, busiest atomic.Int32
+
+	mu          sync.Mutex
+	attachments map[api.Key]attached
+}
+
+func (f *fake) enter(verb apispool.Verb, key api.Key) error {
+	n := f.busy.Add(1)
+	for most := f.busiest.Load(); n > most && !f.busiest.CompareAndSwap(most, n); {
+		most = f.busiest.Load()
+	}
+	if f.hold == nil {
+		return nil
+	}
+	return f.hold(verb, key)
+}
+
+func (f *fake) leave(verb apispool.Verb) {
+	f.busy.Add(-1)
+	if f.done != nil {
+		f.done <- verb
+	}
+}
+
+func (f *fake) AttachCalled(
+	_ context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
+) (api.Attachment, error) {
+	defer f.leave(apispool.Add)
+	if err := f.enter(apispool.Add, req.Key); err != nil {
+		return api.Attachment{}, err
+	}
+	info, err := netns.Stat()
+	if err != nil {
+		return api.Attachment{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	have, ok := f.attachments[req.Key]
+	switch {
+	case !ok:
+		f.attachments[req.Key] = attached{info, req.FailurePolicy, called}
+	case !os.SameFile(info, have.netns) || have.policy != req.FailurePolicy:
+		return api.Attachment{}, api.Errorf(api.CodeConflict, "another one")
+	}
+	return api.Attachment{Key: req.Key}, nil
+}
+
+func (f *fake) DetachOlder(_ context.Context, key api.Key, called time.Duration) error {
+	defer f.leave(apispool.Del)
+	if err := f.enter(apispool.Del, key); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if have, ok := f.attachments[key]; ok && have.called < called {
+		delete(f.attachments, key)
+	}
+	return nil
+}
+
+// get returns an attachment.
+func (f *fake) get(key api.Key) (attached, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a, ok := f.attachments[key]
+	return a, ok
+}
+
+func (f *fake) all() map[api.Key]attached {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.attachments)
+}
+
+// logBuffer is what was logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
+
+// rig is a drain with a registry behind it and a plugin before it.
+type rig struct {
+	*spool.Drain
+	fake
+
+	t    *testing.T
+	path string
+	dir  *apispool.Dir
+	log  logBuffer
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "spool")}
+	r.attachments = make(map[api.Key]attached)
+	r.Drain = spool.NewDrain(r.path, &r.fake, slog.New(slog.NewTextHandler(&r.log, nil)))
+	dir, err := apispool.Open(r.path)
+	must(t, err)
+	r.dir = dir
+	t.Cleanup(func() {
+		must(t, dir.Close())
+		if t.Failed() {
+			t.Log(r.log.b.String())
+		}
+	})
+	return r
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testKey() api.Key { return api.Key{ContainerID: "c0ffee", Ifname: "eth0"} }
+
+func request(key api.Key, netns string) api.AttachRequest {
+	return api.AttachRequest{
+		Key: key, Network: "cbr0", Origin: api.OriginCNI, NetnsPath: netns,
+		FailurePolicy: api.Ignore,
+	}
+}
+
+// add is an ADD over the socket.
+func (r *rig) add(key api.Key, netns string) error {
+	r.t.Helper()
+	f, err := os.Open(netns)
+	must(r.t, err)
+	defer f.Close()
+	_, err = r.Attach(r.t.Context(), request(key, netns), f)
+	return err
+}
+
+// spoolDel is a DEL that the plugin could not deliver, called now.
+func (r *rig) spoolDel(key api.Key) *apispool.Entry {
+	r.t.Helper()
+	e, err := apispool.NewDel(key, apispool.SinceBoot())
+	must(r.t, err)
+	must(r.t, r.dir.Write(e))
+	return e
+}
+
+// spoolAdd is the same for an ADD.
+func (r *rig) spoolAdd(key api.Key, netns string) *apispool.Entry {
+	r.t.Helper()
+	f, err := os.Open(netns)
+	must(r.t, err)
+	defer f.Close()
+	e, err := apispool.NewAdd(request(key, netns), f, apispool.SinceBoot())
+	must(r.t, err)
+	must(r.t, r.dir.Write(e))
+	return e
+}
+
+// spooled reports whether the key has an entry.
+func (r *rig) spooled(key api.Key) bool {
+	r.t.Helper()
+	_, err := r.dir.Read(key)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.t.Fatal(err)
+	}
+	return err == nil
+}
+
+// want checks whether the key is attached, and whether it has an entry.
+func (r *rig) want(what string, key api.Key, isAttached, isSpooled bool) {
+	r.t.Helper()
+	if _, ok := r.get(key); ok != isAttached {
+		r.t.Errorf("%s: attached %t, want %t", what, ok, isAttached)
+	}
+	if got := r.spooled(key); got != isSpooled {
+		r.t.Errorf("%s: spooled %t, want %t", what, got, isSpooled)
+	}
+}

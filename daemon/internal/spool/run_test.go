@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/daemon/internal/spool"
+)
+
+// run runs the drain until the test ends.
+func (r *rig) run(interval time.Duration) (stop func()) {
+	r.t.Helper()
+	r.done = make(chan apispool.Verb, 100)
+	ctx, cancel := context.WithCancel(r.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { spool.RunEvery(ctx, r.Drain, interval) })
+	stop = func() { cancel(); running.Wait() }
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// carriedOut waits for the end of a call.
+func (r *rig) carriedOut(verb apispool.Verb) {
+	r.t.Helper()
+	select {
+	case got := <-r.done:
+		if got != verb {
+			r.t.Errorf("%s carried out, want %s", got, verb)
+		}
+	case <-time.After(5 * time.Second):
+		r.t.Fatalf("%s is not carried out", verb)
+	}
+}
+
+// With an interval that never ends, only the kernel's word counts.
+func TestRunHearsOfEntries(t *testing.T) {
+	r := newRig(t)
+	netns := apitest.OtherNetns(t)
+	must(t, r.Once(t.Context())) // the daemon's start
+	r.spoolAdd(testKey(), netns) // after it, and before Run
+	stop := r.run(time.Hour)
+	r.carriedOut(apispool.Add)
+	for range 20 {
+		r.spoolDel(testKey())
+		r.carriedOut(apispool.Del)
+		r.spoolAdd(testKey(), netns)
+		r.carriedOut(apispool.Add)
+	}
+	stop()
+	r.want("at the end", testKey(), true, false)
+}
+
+// Some have to be tried again, and the directory may be another one by now.
+func TestRunLooksAgain(t *testing.T) {
+	r := newRig(t)
+	var once sync.Once
+	r.hold = func(apispool.Verb, api.Key) (err error) {
+		once.Do(func() { err = errors.New("not yet") })
+		return err
+	}
+	stop := r.run(10 * time.Millisecond)
+	r.spoolDel(testKey())
+	r.carriedOut(apispool.Del)
+	r.carriedOut(apispool.Del)
+
+	must(t, os.RemoveAll(r.path))
+	dir, err := apispool.Open(r.path)
+	must(t, err)
+	old := r.dir
+	r.dir = dir
+	must(t, old.Close())
+	r.spoolDel(testKey())
+	r.carriedOut(apispool.Del)
+	stop()
+	r.want("at the end", testKey(), false, false)
+}
+
+// Trouble that lasts is said once.
+func TestRunSaysOnce(t *testing.T) {
+	r := newRig(t)
+	r.hold = func(apispool.Verb, api.Key) error { return errors.New("no way") }
+	r.spoolDel(testKey())
+	stop := r.run(time.Millisecond)
+	for range 10 {
+		r.carriedOut(apispool.Del)
+	}
+	stop()
+	if n := r.log.count("no way"); n != 1 {
+		t.Errorf("%d lines, want 1", n)
+	}
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
+)
+
+// maxSpooledWarnings is how many warnings of a call are worth keeping: all of
+// them are in the log already, and CNI_ARGS may cause thousands.
+const maxSpooledWarnings = 16
+
+// spoolDel leaves the call for the daemon. The call may have been carried out
+// without an answer; to detach what is detached already is harmless.
+func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called time.Duration) {
+	e, err := spool.NewDel(key, called)
+	if err == nil {
+		err = p.leave(socket, e)
+	}
+	if err != nil {
+		log.Error("DEL lost: the pod stays attached until the daemon finds that it is gone",
+			errorAttr(err))
+		return
+	}
+	log.Warn("DEL spooled: the daemon detaches the pod when it can")
+}
+
+// spoolAdd leaves the call for the daemon, so that a pod which starts without
+// inspection does not stay without. The call may have been carried out without
+// an answer; to attach the same netns again changes nothing.
+func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Duration) {
+	req.Warnings = req.Warnings[:min(len(req.Warnings), maxSpooledWarnings)]
+	e, err := spool.NewAdd(req, c.netns, called)
+	if err == nil {
+		err = p.leave(c.config.socket, e)
+	}
+	if err != nil {
+		p.log.Error("ADD lost: the pod stays without inspection", errorAttr(err))
+		return
+	}
+	p.log.Warn("ADD spooled: the daemon attaches the pod when it can")
+}
+
+func (p *process) leave(socket string, e *spool.Entry) error {
+	dir, err := spool.Open(p.spoolPath(socket))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Write(e), dir.Close())
+}
