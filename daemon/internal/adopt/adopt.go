@@ -56,7 +56,7 @@ func Scan(o Options, attached []api.Attachment) (Findings, error) {
 	if err != nil {
 		return Findings{}, err
 	}
-	s := &spaces{byCookie: make(map[uint64]*space), ifnames: ifnamesOf(records)}
+	s := &spaces{known: make(map[inode]*space), ifnames: ifnamesOf(records)}
 	broken, err := s.list(o.NetnsDirs)
 	if err != nil {
 		return Findings{}, err

@@ -34,7 +34,8 @@ type node struct {
 	attached []api.Attachment
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
+	t.Helper()
 	return &node{Options: Options{
 		NetnsDirs: []string{"/run/netns", "/no/such/directory"},
 		CacheDir:  t.TempDir(), FailurePolicy: api.Ignore,
@@ -43,7 +44,7 @@ func newNode(t *testing.T) *node {
 
 // remember writes the record of a pod in the default namespace; one without a
 // path is as older runtimes write it.
-func (n *node) remember(t *testing.T, id, path, addresses string, change ...func(map[string]any)) {
+func (n *node) remember(t testing.TB, id, path, addresses string, change ...func(map[string]any)) {
 	t.Helper()
 	ips := []map[string]any{}
 	for a := range strings.FieldsSeq(addresses) {
@@ -73,7 +74,7 @@ func (n *node) remember(t *testing.T, id, path, addresses string, change ...func
 	n.write(t, fmt.Sprintf("cbr0-%s-%s", id, file["ifName"]), b, 0o600)
 }
 
-func (n *node) write(t *testing.T, name string, b []byte, mode os.FileMode) {
+func (n *node) write(t testing.TB, name string, b []byte, mode os.FileMode) {
 	t.Helper()
 	path := filepath.Join(n.CacheDir, name)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -397,4 +398,21 @@ func TestOpenVerifiesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(c, "another netns is at")
+}
+
+// BenchmarkScan looks through 200 netns, of which each second one is a pod's.
+func BenchmarkScan(b *testing.B) {
+	const pods = 100
+	n := newNode(b)
+	for i := range pods {
+		pod, _ := nstest.Pair(b)
+		n.remember(b, fmt.Sprintf("pod%d", i), pod.Path(), first)
+	}
+	for b.Loop() {
+		found, err := Scan(n.Options, nil)
+		if err != nil || len(found.Candidates) != pods || len(found.Others) != pods {
+			b.Fatalf("%d candidates, %d others, %v", len(found.Candidates), len(found.Others), err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*2*pods), "µs/netns")
 }

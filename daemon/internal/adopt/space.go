@@ -58,10 +58,15 @@ func join(addresses []netip.Addr) string {
 
 // spaces are the netns that a scan has looked into, each of them once.
 type spaces struct {
-	ifnames  []string // that it looks for
-	byCookie map[uint64]*space
-	listed   []*space // what the directories have
+	ifnames []string // that it looks for
+	// known goes by inode, which takes no opening to ask for. The kernel reuses
+	// them, but whoever attaches a netns looks at its cookie again.
+	known  map[inode]*space
+	listed []*space // what the directories have
 }
+
+// inode is where a netns is on the kernel's file system of namespaces.
+type inode struct{ dev, ino uint64 }
 
 // list looks into everything in the directories. What is no netns, such as the
 // empty file that an unmounted one leaves behind, is passed over; what cannot
@@ -94,15 +99,19 @@ func (s *spaces) list(dirs []string) (broken []api.AdoptResult, err error) {
 
 // at looks into the netns at the path. Paths of one netns give one space.
 func (s *spaces) at(path string) (*space, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if found := s.known[inode{st.Dev, st.Ino}]; found != nil {
+		return found, nil
+	}
 	f, found, err := openSpace(path, s.ifnames)
 	if err != nil {
 		return nil, err
 	}
 	_ = f.Close()
-	if known := s.byCookie[found.netns.Cookie]; known != nil {
-		return known, nil
-	}
-	s.byCookie[found.netns.Cookie] = found
+	s.known[inode{found.netns.Dev, found.netns.Ino}] = found
 	return found, nil
 }
 
