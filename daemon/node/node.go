@@ -108,13 +108,13 @@ func (d *daemon) serve(ctx context.Context) error {
 		calls: calls, drain: drain, stopping: ctx,
 		config: d.config, hook: hook, started: time.Now().UTC(),
 	}
-	if d.config.Adopt.Existing {
-		guards.Go(b.adoptExisting)
-	}
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(d.config.FailurePolicy)))
 	d.super.ready(d.registry.Count())
+	if d.config.Adopt.Existing {
+		guards.Go(b.adoptExisting)
+	}
 	err = api.Serve(ctx, l, b, d.log)
 	d.super.stopping()
 	guards.Wait()
