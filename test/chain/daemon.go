@@ -34,6 +34,8 @@ type DaemonConfig struct {
 	Policy api.Policy
 	// LogLevel is debug, info, warn or error.
 	LogLevel string
+	// Args are further flags.
+	Args []string
 	// Wrap is put in front of the command line, such as a supervisor.
 	Wrap []string
 }
@@ -101,8 +103,11 @@ func (d *Daemon) commandLine() []string {
 			argv = append(argv, f[0], f[1])
 		}
 	}
-	return argv
+	return append(argv, d.config.Args...)
 }
+
+// SetArgs replaces the further flags of the next start.
+func (d *Daemon) SetArgs(args ...string) { d.config.Args = args }
 
 // PID returns the daemon's process ID in the node.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }

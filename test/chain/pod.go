@@ -88,6 +88,10 @@ func (p *Pod) Key() api.Key { return api.Key{ContainerID: p.ID, Ifname: ifname} 
 // SetNetnsPath makes later calls name another netns.
 func (p *Pod) SetNetnsPath(path string) { p.runtime.NetNS = path }
 
+// SetNetwork makes later calls go through another network, as when its conflist
+// has changed since the pod was made.
+func (p *Pod) SetNetwork(n *Network) { p.net = n }
+
 // SetID makes later calls name another container.
 func (p *Pod) SetID(id string) { p.ID, p.runtime.ContainerID = id, id }
 

@@ -104,20 +104,32 @@ const (
 // open loads a conflist whose entry of ours names the rig's daemon.
 func (r *rig) open(t *testing.T, list, version string, policy api.Policy) *chain.Network {
 	t.Helper()
-	dir := os.Getenv(listsEnv)
-	if dir == "" {
-		dir = "../../conflist"
-	}
-	n, err := chain.Open(chain.Config{
-		Conflist:   filepath.Join(dir, list),
-		Bin:        binDir(t),
+	return r.load(t, chain.Config{
+		Conflist:   list,
 		CNIVersion: version,
-		Stderr:     r.plugins,
 		Change: map[string]map[string]any{
 			chain.PluginType: {"socket": r.Socket(), "failurePolicy": policy},
 			"bridge":         dualStack(),
 		},
 	})
+}
+
+// openStock loads flannel's conflist as it is without us.
+func (r *rig) openStock(t *testing.T) *chain.Network {
+	t.Helper()
+	return r.load(t, chain.Config{Conflist: flannelList, Stock: true})
+}
+
+// load completes the configuration and opens the network.
+func (r *rig) load(t *testing.T, c chain.Config) *chain.Network {
+	t.Helper()
+	dir := os.Getenv(listsEnv)
+	if dir == "" {
+		dir = "../../conflist"
+	}
+	c.Conflist = filepath.Join(dir, c.Conflist)
+	c.Bin, c.Stderr = binDir(t), r.plugins
+	n, err := chain.Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
