@@ -99,6 +99,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err := drain.Once(ctx); err != nil {
 		d.log.Error("spool not drained", slog.Any("error", err)) // Run goes on
 	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	var guards sync.WaitGroup
 	guards.Go(func() { drain.Run(ctx) })
 	guards.Go(func() { d.registry.Guard(ctx) })
@@ -117,6 +119,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	err = api.Serve(ctx, l, b, d.log)
 	d.super.stopping()
+	end() // also where serving has failed
 	guards.Wait()
 	return errors.Join(err, d.registry.Suspend())
 }

@@ -74,7 +74,8 @@ func listenerOf(f *os.File, socket string) (*net.UnixListener, error) {
 	}
 	u, ok := l.(*net.UnixListener)
 	if !ok || u.Addr().String() != socket {
-		return nil, errors.Join(fmt.Errorf("it listens at %s, not at %s", l.Addr(), socket), l.Close())
+		return nil, errors.Join(
+			fmt.Errorf("it listens at %s, not at %s", l.Addr(), socket), l.Close())
 	}
 	u.SetUnlinkOnClose(false)
 	if _, err := os.Lstat(socket); err != nil {
