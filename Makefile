@@ -33,8 +33,11 @@ GOLANGCI_VERSION := v2.15.0
 TESTFLAGS := -count=1
 # Packages whose tests run inside a throw-away node (they use test/nstest).
 NODE_PKGS = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... \
-	| awk '/test\/nstest/ && $$1 !~ /test\/(e2e|bench|vm)$$/ {print $$1}')
-UNIT_PKGS = $(filter-out $(NODE_PKGS) %/test/e2e,$(shell go list \
+	| awk '/test\/nstest/ {print $$1}' | grep -Ev '/test/(bench|vm)$$|$(E2E_RE)')
+# Packages that run the built programs.
+E2E := test/e2e test/damage daemon/internal/fault
+E2E_RE := /(test/e2e|test/damage|internal/fault)$$$$
+UNIT_PKGS = $(filter-out $(NODE_PKGS) $(addprefix %/,$(E2E)),$(shell go list \
 	-f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...))
 
 # timed runs a command and prints how long it took, whether it worked or not.
@@ -69,8 +72,11 @@ test-netns: need-netns ## run the tests that need network namespaces
 	@$(call timed,go test $(TESTFLAGS) -p 1 $(NODE_PKGS))
 
 .PHONY: test-e2e
-test-e2e: need-e2e cni-plugins build ## run the built programs in a real CNI chain (root)
-	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) ./test/e2e)
+test-e2e: need-e2e cni-plugins build ## run the built programs in a real CNI chain, and damage them (root)
+	@mkdir -p $(BIN)/test
+	@CGO_ENABLED=0 go build -o $(BIN)/test/stamper ./test/damage/stamper
+	@CGO_ENABLED=0 go build -tags faultpoints -o $(BIN)/test/nsqueued-faults ./daemon
+	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -p 1 $(addprefix ./,$(E2E)))
 
 # The guests' lines go to a file; the terminal gets what shows the progress.
 .PHONY: test-vm
@@ -191,7 +197,7 @@ $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 # installed.
 .PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench
 need-netns: NEED := nft:nftables iptables:iptables
-need-e2e: NEED := nft:nftables iptables:iptables
+need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3
 need-demo: NEED := iptables:iptables busybox:busybox-static
 need-lint: NEED := gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 need-vm: NEED := gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils \

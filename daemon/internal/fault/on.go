@@ -2,8 +2,6 @@
 
 //go:build faultpoints
 
-// Package fault names the points of an attachment's life at which a test can
-// kill the daemon.
 package fault
 
 import (
@@ -12,19 +10,15 @@ import (
 	"syscall"
 )
 
-// Variable is the environment variable that names a file with the name of the
-// point at which the process is to die.
-const Variable = "NSQUEUE_FAULT"
-
 // At kills the process if it is the point's turn. The file is removed first, so
 // that the next process lives.
-func At(point string) {
+func At(p Point) {
 	file := os.Getenv(Variable)
 	if file == "" {
 		return
 	}
 	text, err := os.ReadFile(file)
-	if err != nil || strings.TrimSpace(string(text)) != point {
+	if err != nil || strings.TrimSpace(string(text)) != string(p) {
 		return
 	}
 	if os.Remove(file) == nil {

@@ -32,19 +32,19 @@ func (r *Registry) openLane(p *parts, number uint16, who *inspect.Attachment) (*
 	if err != nil {
 		return nil, err
 	}
-	fault.At("attach: queue opened")
+	fault.At(fault.QueueOpened)
 	l := &lane{queue: q, poller: r.pollers.next(), buffers: r.buffers}
 	bind := func() error {
 		if err := p.keeper.keep(fdstore.Queue, q.File()); err != nil {
 			return err
 		}
-		fault.At("attach: queue kept")
+		fault.At(fault.QueueKept)
 		return q.Bind()
 	}
 	if err := errors.Join(l.buffers.add(q), bind()); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
-	fault.At("attach: queue bound")
+	fault.At(fault.QueueBound)
 	if err := l.read(r, who); err != nil {
 		return nil, errors.Join(err, l.close())
 	}

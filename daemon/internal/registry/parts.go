@@ -74,7 +74,7 @@ func (p *parts) complete(r *Registry, who *inspect.Attachment, policy api.Policy
 	if err := p.arm(r.selector(policy)); err != nil {
 		return err
 	}
-	fault.At("attach: armed")
+	fault.At(fault.Armed)
 	if err := p.setPolicy(policy); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (p *parts) openHook(h hook.Hook) error {
 		return err
 	}
 	p.hook, p.handle = h, handle
-	fault.At("attach: hook opened")
+	fault.At(fault.HookOpened)
 	f := p.handle.File()
 	switch {
 	case f == nil:
@@ -121,7 +121,7 @@ func (p *parts) openHook(h hook.Hook) error {
 	if err := p.keeper.keep(fdstore.Table, f); err != nil {
 		return err
 	}
-	fault.At("attach: hook kept")
+	fault.At(fault.HookKept)
 	return nil
 }
 
@@ -201,11 +201,11 @@ func (p *parts) endInheritance() error {
 // down disarms, answers what waits, takes the hook out and closes.
 func (p *parts) down() error {
 	err := p.handle.Disarm()
-	fault.At("detach: disarmed")
+	fault.At(fault.Disarmed)
 	if err == nil {
 		err = p.drain(p.lanes)
 	}
-	fault.At("detach: drained")
+	fault.At(fault.Drained)
 	return errors.Join(err, p.discard())
 }
 
@@ -240,11 +240,11 @@ func (p *parts) drain(lanes []*lane) error {
 // table's socket waits for a grace period: it should not be the supervisor.
 func (p *parts) discard() error {
 	errs := []error{p.keeper.letGo()}
-	fault.At("detach: let go")
+	fault.At(fault.LetGo)
 	if p.handle != nil {
 		errs = append(errs, p.handle.Remove())
 	}
-	fault.At("detach: hook removed")
+	fault.At(fault.HookRemoved)
 	return errors.Join(append(errs, p.closeLanes())...)
 }
 

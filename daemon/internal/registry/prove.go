@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -18,16 +19,33 @@ import (
 // proofInterval is how often what we believe is compared with the kernel.
 const proofInterval = 30 * time.Second
 
-// Reconcile calls Prove now and every 30 s, and returns when ctx ends.
+// Once so many attachments have gone since there were most, and none goes for
+// so long, their memory is given back to the system, which the runtime would do
+// minutes later.
+const (
+	shrinkBy    = 50
+	shrinkDelay = time.Second
+)
+
+// Reconcile calls Prove now and every 30 s, gives memory back after many pods
+// have gone, and returns when ctx ends.
 func (r *Registry) Reconcile(ctx context.Context) {
 	tick := time.NewTicker(proofInterval)
 	defer tick.Stop()
+	quiet := time.NewTimer(proofInterval)
+	defer quiet.Stop()
+	quiet.Stop()
+	r.Prove(ctx)
 	for {
-		r.Prove(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			r.Prove(ctx)
+		case <-r.shrunk:
+			quiet.Reset(shrinkDelay)
+		case <-quiet.C:
+			debug.FreeOSMemory()
 		}
 	}
 }

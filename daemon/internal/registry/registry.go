@@ -87,6 +87,9 @@ type Registry struct {
 	generation  uint8     // of settled flows
 	attachments map[api.Key]*attachment
 	bindings    map[uint64]*binding // by netns cookie
+	// most is how many attachments there were before the last news in shrunk.
+	most   int
+	shrunk chan struct{}
 	// pending are records that could not be restored so far.
 	pending map[api.Key]state.Record
 }
@@ -116,6 +119,7 @@ func New(o Options) (*Registry, error) {
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
 		pending:     make(map[api.Key]state.Record),
+		shrunk:      make(chan struct{}, 1),
 	}, nil
 }
 
@@ -219,6 +223,7 @@ func (r *Registry) enter(ctx context.Context, rec state.Record) (*attachment, bo
 			a = &attachment{record: rec, settled: make(chan struct{})}
 			a.binding = r.acquire(rec.Netns.Cookie)
 			r.attachments[rec.Key] = a
+			r.most = max(r.most, len(r.attachments))
 			r.mu.Unlock()
 			return a, false, nil
 		}
@@ -266,7 +271,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	if err := r.options.Store.Save(a.record); err != nil {
 		return err
 	}
-	fault.At("attach: recorded")
+	fault.At(fault.AttachRecorded)
 	err := b.join(r, a, ns)
 	if err != nil {
 		return errors.Join(err, r.options.Store.Remove(a.record.Key))
@@ -279,7 +284,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	if err := r.options.Store.Save(rec); err != nil {
 		return errors.Join(err, b.part(a.record.Key), r.options.Store.Remove(a.record.Key))
 	}
-	fault.At("attach: done")
+	fault.At(fault.AttachDone)
 	return nil
 }
 
@@ -299,7 +304,7 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 	a.binding.mu.Lock()
 	err = a.binding.part(key)
 	a.binding.mu.Unlock()
-	fault.At("detach: parted")
+	fault.At(fault.DetachDone)
 	// A record that stays is not the caller's affair: the netns will be found
 	// gone.
 	if err := r.options.Store.Remove(key); err != nil {
@@ -323,7 +328,7 @@ func (r *Registry) recordDetaching(a *attachment) {
 	if err := r.options.Store.Save(rec); err != nil {
 		r.log(&rec).Warn("state not saved", slog.Any("error", err))
 	}
-	fault.At("detach: recorded")
+	fault.At(fault.DetachRecorded)
 }
 
 // forget ends what could not be restored and is older than called; an unknown
@@ -443,6 +448,14 @@ func (r *Registry) leave(a *attachment) {
 	delete(r.attachments, a.record.Key)
 	r.release(a.binding)
 	close(a.settled)
+	if r.most-len(r.attachments) < shrinkBy {
+		return
+	}
+	r.most = len(r.attachments)
+	select {
+	case r.shrunk <- struct{}{}:
+	default:
+	}
 }
 
 func (r *Registry) log(rec *state.Record) *slog.Logger {

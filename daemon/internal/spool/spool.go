@@ -148,7 +148,7 @@ func (d *Drain) settle(ctx context.Context, dir *spool.Dir, key api.Key) error {
 	if err := d.carryOut(ctx, f); err != nil {
 		return err
 	}
-	fault.At("spool: carried out")
+	fault.At(fault.SpoolCarriedOut)
 	return dir.Remove(f)
 }
 
