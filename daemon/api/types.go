@@ -162,8 +162,11 @@ type Counters struct {
 	// Overruns of the inspector's time budget; each such batch of packets got
 	// the policy's verdict and is in no other counter.
 	Overruns uint64 `json:"overruns"`
-	// Errors the kernel reported on the queue socket, such as a verdict for a
-	// packet that it had already flushed.
+	// Flushed verdicts, each for a packet or for a run of them, came when the
+	// kernel had dropped the packets already: it drops all that wait in a netns
+	// when somebody unregisters a hook there, such as an nftables base chain.
+	Flushed uint64 `json:"flushed"`
+	// Errors the kernel reported on the queue socket otherwise.
 	Errors uint64 `json:"errors"`
 }
 
@@ -178,6 +181,7 @@ func (c *Counters) Add(o Counters) {
 	c.Malformed += o.Malformed
 	c.Panics += o.Panics
 	c.Overruns += o.Overruns
+	c.Flushed += o.Flushed
 	c.Errors += o.Errors
 }
 

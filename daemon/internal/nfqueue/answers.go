@@ -27,7 +27,7 @@ type answers struct {
 type tally struct {
 	packets, bytes                     uint64
 	accepted, dropped, queued, settled uint64
-	malformed, panics, errors          uint64
+	malformed, panics, errors, flushed uint64
 }
 
 // answer is a verdict as the kernel takes it.

@@ -41,7 +41,10 @@ type Counters struct {
 	Panics atomic.Uint64
 	// Overruns of the time budget; the batches got the policy's verdict.
 	Overruns atomic.Uint64
-	// Errors that the kernel sent back.
+	// Flushed verdicts, single or of a run, came too late: the kernel had
+	// dropped the packets.
+	Flushed atomic.Uint64
+	// Other errors that the kernel sent back.
 	Errors atomic.Uint64
 }
 
@@ -58,6 +61,7 @@ func (c *Counters) add(t *tally) {
 		{&c.Settled, t.settled},
 		{&c.Malformed, t.malformed},
 		{&c.Panics, t.panics},
+		{&c.Flushed, t.flushed},
 		{&c.Errors, t.errors},
 	} {
 		if x.n > 0 {

@@ -185,7 +185,8 @@ func (b *binding) counters() api.Counters {
 			Packets: c.Packets.Load(), Bytes: c.Bytes.Load(),
 			Accepted: c.Accepted.Load(), Dropped: c.Dropped.Load(), Queued: c.Queued.Load(),
 			Settled: c.Settled.Load(), Malformed: c.Malformed.Load(), Panics: c.Panics.Load(),
-			Overruns: c.Overruns.Load(), Errors: c.Errors.Load(),
+			Overruns: c.Overruns.Load(), Flushed: c.Flushed.Load(),
+			Errors: c.Errors.Load(),
 		})
 	}
 	return sum

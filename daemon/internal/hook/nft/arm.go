@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -27,18 +28,35 @@ func (t *table) Arm(s hook.Selector) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
+	known := t.have != nil
+	err := t.arm(&s)
+	if err != nil && !known { // others may have changed what we saw: look again
+		err = t.arm(&s)
+	}
+	return err
+}
+
+// arm is one attempt.
+func (t *table) arm(s *hook.Selector) error {
 	if err := t.learn(); err != nil {
 		return t.explain("list", err)
 	}
-	if err := t.prepareSettle(&s); err != nil {
+	l, err := newLayout(s, t.hook.native)
+	if err != nil {
+		return err
+	}
+	if t.kept && len(t.stale) == 0 && t.check(&l) == nil {
+		return nil
+	}
+	if err := t.prepareSettle(s); err != nil {
+		t.have = nil
 		return t.explain("prepare", err)
 	}
-	l := newLayout(&s, t.hook.native)
-	if err := t.conn.transact(t.armRequests(&l)); err != nil {
+	if err := t.transact(t.armRequests(&l)); err != nil {
 		t.have = nil
 		return t.explain("arm", err)
 	}
-	t.have = l.contents()
+	t.have, t.stale, t.kept, t.remake = l.contents(), nil, true, false
 	t.cleared = 0
 	if s.Settle.On() {
 		t.cleared = s.Directions
@@ -51,15 +69,37 @@ func (t *table) Arm(s hook.Selector) error {
 // had no owner, and a table with that in it is made anew.
 func (t *table) learn() error {
 	if t.have != nil {
-		return nil
+		return t.lookAgain()
+	}
+	if err := t.choose(); err != nil {
+		return err
 	}
 	have, err := t.list()
 	if err != nil {
 		return err
 	}
-	t.have, t.stale = have, have.sets
-	t.foreign = slices.ContainsFunc(have.chains, func(name string) bool { return !ours(name) })
-	return nil
+	t.have, t.stale, t.cleared = have, have.sets, 0
+	foreign := func(name string) bool { return !ours(name) }
+	t.remake = t.remake || (!t.kept && slices.ContainsFunc(have.chains, foreign))
+	if t.kept && len(have.sets) > 0 {
+		t.cleared, err = t.listCleared()
+	}
+	return err
+}
+
+// listCleared returns the directions in which a predecessor settled flows: the
+// packets that missed its rule were through before it began to.
+func (t *table) listCleared() (cleared hook.Directions, err error) {
+	rules, _, err := t.listRules()
+	for _, p := range places() {
+		settle, queue := p.base()
+		first := rules[queue.name]
+		if len(rules[settle.name]) > 0 && len(first) > 0 &&
+			slices.Equal(first[0], clearRequest().names()) {
+			cleared |= p.direction
+		}
+	}
+	return cleared, err
 }
 
 // ours reports whether the table may have a chain of this name.
@@ -89,24 +129,25 @@ func (t *table) prepareSettle(s *hook.Selector) error {
 		settle, queue := p.base()
 		requests = append(requests, newChain(&settle), newChain(&queue))
 		if s.Directions&p.direction != 0 {
-			requests = append(requests, newRule(queue.name, clearRequest(), 0))
+			requests = append(requests, newRule(queue.name, clearRequest(), "", 0))
 		}
 	}
-	if err := t.conn.transact(requests); err != nil {
+	if err := t.transact(requests); err != nil {
 		return err
 	}
-	t.foreign = false
+	t.kept, t.remake = true, false
 	return gracePeriod()
 }
 
 // tableRequests make the table or take it over.
 func (t *table) tableRequests() []request {
-	requests := []request{t.newTable()}
-	if t.foreign {
-		requests = append(requests, deleteTable(), t.newTable())
-		t.have, t.stale = &contents{}, nil
+	if !t.remake {
+		return []request{t.newTable()}
 	}
-	return requests
+	// Nobody owns it, so it can be deleted, and that is all we may do with a
+	// table that was made without the flag.
+	t.have, t.stale = &contents{}, nil
+	return []request{deleteTable(), t.newTable()}
 }
 
 // armRequests turn what the table has into l.
@@ -141,7 +182,7 @@ func (t *table) armRequests(l *layout) []request {
 		}
 	}
 	for _, c := range l.chains {
-		requests = append(requests, newRules(c.name, c.rules)...)
+		requests = append(requests, newRules(&c)...)
 	}
 	return requests
 }
@@ -171,11 +212,11 @@ func missing(names, others []string) []string {
 
 // list returns what the kernel has.
 func (t *table) list() (*contents, error) {
-	chains, err := t.conn.names(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME)
+	chains, err := t.names(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME)
 	if err != nil {
 		return nil, err
 	}
-	sets, err := t.conn.names(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME)
+	sets, err := t.names(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME)
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +225,10 @@ func (t *table) list() (*contents, error) {
 }
 
 // names lists the objects of a kind in the table.
-func (c *conn) names(kind, tableAttr, nameAttr uint16) ([]string, error) {
+func (t *table) names(kind, tableAttr, nameAttr uint16) ([]string, error) {
 	var names []string
 	all := request{kind: kind, flags: netlink.Dump}
-	err := c.get(all, func(ad *netlink.AttributeDecoder) error {
+	err := t.conn.get(all, func(ad *netlink.AttributeDecoder) error {
 		var in, name string
 		for ad.Next() {
 			switch ad.Type() {
@@ -197,7 +238,7 @@ func (c *conn) names(kind, tableAttr, nameAttr uint16) ([]string, error) {
 				name = ad.String()
 			}
 		}
-		if in == tableName {
+		if in == t.name {
 			names = append(names, name)
 		}
 		return nil
@@ -213,7 +254,14 @@ func (t *table) Disarm() error {
 		settle, queue := p.base()
 		requests = append(requests, flushChain(settle.name), flushChain(queue.name))
 	}
-	err := t.conn.transact(requests)
+	if t.name == "" {
+		if err := t.choose(); errors.Is(err, hook.ErrForeign) {
+			return nil // never armed
+		} else if err != nil {
+			return t.explain("find", err)
+		}
+	}
+	err := t.transact(requests)
 	if errors.Is(err, unix.ENOENT) { // never armed
 		return nil
 	}
@@ -244,5 +292,5 @@ func (t *table) explain(verb string, err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EEXIST) {
 		err = errors.Join(hook.ErrForeign, err)
 	}
-	return fmt.Errorf("%s table inet %s: %w", verb, tableName, err)
+	return fmt.Errorf("%s table inet %s: %w", verb, cmp.Or(t.name, tableName), err)
 }

@@ -5,6 +5,7 @@ package nft_test
 import (
 	"io"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -172,6 +173,33 @@ func BenchmarkArm(b *testing.B) {
 				must(b, table.Remove())
 				b.StartTimer()
 			}
+		})
+	}
+}
+
+// BenchmarkTakeOver goes on with an inherited socket and wants what is there.
+func BenchmarkTakeOver(b *testing.B) {
+	for _, c := range cases()[1:] {
+		b.Run(c.name, func(b *testing.B) {
+			h, err := nft.New()
+			must(b, err)
+			ns, err := netns.New()
+			must(b, err)
+			defer ns.Close()
+			table, err := h.Open(ns, nil)
+			must(b, err)
+			must(b, table.Arm(*c.selector))
+			for b.Loop() {
+				b.StopTimer()
+				fd, err := unix.FcntlInt(table.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
+				must(b, err)
+				must(b, table.Close())
+				b.StartTimer()
+				table, err = h.Open(ns, os.NewFile(uintptr(fd), "kept"))
+				must(b, err)
+				must(b, table.Arm(*c.selector))
+			}
+			must(b, table.Remove())
 		})
 	}
 }

@@ -106,6 +106,7 @@ func (c *conn) close() error { return c.file.Close() }
 
 // request is one message of a batch or of a dump.
 type request struct {
+	table string // none: of all tables
 	kind  uint16 // NFT_MSG_…
 	flags netlink.HeaderFlags
 	attrs func(*netlink.AttributeEncoder) error
@@ -141,7 +142,7 @@ func (c *conn) batch(requests []request) ([]byte, error) {
 		if i == len(requests)-1 {
 			flags |= netlink.Acknowledge
 		}
-		attrs, err := encode(r.attrs)
+		attrs, err := r.encode()
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +155,7 @@ func (c *conn) batch(requests []request) ([]byte, error) {
 // get asks for one object or, with netlink.Dump, for a list, and calls each
 // with the attributes of every answer.
 func (c *conn) get(r request, each func(*netlink.AttributeDecoder) error) error {
-	attrs, err := encode(r.attrs)
+	attrs, err := r.encode()
 	if err != nil {
 		return err
 	}
@@ -246,11 +247,16 @@ func (c *conn) appendMessage(
 	return append(b, attrs...) // attributes are always padded
 }
 
-func encode(attrs func(*netlink.AttributeEncoder) error) ([]byte, error) {
+// encode returns the attributes. The table comes first, and its attribute has
+// the same number in all requests.
+func (r *request) encode() ([]byte, error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
-	if attrs != nil {
-		if err := attrs(ae); err != nil {
+	if r.table != "" {
+		ae.String(unix.NFTA_TABLE_NAME, r.table)
+	}
+	if r.attrs != nil {
+		if err := r.attrs(ae); err != nil {
 			return nil, err
 		}
 	}

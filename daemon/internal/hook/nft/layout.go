@@ -23,6 +23,8 @@ type chain struct {
 	name  string
 	point *uint32 // none: not a base chain
 	rules []rule
+	// comment is on each of its rules.
+	comment string
 }
 
 // place is a hook point.
@@ -55,7 +57,7 @@ func (p *place) base() (settle, queue chain) {
 
 // newLayout returns what the table holds for s, or where s is nil, what it
 // holds while disarmed.
-func newLayout(s *hook.Selector, native bool) layout {
+func newLayout(s *hook.Selector, native bool) (layout, error) {
 	var l layout
 	l.chains = []chain{{name: defragChain, rules: defragRules()}}
 	if s != nil && s.Settle.On() {
@@ -72,5 +74,6 @@ func newLayout(s *hook.Selector, native bool) layout {
 		}
 		l.chains = append(l.chains, settle, queue)
 	}
-	return l
+	err := l.sign()
+	return l, err
 }

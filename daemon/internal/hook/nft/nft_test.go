@@ -148,9 +148,13 @@ func TestTakeOver(t *testing.T) {
 	second, err := h.Open(ns, nil)
 	must(t, err)
 	defer func() { must(t, second.Remove()) }()
-	if err := second.Arm(selector); !errors.Is(err, hook.ErrForeign) {
-		t.Errorf("arming a table that has an owner: %v, want %v", err, hook.ErrForeign)
+	must(t, second.Arm(selector))
+	if err := second.Warning(); !errors.Is(err, hook.ErrForeign) {
+		t.Errorf("armed beside a table that has an owner: %v, want %v", err, hook.ErrForeign)
 	}
+	must(t, second.Remove())
+	second, err = h.Open(ns, nil)
+	must(t, err)
 	must(t, first.Close())
 	if got := peer.Ping(t, pod.IPv4(), 1, silence) == 0; got != h.Persistent() {
 		t.Errorf("still armed after its owner went: %t, want %t", got, h.Persistent())

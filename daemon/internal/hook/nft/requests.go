@@ -18,20 +18,18 @@ func (t *table) newTable() request {
 	return request{
 		kind: unix.NFT_MSG_NEWTABLE, flags: netlink.Create,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_TABLE_NAME, tableName)
 			ae.Uint32(unix.NFTA_TABLE_FLAGS, flags)
 			return nil
 		},
 	}
 }
 
-func deleteTable() request { return request{kind: unix.NFT_MSG_DELTABLE, attrs: ofTable} }
+func deleteTable() request { return request{kind: unix.NFT_MSG_DELTABLE} }
 
 func newCounter(name string) request {
 	return request{
 		kind: unix.NFT_MSG_NEWOBJ, flags: netlink.Create,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_OBJ_TABLE, tableName)
 			ae.String(unix.NFTA_OBJ_NAME, name)
 			ae.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 			ae.Nested(unix.NFTA_OBJ_DATA, func(*netlink.AttributeEncoder) error { return nil })
@@ -45,7 +43,6 @@ func newChain(c *chain) request {
 	return request{
 		kind: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_CHAIN_TABLE, tableName)
 			ae.String(unix.NFTA_CHAIN_NAME, c.name)
 			if c.point == nil {
 				return nil
@@ -65,7 +62,6 @@ func flushChain(name string) request {
 	return request{
 		kind: unix.NFT_MSG_DELRULE,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_RULE_TABLE, tableName)
 			ae.String(unix.NFTA_RULE_CHAIN, name)
 			return nil
 		},
@@ -76,33 +72,41 @@ func deleteChain(name string) request {
 	return request{
 		kind: unix.NFT_MSG_DELCHAIN,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_CHAIN_TABLE, tableName)
 			ae.String(unix.NFTA_CHAIN_NAME, name)
 			return nil
 		},
 	}
 }
 
-func newRules(chain string, rules []rule) []request {
+func newRules(c *chain) []request {
 	var requests []request
-	for _, r := range rules {
-		requests = append(requests, newRule(chain, r, netlink.Append))
+	for _, r := range c.rules {
+		requests = append(requests, newRule(c.name, r, c.comment, netlink.Append))
 	}
 	return requests
 }
 
 // newRule makes a rule at the end of the chain, or without netlink.Append, at
 // its beginning.
-func newRule(chain string, r rule, where netlink.HeaderFlags) request {
+func newRule(chain string, r rule, comment string, where netlink.HeaderFlags) request {
 	return request{
 		kind: unix.NFT_MSG_NEWRULE, flags: netlink.Create | where,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_RULE_TABLE, tableName)
 			ae.String(unix.NFTA_RULE_CHAIN, chain)
 			ae.Nested(unix.NFTA_RULE_EXPRESSIONS, r.encode)
+			if comment != "" {
+				ae.Bytes(unix.NFTA_RULE_USERDATA, userdata(comment))
+			}
 			return nil
 		},
 	}
+}
+
+// userdata is a comment as the nft command writes it: its type (0), its length,
+// and it with a zero at its end.
+func userdata(comment string) []byte {
+	b := append([]byte{0, byte(len(comment) + 1)}, comment...)
+	return append(b, 0)
 }
 
 func (r rule) encode(ae *netlink.AttributeEncoder) error {
@@ -113,11 +117,5 @@ func (r rule) encode(ae *netlink.AttributeEncoder) error {
 		}
 		ae.Bytes(unix.NLA_F_NESTED|unix.NFTA_LIST_ELEM, b)
 	}
-	return nil
-}
-
-// ofTable names the table; the attribute has the same number in all requests.
-func ofTable(ae *netlink.AttributeEncoder) error {
-	ae.String(unix.NFTA_TABLE_NAME, tableName)
 	return nil
 }

@@ -15,7 +15,9 @@ import (
 )
 
 const (
-	tableName = "nsqueue"
+	// tableName is the table's; secondName where somebody else has that one.
+	tableName  = "nsqueue"
+	secondName = "nsqueue-2"
 	// priority is one after conntrack and defragmentation's neighbourhood at
 	// -200, before everything that a pod usually installs.
 	priority = -199

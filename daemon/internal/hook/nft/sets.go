@@ -54,7 +54,6 @@ func newSet(s *set) request {
 	return request{
 		kind: unix.NFT_MSG_NEWSET, flags: netlink.Create,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_SET_TABLE, tableName)
 			ae.String(unix.NFTA_SET_NAME, s.name)
 			ae.Uint32(unix.NFTA_SET_ID, s.id)
 			flags, size := s.flags, s.size
@@ -89,7 +88,6 @@ func newElements(s *set) request {
 	return request{
 		kind: unix.NFT_MSG_NEWSETELEM, flags: netlink.Create,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
 			ae.Uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, s.id)
 			ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
@@ -126,7 +124,6 @@ func deleteSet(name string) request {
 	return request{
 		kind: unix.NFT_MSG_DELSET,
 		attrs: func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.NFTA_SET_TABLE, tableName)
 			ae.String(unix.NFTA_SET_NAME, name)
 			return nil
 		},

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nft_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// fixture is a pod whose packets wait in a queue that outlives all handles.
+type fixture struct {
+	*testing.T
+	hook      *nft.Hook
+	pod, peer *nstest.NetNS
+	ns        *netns.NetNS
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	h, err := nft.New()
+	must(t, err)
+	f := &fixture{T: t, hook: h}
+	f.pod, f.peer = nstest.Pair(t)
+	f.ns, err = netns.Open(f.pod.Path())
+	must(t, err)
+	t.Cleanup(func() { must(t, f.ns.Close()) })
+	return f
+}
+
+func (f *fixture) open(inherited *os.File) hook.Handle {
+	f.Helper()
+	handle, err := f.hook.Open(f.ns, inherited)
+	must(f.T, err)
+	return handle
+}
+
+// keep returns what a descriptor store holds of a handle whose process is gone.
+func (f *fixture) keep(handle hook.Handle) *os.File {
+	f.Helper()
+	fd, err := unix.FcntlInt(handle.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	must(f.T, err)
+	must(f.T, handle.Close())
+	return os.NewFile(uintptr(fd), "kept")
+}
+
+// whileWaiting lets datagrams wait while change happens, accepts them and
+// expects all to arrive.
+func (f *fixture) whileWaiting(change func()) {
+	f.Helper()
+	const n = 50
+	q, err := nfqueue.Open(f.ns, nfqueue.Config{
+		Number: 80, Length: nfqueue.DefaultLength,
+		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+	})
+	must(f.T, err)
+	defer func() { must(f.T, q.Close()) }()
+	must(f.T, q.Bind())
+	to := f.peer.ListenUDP(f.T, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
+	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
+	for i := range n {
+		_, err := fmt.Fprint(from, i)
+		must(f.T, err)
+	}
+	change()
+	stat, _, err := q.Stat(f.ns)
+	must(f.T, err)
+	if stat.Waiting != n {
+		f.Errorf("%d of %d packets still wait", stat.Waiting, n)
+	}
+	must(f.T, q.AnswerAll(stat.Sequence, true))
+	buf := make([]byte, 64)
+	for i := range n {
+		must(f.T, to.SetReadDeadline(time.Now().Add(5*time.Second)))
+		if _, err := to.Read(buf); err != nil {
+			f.Fatalf("%d of %d waiting packets arrived", i, n)
+		}
+	}
+}
+
+// generation returns what the kernel has, without its counters; rules that are
+// made anew get other handles.
+func (f *fixture) generation() string {
+	f.Helper()
+	return f.pod.Run(f.T, "nft", "-a", "-s", "list", "ruleset")
+}
+
+// A successor goes on with the socket and loses no waiting packet by it.
+func TestInherit(t *testing.T) {
+	f := newFixture(t)
+	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
+	settling := selector
+	settling.Settle = hook.Settle{Generation: 1, Timeout: time.Minute, Size: 10}
+	bypass := selector
+	bypass.Bypass = true
+	handle := f.open(nil)
+	must(t, handle.Arm(selector))
+	for _, next := range []hook.Selector{selector, bypass, settling, settling, bypass} {
+		f.whileWaiting(func() {
+			kept := f.keep(handle)
+			handle = f.open(kept)
+			must(t, handle.Arm(next))
+		})
+		must(t, handle.Check(next))
+		if err := handle.Warning(); err != nil {
+			t.Errorf("%+v: %v", next, err)
+		}
+	}
+	// It differs in nothing but the queue expression.
+	if err := handle.Check(selector); !errors.Is(err, hook.ErrNotArmed) {
+		t.Errorf("check without bypass: %v, want %v", err, hook.ErrNotArmed)
+	}
+	must(t, handle.Remove())
+	if left := f.pod.Run(t, "nft", "list", "ruleset"); left != "" {
+		t.Errorf("left in the netns: %s", left)
+	}
+}
+
+// A successor that wants what is there changes nothing; one that settles flows
+// looks at all of them again.
+func TestInheritUnchanged(t *testing.T) {
+	f := newFixture(t)
+	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
+	handle := f.open(nil)
+	must(t, handle.Arm(selector))
+	before := f.generation()
+	handle = f.open(f.keep(handle))
+	must(t, handle.Arm(selector))
+	if after := f.generation(); after != before {
+		t.Errorf("rules were %s, are %s", before, after)
+	}
+	selector.Settle = hook.Settle{Generation: 1, Timeout: time.Minute, Size: 10}
+	must(t, handle.Arm(selector))
+	before = f.generation()
+	handle = f.open(f.keep(handle))
+	must(t, handle.Arm(selector))
+	if after := f.generation(); after == before {
+		t.Error("a successor left settled flows as they were")
+	}
+	must(t, handle.Remove())
+}
+
+func TestInheritUnfit(t *testing.T) {
+	f := newFixture(t)
+	peer, err := netns.Open(f.peer.Path())
+	must(t, err)
+	defer peer.Close()
+	elsewhere, err := f.hook.Open(peer, nil)
+	must(t, err)
+	route, err := f.ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
+	must(t, err)
+	null, err := os.Open(os.DevNull)
+	must(t, err)
+	for want, file := range map[string]*os.File{
+		"socket of netns":             f.keep(elsewhere),
+		"no netfilter netlink socket": os.NewFile(uintptr(route), "route"),
+		"socket operation":            null,
+	} {
+		name := file.Name()
+		_, err := f.hook.Open(f.ns, file)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+		if err := file.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s was left open: %v", name, err)
+		}
+	}
+}
+
+// Somebody in the netns who has our names does not keep us from inspecting it
+// unless he has both, and then only as long.
+func TestSquatters(t *testing.T) {
+	f := newFixture(t)
+	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
+	first, second := f.squat("nsqueue"), f.squat("nsqueue-2")
+	handle := f.open(nil)
+	if err := handle.Arm(selector); !errors.Is(err, hook.ErrForeign) {
+		t.Fatalf("armed beside both: %v, want %v", err, hook.ErrForeign)
+	}
+	must(t, second.Close())
+	must(t, handle.Arm(selector))
+	must(t, handle.Check(selector))
+	if err := handle.Warning(); !errors.Is(err, hook.ErrForeign) {
+		t.Errorf("warning %v, want %v", err, hook.ErrForeign)
+	}
+	// A successor finds the table of the second name.
+	f.whileWaiting(func() {
+		handle = f.open(f.keep(handle))
+		must(t, handle.Arm(selector))
+		must(t, first.Close())
+		must(t, handle.Arm(selector))
+	})
+	must(t, handle.Check(selector))
+	if err := handle.Warning(); err != nil {
+		t.Errorf("warning after the first name became free: %v", err)
+	}
+	must(t, handle.Remove())
+	if left := f.pod.Run(t, "nft", "list", "ruleset"); left != "" {
+		t.Errorf("left in the netns: %s", left)
+	}
+}
+
+// squat opens a socket that owns a table of the name, as any process with
+// CAP_NET_ADMIN in the netns can.
+func (f *fixture) squat(name string) *os.File {
+	f.Helper()
+	fd, err := f.ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	must(f.T, err)
+	must(f.T, nft.MakeOwnedTable(fd, name))
+	return os.NewFile(uintptr(fd), name)
+}
+
+// A table of our name that nobody owns is ours, whatever is in it.
+func TestUnownedJunk(t *testing.T) {
+	f := newFixture(t)
+	f.pod.Run(t, "nft", `table inet nsqueue {
+		set accept4 { type ipv4_addr; }
+		chain input { type filter hook input priority 0; policy drop; }
+		chain mine { ip saddr @accept4 accept; }
+	}`)
+	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
+	handle := f.open(nil)
+	must(t, handle.Arm(selector))
+	must(t, handle.Check(selector))
+	if list := f.pod.Run(t, "nft", "list", "ruleset"); strings.Contains(list, "mine") {
+		t.Errorf("left: %s", list)
+	}
+	must(t, handle.Remove())
+}
+
+// Without the socket, the queue alone was kept.
+func TestTakeOverKeepsWaiting(t *testing.T) {
+	f := newFixture(t)
+	if !f.hook.Persistent() {
+		return // there is no table
+	}
+	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
+	handle := f.open(nil)
+	must(t, handle.Arm(selector))
+	f.whileWaiting(func() {
+		must(t, handle.Close())
+		handle = f.open(nil)
+		must(t, handle.Arm(selector))
+	})
+	must(t, handle.Check(selector))
+	must(t, handle.Remove())
+}

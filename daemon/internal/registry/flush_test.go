@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry_test
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// Whoever deletes a base chain in the netns makes the kernel drop all packets
+// that wait there. That is counted, and the next packets are inspected.
+func TestFlushedQueue(t *testing.T) {
+	held, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	d := start(t, inspect.Func(func(*inspect.Packet) inspect.Verdict {
+		once.Do(func() { close(held) })
+		<-release
+		return inspect.Verdict{Action: inspect.Accept}
+	}))
+	pod, peer := nstest.Pair(t)
+	d.attach("one", pod, api.Fail)
+	to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
+	from := pod.DialUDP(t, to.LocalAddr().String())
+	const waiting = 10
+	for i := range waiting {
+		_, err := fmt.Fprint(from, i)
+		must(t, err)
+	}
+	<-held
+	pod.Run(t, "nft", "table ip mine { chain c { type filter hook input priority 0; }; }")
+	pod.Run(t, "nft", "delete table ip mine")
+	close(release)
+	nstest.Eventually(t, reply, "verdicts for dropped packets are counted", func() bool {
+		c := d.counters("one")
+		return c.Flushed > 0 && c.Packets >= waiting
+	})
+	if got := receive(t, to, 1, silence); got != 0 {
+		t.Error("a packet arrived that the kernel should have dropped")
+	}
+	before := d.counters("one")
+	if got := peer.Ping(t, pod.IPv4(), 3, reply); got != 3 {
+		t.Errorf("%d of 3 replies afterwards", got)
+	}
+	after := d.counters("one")
+	if after.Packets-before.Packets != 6 || after.Errors != 0 || after.Flushed != before.Flushed {
+		t.Errorf("counters %+v before, %+v after 3 pings", before, after)
+	}
+}
