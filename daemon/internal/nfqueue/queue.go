@@ -148,10 +148,14 @@ func duplicate(lib *gonfqueue.Nfqueue) (*os.File, error) {
 	return os.NewFile(uintptr(dup), "nfqueue"), nil
 }
 
-// tune makes a full buffer lose nothing but what does not fit: with ENOBUFS
+// tune keeps everybody but the kernel from sending to the socket, which
+// processes in the pod could do, and makes a full buffer lose nothing but what does not fit: with ENOBUFS
 // reports on, the kernel refuses every packet until the buffer is drained.
 func (q *Queue) tune() error {
 	return q.control(func(fd int) error {
+		if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return os.NewSyscallError("connect to the kernel", err)
+		}
 		err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
 		if err != nil {
 			return os.NewSyscallError("setsockopt NETLINK_NO_ENOBUFS", err)

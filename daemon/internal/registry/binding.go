@@ -24,6 +24,7 @@ type binding struct {
 	// inherited is what an earlier daemon left, with its queues being read
 	// already; nil once an attachment has it.
 	inherited *parts
+	noticed   noticed
 
 	// readers are for counters, which are read without the lock.
 	readers atomic.Pointer[[]*nfqueue.Reader]

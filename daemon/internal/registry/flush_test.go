@@ -5,6 +5,7 @@ package registry_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 
@@ -51,4 +52,32 @@ func TestFlushedQueue(t *testing.T) {
 	if after.Packets-before.Packets != 6 || after.Errors != 0 || after.Flushed != before.Flushed {
 		t.Errorf("counters %+v before, %+v after 3 pings", before, after)
 	}
+	d.Prove(t.Context())
+	d.wantEvent(api.EventSecurity, "unregisters hooks")
+}
+
+// Whoever owns our table's name does not keep the pod from being inspected, but
+// is reported.
+func TestForeignTableIsReported(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, peer := nstest.Pair(t)
+	squatter := pod.Command("nft", "-i")
+	stdin, err := squatter.StdinPipe()
+	must(t, err)
+	must(t, squatter.Start())
+	_, err = fmt.Fprintln(stdin, "add table inet nsqueue { flags owner; }")
+	must(t, err)
+	nstest.Eventually(t, reply, "the squatter's table", func() bool {
+		return strings.Contains(pod.Run(t, "nft", "list", "tables"), "nsqueue")
+	})
+	a := d.attach("one", pod, api.Fail)
+	d.wantEvent(api.EventSecurity, "nsqueue")
+	must(t, peerAnswers(t, peer, pod))
+	if c := d.counters("one"); c.Packets == 0 {
+		t.Error("packets are not inspected beside a foreign table")
+	}
+	must(t, d.Detach(t.Context(), a.Key))
+	must(t, stdin.Close())
+	must(t, squatter.Wait())
+	d.wantNothing(pod)
 }

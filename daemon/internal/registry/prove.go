@@ -74,6 +74,7 @@ func (r *Registry) Prove(ctx context.Context) {
 // prove verifies one binding and repairs it. The caller holds b.mu.
 func (r *Registry) prove(b *binding, at netns.Place) {
 	rec := r.recordOf(b)
+	defer r.notice(b, &rec)
 	wrong := b.proof(at)
 	if wrong == nil {
 		if b.problem.Swap(nil) != nil {

@@ -280,6 +280,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	a.record.Hook = string(b.parts.hook.Kind())
 	rec := a.record
 	r.mu.Unlock()
+	r.notice(b, &rec)
 	rec.State = api.Active
 	if err := r.options.Store.Save(rec); err != nil {
 		return errors.Join(err, b.part(a.record.Key), r.options.Store.Remove(a.record.Key))

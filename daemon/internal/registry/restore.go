@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -67,13 +68,24 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) error {
 			return err
 		}
 	}
+	var restoring sync.WaitGroup
+	turns := make(chan struct{}, restoringAtATime)
 	for _, rec := range past.records {
-		if err := r.restore(ctx, rec); err != nil {
-			r.postpone(rec, err)
-		}
+		turns <- struct{}{}
+		restoring.Go(func() {
+			defer func() { <-turns }()
+			if err := r.restore(ctx, rec); err != nil {
+				r.postpone(rec, err)
+			}
+		})
 	}
+	restoring.Wait()
 	return nil
 }
+
+// restoringAtATime is how many attachments are restored together: with settled
+// flows each one waits for grace periods of the kernel, which all share.
+const restoringAtATime = 16
 
 // recovered makes up records of netns whose state file is lost: as long as
 // somebody keeps their queues, they are inspected.

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// noticed is what was reported last of somebody in the netns who is in our way.
+type noticed struct {
+	warning string
+	flushed uint64
+}
+
+// notice reports what is new. The caller holds b.mu.
+func (r *Registry) notice(b *binding, rec *state.Record) {
+	var now noticed
+	if err := b.parts.handle.Warning(); err != nil {
+		now.warning = err.Error()
+	}
+	now.flushed = b.counters().Flushed
+	if now.warning != "" && now.warning != b.noticed.warning {
+		r.report(slog.LevelWarn, api.EventSecurity, rec, now.warning)
+	}
+	if n := now.flushed - b.noticed.flushed; now.flushed > b.noticed.flushed {
+		r.report(slog.LevelWarn, api.EventSecurity, rec, fmt.Sprintf(
+			"%d verdicts came too late: somebody in the netns unregisters hooks, and the kernel "+
+				"drops what waits then", n))
+	}
+	b.noticed = now
+}
