@@ -154,9 +154,9 @@ func (r *rig) stop(s syscall.Signal) error {
 		return err
 	case <-time.After(patience):
 		_ = r.supervisor.Process.Kill()
-		<-r.exited
+		err := <-r.exited
 		r.supervisor = nil
-		return fmt.Errorf("still there %v after %v", patience, s)
+		return fmt.Errorf("still there %v after %v: %w", patience, s, err)
 	}
 }
 

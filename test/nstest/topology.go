@@ -61,8 +61,10 @@ func Star(tb testing.TB, n int) (hub *NetNS, pods []*NetNS) {
 		pod := New(tb)
 		must(tb, join(
 			end{pod, "eth0", fmt.Sprintf("10.100.%d.2/24", i), fmt.Sprintf("fd99:100:%x::2/64", i)},
-			end{hub, fmt.Sprintf("pod%d", i), fmt.Sprintf("10.100.%d.1/24", i),
-				fmt.Sprintf("fd99:100:%x::1/64", i)}))
+			end{
+				hub, fmt.Sprintf("pod%d", i), fmt.Sprintf("10.100.%d.1/24", i),
+				fmt.Sprintf("fd99:100:%x::1/64", i),
+			}))
 		pods = append(pods, pod)
 	}
 	return hub, pods

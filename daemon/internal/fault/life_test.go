@@ -83,8 +83,10 @@ func (d *daemon) run() {
 		"--socket", filepath.Join(d.dir, "nsqueued.sock"), "--state-dir", d.dir, "--hook", hook,
 	}
 	if d.supervised {
-		args = append([]string{"supervise", "--runtime-dir", d.dir, "--max-deaths", "0",
-			"--death-window", "1ms", "--"}, args...)
+		args = append([]string{
+			"supervise", "--runtime-dir", d.dir, "--max-deaths", "0",
+			"--death-window", "1ms", "--",
+		}, args...)
 	}
 	bin := os.Getenv("NSQUEUE_BIN")
 	if bin == "" {

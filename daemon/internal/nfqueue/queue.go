@@ -149,8 +149,9 @@ func duplicate(lib *gonfqueue.Nfqueue) (*os.File, error) {
 }
 
 // tune keeps everybody but the kernel from sending to the socket, which
-// processes in the pod could do, and makes a full buffer lose nothing but what does not fit: with ENOBUFS
-// reports on, the kernel refuses every packet until the buffer is drained.
+// processes in the pod could do otherwise. And it makes a full buffer lose
+// nothing but what does not fit: with ENOBUFS reports on, the kernel refuses
+// every packet until the buffer is drained.
 func (q *Queue) tune() error {
 	return q.control(func(fd int) error {
 		if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {

@@ -51,5 +51,6 @@ func (r *Registry) report(
 		Time: time.Now().UTC(), Kind: kind, Key: rec.Key, Pod: rec.Pod,
 		Netns: rec.Netns.Cookie, Message: message,
 	})
-	r.log(rec).Log(context.Background(), level, message, slog.String("event", string(kind)))
+	r.log(rec).Log(context.Background(), level, "event",
+		slog.String("kind", string(kind)), slog.String("message", message))
 }

@@ -68,8 +68,9 @@ func (k *keeper) takeOver(i *inheritance, lanes []*lane) error {
 		k.note(fdstore.Queue, l.queue.File())
 	}
 	tidy := !i.untidy
+	queue, table := k.name(fdstore.Queue).String(), k.name(fdstore.Table).String()
 	for _, name := range i.names {
-		tidy = tidy && (name == k.name(fdstore.Queue).String() || name == k.name(fdstore.Table).String())
+		tidy = tidy && (name == queue || name == table)
 	}
 	if tidy {
 		return nil

@@ -130,7 +130,8 @@ func (r *Registry) readInherited(left estate, records []state.Record, orphaned b
 		b := r.acquire(rec.Netns.Cookie) // until an attachment has taken it up
 		r.mu.Unlock()
 		if err := r.inherit(b, i, &rec); err != nil {
-			r.report(slog.LevelError, api.EventFailure, &rec, "inherited queue not read: "+err.Error())
+			r.report(slog.LevelError, api.EventFailure, &rec,
+				"inherited queue not read: "+err.Error())
 		}
 	}
 }
