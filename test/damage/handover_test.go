@@ -81,10 +81,7 @@ func TestReplacedInOrder(t *testing.T) {
 			}
 			pods := r.pods(3)
 			for name, replace := range r.replacements() {
-				times := 10
-				if idle > 0 {
-					times = 3
-				}
+				const times = 10
 				got := r.underLoad(pods, func() {
 					for range times {
 						wait(400 * time.Millisecond) // as long as a life that the supervisor calls one
