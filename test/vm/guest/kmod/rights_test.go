@@ -21,11 +21,14 @@ import (
 const roleVariable = "NSQUEUE_GUEST_ROLE"
 
 func play(role string) int {
-	if role == "net_admin" {
+	if role != "userns" {
 		if err := keepOnly(unix.CAP_NET_ADMIN); err != nil {
 			fmt.Println("drop capabilities:", err)
 			return 1
 		}
+	}
+	if role == "reader" {
+		return playReader()
 	}
 	failed := 0
 	for path, value := range map[string]string{
