@@ -44,6 +44,20 @@ int nsq_parse_number(const char *text, u32 max, u32 *number)
 	return 0;
 }
 
+static int nsq_parse_range(const char *text, u32 min, u32 max, u32 *number)
+{
+	u32 value;
+	int err;
+
+	err = nsq_parse_number(text, max, &value);
+	if (err)
+		return err;
+	if (value < min)
+		return -EINVAL;
+	*number = value;
+	return 0;
+}
+
 static int nsq_parse_flag(const char *text, bool *flag)
 {
 	u32 value;
@@ -163,9 +177,27 @@ static int nsq_parse_protocols(struct nsq_config *cfg, const char *text)
 	return nsq_parse_list(cfg, text, nsq_add_protocol);
 }
 
+/*
+ * Whoever writes how flows are settled, the same as before or not, wants to see
+ * them all again: the configuration gets a table of its own.
+ */
 static int nsq_parse_generation(struct nsq_config *cfg, const char *text)
 {
-	return nsq_parse_number(text, U32_MAX, &cfg->generation);
+	cfg->flows = NULL;
+	return nsq_parse_number(text, NSQ_GENERATIONS - 1, &cfg->generation);
+}
+
+static int nsq_parse_settle_timeout(struct nsq_config *cfg, const char *text)
+{
+	cfg->flows = NULL;
+	return nsq_parse_range(text, NSQ_SETTLE_TIMEOUT_MIN,
+			       NSQ_SETTLE_TIMEOUT_MAX, &cfg->settle_timeout);
+}
+
+static int nsq_parse_settle_size(struct nsq_config *cfg, const char *text)
+{
+	cfg->flows = NULL;
+	return nsq_parse_range(text, 1, NSQ_SETTLE_SIZE_MAX, &cfg->settle_size);
 }
 
 static int nsq_format_number(char *text, u32 number)
@@ -196,6 +228,16 @@ static int nsq_format_bypass(const struct nsq_config *cfg, char *text)
 static int nsq_format_generation(const struct nsq_config *cfg, char *text)
 {
 	return nsq_format_number(text, cfg->generation);
+}
+
+static int nsq_format_settle_timeout(const struct nsq_config *cfg, char *text)
+{
+	return nsq_format_number(text, cfg->settle_timeout);
+}
+
+static int nsq_format_settle_size(const struct nsq_config *cfg, char *text)
+{
+	return nsq_format_number(text, cfg->settle_size);
 }
 
 static int nsq_format_directions(const struct nsq_config *cfg, char *text)
@@ -253,6 +295,8 @@ const struct nsq_field nsq_fields[NSQ_FIELDS] = {
 	NSQ_FIELD(NSQ_DIRECTIONS, directions),
 	NSQ_FIELD(NSQ_PROTOCOL_LIST, protocols),
 	NSQ_FIELD(NSQ_GENERATION, generation),
+	NSQ_FIELD(NSQ_SETTLE_TIMEOUT, settle_timeout),
+	NSQ_FIELD(NSQ_SETTLE_SIZE, settle_size),
 };
 
 /* On an error @cfg is half changed: parse into a copy. */

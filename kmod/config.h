@@ -9,6 +9,15 @@
 /* Longest text of any field: every protocol by number, and a newline. */
 #define NSQ_TEXT_SIZE (NSQ_PROTOCOLS * 8)
 
+/* A request has room for so much. */
+#define NSQ_GENERATIONS 64
+#define NSQ_SETTLE_TIMEOUT_MIN 10 /* ms */
+#define NSQ_SETTLE_TIMEOUT_MAX (24 * 60 * 60 * 1000)
+/* A bound for memory, about 100 bytes each while they are settled. */
+#define NSQ_SETTLE_SIZE_MAX (1 << 20)
+
+struct nsq_flows;
+
 enum nsq_direction {
 	NSQ_IN = BIT(0),
 	NSQ_OUT = BIT(1),
@@ -29,8 +38,23 @@ struct nsq_config {
 	u32 queue_num;
 	u32 queue_count;
 	u32 generation;
+	u32 settle_timeout; /* ms */
+	u32 settle_size;
+	/*
+	 * The settled flows, none while the generation is 0. The next
+	 * configuration has the same ones, unless it settles otherwise.
+	 */
+	struct nsq_flows *flows;
+	/* Directions whose packets lose what the pod wrote as a request. */
+	u8 cleared;
 	DECLARE_BITMAP(protocols, NSQ_PROTOCOLS);
 };
+
+/* The directions in which verdicts may settle flows. */
+static inline u8 nsq_config_settles(const struct nsq_config *cfg)
+{
+	return cfg->enabled && cfg->flows ? cfg->directions : 0;
+}
 
 /*
  * One named value in the form in which people and programs write it. The same
@@ -50,6 +74,8 @@ enum nsq_field_id {
 	NSQ_DIRECTIONS,
 	NSQ_PROTOCOL_LIST,
 	NSQ_GENERATION,
+	NSQ_SETTLE_TIMEOUT,
+	NSQ_SETTLE_SIZE,
 	NSQ_FIELDS,
 };
 

@@ -7,16 +7,15 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 
+#include "flows.h"
 #include "hook.h"
 #include "netns.h"
 #include "packet.h"
 #include "params.h"
+#include "settle.h"
 
-/*
- * One step after conntrack, where a queued packet keeps its connection; a
- * settle hook will take the next step (NF_IP_PRI_CONNTRACK + 2).
- */
-#define NSQ_PRI_QUEUE (NF_IP_PRI_CONNTRACK + 1)
+/* One step after conntrack, where a queued packet keeps its connection. */
+#define NSQ_PRIORITY (NF_IP_PRI_CONNTRACK + 1)
 
 static bool nsq_on_loopback(const struct nf_hook_state *state)
 {
@@ -24,19 +23,6 @@ static bool nsq_on_loopback(const struct nf_hook_state *state)
 
 	dev = state->hook == NF_INET_LOCAL_IN ? state->in : state->out;
 	return dev && dev->flags & IFF_LOOPBACK;
-}
-
-static bool nsq_direction_selected(const struct nsq_config *cfg,
-				   unsigned int hook)
-{
-	switch (hook) {
-	case NF_INET_LOCAL_IN:
-		return cfg->directions & NSQ_IN;
-	case NF_INET_LOCAL_OUT:
-		return cfg->directions & NSQ_OUT;
-	default:
-		return cfg->directions & NSQ_FORWARD;
-	}
 }
 
 /* ICMP and ICMPv6 each mean their own family only. */
@@ -90,12 +76,16 @@ static u32 nsq_queue_number(const struct nsq_net *nn,
 	return cfg->queue_num + reciprocal_scale(hash, cfg->queue_count);
 }
 
+/*
+ * A packet that waits never carries a request of its pod: settling may be
+ * switched on meanwhile.
+ */
 static unsigned int nsq_queue(struct nsq_net *nn, const struct nsq_config *cfg,
-			      const struct nsq_packet *pkt,
-			      const struct sk_buff *skb)
+			      const struct nsq_packet *pkt, struct sk_buff *skb)
 {
 	unsigned int verdict;
 
+	nsq_request_clear(skb);
 	verdict = NF_QUEUE_NR(nsq_queue_number(nn, cfg, pkt, skb));
 	if (!nsq_bypass(cfg)) {
 		nsq_count(nn->stats, NSQ_QUEUED);
@@ -105,40 +95,75 @@ static unsigned int nsq_queue(struct nsq_net *nn, const struct nsq_config *cfg,
 	return verdict | NF_VERDICT_FLAG_QUEUE_BYPASS;
 }
 
-/* The caller holds rcu_read_lock(). The packet and its mark are only read. */
+/* NF_QUEUE: the packet's flow is not settled. */
+static unsigned int nsq_settled(const struct nsq_config *cfg,
+				const struct nsq_packet *pkt,
+				const struct sk_buff *skb)
+{
+	struct nsq_flow_key key;
+
+	if (!cfg->flows || !nsq_packet_flow(pkt, skb, &key))
+		return NF_QUEUE;
+	return nsq_flows_verdict(cfg->flows, &key);
+}
+
+/*
+ * The caller holds rcu_read_lock(). The packet and its mark are only read, of
+ * its priority only the bits of requests are cleared.
+ */
 static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
 				   const struct nf_hook_state *state)
 {
 	struct nsq_net *nn = nsq_net(state->net);
 	const struct nsq_config *cfg = rcu_dereference(nn->config);
+	u8 direction = nsq_direction(state);
 	struct nsq_packet pkt;
+	unsigned int verdict;
 
 	/* None: the netns is about to lose its hooks. */
-	if (!cfg || !cfg->enabled)
+	if (!cfg)
 		return NF_ACCEPT;
-	if (nsq_on_loopback(state) || !nsq_direction_selected(cfg, state->hook))
+	if (cfg->cleared & direction)
+		nsq_request_clear(skb);
+	if (!cfg->enabled)
+		return NF_ACCEPT;
+	if (!(cfg->directions & direction) || nsq_on_loopback(state))
 		goto exempt;
 	nsq_packet_parse(&pkt, skb, state->pf);
-	if (nsq_packet_selected(cfg, &pkt, skb))
+	if (!nsq_packet_selected(cfg, &pkt, skb))
+		goto exempt;
+	verdict = nsq_settled(cfg, &pkt, skb);
+	if (verdict == NF_QUEUE)
 		return nsq_queue(nn, cfg, &pkt, skb);
+	nsq_count(nn->stats, NSQ_SETTLED);
+	return verdict;
 exempt:
 	nsq_count(nn->stats, NSQ_EXEMPT);
 	return NF_ACCEPT;
 }
 
-#define NSQ_HOOK(family, where)                                         \
-	{                                                               \
-		.hook = nsq_queue_hook, .pf = family, .hooknum = where, \
-		.priority = NSQ_PRI_QUEUE,                              \
+#define NSQ_HOOK(function, family, where)                         \
+	{                                                         \
+		.hook = function, .pf = family, .hooknum = where, \
+		.priority = NSQ_PRIORITY,                         \
 	}
 
+#define NSQ_HOOKS(function)                                          \
+	NSQ_HOOK(function, NFPROTO_IPV4, NF_INET_LOCAL_IN),          \
+		NSQ_HOOK(function, NFPROTO_IPV4, NF_INET_LOCAL_OUT), \
+		NSQ_HOOK(function, NFPROTO_IPV4, NF_INET_FORWARD),   \
+		NSQ_HOOK(function, NFPROTO_IPV6, NF_INET_LOCAL_IN),  \
+		NSQ_HOOK(function, NFPROTO_IPV6, NF_INET_LOCAL_OUT), \
+		NSQ_HOOK(function, NFPROTO_IPV6, NF_INET_FORWARD)
+
+/*
+ * Of equal priorities the one registered later runs first: packets meet the
+ * queue hook and then, with nothing between them whatever the netns registers,
+ * the one that trusts what the verdict said.
+ */
 static const struct nf_hook_ops nsq_hook_ops[] = {
-	NSQ_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_IN),
-	NSQ_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_OUT),
-	NSQ_HOOK(NFPROTO_IPV4, NF_INET_FORWARD),
-	NSQ_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_IN),
-	NSQ_HOOK(NFPROTO_IPV6, NF_INET_LOCAL_OUT),
-	NSQ_HOOK(NFPROTO_IPV6, NF_INET_FORWARD),
+	NSQ_HOOKS(nsq_settle_hook),
+	NSQ_HOOKS(nsq_queue_hook),
 };
 
 int nsq_hooks_register(struct net *net)

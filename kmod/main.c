@@ -4,15 +4,21 @@
 #include <linux/init.h>
 #include <linux/module.h>
 
+#include "flows.h"
 #include "netns.h"
 
 static int __init nsq_init(void)
 {
 	int err;
 
-	err = nsq_netns_setup();
+	err = nsq_flows_setup();
 	if (err)
 		return err;
+	err = nsq_netns_setup();
+	if (err) {
+		nsq_flows_teardown();
+		return err;
+	}
 	pr_info("version " NSQ_VERSION " loaded\n");
 	return 0;
 }
@@ -20,6 +26,7 @@ static int __init nsq_init(void)
 static void __exit nsq_exit(void)
 {
 	nsq_netns_teardown();
+	nsq_flows_teardown();
 	pr_info("unloaded\n");
 }
 

@@ -9,6 +9,7 @@
 #include <net/netns/generic.h>
 
 #include "compat/compat.h"
+#include "flows.h"
 #include "hook.h"
 #include "netns.h"
 #include "params.h"
@@ -60,25 +61,82 @@ static struct nsq_config *nsq_config_locked(struct nsq_net *nn)
 					 lockdep_is_held(&nn->lock));
 }
 
+/* The settled flows of @cfg, if no other configuration has them too. */
+static struct nsq_flows *nsq_config_own_flows(const struct nsq_config *cfg,
+					      const struct nsq_config *other)
+{
+	return cfg->flows != other->flows ? cfg->flows : NULL;
+}
+
 /*
- * Makes @cfg the netns' configuration, or fails and changes nothing. An armed
- * netns waits until no packet is judged by the old one any more: whoever
- * disarms may then empty the queue and knows that nothing follows.
+ * Swaps the configuration and, where somebody may use what is in the old one,
+ * waits until nobody does any more: whoever disarms may then empty the queue
+ * and knows that nothing follows.
  */
-static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
+static void nsq_net_publish(struct nsq_net *nn, struct nsq_config *cfg)
 {
 	struct nsq_config *old = nsq_config_locked(nn);
+	struct nsq_flows *flows = nsq_config_own_flows(old, cfg);
+
+	rcu_assign_pointer(nn->config, cfg);
+	if (old->enabled || flows || cfg->cleared & ~old->cleared)
+		synchronize_rcu_expedited();
+	nsq_flows_free(flows);
+	kfree_rcu(old, rcu);
+}
+
+/*
+ * The settle hook trusts what the queue hook has cleared. So where @cfg settles
+ * and packets are not cleared yet, that begins first, and those under way that
+ * have missed it are waited for. Those that wait in a queue are cleared anyway.
+ */
+static int nsq_net_clear(struct nsq_net *nn, const struct nsq_config *cfg)
+{
+	const struct nsq_config *old = nsq_config_locked(nn);
+	struct nsq_config *clearing;
+
+	if (!(cfg->cleared & ~old->cleared))
+		return 0;
+	clearing = kmemdup(old, sizeof(*old), GFP_KERNEL);
+	if (!clearing)
+		return -ENOMEM;
+	clearing->cleared |= cfg->cleared;
+	nsq_net_publish(nn, clearing);
+	return 0;
+}
+
+/* A configuration that is to settle flows, and has no table, gets one. */
+static int nsq_config_settle(struct nsq_config *cfg)
+{
+	struct nsq_flows *flows;
+
+	if (!cfg->generation || cfg->flows)
+		return 0;
+	flows = nsq_flows_alloc(cfg->settle_timeout, cfg->settle_size);
+	if (IS_ERR(flows))
+		return PTR_ERR(flows);
+	cfg->flows = flows;
+	return 0;
+}
+
+/* Makes @cfg the netns' configuration, or fails and changes nothing. */
+static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
+{
 	int err;
 
+	err = nsq_config_settle(cfg);
+	if (err)
+		return err;
 	if (cfg->enabled) {
 		err = nsq_net_hook(nn);
 		if (err)
 			return err;
 	}
-	rcu_assign_pointer(nn->config, cfg);
-	if (old->enabled)
-		synchronize_rcu_expedited();
-	kfree_rcu(old, rcu);
+	cfg->cleared = nsq_config_settles(cfg);
+	err = nsq_net_clear(nn, cfg);
+	if (err)
+		return err;
+	nsq_net_publish(nn, cfg);
 	return 0;
 }
 
@@ -94,8 +152,11 @@ static int nsq_net_set_locked(struct nsq_net *nn, const struct nsq_field *field,
 	err = nsq_config_parse(cfg, field, text);
 	if (!err)
 		err = nsq_net_replace(nn, cfg);
-	if (err)
+	if (err) {
+		nsq_flows_free(
+			nsq_config_own_flows(cfg, nsq_config_locked(nn)));
 		kfree(cfg);
+	}
 	return err;
 }
 
@@ -119,6 +180,7 @@ static void nsq_net_unhook(struct nsq_net *nn)
 		return;
 	old = rcu_replace_pointer(nn->config, NULL, true);
 	synchronize_rcu_expedited();
+	nsq_flows_free(old->flows);
 	kfree(old);
 	nsq_drop_waiting(nn->net);
 	nsq_hooks_unregister(nn->net);
@@ -205,8 +267,11 @@ static void __net_exit nsq_net_pre_exit(struct net *net)
 static void __net_exit nsq_net_exit(struct net *net)
 {
 	struct nsq_net *nn = nsq_net(net);
+	struct nsq_config *cfg = rcu_dereference_protected(nn->config, true);
 
-	kfree(rcu_dereference_protected(nn->config, true));
+	if (cfg)
+		nsq_flows_free(cfg->flows);
+	kfree(cfg);
 	free_percpu(nn->stats);
 	mutex_destroy(&nn->lock);
 }

@@ -78,13 +78,6 @@ bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
 	return false;
 }
 
-/* Both ends of a flow, so that swapping them turns it around. */
-struct nsq_end {
-	struct in6_addr addr;
-	__be16 port;
-	u16 protocol; /* the same in both: fills the word */
-};
-
 static bool nsq_has_ports(const struct nsq_packet *pkt)
 {
 	if (!pkt->known || pkt->fragment)
@@ -100,19 +93,21 @@ static bool nsq_has_ports(const struct nsq_packet *pkt)
 	return false;
 }
 
-static void nsq_packet_ports(const struct nsq_packet *pkt,
+/* Says whether the packet has them, whole. */
+static bool nsq_packet_ports(const struct nsq_packet *pkt,
 			     const struct sk_buff *skb, struct nsq_end *end)
 {
 	__be16 buffer[2];
 	const __be16 *ports;
 
 	if (!nsq_has_ports(pkt))
-		return;
+		return false;
 	ports = skb_header_pointer(skb, pkt->offset, sizeof(buffer), buffer);
 	if (!ports)
-		return;
+		return false;
 	end[0].port = ports[0];
 	end[1].port = ports[1];
+	return true;
 }
 
 static void nsq_packet_addrs(const struct nsq_packet *pkt,
@@ -127,18 +122,41 @@ static void nsq_packet_addrs(const struct nsq_packet *pkt,
 	}
 }
 
-/* The same for both directions of a flow; fragments go without their ports. */
-u32 nsq_packet_hash(const struct nsq_packet *pkt, const struct sk_buff *skb,
-		    u32 seed)
+/* The key of what is known of the packet; says whether that is a flow. */
+static bool nsq_packet_key(const struct nsq_packet *pkt,
+			   const struct sk_buff *skb, struct nsq_flow_key *key)
 {
-	struct nsq_end end[2] = {};
+	struct nsq_end *end = key->end;
+	bool ports;
 
+	BUILD_BUG_ON(sizeof(*key) != 2 * (sizeof(end->addr) + sizeof(u32)));
+	memset(key, 0, sizeof(*key));
 	nsq_packet_addrs(pkt, skb, end);
-	nsq_packet_ports(pkt, skb, end);
+	ports = nsq_packet_ports(pkt, skb, end);
+	end[0].family = end[1].family = pkt->family;
 	if (pkt->known)
 		end[0].protocol = end[1].protocol = pkt->protocol;
 	if (memcmp(&end[0], &end[1], sizeof(end[0])) > 0)
 		swap(end[0], end[1]);
-	BUILD_BUG_ON(sizeof(end) % sizeof(u32));
-	return jhash2((u32 *)end, sizeof(end) / (sizeof(u32)), seed);
+	return ports;
+}
+
+/*
+ * The key of the packet's flow, if it has one that can be settled. What an ICMP
+ * error refers to is not the error's own flow.
+ */
+bool nsq_packet_flow(const struct nsq_packet *pkt, const struct sk_buff *skb,
+		     struct nsq_flow_key *key)
+{
+	return pkt->protocol != IPPROTO_DCCP && nsq_packet_key(pkt, skb, key);
+}
+
+/* The same for both directions of a flow; fragments go without their ports. */
+u32 nsq_packet_hash(const struct nsq_packet *pkt, const struct sk_buff *skb,
+		    u32 seed)
+{
+	struct nsq_flow_key key;
+
+	nsq_packet_key(pkt, skb, &key);
+	return jhash2((u32 *)&key, sizeof(key) / sizeof(u32), seed);
 }

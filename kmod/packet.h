@@ -2,6 +2,7 @@
 #ifndef NSQ_PACKET_H
 #define NSQ_PACKET_H
 
+#include <linux/in6.h>
 #include <linux/skbuff.h>
 #include <linux/types.h>
 
@@ -14,10 +15,25 @@ struct nsq_packet {
 	unsigned int offset; /* of the transport header; not in a fragment */
 };
 
+/* Both ends of a flow, so that swapping them turns it around. */
+struct nsq_end {
+	struct in6_addr addr;
+	__be16 port;
+	u8 family; /* this and the next one are the same in both */
+	u8 protocol;
+};
+
+/* The same for both directions. Has no padding: it is compared as bytes. */
+struct nsq_flow_key {
+	struct nsq_end end[2];
+};
+
 void nsq_packet_parse(struct nsq_packet *pkt, const struct sk_buff *skb,
 		      u8 family);
 bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
 			     const struct sk_buff *skb);
+bool nsq_packet_flow(const struct nsq_packet *pkt, const struct sk_buff *skb,
+		     struct nsq_flow_key *key);
 u32 nsq_packet_hash(const struct nsq_packet *pkt, const struct sk_buff *skb,
 		    u32 seed);
 

@@ -13,6 +13,8 @@ struct nsq_config nsq_defaults = {
 	.directions = NSQ_ANYWHERE,
 	.queue_num = 80,
 	.queue_count = 1,
+	.settle_timeout = 60 * 1000,
+	.settle_size = 1 << 16,
 	.protocols = { [0 ... BITS_TO_LONGS(NSQ_PROTOCOLS) - 1] = ~0UL },
 };
 u32 nsq_default_enabled;

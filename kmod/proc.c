@@ -6,12 +6,13 @@
 #include <linux/seq_file_net.h>
 #include <linux/slab.h>
 
+#include "flows.h"
 #include "netns.h"
 #include "params.h"
 #include "proc.h"
 
 /* Raised when a key changes its meaning or goes; a new key does not raise it */
-#define NSQ_INTERFACE 1
+#define NSQ_INTERFACE 2
 
 #define NSQ_PROC_NAME "nsqueue"
 
@@ -35,48 +36,54 @@ static void nsq_stats_sum(const struct nsq_net *nn, u64 sum[NSQ_OUTCOMES])
 	}
 }
 
-static void nsq_show_config(struct seq_file *seq, const struct nsq_net *nn,
-			    char *text)
+static void nsq_show_fields(struct seq_file *seq, const struct nsq_config *cfg,
+			    char *text, int from, int to)
 {
-	struct nsq_config cfg;
 	int i;
 
-	rcu_read_lock();
-	cfg = *rcu_dereference(nn->config);
-	rcu_read_unlock();
-
-	cfg.bypass = nsq_bypass(&cfg);
-	for (i = 0; i < NSQ_FIELDS; i++) {
-		text[nsq_fields[i].format(&cfg, text)] = '\0';
+	for (i = from; i < to; i++) {
+		text[nsq_fields[i].format(cfg, text)] = '\0';
 		seq_printf(seq, "%s: %s\n", nsq_fields[i].name, text);
 	}
 }
 
-static void nsq_show_counters(struct seq_file *seq, const struct nsq_net *nn)
+static void nsq_show(struct seq_file *seq, const struct nsq_net *nn,
+		     const struct nsq_config *cfg, u32 flows, char *text)
 {
 	u64 sum[NSQ_OUTCOMES];
 	u64 queued;
 
 	nsq_stats_sum(nn, sum);
 	queued = sum[NSQ_QUEUED] + sum[NSQ_QUEUED_BYPASS];
-	seq_printf(seq, "seen: %llu\n", sum[NSQ_EXEMPT] + queued);
+	seq_printf(seq, "interface: %u\n", NSQ_INTERFACE);
+	nsq_show_fields(seq, cfg, text, 0, NSQ_SETTLE_TIMEOUT);
+	seq_printf(seq, "hooks: %s\n", READ_ONCE(nn->hooked) ? "yes" : "no");
+	seq_printf(seq, "seen: %llu\n",
+		   sum[NSQ_EXEMPT] + sum[NSQ_SETTLED] + queued);
 	seq_printf(seq, "exempt: %llu\n", sum[NSQ_EXEMPT]);
 	seq_printf(seq, "queued: %llu\n", queued);
 	seq_printf(seq, "bypassed: %llu\n", sum[NSQ_QUEUED_BYPASS]);
+	nsq_show_fields(seq, cfg, text, NSQ_SETTLE_TIMEOUT, NSQ_FIELDS);
+	seq_printf(seq, "settled: %llu\n", sum[NSQ_SETTLED]);
+	seq_printf(seq, "flows: %u\n", flows);
 }
 
 static int nsq_proc_show(struct seq_file *seq, void *v)
 {
 	const struct nsq_net *nn = nsq_net(seq_file_single_net(seq));
+	struct nsq_config cfg;
 	char *text;
+	u32 flows;
 
 	text = kmalloc(NSQ_TEXT_SIZE, GFP_KERNEL);
 	if (!text)
 		return -ENOMEM;
-	seq_printf(seq, "interface: %u\n", NSQ_INTERFACE);
-	nsq_show_config(seq, nn, text);
-	seq_printf(seq, "hooks: %s\n", READ_ONCE(nn->hooked) ? "yes" : "no");
-	nsq_show_counters(seq, nn);
+	rcu_read_lock();
+	cfg = *rcu_dereference(nn->config);
+	flows = nsq_flows_count(cfg.flows);
+	rcu_read_unlock();
+	cfg.bypass = nsq_bypass(&cfg);
+	nsq_show(seq, nn, &cfg, flows, text);
 	kfree(text);
 	return 0;
 }

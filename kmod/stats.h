@@ -9,6 +9,7 @@
 /* What became of a packet at the queue hook. Each packet counts once. */
 enum nsq_outcome {
 	NSQ_EXEMPT,
+	NSQ_SETTLED, /* passed or dropped with its flow, not queued */
 	NSQ_QUEUED, /* without the bypass flag: no reader means drop */
 	NSQ_QUEUED_BYPASS, /* with it: no reader means pass */
 	NSQ_OUTCOMES,

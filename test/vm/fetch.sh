@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Puts Debian's kernels, their headers and busybox into a cache folder, by
-# `apt-get download` and `dpkg -x`: nothing of the machine is changed, and apt
-# has checked every package against its signed index.
+# `apt-get download` and `dpkg -x`: of the machine only apt's lists are brought
+# up to date, where they do not have what is asked for. Apt has checked every
+# package against its signed index.
 #
 #   fetch.sh 6.1 6.12        prints "busybox FILE", and "SERIES KDIR" for each
 #   fetch.sh --refresh 6.12  the same, and looks for a newer package first
 #
 # A series that is in the cache costs no apt call, so a machine without a
-# network can run the tests again.
+# network can run the tests again; where a refresh fails, the cache is used.
 set -eu
 
 cache=${NSQUEUE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nsqueue}/vm
 refresh=no
+updated=no
 arch=$(dpkg --print-architecture)
 
 die() {
@@ -21,18 +23,32 @@ die() {
 	exit 1
 }
 
-# unpack DIR PACKAGE...: downloads and extracts them below DIR.
+# persist COMMAND...: runs it, and where it fails, once more with new lists: old
+# ones lack a package, or name one that no mirror carries any more. A machine
+# may also have none yet. (In here a failing command does not end the script, so
+# the commands return.)
+persist() {
+	"$@" && return
+	[ "$updated" = no ] || return 1
+	updated=yes
+	echo "fetch.sh: apt-get update" >&2
+	apt-get -qq update >&2 || return 1
+	"$@"
+}
+
+# unpack DIR PACKAGE...: downloads and extracts them below DIR, which is new.
 unpack() {
 	dir=$1
 	shift
-	mkdir -p "$dir/deb" "$dir/root"
+	rm -rf "$dir"
+	mkdir -p "$dir/deb" "$dir/root" || return 1
 	echo "fetch.sh: download $*" >&2
 	(cd "$dir/deb" && apt-get download -q -q "$@" >"$dir/apt.log" 2>&1) || {
 		cat "$dir/apt.log" >&2
-		die "apt-get download $*"
+		return 1
 	}
 	for deb in "$dir"/deb/*.deb; do
-		dpkg -x "$deb" "$dir/root"
+		dpkg -x "$deb" "$dir/root" || return 1
 	done
 	rm -r "$dir/deb"
 }
@@ -62,7 +78,7 @@ header_packages() {
 relocate() {
 	headers=$1/usr/src/linux-headers-$2
 	rm -f "$headers/vmlinux"
-	sed -i "s|/usr/src/|$1/usr/src/|g" "$headers/Makefile"
+	sed -i "s|/usr/src/|$1/usr/src/|g" "$headers/Makefile" || return 1
 	find "$headers" -maxdepth 1 -type l | while read -r link; do
 		to=$(readlink "$link")
 		case $to in
@@ -71,33 +87,42 @@ relocate() {
 	done
 }
 
-fetch_kernel() {
-	series=$1
-	link=$cache/$series
-	if [ "$refresh" = no ] && [ -e "$link/complete" ]; then
-		echo "$series $(cat "$link/complete")"
-		return
-	fi
-	release=$(newest "$series")
-	[ -n "$release" ] || die "no Debian kernel of series $series (apt-get update?)"
+# unpack_newest SERIES: has the newest release in the cache, and a link to it.
+unpack_newest() {
+	release=$(newest "$1")
+	[ -n "$release" ] || {
+		echo "fetch.sh: apt knows no Debian kernel of series $1" >&2
+		return 1
+	}
 	dir=$cache/kernel-$release
 	if [ ! -e "$dir/complete" ]; then
-		rm -rf "$dir"
 		# shellcheck disable=SC2046 # one word for each package
-		unpack "$dir" "linux-image-$release" $(header_packages "$release")
-		relocate "$dir/root" "$release"
+		unpack "$dir" "linux-image-$release" $(header_packages "$release") &&
+			relocate "$dir/root" "$release" || return 1
 		echo "$dir/root/usr/src/linux-headers-$release" >"$dir/complete"
 	fi
-	ln -sfn "kernel-$release" "$link"
-	echo "$series $(cat "$dir/complete")"
+	ln -sfn "kernel-$release" "$cache/$1"
+}
+
+fetch_kernel() {
+	complete=$cache/$1/complete
+	if [ "$refresh" = yes ] || [ ! -e "$complete" ]; then
+		persist unpack_newest "$1" || [ -e "$complete" ] ||
+			die "no Debian kernel of series $1"
+	fi
+	echo "$1 $(cat "$complete")"
 }
 
 fetch_busybox() {
-	dir=$cache/busybox
-	[ "$refresh" = no ] && [ -e "$dir/complete" ] && return
-	rm -rf "$dir"
-	unpack "$dir" busybox-static
-	: >"$dir/complete"
+	complete=$cache/busybox/complete
+	[ "$refresh" = no ] && [ -e "$complete" ] && return
+	# The old one stays until there is a new one.
+	if persist unpack "$cache/busybox.new" busybox-static; then
+		rm -rf "$cache/busybox"
+		mv "$cache/busybox.new" "$cache/busybox"
+		: >"$complete"
+	fi
+	[ -e "$complete" ] || die "no busybox"
 }
 
 if [ "${1-}" = --refresh ]; then

@@ -32,6 +32,9 @@ type guest struct {
 // 7.2 runs code that a kernel changes on the fly (static keys, as with the first
 // and the last hook of a kind) in a stale form: "Oops: int3", with and without
 // this module. Interleaving is at every block of code, so races still show.
+//
+// Slabs are not merged: the module's has to be empty when the module goes, else
+// the kernel warns.
 func (g *guest) command(ctx context.Context) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "1024",
@@ -39,7 +42,7 @@ func (g *guest) command(ctx context.Context) *exec.Cmd {
 		"-no-reboot", "-kernel", g.vmlinuz, "-initrd", g.initrd,
 		"-serial", "file:"+g.log, "-serial", "stdio",
 		"-append", "console=ttyS0 panic=-1 panic_on_warn=1 oops=panic"+
-			" mitigations=off loglevel=7 printk.time=1")
+			" slab_nomerge mitigations=off loglevel=7 printk.time=1")
 	cmd.Args = append(cmd.Args, strings.Fields(os.Getenv("NSQUEUE_VM_QEMU"))...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 5 * time.Second

@@ -56,4 +56,5 @@ func TestContract(t *testing.T) {
 	}
 	t.Log(h.Describe())
 	hooktest.Run(t, h)
+	hooktest.RunSettle(t, h)
 }

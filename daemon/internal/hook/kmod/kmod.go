@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -19,8 +20,10 @@ import (
 )
 
 const (
-	// interfaceVersion is what this package knows of the module.
-	interfaceVersion = 1
+	// Versions of the module's interface that this package knows. The first
+	// one has no settled flows.
+	firstInterface  = 1
+	settleInterface = 2
 
 	modulePath = "/sys/module/nsqueue"
 	// The thread's own, because /proc/net and /proc/sys show what the netns of
@@ -53,9 +56,9 @@ func New() (*Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	if state.version != interfaceVersion {
-		return nil, fmt.Errorf("module nsqueue has interface version %d, this daemon knows %d: %w",
-			state.version, interfaceVersion, hook.ErrNotSupported)
+	if !known(state.version) {
+		return nil, fmt.Errorf("module nsqueue has interface version %d, want %d to %d: %w",
+			state.version, firstInterface, settleInterface, hook.ErrNotSupported)
 	}
 	version, err := os.ReadFile(modulePath + "/version")
 	if err != nil {
@@ -93,7 +96,7 @@ func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 	if err != nil {
 		return nil, errors.Join(err, clone.Close())
 	}
-	m.before = s.counters
+	m.before, m.settles = s.counters, s.version >= settleInterface
 	return m, nil
 }
 
@@ -101,6 +104,10 @@ func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 type module struct {
 	ns     *netns.NetNS
 	before hook.Counters
+	// settles says whether the module can.
+	settles bool
+	// armed says whether flows are settled by what this handle armed.
+	armed bool
 }
 
 // setting is a sysctl and its value.
@@ -108,15 +115,32 @@ type setting struct{ name, value string }
 
 // settings returns the sysctls of a selector. They can be written in this order
 // where there are not more queues than before: the sum of count and number is
-// limited.
-func settings(s *hook.Selector) []setting {
-	return []setting{
+// limited. Of what settles flows the generation comes last, so that no request
+// settles a flow before all is as wanted.
+func (m *module) settings(s *hook.Selector) []setting {
+	all := []setting{
 		{"queue_count", strconv.Itoa(s.Count())},
 		{"queue_num", strconv.Itoa(int(s.Queue))},
 		{"bypass", flag(s.Bypass)},
 		{"directions", directions(s.Directions)},
 		{"protocols", protocols(s.Protocols)},
 	}
+	if !m.settles {
+		return all
+	}
+	if s.Settle.On() {
+		ms := s.Settle.Timeout.Round(time.Millisecond).Milliseconds()
+		all = append(all,
+			setting{"settle_timeout", strconv.FormatInt(ms, 10)},
+			setting{"settle_size", strconv.FormatUint(uint64(s.Settle.Size), 10)})
+	}
+	return append(all, setting{"generation", strconv.Itoa(int(s.Settle.Generation))})
+}
+
+// always reports whether the setting is to be written even where it is as
+// wanted: what an earlier process has settled is to be looked at again.
+func (m *module) always(want setting) bool {
+	return want.name == "generation" && want.value != "0" && !m.armed
 }
 
 // Arm writes what differs from the kernel's settings and arms last. Each write
@@ -125,21 +149,21 @@ func (m *module) Arm(s hook.Selector) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	if s.Settle.On() {
-		return fmt.Errorf("settled flows in module nsqueue: %w", hook.ErrNotSupported)
+	if s.Settle.On() && !m.settles {
+		return fmt.Errorf("settled flows in this module nsqueue: %w", hook.ErrNotSupported)
 	}
 	count, err := m.sysctl("queue_count")
 	if err != nil {
 		return fmt.Errorf("arm: %w", err)
 	}
-	wanted := append(settings(&s), setting{"enabled", "1"})
+	wanted := append(m.settings(&s), setting{"enabled", "1"})
 	if before, err := strconv.Atoi(count); err == nil && before < s.Count() {
 		wanted[0], wanted[1] = wanted[1], wanted[0]
 	}
 	var undo []setting
 	for _, want := range wanted {
 		old, err := m.sysctl(want.name)
-		if err == nil && normal(want.name, old) != want.value {
+		if err == nil && (m.always(want) || normal(want.name, old) != want.value) {
 			undo = append([]setting{{want.name, old}}, undo...)
 			err = m.write(want)
 		}
@@ -147,6 +171,7 @@ func (m *module) Arm(s hook.Selector) error {
 			return errors.Join(fmt.Errorf("arm: %w", err), m.writeAll(undo))
 		}
 	}
+	m.armed = true
 	return nil
 }
 
@@ -171,7 +196,10 @@ func (m *module) Prove(at netns.Place, s hook.Selector) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", hook.ErrNotArmed, err)
 	}
-	want := append(settings(&s), setting{"enabled", "1"}, setting{"hooks", "yes"})
+	if s.Settle.On() && !m.settles {
+		return fmt.Errorf("%w: this module nsqueue settles no flows", hook.ErrNotArmed)
+	}
+	want := append(m.settings(&s), setting{"enabled", "1"}, setting{"hooks", "yes"})
 	for _, w := range want {
 		if have := normal(w.name, state.values[w.name]); have != w.value {
 			return fmt.Errorf("%w: %s is %q, want %q", hook.ErrNotArmed, w.name, have, w.value)
@@ -187,8 +215,9 @@ func (m *module) Counters() (hook.Counters, error) {
 		return hook.Counters{}, err
 	}
 	return hook.Counters{
-		Queued: s.counters.Queued - m.before.Queued,
-		Exempt: s.counters.Exempt - m.before.Exempt,
+		Queued:  s.counters.Queued - m.before.Queued,
+		Exempt:  s.counters.Exempt - m.before.Exempt,
+		Settled: s.counters.Settled - m.before.Settled,
 	}, nil
 }
 

@@ -3,17 +3,21 @@
 package kmod
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 )
 
-const shown = `interface: 1
+// first and second are the state in both versions of the interface.
+const (
+	first = `interface: 1
 enabled: 1
 queue_num: 80
 queue_count: 1
@@ -27,21 +31,91 @@ exempt: 5
 queued: 7
 bypassed: 0
 `
+	second = `interface: 2
+enabled: 1
+queue_num: 80
+queue_count: 1
+bypass: 0
+directions: in,forward
+protocols: icmp,udp,99
+generation: 63
+hooks: yes
+seen: 21
+exempt: 5
+queued: 7
+bypassed: 0
+settle_timeout: 1500
+settle_size: 1048576
+settled: 9
+flows: 3
+`
+)
 
-func TestParse(t *testing.T) {
-	s, err := parse([]byte(shown))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (hook.Counters{Queued: 7, Exempt: 5}); s.counters != want || s.version != 1 {
-		t.Errorf("version %d, counters %+v, want 1 and %+v", s.version, s.counters, want)
-	}
-	selector := hook.Selector{
+func selector() hook.Selector {
+	return hook.Selector{
 		Queue: 80, Directions: hook.In | hook.Forward, Protocols: []uint8{99, 1, 17, 1},
 	}
-	for _, w := range settings(&selector) {
-		if have := normal(w.name, s.values[w.name]); have != w.value {
-			t.Errorf("%s: module shows %q, selector wants %q", w.name, have, w.value)
+}
+
+func TestParse(t *testing.T) {
+	settling := selector()
+	settling.Settle = hook.Settle{
+		Generation: hook.MaxGeneration, Timeout: 1500 * time.Millisecond, Size: hook.MaxSettleSize,
+	}
+	for _, c := range []struct {
+		text     string
+		version  int
+		counters hook.Counters
+		selector hook.Selector
+	}{
+		{first, 1, hook.Counters{Queued: 7, Exempt: 5}, selector()},
+		{second, 2, hook.Counters{Queued: 7, Exempt: 5, Settled: 9}, settling},
+	} {
+		s, err := parse([]byte(c.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.counters != c.counters || s.version != c.version {
+			t.Errorf("version %d, counters %+v, want %d and %+v",
+				s.version, s.counters, c.version, c.counters)
+		}
+		m := &module{settles: c.version >= settleInterface}
+		for _, w := range m.settings(&c.selector) {
+			if have := normal(w.name, s.values[w.name]); have != w.value {
+				t.Errorf("version %d: %s: module shows %q, selector wants %q",
+					c.version, w.name, have, w.value)
+			}
+		}
+	}
+}
+
+// A generation means all of the settings that were written before it.
+func TestSettleOrder(t *testing.T) {
+	s := selector()
+	s.Settle = hook.Settle{Generation: 1, Timeout: time.Second, Size: 1}
+	var names []string
+	for _, w := range (&module{settles: true}).settings(&s) {
+		names = append(names, w.name)
+	}
+	want := []string{
+		"queue_count", "queue_num", "bypass", "directions", "protocols",
+		"settle_timeout", "settle_size", "generation",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFirstInterfaceSettlesNothing(t *testing.T) {
+	s := selector()
+	s.Settle = hook.Settle{Generation: 1, Timeout: time.Second, Size: 1}
+	m := &module{}
+	if err := m.Arm(s); !errors.Is(err, hook.ErrNotSupported) {
+		t.Errorf("armed with settled flows: %v, want %v", err, hook.ErrNotSupported)
+	}
+	for _, w := range m.settings(&s) {
+		if w.name == "generation" || strings.HasPrefix(w.name, "settle") {
+			t.Errorf("%s is written to a module that does not know it", w.name)
 		}
 	}
 }
@@ -51,21 +125,22 @@ func TestParseRefuses(t *testing.T) {
 		"empty":             "",
 		"no version":        "enabled: 1\n",
 		"no colon":          "interface: 1\nenabled\n",
-		"negative counter":  strings.Replace(shown, "queued: 7", "queued: -7", 1),
-		"a counter missing": strings.Replace(shown, "exempt: 5\n", "", 1),
+		"negative counter":  strings.Replace(first, "queued: 7", "queued: -7", 1),
+		"a counter missing": strings.Replace(first, "exempt: 5\n", "", 1),
+		"nothing settled":   strings.Replace(second, "settled: 9\n", "", 1),
 	} {
 		if _, err := parse([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	newer, err := parse([]byte("interface: 2\n"))
-	if err != nil || newer.version != 2 {
+	newer, err := parse([]byte("interface: 3\n"))
+	if err != nil || newer.version != 3 {
 		t.Errorf("a newer module: version %d, %v", newer.version, err)
 	}
 }
 
 func TestEverythingIsAll(t *testing.T) {
-	for _, w := range settings(&hook.Selector{Directions: hook.AllDirections}) {
+	for _, w := range (&module{}).settings(&hook.Selector{Directions: hook.AllDirections}) {
 		if (w.name == "directions" || w.name == "protocols") && w.value != "all" {
 			t.Errorf("%s: %q, want all", w.name, w.value)
 		}
@@ -118,7 +193,8 @@ func TestLoadFileSaysWhatIsMissing(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add([]byte(shown))
+	f.Add([]byte(first))
+	f.Add([]byte(second))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		s, err := parse(b)
 		if err == nil {

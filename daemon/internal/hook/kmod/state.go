@@ -17,6 +17,8 @@ type state struct {
 	counters hook.Counters
 }
 
+func known(version int) bool { return version >= firstInterface && version <= settleInterface }
+
 // parse reads "key: value" lines. Keys that it does not know are kept: a newer
 // module of the same interface version may have more.
 func parse(text []byte) (state, error) {
@@ -33,12 +35,14 @@ func parse(text []byte) (state, error) {
 		return state{}, fmt.Errorf("module state: interface version %.20q", s.values["interface"])
 	}
 	s.version = version
-	if s.version != interfaceVersion {
+	if !known(s.version) {
 		return s, nil // its caller refuses it; the rest may mean anything
 	}
-	for key, into := range map[string]*uint64{
-		"queued": &s.counters.Queued, "exempt": &s.counters.Exempt,
-	} {
+	counters := map[string]*uint64{"queued": &s.counters.Queued, "exempt": &s.counters.Exempt}
+	if s.version >= settleInterface {
+		counters["settled"] = &s.counters.Settled
+	}
+	for key, into := range counters {
 		if *into, err = strconv.ParseUint(s.values[key], 10, 64); err != nil {
 			return state{}, fmt.Errorf("module state: counter %s: %w", key, err)
 		}

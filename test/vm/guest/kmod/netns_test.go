@@ -71,7 +71,7 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-// newPod returns once the pod and the node reach each other.
+// newPod connects a new pod to the node, until the test ends.
 func (n *node) newPod(t *testing.T) *pod {
 	t.Helper()
 	p, err := n.makePod()

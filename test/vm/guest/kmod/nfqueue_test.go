@@ -23,6 +23,10 @@ type reader struct {
 	fd  int
 	num uint16
 	buf []byte
+	// request is what every verdict asks for its flow, 0 for nothing.
+	request atomic.Uint32
+	// answered is how many packets got their verdict.
+	answered atomic.Int64
 }
 
 type packet struct {
@@ -42,6 +46,7 @@ const (
 	attrVerdict      = 2
 	attrMark         = 3
 	attrPayload      = 10
+	attrPriority     = 21
 
 	configCommand = 1
 	configParams  = 2
@@ -85,13 +90,20 @@ func nfgen(num uint16) []byte {
 	return binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, num)
 }
 
-// openQueue binds with one message: a queue without its copy mode drops.
-func (n *netns) openQueue(num uint16) (*reader, error) {
-	r := &reader{fd: -1, num: num, buf: make([]byte, 1<<17)}
-	err := n.Try(func() (err error) {
-		r.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+func (n *netns) openQueue(num uint16) (r *reader, err error) {
+	err = n.Try(func() error {
+		r, err = openQueue(num)
 		return err
 	})
+	return r, err
+}
+
+// openQueue opens a queue of the netns in which it is called. It binds with one
+// message: a queue without its copy mode drops.
+func openQueue(num uint16) (*reader, error) {
+	r := &reader{num: num, buf: make([]byte, 1<<17)}
+	var err error
+	r.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +216,11 @@ func (r *reader) accept(p *packet) error {
 	verdict := binary.BigEndian.AppendUint32(nil, nfAccept)
 	verdict = binary.BigEndian.AppendUint32(verdict, p.id)
 	body := slices.Concat(nfgen(r.num), attr(attrVerdict, verdict))
+	if request := r.request.Load(); request != 0 {
+		body = append(body, attr(attrPriority, binary.BigEndian.AppendUint32(nil, request))...)
+	}
 	_, err := unix.Write(r.fd, message(msgVerdict, unix.NLM_F_REQUEST, body))
+	r.answered.Add(1)
 	return err
 }
 

@@ -5,10 +5,8 @@
 package kmod
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -20,73 +18,6 @@ import (
 
 // patience is for what nothing can signal.
 const patience = 10 * time.Second
-
-// A flow is a UDP socket on the node and one in the pod.
-type flow struct{ node, pod *net.UDPConn }
-
-// delivery is how long a packet may take that is on its way.
-const delivery = 5 * time.Second
-
-func newFlow(t *testing.T, n *node, p *pod, v6 bool) *flow {
-	t.Helper()
-	from, to := n.v4, p.v4
-	if v6 {
-		from, to = n.v6, p.v6
-	}
-	return &flow{node: n.listenUDP(t, from), pod: p.listenUDP(t, to)}
-}
-
-func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
-
-func send(from, to *net.UDPConn, data []byte) error {
-	_, err := from.WriteToUDPAddrPort(data, addrOf(to))
-	return err
-}
-
-// in sends to the pod, out sends from it. A send that the hook drops at once
-// fails with EPERM, and that is no error of the test.
-func (f *flow) in(t *testing.T, data []byte) { f.must(t, send(f.node, f.pod, data)) }
-
-func (f *flow) out(t *testing.T, data []byte) { f.must(t, send(f.pod, f.node, data)) }
-
-func (f *flow) must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil && !errors.Is(err, unix.EPERM) {
-		t.Fatal(err)
-	}
-}
-
-// endReads lets reads fail after a while from now.
-func endReads(t *testing.T, c *net.UDPConn, after time.Duration) {
-	t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(after)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// received returns how many packets come; it stops looking at the first pause.
-func received(t *testing.T, c *net.UDPConn, want int) int {
-	t.Helper()
-	buf := make([]byte, 1<<16)
-	n := 0
-	for ; n < want; n++ {
-		endReads(t, c, 5*time.Second)
-		if _, _, err := c.ReadFromUDPAddrPort(buf); err != nil {
-			break
-		}
-	}
-	return n
-}
-
-// nothing is a proof only because the veth and the hook work synchronously:
-// what a send has not delivered when it returns was dropped or waits.
-func nothing(t *testing.T, c *net.UDPConn) {
-	t.Helper()
-	endReads(t, c, 200*time.Millisecond)
-	if n, _, err := c.ReadFromUDPAddrPort(make([]byte, 1<<16)); err == nil {
-		t.Errorf("%d bytes arrived, expected none", n)
-	}
-}
 
 func TestNeverArmed(t *testing.T) {
 	load(t, "")
@@ -352,30 +283,12 @@ func icmp6Type(p *packet) byte {
 	return p.payload[48]
 }
 
-// crafted sends an IPv6 packet whose header the kernel did not write.
-func (n *node) crafted(t *testing.T, to netip.Addr, next byte, body []byte) {
-	t.Helper()
-	packet := []byte{0x60, 0, 0, 0}
-	packet = binary.BigEndian.AppendUint16(packet, uint16(len(body)))
-	packet = append(packet, next, 64)
-	packet = append(packet, n.v6.AsSlice()...)
-	packet = append(packet, to.AsSlice()...)
-	packet = append(packet, body...)
-	n.must(t, func() error {
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, packet, 0, &unix.SockaddrInet6{Addr: to.As16()})
-	})
-}
-
 // What cannot be told is queued, unless no selected protocol is possible.
 func TestCutOff(t *testing.T) {
 	load(t, "queue_num=80")
 	n := newNode(t)
 	p := n.newPod(t)
+	raw := n.openRaw(t, n.v6)
 	p.set(t, "directions", "in")
 	p.set(t, "enabled", "1")
 	cut := map[string]struct {
@@ -394,7 +307,7 @@ func TestCutOff(t *testing.T) {
 		p.set(t, "queue_count", "4")
 		p.set(t, "bypass", "1")
 		before := p.status(t)
-		n.crafted(t, p.v6, c.next, c.body)
+		raw.send(t, p.v6, c.next, c.body)
 		if got := p.grown(t, before, "queued"); got[0] != 1 {
 			t.Errorf("%s: queued %d, expected 1", name, got[0])
 		}
@@ -403,73 +316,11 @@ func TestCutOff(t *testing.T) {
 		}
 		p.set(t, "protocols", "icmp")
 		before = p.status(t)
-		n.crafted(t, p.v6, c.next, c.body)
+		raw.send(t, p.v6, c.next, c.body)
 		if got := p.grown(t, before, "queued"); got[0] != 0 {
 			t.Errorf("%s: queued %d with IPv4's icmp only", name, got[0])
 		}
 	}
-}
-
-func TestQueueCount(t *testing.T) {
-	for _, v6 := range []bool{false, true} {
-		t.Run(fmt.Sprintf("v6=%t", v6), func(t *testing.T) { testQueueCount(t, v6) })
-	}
-}
-
-func testQueueCount(t *testing.T, v6 bool) {
-	const queues, flows = 4, 32
-	load(t, "")
-	n := newNode(t)
-	p := n.newPod(t)
-	p.set(t, "protocols", "udp")
-	p.set(t, "queue_count", "4")
-	seen := make([]map[uint16]int, queues) // the pod's port → packets
-	var stops []func() int
-	for i := range seen {
-		seen[i] = map[uint16]int{}
-		r := p.newReader(t, uint16(80+i))
-		stops = append(stops, r.serve(func(packet *packet) { seen[i][podPort(packet)]++ }))
-	}
-	p.set(t, "enabled", "1")
-	for range flows {
-		f := newFlow(t, n, p, v6)
-		for range 2 {
-			f.in(t, []byte("x"))
-			f.out(t, []byte("x"))
-		}
-		if received(t, f.pod, 2) != 2 || received(t, f.node, 2) != 2 {
-			t.Fatal("the packets were not delivered")
-		}
-	}
-	used, total := 0, 0
-	for i, stop := range stops {
-		stop()
-		total += len(seen[i])
-		if len(seen[i]) > 0 {
-			used++
-		}
-		for port, packets := range seen[i] {
-			if packets != 4 {
-				t.Errorf("queue %d has %d of the 4 packets of port %d", 80+i, packets, port)
-			}
-		}
-	}
-	// 32 flows on two of four queues or fewer: one in 10^9.
-	if used < 3 || total != flows {
-		t.Errorf("%d flows on %d queues", total, used)
-	}
-}
-
-// podPort is the pod's port, whichever way the packet goes.
-func podPort(p *packet) uint16 {
-	ports := p.payload[20:]
-	if p.payload[0]>>4 == 6 {
-		ports = p.payload[40:]
-	}
-	if p.hook == hookOut {
-		return binary.BigEndian.Uint16(ports)
-	}
-	return binary.BigEndian.Uint16(ports[2:])
 }
 
 func TestProtocols(t *testing.T) {

@@ -21,11 +21,14 @@ import (
 const roleVariable = "NSQUEUE_GUEST_ROLE"
 
 func play(role string) int {
-	if role == "net_admin" {
+	if role != "userns" {
 		if err := keepOnly(unix.CAP_NET_ADMIN); err != nil {
 			fmt.Println("drop capabilities:", err)
 			return 1
 		}
+	}
+	if role == "reader" {
+		return playReader()
 	}
 	failed := 0
 	for path, value := range map[string]string{
@@ -33,6 +36,9 @@ func play(role string) int {
 		"/proc/sys/net/nsqueue/bypass":                "1",
 		"/proc/sys/net/nsqueue/directions":            "forward",
 		"/proc/sys/net/nsqueue/queue_num":             "81",
+		"/proc/sys/net/nsqueue/generation":            "1",
+		"/proc/sys/net/nsqueue/settle_timeout":        "10",
+		"/proc/sys/net/nsqueue/settle_size":           "1",
 		"/sys/module/nsqueue/parameters/queue_bypass": "1",
 	} {
 		err := writeFile(path, value)
@@ -90,7 +96,9 @@ func TestNetAdminCannotDisarm(t *testing.T) {
 func expectArmed(t *testing.T, n *netns) {
 	t.Helper()
 	s := n.status(t)
-	if s["enabled"] != "1" || s["bypass"] != "0" || s["directions"] != "all" || s["queue_num"] != "80" {
+	if s["enabled"] != "1" || s["bypass"] != "0" || s["directions"] != "all" ||
+		s["queue_num"] != "80" || s["generation"] != "0" || s["settle_timeout"] != "60000" ||
+		s["settle_size"] != "65536" {
 		t.Errorf("the netns was changed: %v", s)
 	}
 }

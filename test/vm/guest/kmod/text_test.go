@@ -18,7 +18,7 @@ func TestProcFormat(t *testing.T) {
 	load(t, "")
 	n := newNetns(t)
 	out := n.Run(t, "/bin/cat", "/proc/net/nsqueue")
-	const want = `interface: 1
+	const want = `interface: 2
 enabled: 0
 queue_num: 80
 queue_count: 1
@@ -31,6 +31,10 @@ seen: 0
 exempt: 0
 queued: 0
 bypassed: 0
+settle_timeout: 60000
+settle_size: 65536
+settled: 0
+flows: 0
 `
 	if out != want {
 		t.Errorf("/proc/net/nsqueue:\n%sexpected:\n%s", out, want)
@@ -49,7 +53,12 @@ func TestSysctlAccepted(t *testing.T) {
 		{"queue_count", "65529", "65529"},
 		{"queue_count", "1", "1"},
 		{"bypass", "1", "1"},
-		{"generation", "4294967295", "4294967295"},
+		{"generation", "63\n", "63"},
+		{"generation", "0", "0"},
+		{"settle_timeout", "10", "10"},
+		{"settle_timeout", "86400000\n", "86400000"},
+		{"settle_size", "1", "1"},
+		{"settle_size", "1048576\n", "1048576"},
 		{"directions", "forward,in", "in,forward"},
 		{"directions", "out", "out"},
 		{"directions", "in,out,forward", "all"},
@@ -91,8 +100,12 @@ func refused() map[string][]string {
 		"queue_num":   {"65536", "-1", "4294967376", "18446744073709551696", "80a", "0x50", "+80", " 80"},
 		"queue_count": {"0", "65537", "65457", "4294967297", "-1", "two"},
 		"bypass":      {"2", "4294967297", "on"},
-		"generation":  {"4294967296", "-1", "x"},
+		"generation":  {"64", "4294967295", "4294967297", "-1", "+1", "x", "1,2"},
 		"directions":  {"input", "in,", ",in", "in,,out", "in out", "all,in", "IN"},
+		"settle_timeout": {
+			"0", "9", "86400001", "4294967296", "4294967306", "-10", "+10", "10ms", " 10", "1e3",
+		},
+		"settle_size": {"0", "1048577", "4294967295", "4294967297", "-1", "+1", "x"},
 		"protocols":   {"256", "-1", "4294967302", "tcp,", "tcp,,udp", "tcp udp", "all,tcp", "ipip", "TCP", "+6", "6x"},
 	}
 }

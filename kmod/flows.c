@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The settled flows of one netns under one generation. */
+
+#include <linux/jiffies.h>
+#include <linux/minmax.h>
+#include <linux/netfilter.h>
+#include <linux/rcupdate.h>
+#include <linux/rhashtable.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "flows.h"
+#include "packet.h"
+
+/*
+ * Packets only look, without a lock. Requests and the sweep change the table
+ * under the lock. The table's hash has a random key of its own, and takes a new
+ * one when a chain gets long: a pod chooses its ports, not its buckets.
+ */
+struct nsq_flows {
+	struct rhashtable table;
+	struct delayed_work sweep; /* takes out what has expired */
+	unsigned long timeout; /* of a flow, in jiffies */
+	u32 size;
+	spinlock_t lock;
+	u32 count; /* expired ones too, until they are swept */
+};
+
+/* Both directions of one flow. */
+struct nsq_flow {
+	struct rhash_head node;
+	struct nsq_flow_key key;
+	/*
+	 * One word, so that who looks never sees a new time with an old verdict:
+	 * when it expires, in jiffies, an even number, and NSQ_FLOW_DROP.
+	 */
+	unsigned long state;
+	struct rcu_head rcu;
+};
+
+#define NSQ_FLOW_DROP 1UL
+
+/* How many flows the sweep looks at in one RCU read section. */
+#define NSQ_SWEEP_STEP 1024
+
+static struct kmem_cache *nsq_flow_cache __read_mostly;
+
+static const struct rhashtable_params nsq_flow_params = {
+	.head_offset = offsetof(struct nsq_flow, node),
+	.key_offset = offsetof(struct nsq_flow, key),
+	.key_len = sizeof(struct nsq_flow_key),
+	.automatic_shrinking = true,
+};
+
+static bool nsq_flow_expired(unsigned long state)
+{
+	return time_after_eq(jiffies, state);
+}
+
+static unsigned long nsq_flow_state(const struct nsq_flows *flows, bool drop)
+{
+	unsigned long expires = jiffies + flows->timeout + 1;
+
+	return (expires & ~NSQ_FLOW_DROP) | (drop ? NSQ_FLOW_DROP : 0);
+}
+
+static void nsq_flow_free_rcu(struct rcu_head *head)
+{
+	kmem_cache_free(nsq_flow_cache,
+			container_of(head, struct nsq_flow, rcu));
+}
+
+/* The caller holds rcu_read_lock(). NF_QUEUE: the flow is not settled. */
+unsigned int nsq_flows_verdict(struct nsq_flows *flows,
+			       const struct nsq_flow_key *key)
+{
+	const struct nsq_flow *flow;
+	unsigned long state;
+
+	flow = rhashtable_lookup(&flows->table, key, nsq_flow_params);
+	if (!flow)
+		return NF_QUEUE;
+	state = READ_ONCE(flow->state);
+	if (nsq_flow_expired(state))
+		return NF_QUEUE;
+	return state & NSQ_FLOW_DROP ? NF_DROP : NF_ACCEPT;
+}
+
+/*
+ * Never sooner because the table is full: a pod that keeps it full would make
+ * the kernel walk it all the time.
+ */
+static unsigned long nsq_sweep_interval(const struct nsq_flows *flows)
+{
+	return clamp_t(unsigned long, flows->timeout / 4, HZ / 20, 10 * HZ);
+}
+
+static void nsq_sweep_start(struct nsq_flows *flows)
+{
+	queue_delayed_work(system_power_efficient_wq, &flows->sweep,
+			   nsq_sweep_interval(flows));
+}
+
+/* Where there is no room, or no memory, the flow just stays queued. */
+static void nsq_flow_add(struct nsq_flows *flows,
+			 const struct nsq_flow_key *key, bool drop)
+{
+	struct nsq_flow *flow;
+
+	if (flows->count >= flows->size)
+		return;
+	flow = kmem_cache_alloc(nsq_flow_cache, GFP_ATOMIC | __GFP_NOWARN);
+	if (!flow)
+		return;
+	flow->key = *key;
+	flow->state = nsq_flow_state(flows, drop);
+	if (rhashtable_insert_fast(&flows->table, &flow->node,
+				   nsq_flow_params)) {
+		kmem_cache_free(nsq_flow_cache, flow);
+		return;
+	}
+	if (!flows->count)
+		nsq_sweep_start(flows);
+	WRITE_ONCE(flows->count, flows->count + 1);
+}
+
+/* Drop wins over accept, in whichever order they are asked for. */
+static void nsq_flow_renew(const struct nsq_flows *flows, struct nsq_flow *flow,
+			   bool drop)
+{
+	if (!drop && flow->state & NSQ_FLOW_DROP &&
+	    !nsq_flow_expired(flow->state))
+		return;
+	WRITE_ONCE(flow->state, nsq_flow_state(flows, drop));
+}
+
+/* The caller holds rcu_read_lock(). */
+void nsq_flows_settle(struct nsq_flows *flows, const struct nsq_flow_key *key,
+		      bool drop)
+{
+	struct nsq_flow *flow;
+
+	spin_lock_bh(&flows->lock);
+	flow = rhashtable_lookup(&flows->table, key, nsq_flow_params);
+	if (flow)
+		nsq_flow_renew(flows, flow, drop);
+	else
+		nsq_flow_add(flows, key, drop);
+	spin_unlock_bh(&flows->lock);
+}
+
+/* A request may have come between the look without the lock and this. */
+static void nsq_flow_remove_expired(struct nsq_flows *flows,
+				    struct nsq_flow *flow)
+{
+	spin_lock_bh(&flows->lock);
+	if (nsq_flow_expired(flow->state) &&
+	    !rhashtable_remove_fast(&flows->table, &flow->node,
+				    nsq_flow_params)) {
+		WRITE_ONCE(flows->count, flows->count - 1);
+		call_rcu(&flow->rcu, nsq_flow_free_rcu);
+	}
+	spin_unlock_bh(&flows->lock);
+}
+
+/* Returns whether there may be more. A table that grows is walked anew. */
+static bool nsq_sweep_some(struct nsq_flows *flows,
+			   struct rhashtable_iter *iter)
+{
+	struct nsq_flow *flow;
+	int i;
+
+	for (i = 0; i < NSQ_SWEEP_STEP; i++) {
+		flow = rhashtable_walk_next(iter);
+		if (!flow)
+			return false;
+		if (IS_ERR(flow))
+			continue;
+		if (nsq_flow_expired(READ_ONCE(flow->state)))
+			nsq_flow_remove_expired(flows, flow);
+	}
+	return true;
+}
+
+static void nsq_sweep(struct work_struct *work)
+{
+	struct nsq_flows *flows =
+		container_of(to_delayed_work(work), struct nsq_flows, sweep);
+	struct rhashtable_iter iter;
+	bool more;
+
+	rhashtable_walk_enter(&flows->table, &iter);
+	do {
+		rhashtable_walk_start(&iter);
+		more = nsq_sweep_some(flows, &iter);
+		rhashtable_walk_stop(&iter);
+		cond_resched();
+	} while (more);
+	rhashtable_walk_exit(&iter);
+
+	spin_lock_bh(&flows->lock);
+	if (flows->count)
+		nsq_sweep_start(flows);
+	spin_unlock_bh(&flows->lock);
+}
+
+u32 nsq_flows_count(const struct nsq_flows *flows)
+{
+	return flows ? READ_ONCE(flows->count) : 0;
+}
+
+struct nsq_flows *nsq_flows_alloc(u32 timeout_ms, u32 size)
+{
+	struct nsq_flows *flows;
+	int err;
+
+	flows = kzalloc(sizeof(*flows), GFP_KERNEL);
+	if (!flows)
+		return ERR_PTR(-ENOMEM);
+	err = rhashtable_init(&flows->table, &nsq_flow_params);
+	if (err) {
+		kfree(flows);
+		return ERR_PTR(err);
+	}
+	flows->timeout = msecs_to_jiffies(timeout_ms);
+	flows->size = size;
+	spin_lock_init(&flows->lock);
+	INIT_DELAYED_WORK(&flows->sweep, nsq_sweep);
+	return flows;
+}
+
+static void nsq_flow_free(void *flow, void *unused)
+{
+	kmem_cache_free(nsq_flow_cache, flow);
+}
+
+/* Nobody can find @flows any more, and a grace period has passed since. */
+void nsq_flows_free(struct nsq_flows *flows)
+{
+	if (!flows)
+		return;
+	cancel_delayed_work_sync(&flows->sweep);
+	rhashtable_free_and_destroy(&flows->table, nsq_flow_free, NULL);
+	kfree(flows);
+}
+
+int nsq_flows_setup(void)
+{
+	nsq_flow_cache = KMEM_CACHE(nsq_flow, 0);
+	return nsq_flow_cache ? 0 : -ENOMEM;
+}
+
+/* All netns have let go of their flows. */
+void nsq_flows_teardown(void)
+{
+	rcu_barrier(); /* of nsq_flow_free_rcu() */
+	kmem_cache_destroy(nsq_flow_cache);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Behind the queue: what verdicts ask for is done. */
+
+#include <linux/capability.h>
+#include <linux/preempt.h>
+#include <linux/user_namespace.h>
+
+#include "flows.h"
+#include "netns.h"
+#include "packet.h"
+#include "settle.h"
+
+/*
+ * A verdict puts its packet back in the context of the reader that gives it.
+ * The queue hook has cleared what a pod wrote into its packets, but a pod has
+ * one way around that hook: hooks that it adds while a packet waits in a queue
+ * of its own move all later ones, and the packet goes on at the same number,
+ * which then is ours. That happens in the pod's context, or in a softirq. So a
+ * request counts only from those who may write the sysctls.
+ */
+static bool nsq_reader_trusted(void)
+{
+	return in_task() && ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN);
+}
+
+static u32 nsq_request(const struct nsq_config *cfg, bool drop)
+{
+	return (drop ? NSQ_REQUEST_DROP : NSQ_REQUEST_ACCEPT) |
+	       cfg->generation << NSQ_REQUEST_SHIFT;
+}
+
+static void nsq_settle(const struct nsq_config *cfg, const struct sk_buff *skb,
+		       u8 family, bool drop)
+{
+	struct nsq_flow_key key;
+	struct nsq_packet pkt;
+
+	nsq_packet_parse(&pkt, skb, family);
+	if (nsq_packet_flow(&pkt, skb, &key))
+		nsq_flows_settle(cfg->flows, &key, drop);
+}
+
+/*
+ * The caller holds rcu_read_lock(). A request to drop comes in a verdict that
+ * accepts, so the packet is dropped here, whatever else is wrong with it.
+ */
+unsigned int nsq_settle_hook(void *priv, struct sk_buff *skb,
+			     const struct nf_hook_state *state)
+{
+	struct nsq_net *nn = nsq_net(state->net);
+	const struct nsq_config *cfg = rcu_dereference(nn->config);
+	u32 request;
+	bool drop;
+
+	if (!cfg || !(nsq_config_settles(cfg) & nsq_direction(state)))
+		return NF_ACCEPT;
+	request = skb->priority & NSQ_REQUEST;
+	if (likely(!request))
+		return NF_ACCEPT;
+	nsq_request_clear(skb);
+	drop = request & NSQ_REQUEST_DROP;
+	if (request == nsq_request(cfg, drop) && nsq_reader_trusted())
+		nsq_settle(cfg, skb, state->pf, drop);
+	return drop ? NF_DROP : NF_ACCEPT;
+}
