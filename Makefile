@@ -72,15 +72,18 @@ test-netns: need-netns ## run the tests that need network namespaces
 	@$(call timed,go test $(TESTFLAGS) -p 1 $(NODE_PKGS))
 
 .PHONY: test-e2e
-test-e2e: need-e2e cni-plugins build ## run the built programs in a real CNI chain, and damage them (root)
-	@mkdir -p $(BIN)/test
+test-e2e: need-e2e cni-plugins build faults ## run the built programs in a real CNI chain, and damage them (root)
 	@CGO_ENABLED=0 go build -o $(BIN)/test/stamper ./test/damage/stamper
-	@CGO_ENABLED=0 go build -tags faultpoints -o $(BIN)/test/nsqueued-faults ./daemon
 	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -p 1 $(addprefix ./,$(E2E)))
+
+.PHONY: faults
+faults:
+	@mkdir -p $(BIN)/test
+	@CGO_ENABLED=0 go build -tags faultpoints -o $(BIN)/test/nsqueued-faults ./daemon
 
 # The guests' lines go to a file; the terminal gets what shows the progress.
 .PHONY: test-vm
-test-vm: need-vm cni-plugins build ## try the module in Debian's kernels, in QEMU
+test-vm: need-vm cni-plugins build faults ## try the module in Debian's kernels, in QEMU
 	@mkdir -p $(BIN)/test
 	@$(call timed,go test $(TESTFLAGS) -timeout 20m -tags vm -v -run TestKernel ./test/vm 2>&1 \
 		| tee $(BIN)/test/vm.log \

@@ -104,7 +104,7 @@ func (k *kernel) writeImage(path, ko string, bin map[string]string, programs []p
 		func() error {
 			return addHostTools(c, "/usr/sbin/ip", "/usr/sbin/nft", "/usr/sbin/iptables")
 		},
-		func() error { return addTree(c, "../../bin", guestBin, builtPrograms) },
+		func() error { return addTree(c, "../../bin", guestBin, builtPrograms()...) },
 		func() error { return addTree(c, "../../conflist", guestLists, "*.conflist") },
 		func() error { return k.addModules(c, ko) },
 		func() error { return addPrograms(c, bin, programs) },
@@ -202,27 +202,30 @@ func (k *kernel) addModules(c *cpio, ko string) error {
 // Where the guest has the built programs and the conflists, and what its init
 // is called in /bin.
 const (
-	guestBin      = "opt/nsqueue/bin"
-	guestLists    = "opt/nsqueue/conflist"
-	builtPrograms = "nsqueue*"
-	guestInit     = "vm-init"
+	guestBin   = "opt/nsqueue/bin"
+	guestLists = "opt/nsqueue/conflist"
+	guestInit  = "vm-init"
 )
 
-// addTree copies the files of a folder that match, and for the programs the
-// CNI plugins beside them.
-func addTree(c *cpio, from, to, pattern string) error {
-	files, err := filepath.Glob(filepath.Join(from, pattern))
-	if err != nil {
-		return err
+// builtPrograms are what guests run besides the tests.
+func builtPrograms() []string {
+	return []string{"nsqueue*", "test/nsqueued-faults", "cni/[a-z]*"}
+}
+
+// addTree copies the files of a folder that match.
+func addTree(c *cpio, from, to string, patterns ...string) error {
+	var files []string
+	for _, pattern := range patterns {
+		matches, err := filepath.Glob(filepath.Join(from, pattern))
+		if err != nil {
+			return err
+		}
+		if len(matches) == 0 {
+			return fmt.Errorf("no %s in %s: use `make test-vm`, which builds it", pattern, from)
+		}
+		files = append(files, matches...)
 	}
-	if len(files) == 0 {
-		return fmt.Errorf("nothing in %s: run `make build cni-plugins` first", from)
-	}
-	plugins, err := filepath.Glob(filepath.Join(from, "cni/[a-z]*"))
-	if err != nil {
-		return err
-	}
-	for _, file := range append(files, plugins...) {
+	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return err

@@ -43,6 +43,14 @@ func programs() []program {
 			Name: "e2e-nft.test", Package: "../e2e", Timeout: 4 * time.Minute,
 			Env: e2eEnv("nft"), Args: []string{e2eRun},
 		},
+		{
+			Name: "fault-kmod.test", Package: "../../daemon/internal/fault",
+			Timeout: 3 * time.Minute, Env: e2eEnv("kmod"),
+		},
+		{
+			Name: "fault-nft.test", Package: "../../daemon/internal/fault",
+			Timeout: 3 * time.Minute, Env: e2eEnv("nft"),
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ package fault_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -216,8 +217,26 @@ func (d *daemon) gone(p *pod) {
 	if rules := p.Run(d.t, "nft", "list", "ruleset"); rules != "" {
 		d.t.Errorf("rules are left: %s", rules)
 	}
+	d.disarmed(p)
 	if got := p.peer.Ping(d.t, p.IPv4(), 1, patience); got != 1 {
 		d.t.Error("no reply although nothing is attached")
+	}
+}
+
+// disarmed expects a module that is there to be told to let pass.
+func (d *daemon) disarmed(p *pod) {
+	d.t.Helper()
+	var enabled []byte
+	err := p.Try(func() error {
+		var err error
+		enabled, err = os.ReadFile("/proc/sys/net/nsqueue/enabled")
+		return err
+	})
+	if err == nil && string(enabled) != "0\n" {
+		d.t.Errorf("the module is still armed: %s", enabled)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.t.Error(err)
 	}
 }
 

@@ -32,11 +32,11 @@ type Past struct {
 //
 // Files or descriptors of a newer daemon are an error, and nothing is touched.
 func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
-	contents, err := r.options.Store.Load()
+	left, err := r.sortEstate(inherited)
 	if err != nil {
 		return nil, err
 	}
-	left, err := r.sortEstate(inherited)
+	contents, err := r.options.Store.Load()
 	if err != nil {
 		return nil, err
 	}
