@@ -65,8 +65,9 @@ func testBalance(t *testing.T, h hook.Hook) {
 				}
 			}
 		}
-		// That a queue of four stays empty by chance: 1 in 2,500.
-		if len(used) < queues {
+		// That one of four stays empty by chance is 1 in 2,500, which happens;
+		// two: 1 in 10^9.
+		if len(used) < queues-1 {
 			t.Errorf("%s: %d flows by queue: %v", peer, flows, used)
 		}
 	}
