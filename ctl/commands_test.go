@@ -75,7 +75,8 @@ func TestListNothing(t *testing.T) {
 func TestStatus(t *testing.T) {
 	d := apitest.Daemon{Info: api.Status{
 		Version: "v1.2.3", PID: 4711, Started: testNow().Add(-3 * time.Hour),
-		StateDir: "/run/nsqueue", FailurePolicy: api.Ignore,
+		Supervisor: api.Supervisor{Kind: api.Supervise, PID: 4700, Restarts: 1},
+		StateDir:   "/run/nsqueue", FailurePolicy: api.Ignore,
 		Hook:        api.HookStatus{Kind: "nft", Detail: "xt target", Reason: "the module is not loaded"},
 		Attachments: 2,
 		Counters: api.Counters{
@@ -87,6 +88,7 @@ func TestStatus(t *testing.T) {
 Version:          v1.2.3
 Process:          4711
 Started:          2026-01-02T00:04:05Z (3h ago)
+Supervisor:       supervise (process 4700, 1 restart)
 State directory:  /run/nsqueue
 Failure policy:   Ignore
 Hook:             nft (xt target)

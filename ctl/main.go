@@ -182,7 +182,7 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newList, newStatus, newWatch,
+		newAdopt, newAttach, newDetach, newList, newStatus, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

@@ -51,6 +51,7 @@ func (c *command) writeStatus(s api.Status) error {
 	line("Process", "%d", s.PID)
 	line("Started", "%s (%s ago)", s.Started.UTC().Format(time.RFC3339),
 		age(c.now().Sub(s.Started)))
+	line("Supervisor", "%s", supervisor(s.Supervisor))
 	line("State directory", "%s", s.StateDir)
 	line("Failure policy", "%s", s.FailurePolicy)
 	line("Hook", "%s", hook)
@@ -62,4 +63,15 @@ func (c *command) writeStatus(s api.Status) error {
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
 	line("Trouble", "%d malformed, %d panics, %d errors", n.Malformed, n.Panics, n.Errors)
 	return w.Flush()
+}
+
+// supervisor tells what restarts nsqueued, and how often it had to.
+func supervisor(s api.Supervisor) string {
+	switch s.Kind {
+	case api.Supervise:
+		return fmt.Sprintf("supervise (process %d, %s)", s.PID, plural(s.Restarts, "restart"))
+	case api.Systemd:
+		return fmt.Sprintf("systemd (process %d)", s.PID)
+	}
+	return "none: nobody restarts nsqueued, and what waits in its queues ends with it"
 }

@@ -21,6 +21,7 @@ const (
 	pathCollect     = "/v1/collect"
 	pathStatus      = "/v1/status"
 	pathEvents      = "/v1/events"
+	pathUpgrade     = "/v1/upgrade"
 	pathWatch       = "/v1/watch"
 )
 
@@ -100,6 +101,13 @@ func (c *Client) Events(ctx context.Context) ([]Event, error) {
 	var list EventList
 	err := c.call(ctx, http.MethodGet, pathEvents, nil, nil, &list)
 	return list.Events, err
+}
+
+// Upgrade asks the daemon's supervisor to replace itself and the daemon by what
+// is installed by now. It returns when that has been asked for: the daemon that
+// answers with another process ID is the new one.
+func (c *Client) Upgrade(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, pathUpgrade, nil, nil, nil)
 }
 
 // Watch calls ready once the daemon reports packets, then emit for each one,

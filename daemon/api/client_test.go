@@ -40,7 +40,10 @@ func TestRoundTrips(t *testing.T) {
 			Counters: api.Counters{Packets: 1, Bytes: 2, Accepted: 3, Dropped: 4, Queued: 5},
 			Created:  now,
 		}},
-		Info: api.Status{Version: "v", PID: 7, Started: now, Hook: api.HookStatus{Kind: "nft"}},
+		Info: api.Status{
+			Version: "v", PID: 7, Started: now, Hook: api.HookStatus{Kind: "nft"},
+			Supervisor: api.Supervisor{Kind: api.Supervise, PID: 6, Restarts: 2},
+		},
 		Found: []api.AdoptResult{{
 			Key: testKey(), Pod: api.Pod{Name: "web"}, Network: "cbr0",
 			Netns:   api.Netns{Cookie: 1, Dev: 4, Ino: 5, Path: "/p"},
@@ -78,13 +81,16 @@ func TestRoundTrips(t *testing.T) {
 	if diff := cmp.Diff([]api.CollectRequest{collect}, d.Collected()); diff != "" {
 		t.Errorf("collect request (-want +got):\n%s", diff)
 	}
+	if err := c.Upgrade(ctx); err != nil {
+		t.Errorf("upgrade: %v", err)
+	}
 	odd := api.Key{ContainerID: "a.b-c_d", Ifname: "ä%2f+?#"}
 	n, err := c.DetachAll(ctx)
 	if err := errors.Join(err, c.Check(ctx, odd), c.Detach(ctx, odd)); err != nil || n != 1 {
 		t.Errorf("%d detached, %v", n, err)
 	}
 	wantCalls := []string{
-		"attach c0ffee/eth0", "list", "adopt dry", "status", "collect cbr0", "detach all",
+		"attach c0ffee/eth0", "list", "adopt dry", "status", "collect cbr0", "upgrade", "detach all",
 		"check " + odd.String(), "detach " + odd.String(),
 	}
 	if diff := cmp.Diff(wantCalls, d.Calls()); diff != "" {
@@ -110,8 +116,9 @@ func calls(c *api.Client) map[string]func(context.Context) error {
 			_, err := c.Adopt(ctx, api.AdoptRequest{})
 			return err
 		},
-		"list":   func(ctx context.Context) error { _, err := c.List(ctx); return err },
-		"status": func(ctx context.Context) error { _, err := c.Status(ctx); return err },
+		"list":    func(ctx context.Context) error { _, err := c.List(ctx); return err },
+		"status":  func(ctx context.Context) error { _, err := c.Status(ctx); return err },
+		"upgrade": c.Upgrade,
 		"watch": func(ctx context.Context) error {
 			return c.Watch(ctx, nil, func(*api.PacketEvent) error { return nil })
 		},

@@ -28,7 +28,9 @@ const (
 	CodeNotInspected Code = 101
 	// CodeConflict: the attachment exists already with other properties.
 	CodeConflict Code = 102
-	CodeInternal Code = 999
+	// CodeNotSupervised: the daemon has no supervisor that could do that.
+	CodeNotSupervised Code = 103
+	CodeInternal      Code = 999
 )
 
 // Error is an error that crosses the socket. Its JSON form is that of the CNI
@@ -80,7 +82,7 @@ func (c Code) httpStatus() int {
 		return http.StatusServiceUnavailable
 	case CodeNotAttached:
 		return http.StatusNotFound
-	case CodeConflict, CodeNotInspected:
+	case CodeConflict, CodeNotInspected, CodeNotSupervised:
 		return http.StatusConflict
 	}
 	return http.StatusInternalServerError

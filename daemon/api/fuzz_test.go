@@ -61,6 +61,7 @@ func FuzzServer(f *testing.F) {
 		request("DELETE", attachPath, ""), request("DELETE", key, ""),
 		request("GET", key+"/check", ""), request("GET", "/v1/status", ""),
 		request("POST", adoptPath, `{"dryRun":true}`),
+		request("POST", "/v1/upgrade", ""),
 		request("GET", "/v1/watch", ""), request("POST", collectPath, `{"network":"n"}`),
 		request("GET", attachPath, "") + request("POST", attachPath, attachBody),
 		"POST /v1/attachments HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" +

@@ -37,6 +37,8 @@ type Backend interface {
 	List(ctx context.Context) ([]Attachment, error)
 	// Status describes the daemon.
 	Status(ctx context.Context) (Status, error)
+	// Upgrade asks the supervisor for it, and returns at once.
+	Upgrade(ctx context.Context) error
 	// Events returns what happened of late, the oldest first.
 	Events(ctx context.Context) ([]Event, error)
 	// Watch calls started once, then emit for each packet from that moment on,
@@ -148,6 +150,9 @@ func handler(
 	mux.HandleFunc("POST "+pathAdopt, inTurn(s.collects, s.answer(s.adopt)))
 	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return b.Status(r.Context())
+	}))
+	mux.HandleFunc("POST "+pathUpgrade, s.answer(func(r *http.Request) (any, error) {
+		return struct{}{}, b.Upgrade(r.Context())
 	}))
 	mux.HandleFunc("GET "+pathEvents, inTurn(s.lists, s.answer(
 		func(r *http.Request) (any, error) {

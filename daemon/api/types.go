@@ -269,10 +269,29 @@ type Problem struct {
 	Message       string `json:"message"`
 }
 
+// SupervisorKind says what restarts the daemon and keeps its queues meanwhile.
+type SupervisorKind string
+
+// The supervisors.
+const (
+	Systemd      SupervisorKind = "systemd"
+	Supervise    SupervisorKind = "supervise" // nsqueued supervise
+	NoSupervisor SupervisorKind = "none"
+)
+
+// Supervisor is who restarts the daemon.
+type Supervisor struct {
+	Kind SupervisorKind `json:"kind"`
+	PID  int            `json:"pid,omitempty"`
+	// Restarts after a death; unknown, and zero, under systemd.
+	Restarts int `json:"restarts"`
+}
+
 // Status is the state of the daemon as a whole.
 type Status struct {
 	Version       string     `json:"version"`
 	PID           int        `json:"pid"`
+	Supervisor    Supervisor `json:"supervisor"`
 	Started       time.Time  `json:"started"`
 	StateDir      string     `json:"stateDir"`
 	FailurePolicy Policy     `json:"failurePolicy"`

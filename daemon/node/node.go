@@ -109,6 +109,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	b := &backend{
 		calls: calls, drain: drain, stopping: ctx,
 		config: d.config, hook: hook, started: time.Now().UTC(),
+		supervisor: supervisorStatus(d.super.Supervisor()),
 	}
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
@@ -241,10 +242,11 @@ type backend struct {
 
 	drain *spool.Drain
 	// stopping ends when the daemon stops.
-	stopping context.Context
-	config   *Config
-	hook     api.HookStatus
-	started  time.Time
+	stopping   context.Context
+	config     *Config
+	hook       api.HookStatus
+	supervisor api.Supervisor
+	started    time.Time
 }
 
 // Adopt attaches pods that are older than the daemon. It ends early when the
@@ -290,7 +292,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	s := api.Status{
 		Version: api.Version(), PID: os.Getpid(), Started: b.started,
 		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
-		Hook: b.hook, Attachments: len(list),
+		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
 		Counters: b.Total(), Orphans: b.Orphans(), Problems: b.Problems(),
 	}
 	return s, nil

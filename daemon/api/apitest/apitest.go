@@ -36,6 +36,9 @@ type Daemon struct {
 	Found       []api.AdoptResult
 	// Happened is the answer to an events call.
 	Happened []api.Event
+	// Upgraded, where it is set, is the answer to status calls after an upgrade
+	// call.
+	Upgraded *api.Status
 	// Packets are what every watch reports. The watch then stays open, unless
 	// WatchEnds is set.
 	Packets   []api.PacketEvent
@@ -192,10 +195,17 @@ func (d *Daemon) List(context.Context) ([]api.Attachment, error) {
 	return d.Attachments, d.called("list", "")
 }
 
-// Status returns d.Info.
+// Status returns d.Info, or d.Upgraded after an upgrade call.
 func (d *Daemon) Status(context.Context) (api.Status, error) {
-	return d.Info, d.called("status", "")
+	info := d.Info
+	if d.Upgraded != nil && slices.Contains(d.Calls(), "upgrade") {
+		info = *d.Upgraded
+	}
+	return info, d.called("status", "")
 }
+
+// Upgrade records the call.
+func (d *Daemon) Upgrade(context.Context) error { return d.called("upgrade", "") }
 
 // errStreamEnds ends a watch.
 var errStreamEnds = errors.New("end of stream")
