@@ -17,6 +17,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 DESTDIR :=
 PREFIX := /usr/local
 CNI_BIN_DIR := /opt/cni/bin
+# Where the unit goes, such as /etc/systemd/system; empty installs none.
+SYSTEMD_UNIT_DIR :=
 # Headers that `make kmod` builds the module for.
 KDIR := /lib/modules/$(shell uname -r)/build
 # Kernels that the module is tested in.
@@ -160,11 +162,14 @@ lint-steps:
 		| { ! grep . ; }
 
 .PHONY: install
-install: build ## install the programs below DESTDIR (PREFIX, CNI_BIN_DIR)
+install: build ## install below DESTDIR (PREFIX, CNI_BIN_DIR, SYSTEMD_UNIT_DIR)
 	@install -d "$(DESTDIR)$(CNI_BIN_DIR)" "$(DESTDIR)$(PREFIX)/sbin" "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 755 $(BIN)/nsqueue "$(DESTDIR)$(CNI_BIN_DIR)/nsqueue"
 	@install -m 755 $(BIN)/nsqueued "$(DESTDIR)$(PREFIX)/sbin/nsqueued"
 	@install -m 755 $(BIN)/nsqueuectl "$(DESTDIR)$(PREFIX)/bin/nsqueuectl"
+	@[ -z "$(SYSTEMD_UNIT_DIR)" ] || { install -d "$(DESTDIR)$(SYSTEMD_UNIT_DIR)" && \
+		sed 's,/usr/local/sbin/,$(PREFIX)/sbin/,' deploy/systemd/nsqueued.service \
+			>"$(DESTDIR)$(SYSTEMD_UNIT_DIR)/nsqueued.service"; }
 
 .PHONY: clean
 clean: ## remove everything that was built or fetched
