@@ -204,7 +204,7 @@ $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 # Distribution packages, as command:package or file:package. What is missing is
 # installed.
 .PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench
-need-netns: NEED := nft:nftables iptables:iptables
+need-netns: NEED := nft:nftables iptables:iptables systemd-analyze:systemd
 need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3
 need-demo: NEED := iptables:iptables busybox:busybox-static
 need-lint: NEED := gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils

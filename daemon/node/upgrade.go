@@ -42,7 +42,7 @@ func upgrade(s api.Supervisor, parent int, kill func(int, unix.Signal) error) er
 			s.PID)
 	}
 	if err := kill(s.PID, unix.SIGUSR2); err != nil {
-		return api.Errorf(api.CodeInternal, "upgrade: signal supervisor, process %d: %s", s.PID, err)
+		return api.Errorf(api.CodeInternal, "upgrade: signal process %d: %s", s.PID, err)
 	}
 	return nil
 }

@@ -25,23 +25,33 @@ func TestUpgrade(t *testing.T) {
 		names      string
 	}{
 		"supervised": {
-			fdstore.Supervisor{Kind: fdstore.Supervise, PID: 99, Restarts: 2}, nil,
-			sent{99, unix.SIGUSR2}, 0, "",
+			fdstore.Supervisor{Kind: fdstore.Supervise, PID: 99, Restarts: 2},
+			nil,
+			sent{99, unix.SIGUSR2},
+			0, "",
 		},
 		"the supervisor is another process": {
-			fdstore.Supervisor{Kind: fdstore.Supervise, PID: 98}, nil, sent{},
+			fdstore.Supervisor{Kind: fdstore.Supervise, PID: 98},
+			nil,
+			sent{},
 			api.CodeNotSupervised, "98",
 		},
 		"not permitted": {
-			fdstore.Supervisor{Kind: fdstore.Supervise, PID: 99}, unix.EPERM, sent{99, unix.SIGUSR2},
+			fdstore.Supervisor{Kind: fdstore.Supervise, PID: 99},
+			unix.EPERM,
+			sent{99, unix.SIGUSR2},
 			api.CodeInternal, "99",
 		},
 		"systemd": {
-			fdstore.Supervisor{Kind: fdstore.Systemd, PID: 1}, nil, sent{},
+			fdstore.Supervisor{Kind: fdstore.Systemd, PID: 1},
+			nil,
+			sent{},
 			api.CodeNotSupervised, "systemctl restart nsqueued",
 		},
 		"nobody": {
-			fdstore.Supervisor{Kind: fdstore.None}, nil, sent{},
+			fdstore.Supervisor{Kind: fdstore.None},
+			nil,
+			sent{},
 			api.CodeNotSupervised, "nsqueued supervise",
 		},
 	} {
