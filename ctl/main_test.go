@@ -55,7 +55,14 @@ func TestVersion(t *testing.T) {
 
 func TestHelpFits(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"adopt"}, {"attach"}, {"detach"}, {"list"}, {"status"}, {"upgrade"}, {"watch"},
+		{},
+		{"adopt"},
+		{"attach"},
+		{"detach"},
+		{"list"},
+		{"status"},
+		{"upgrade"},
+		{"watch"},
 		{"version"},
 	} {
 		o := nsqueuectl(t.Context(), "", append(args, "--help")...)
