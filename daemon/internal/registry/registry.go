@@ -133,11 +133,11 @@ func (r *Registry) AttachCalled(
 ) (api.Attachment, error) {
 	ns, err := openNetns(&req, file)
 	if err != nil {
-		return api.Attachment{}, err
+		return api.Attachment{}, explainLimit(err)
 	}
 	defer ns.Close()
 	if err := admissible(ns); err != nil {
-		return api.Attachment{}, err
+		return api.Attachment{}, explainLimit(err)
 	}
 	rec := r.newRecord(&req, ns)
 	rec.Called = called
@@ -201,7 +201,7 @@ func (r *Registry) attach(
 	}
 	log := r.log(&rec)
 	began := time.Now()
-	if err := r.bringUp(a, ns); err != nil {
+	if err := explainLimit(r.bringUp(a, ns)); err != nil {
 		r.leave(a)
 		log.Error("attach refused", slog.Any("error", err))
 		return api.Attachment{}, err
