@@ -78,11 +78,16 @@ func parseStat(line string) (Stat, error) {
 // Stat returns what the kernel says of this queue; ok is false where the queue
 // is not bound, or not by this socket.
 func (q *Queue) Stat(at netns.Place) (s Stat, ok bool, err error) {
-	port, err := nlsock.PortID(q.file)
+	stats, err := Stats(at)
 	if err != nil {
 		return Stat{}, false, err
 	}
-	stats, err := Stats(at)
+	return q.In(stats)
+}
+
+// In returns what is said of this queue among all of its netns; see Stat.
+func (q *Queue) In(stats []Stat) (s Stat, ok bool, err error) {
+	port, err := nlsock.PortID(q.file)
 	if err != nil {
 		return Stat{}, false, err
 	}

@@ -166,8 +166,12 @@ func (b *binding) check() error {
 	if p == nil {
 		return errors.New("is not up")
 	}
+	stats, err := nfqueue.Stats(p.ns)
+	if err != nil {
+		return err
+	}
 	for _, l := range p.lanes {
-		if err := l.check(p.ns); err != nil {
+		if err := l.check(stats); err != nil {
 			return err
 		}
 	}

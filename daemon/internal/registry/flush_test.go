@@ -8,9 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -80,4 +84,53 @@ func TestForeignTableIsReported(t *testing.T) {
 	must(t, stdin.Close())
 	must(t, squatter.Wait())
 	d.wantNothing(pod)
+}
+
+// A program in the netns that reads a queue of its own could settle its flows.
+func TestForeignReaderEndsSettling(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	d.settle = hook.Settle{Generation: 1, Timeout: time.Minute, Size: 1024}
+	d.settleAfter = 1
+	d.restart()
+	pod, peer := nstest.Pair(t)
+	a := d.attach("one", pod, api.Fail)
+	to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
+	from := pod.DialUDP(t, to.LocalAddr().String())
+	talk := func() uint64 {
+		before := d.counters("one").Packets
+		for range 5 {
+			_, err := from.Write([]byte("settled?"))
+			must(t, err)
+		}
+		if got := receive(t, to, 5, reply); got != 5 {
+			t.Fatalf("%d of 5 datagrams arrived", got)
+		}
+		return d.counters("one").Packets - before
+	}
+	if n := talk(); n == 5 {
+		t.Fatal("the flow is not settled")
+	}
+	d.Prove(t.Context())
+	if n := talk(); n != 0 {
+		t.Fatalf("%d packets of a settled flow were inspected after a proof", n)
+	}
+	ns, err := netns.Open(pod.Path())
+	must(t, err)
+	defer ns.Close()
+	foreign, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: 5, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
+	})
+	must(t, err)
+	defer foreign.Close()
+	must(t, foreign.Bind())
+	d.Prove(t.Context())
+	d.wantEvent(api.EventSecurity, "another program reads a queue")
+	if n := talk(); n != 5 {
+		t.Errorf("%d of 5 packets were inspected beside a foreign reader", n)
+	}
+	must(t, d.Unsettle())
+	must(t, d.Check(t.Context(), a.Key))
+	if n := talk(); n != 5 {
+		t.Errorf("%d of 5 packets were inspected after a rule change", n)
+	}
 }

@@ -129,12 +129,13 @@ func (l *lane) setSettle(s hook.Settle) {
 	l.reader.SetSettle(s.Request(false), s.Request(true))
 }
 
-// check says what is wrong with the queue or its reader.
-func (l *lane) check(at netns.Place) error {
+// check says what is wrong with the queue or its reader. The stats are those of
+// the netns.
+func (l *lane) check(stats []nfqueue.Stat) error {
 	if err := l.reader.Err(); err != nil {
 		return fmt.Errorf("reader of queue %d stopped: %w", l.number(), err)
 	}
-	_, bound, err := l.queue.Stat(at)
+	_, bound, err := l.queue.In(stats)
 	if err == nil && !bound {
 		err = fmt.Errorf("queue %d is not bound", l.number())
 	}
@@ -148,8 +149,8 @@ func (l *lane) repair(at netns.Place) error {
 			return err
 		}
 	}
-	if l.check(at) == nil {
-		return nil
+	if _, bound, err := l.queue.Stat(at); bound || err != nil {
+		return err
 	}
 	return l.queue.Rebind(at)
 }

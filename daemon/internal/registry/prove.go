@@ -75,7 +75,7 @@ func (r *Registry) Prove(ctx context.Context) {
 func (r *Registry) prove(b *binding, at netns.Place) {
 	rec := r.recordOf(b)
 	defer r.notice(b, &rec)
-	wrong := b.proof(at)
+	wrong := r.proof(b, at, &rec)
 	if wrong == nil {
 		if b.problem.Swap(nil) != nil {
 			r.report(slog.LevelInfo, api.EventRepair, &rec, "packets are inspected again")
@@ -104,13 +104,39 @@ func kindOf(err error) api.EventKind {
 }
 
 // proof returns what is wrong.
-func (b *binding) proof(at netns.Place) error {
-	for _, l := range b.parts.lanes {
-		if err := l.check(at); err != nil {
+func (r *Registry) proof(b *binding, at netns.Place, rec *state.Record) error {
+	p := b.parts
+	stats, err := nfqueue.Stats(at)
+	if err != nil {
+		return err
+	}
+	for _, l := range p.lanes {
+		if err := l.check(stats); err != nil {
 			return err
 		}
 	}
-	return b.parts.handle.Prove(at, b.parts.selector)
+	if err := r.distrust(p, stats, rec); err != nil {
+		return err
+	}
+	return p.handle.Prove(at, p.selector)
+}
+
+// distrust ends settling where somebody else reads a queue of the netns: by the
+// verdict of its own packet, and chains that it moves meanwhile, a pod with
+// CAP_NET_ADMIN can put a request to settle behind our queue. The module sees
+// whose verdict it is, nftables does not.
+func (r *Registry) distrust(p *parts, stats []nfqueue.Stat, rec *state.Record) error {
+	if !p.selector.Settle.On() || p.hook.Kind() != hook.NFTables || len(stats) == len(p.lanes) {
+		return nil
+	}
+	s := p.selector
+	s.Settle = hook.Settle{}
+	if err := p.arm(s); err != nil {
+		return err
+	}
+	r.report(slog.LevelWarn, api.EventSecurity, rec,
+		"another program reads a queue in the netns: no flow is settled there any more")
+	return nil
 }
 
 // repair puts right what proof may have found.
