@@ -236,8 +236,7 @@ func packetID(msg []byte) (uint32, bool) {
 	return binary.BigEndian.Uint32(msg[at+attrLen:]), true
 }
 
-// sendToKernel writes to a netlink socket that is connected to nobody, which
-// means to the kernel.
+// sendToKernel writes to a netlink socket that is connected to the kernel.
 func sendToKernel(fd int, b []byte) error {
 	for {
 		_, err := unix.Write(fd, b)
