@@ -98,7 +98,7 @@ func (f *fixture) run(q *nfqueue.Queue, failOpen bool, i inspect.Func) *nfqueue.
 	f.Helper()
 	r, err := nfqueue.NewReader(q, failOpen, options(i))
 	f.must(err)
-	p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
 	f.must(err)
 	f.must(p.Add(r))
 	done := make(chan error, 1)
@@ -321,7 +321,7 @@ func TestRelief(t *testing.T) {
 			return inspect.Verdict{Action: inspect.Accept}
 		}))
 		f.must(err)
-		p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+		p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
 		f.must(err)
 		f.must(p.Add(r))
 		first, second := make(chan error, 1), make(chan error, 1)
