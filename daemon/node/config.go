@@ -87,6 +87,10 @@ type QueueConfig struct {
 	// ReceiveBufferTotal is what all of them may take together: where there are
 	// many queues, each gets half, a quarter and so on.
 	ReceiveBufferTotal int `json:"receiveBufferTotal"`
+	// Coalesce is how long packets of a queue may be left waiting where they come
+	// so fast that the processor time for each of them matters more, as a
+	// duration such as 200us. The kernel adds about 50us. 0s means never.
+	Coalesce Duration `json:"coalesce"`
 }
 
 // DefaultConfig returns the configuration of a daemon that is told nothing.
@@ -107,6 +111,7 @@ func DefaultConfig() Config {
 			CopyRange:     nfqueue.MaxCopyRange,
 			ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 			Count:         1, ReceiveBufferTotal: 1 << 30,
+			Coalesce: Duration(nfqueue.DefaultCoalesce),
 		},
 		InspectBudget: Duration(time.Second),
 		Settle:        SettleConfig{Timeout: Duration(time.Minute), Flows: 1 << 16},
@@ -158,7 +163,8 @@ func (c *Config) Validate() error {
 		Settle: c.settle(true),
 	}
 	errs := []error{
-		selector.Validate(), c.InspectBudget.validate("inspectBudget"),
+		selector.Validate(), c.InspectBudget.validate("inspectBudget", minBudget, 0),
+		c.Queue.Coalesce.validate("queue.coalesce", minCoalesce, maxCoalesce),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
 		c.FailurePolicy.Validate(), queue.Validate(),
 		levelErr, directionsErr, protocolsErr, c.Adopt.validate(),

@@ -34,9 +34,21 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 // watchdog's ticks far apart.
 const minBudget = 20 * time.Millisecond
 
-func (d Duration) validate(field string) error {
-	if d != 0 && time.Duration(d) < minBudget {
-		return fmt.Errorf("%s %v: want 0s or at least %v", field, time.Duration(d), minBudget)
+// Bounds of coalescing: a shorter wait is over before the kernel's timers are,
+// a longer one would be felt.
+const (
+	minCoalesce = 20 * time.Microsecond
+	maxCoalesce = time.Millisecond
+)
+
+// validate accepts 0 and what is within bounds; no upper bound where high is 0.
+func (d Duration) validate(field string, low, high time.Duration) error {
+	t := time.Duration(d)
+	switch {
+	case t == 0 || t >= low && (high == 0 || t <= high):
+		return nil
+	case high == 0:
+		return fmt.Errorf("%s %v: want 0s or at least %v", field, t, low)
 	}
-	return nil
+	return fmt.Errorf("%s %v: want 0s, or %v to %v", field, t, low, high)
 }

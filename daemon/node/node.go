@@ -169,6 +169,7 @@ func newRegistry(
 		Store: store, Descriptors: fds,
 		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
 		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
+		Coalesce:    time.Duration(c.Queue.Coalesce),
 		Settle:      c.settle(needs.Settles || c.SettleAfterPackets > 0),
 		SettleAfter: c.SettleAfterPackets,
 		Directions:  directions, Protocols: protocols, MarkMask: c.MarkMask,

@@ -36,7 +36,6 @@ type mmsghdr struct {
 type batch struct {
 	headers  [batchSize]mmsghdr
 	iovecs   [batchSize][2]unix.Iovec
-	senders  [batchSize]unix.RawSockaddrNetlink
 	near     []byte
 	far      []byte
 	farSize  int // of one far buffer, with the room in front
@@ -62,8 +61,6 @@ func newBatch(size int) *batch {
 			b.iovecs[i][1].SetLen(rest)
 			hdr.SetIovlen(2)
 		}
-		hdr.Name = (*byte)(unsafe.Pointer(&b.senders[i]))
-		hdr.Namelen = unix.SizeofSockaddrNetlink
 	}
 	return b
 }
@@ -84,12 +81,10 @@ func (b *batch) receive(fd uintptr) (int, error) {
 	}
 }
 
-// message returns the i-th message, nil where it is not whole or did not come
-// from the kernel: a process in the pod's netns may send to our port, too.
+// message returns the i-th message, nil where it is not whole.
 func (b *batch) message(i int) []byte {
 	h := &b.headers[i]
-	if h.hdr.Flags&unix.MSG_TRUNC != 0 || b.senders[i].Pid != 0 ||
-		h.hdr.Namelen != unix.SizeofSockaddrNetlink {
+	if h.hdr.Flags&unix.MSG_TRUNC != 0 {
 		return nil
 	}
 	near := b.near[i*nearSize : (i+1)*nearSize]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,12 @@ type Poller struct {
 	epoll int
 	wake  int // an eventfd that ends Run
 	size  int // of a message
+	// coalesce is the time between turns by the clock, due is when the next
+	// ones are, timed are whose. They and waiter are the goroutine's on duty.
+	coalesce int64
+	due      int64
+	timed    []int32
+	waiter   waiter
 	// serving is the reader that has its turn.
 	serving atomic.Pointer[Reader]
 
@@ -31,14 +38,21 @@ type Poller struct {
 	next    int32
 }
 
-const (
-	turnBatches = 4
-	maxEvents   = 64
-)
+const turnBatches = 4
 
-// NewPoller returns a poller for readers whose queues copy at most copyRange
-// bytes of a packet.
-func NewPoller(copyRange uint32) (*Poller, error) {
+// PollerOptions are what a poller works with.
+type PollerOptions struct {
+	// CopyRange is how many bytes of a packet the readers' queues copy at most.
+	CopyRange uint32
+	// Coalesce is how long packets may be left waiting, so that more come; 0
+	// means that they never are.
+	Coalesce time.Duration
+	// Awake, if any, is called whenever the poller is no longer idle.
+	Awake func()
+}
+
+// NewPoller returns a poller that has no readers yet.
+func NewPoller(o PollerOptions) (*Poller, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -48,8 +62,10 @@ func NewPoller(copyRange uint32) (*Poller, error) {
 		return nil, errors.Join(os.NewSyscallError("eventfd", err), unix.Close(epoll))
 	}
 	p := &Poller{
-		epoll: epoll, wake: wake, size: messageSize(copyRange),
-		readers: make(map[int32]*Reader),
+		epoll: epoll, wake: wake, size: messageSize(o.CopyRange),
+		coalesce: o.Coalesce.Nanoseconds(),
+		waiter:   waiter{epoll: epoll, awake: o.Awake},
+		readers:  make(map[int32]*Reader),
 	}
 	if err := p.control(unix.EPOLL_CTL_ADD, wake, 0); err != nil {
 		return nil, errors.Join(err, p.Free())
@@ -70,6 +86,7 @@ func (p *Poller) Add(r *Reader) error {
 	p.next++
 	token := p.next
 	p.readers[token] = r
+	r.pace.interval = p.coalesce
 	p.mu.Unlock()
 	r.queue.onClose(func() { p.forget(token) })
 	err := r.queue.control(func(fd int) error {
@@ -100,34 +117,95 @@ func (p *Poller) reader(token int32) *Reader {
 // successor serves them now. Errors of single readers are the readers' own.
 func (p *Poller) Run() error {
 	b := newBatch(p.size)
-	events := make([]unix.EpollEvent, maxEvents)
 	for {
-		n, err := unix.EpollWait(p.epoll, events, -1)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+		ready, err := p.waiter.wait(p.due)
 		if err != nil {
-			return os.NewSyscallError("epoll_wait", err)
+			return err
 		}
-		for _, event := range events[:n] {
+		for _, event := range ready {
 			if event.Fd == 0 {
 				return nil
 			}
-			r := p.reader(event.Fd)
-			if r == nil {
-				continue
-			}
-			p.serving.Store(r)
-			err := r.serve(b)
-			p.serving.CompareAndSwap(r, nil)
-			if err != nil {
-				if errors.Is(err, ErrRelieved) {
-					return err
-				}
-				p.fail(event.Fd, r, err)
+			if _, err := p.turn(event.Fd, b); err != nil {
+				return err
 			}
 		}
+		if err := p.timedTurns(b); err != nil {
+			return err
+		}
 	}
+}
+
+// turn serves one reader, and reports whether it needs another turn at once.
+// Its error ends Run.
+func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
+	r := p.reader(token)
+	if r == nil {
+		p.timed = slices.DeleteFunc(p.timed, func(t int32) bool { return t == token })
+		return false, nil
+	}
+	p.serving.Store(r)
+	h, err := r.serve(b)
+	if errors.Is(err, ErrRelieved) {
+		return false, err
+	}
+	p.serving.CompareAndSwap(r, nil)
+	if err != nil {
+		p.fail(token, r, err)
+		return false, nil
+	}
+	now := instant()
+	if h.packets > 0 {
+		p.waiter.stayHot(now)
+	}
+	was := r.pace.timed
+	r.pace.turn(now, h)
+	if r.pace.timed != was {
+		p.setTimed(token, r)
+	}
+	return h.more, nil
+}
+
+// setTimed has the kernel tell of the reader's packets or not, as its pace is.
+func (p *Poller) setTimed(token int32, r *Reader) {
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: token}
+	if r.pace.timed {
+		event.Events = 0
+		p.timed = append(p.timed, token)
+	} else {
+		p.timed = slices.DeleteFunc(p.timed, func(t int32) bool { return t == token })
+	}
+	// It fails where the queue has been closed meanwhile.
+	_ = r.queue.control(func(fd int) error {
+		return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_MOD, fd, &event)
+	})
+}
+
+// timedTurns serves those that get their turns by the clock, all at once.
+func (p *Poller) timedTurns(b *batch) error {
+	now := instant()
+	if p.due == 0 && len(p.timed) > 0 { // the first one
+		p.due = now + p.coalesce
+	}
+	if p.due == 0 || now < p.due {
+		return nil
+	}
+	anyMore := false
+	for i := len(p.timed) - 1; i >= 0; i-- { // a turn may take its reader out
+		more, err := p.turn(p.timed[i], b)
+		if err != nil {
+			return err
+		}
+		anyMore = anyMore || more
+	}
+	p.due = 0
+	if len(p.timed) > 0 {
+		p.due = now
+		if !anyMore {
+			p.due = instant() + p.coalesce
+		}
+	}
+	return nil
 }
 
 // Relieve takes the queue that has its turn from a goroutine whose inspector
@@ -147,6 +225,10 @@ func (p *Poller) Relieve(budget time.Duration) (*Reader, error) {
 	p.serving.CompareAndSwap(r, nil)
 	return r, err
 }
+
+// Idle reports that no reader has its turn, nor will have before Awake is
+// called.
+func (p *Poller) Idle() bool { return p.waiter.cold.Load() }
 
 // fail ends the service of a reader whose socket cannot be read.
 func (p *Poller) fail(token int32, r *Reader, err error) {

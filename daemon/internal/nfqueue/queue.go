@@ -148,16 +148,17 @@ func duplicate(lib *gonfqueue.Nfqueue) (*os.File, error) {
 	return os.NewFile(uintptr(dup), "nfqueue"), nil
 }
 
-// tune keeps everybody but the kernel from sending to the socket, which
-// processes in the pod could do otherwise. And it makes a full buffer lose
-// nothing but what does not fit: with ENOBUFS reports on, the kernel refuses
-// every packet until the buffer is drained.
+// tune makes the socket the kernel's alone, and a full buffer lose nothing but
+// what does not fit. A process in the netns could send to our port else; what
+// came before is told from the kernel's by awaitReply. With ENOBUFS reports on,
+// the kernel refuses every packet until the buffer is drained.
 func (q *Queue) tune() error {
 	return q.control(func(fd int) error {
-		if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-			return os.NewSyscallError("connect to the kernel", err)
+		err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		if err != nil {
+			return os.NewSyscallError("connect", err)
 		}
-		err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
+		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
 		if err != nil {
 			return os.NewSyscallError("setsockopt NETLINK_NO_ENOBUFS", err)
 		}

@@ -86,6 +86,8 @@ type Reader struct {
 	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
 	stopped  atomic.Pointer[error]
 
+	pace pace // its poller's
+
 	mu    sync.Mutex
 	shift *shift // on duty
 }
@@ -106,15 +108,15 @@ func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
 }
 
 // serve gives the reader a turn. A queue that is closed has no packets.
-func (r *Reader) serve(b *batch) error {
+func (r *Reader) serve(b *batch) (haul, error) {
 	s := r.onDuty()
-	s.batch, s.err = b, nil
+	s.batch, s.haul, s.err = b, haul{}, nil
 	s.busy.Store(true)
 	defer s.busy.Store(false)
 	if err := r.raw.Control(s.turn); err != nil {
-		return nil
+		return haul{}, nil
 	}
-	return s.err
+	return s.haul, s.err
 }
 
 // Err returns why the reader is no longer served, nil while it is.

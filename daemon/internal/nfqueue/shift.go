@@ -22,9 +22,10 @@ type shift struct {
 	answers answers
 
 	// turn is what serve calls with the queue's descriptor, made once because
-	// making it allocates; batch and err are its argument and result.
+	// making it allocates; batch is its argument, haul and err are its results.
 	turn  func(fd uintptr)
 	batch *batch
+	haul  haul
 	err   error
 
 	busy atomic.Bool
@@ -62,10 +63,13 @@ func (s *shift) drain(fd uintptr) error {
 		if err := s.answerBatch(fd, s.batch, n); err != nil {
 			return err
 		}
+		s.haul.packets += n
+		s.haul.bytes += int(s.answers.tally.bytes)
 		if n < batchSize {
 			return nil
 		}
 	}
+	s.haul.more = true
 	return nil
 }
 
@@ -247,8 +251,7 @@ func packetID(msg []byte) (uint32, bool) {
 	return binary.BigEndian.Uint32(msg[at+attrLen:]), true
 }
 
-// sendToKernel writes to a netlink socket that is connected to nobody, which
-// means to the kernel.
+// sendToKernel writes to a netlink socket that is connected to the kernel.
 func sendToKernel(fd int, b []byte) error {
 	for {
 		_, err := unix.Write(fd, b)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,16 +23,21 @@ type pollers struct {
 	log  *slog.Logger
 	all  []*nfqueue.Poller
 	deal atomic.Uint32
+	// awake holds a value since one of them was no longer idle.
+	awake chan struct{}
 	// running is how many goroutines are on duty. One that was relieved ends
 	// when its inspector lets it, and nobody waits for it.
 	running sync.WaitGroup
 }
 
 // newPollers makes a poller for each processor and runs it.
-func newPollers(copyRange uint32, log *slog.Logger) (*pollers, error) {
-	p := &pollers{log: log}
+func newPollers(
+	copyRange uint32, coalesce time.Duration, log *slog.Logger,
+) (*pollers, error) {
+	p := &pollers{log: log, awake: make(chan struct{}, 1)}
+	o := nfqueue.PollerOptions{CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake}
 	for range min(runtime.GOMAXPROCS(0), maxPollers) {
-		poller, err := nfqueue.NewPoller(copyRange)
+		poller, err := nfqueue.NewPoller(o)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -55,6 +61,19 @@ func (p *pollers) run(poller *nfqueue.Poller) {
 		}
 		p.running.Done()
 	}()
+}
+
+// wake tells the watchdog that there may be something to watch.
+func (p *pollers) wake() {
+	select {
+	case p.awake <- struct{}{}:
+	default:
+	}
+}
+
+// idle reports that nobody has a batch, nor will have before awake is full.
+func (p *pollers) idle() bool {
+	return !slices.ContainsFunc(p.all, func(x *nfqueue.Poller) bool { return !x.Idle() })
 }
 
 // relieve puts successors in place of goroutines whose inspector overran.

@@ -51,6 +51,9 @@ type Options struct {
 	Queues uint16
 	// BufferTotal is what all receive buffers may take together.
 	BufferTotal int
+	// Coalesce is how long packets of a busy queue may be left waiting; 0 means
+	// that they never are.
+	Coalesce time.Duration
 	// Budget is how long the inspector may take for a batch; 0 is no limit.
 	Budget time.Duration
 	// Settle is how flows are settled, with any generation but 0; the zero
@@ -107,7 +110,7 @@ type attachment struct {
 // The caller closes it.
 func New(o Options) (*Registry, error) {
 	o.Descriptors = cmp.Or(o.Descriptors, &fdstore.Store{})
-	pollers, err := newPollers(o.Queue.CopyRange, o.Log)
+	pollers, err := newPollers(o.Queue.CopyRange, o.Coalesce, o.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,21 @@ func (r *Registry) Watchdog(ctx context.Context) {
 	if r.options.Budget == 0 {
 		return
 	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.pollers.awake:
+		}
+		r.watch(ctx)
+	}
+}
+
+// watch returns when the pollers are idle, so that an idle node has no ticks.
+func (r *Registry) watch(ctx context.Context) {
 	tick := time.NewTicker(r.options.Budget / 4)
 	defer tick.Stop()
-	for {
+	for !r.pollers.idle() {
 		select {
 		case <-ctx.Done():
 			return

@@ -112,7 +112,7 @@ func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
 		Observer: func() nfqueue.Observer { return nil },
 	})
 	must(t, err)
-	p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
 	must(t, err)
 	must(t, p.Add(r))
 	done := make(chan error, 1)

@@ -137,7 +137,7 @@ func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uin
 	})
 	must(b, err)
 	r.SetSettle(s.Settle.Request(false), s.Settle.Request(true))
-	p, err := nfqueue.NewPoller(nfqueue.MaxCopyRange)
+	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
 	must(b, err)
 	must(b, p.Add(r))
 	done := make(chan error, 1)

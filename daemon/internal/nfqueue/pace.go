@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue
+
+import "time"
+
+// DefaultCoalesce makes a packet at 50,000 a second cost less than two thirds of
+// what it does without (2.9 to 3.2 µs, else 5.1; 3.8 to 4.6 with 100 µs).
+const DefaultCoalesce = 200 * time.Microsecond
+
+const (
+	// paceWindow is how many turns are judged together.
+	paceWindow = 16
+	// paceRecheck is after how many windows by the clock a queue is looked at
+	// by events again, to see what it can do now: every 100 ms or so.
+	paceRecheck = 32
+	// paceMaxBytes is how many bytes in a turn are worth a wake-up: copying
+	// them takes as long.
+	paceMaxBytes = 32 << 10
+
+	minBackoff = int64(10 * time.Millisecond)
+	maxBackoff = int64(time.Second)
+)
+
+// haul is what a turn has brought.
+type haul struct {
+	packets, bytes int
+	more           bool // the turn ended before the packets did
+}
+
+// pace decides whether a queue gets its turns by events, as soon as a packet
+// comes, or by the clock, so that packets come together and share the cost of
+// waking up.
+//
+// By the clock is tried where events are frequent. It must not cost throughput:
+// a sender that waits for its packets to arrive sends less when they arrive
+// later, and then the trial is ended and the next one is made later and later.
+type pace struct {
+	interval int64 // between turns by the clock; 0 for never
+	timed    bool  // by the clock
+
+	began   int64 // of the window
+	turns   int
+	packets int
+	bytes   int
+
+	rate    float64 // by events, in packets a nanosecond
+	windows int     // by the clock, which went well
+	retry   int64   // no trial before
+	backoff int64
+}
+
+// turn accounts for a turn that ended now.
+func (c *pace) turn(now int64, h haul) {
+	c.turns++
+	c.packets += h.packets
+	c.bytes += h.bytes
+	if c.turns < paceWindow || c.interval == 0 {
+		return
+	}
+	elapsed := now - c.began
+	rate := float64(c.packets) / float64(max(elapsed, 1))
+	switch {
+	case !c.timed:
+		c.timed = c.promising(elapsed) && now >= c.retry
+		c.rate, c.windows = rate, 0
+	case rate < c.rate*3/5:
+		c.timed = false
+		c.backoff = min(max(2*c.backoff, minBackoff), maxBackoff)
+		c.retry = now + c.backoff
+	default:
+		c.backoff = 0
+		c.windows++
+		c.timed = c.windows < paceRecheck
+	}
+	c.began, c.turns, c.packets, c.bytes = now, 0, 0, 0
+}
+
+// promising reports whether turns by the clock would be considerably fewer than
+// those of the window by events.
+func (c *pace) promising(elapsed int64) bool {
+	return 3*elapsed < 2*paceWindow*c.interval && c.bytes < paceWindow*paceMaxBytes
+}
