@@ -101,9 +101,9 @@ func TestForeignReaderEndsSettling(t *testing.T) {
 		for range 5 {
 			_, err := from.Write([]byte("settled?"))
 			must(t, err)
-		}
-		if got := receive(t, to, 5, reply); got != 5 {
-			t.Fatalf("%d of 5 datagrams arrived", got)
+			if receive(t, to, 1, reply) != 1 {
+				t.Fatal("a datagram did not arrive")
+			}
 		}
 		return d.counters("one").Packets - before
 	}
