@@ -116,6 +116,8 @@ func (s *supervisor) becomeNew() error {
 		return err
 	}
 	defer unix.Close(fd)
+	s.store.closer.end()
+	defer func() { s.store.closer = newCloser() }()
 	defer func() { _ = s.inherit(false) }()
 	if err := s.inherit(true); err != nil {
 		return err

@@ -146,6 +146,10 @@ func runWorker() error {
 				return err
 			}
 		}
+	case "tables":
+		if err := putTables(s); err != nil {
+			return err
+		}
 	case "orphan":
 		// The child outlives its parent by being started in between.
 		cmd := exec.Command("sh", "-c", "sleep 0.05 & echo orphan $!")
@@ -178,6 +182,13 @@ func live(s *fdstore.Store, kind string, caught chan os.Signal) error {
 		case sig := <-caught:
 			switch sig {
 			case unix.SIGHUP:
+				if kind == "tables" {
+					if err := errors.Join(removeTables(s), say("removed"), s.Alive()); err != nil {
+						return err
+					}
+					fmt.Println("alive")
+					continue
+				}
 				fmt.Println("hup")
 			case unix.SIGUSR1:
 				if err := s.Remove(fdstore.Name{Kind: fdstore.Queue, Cookie: 1}); err != nil {
@@ -202,6 +213,11 @@ func live(s *fdstore.Store, kind string, caught chan os.Signal) error {
 			}
 		}
 	}
+}
+
+func say(word string) error {
+	_, err := fmt.Println(word)
+	return err
 }
 
 // putNames stores a file for each of the names, with its number in it.
