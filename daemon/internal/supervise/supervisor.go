@@ -106,7 +106,9 @@ func (s *supervisor) serve() error {
 			return err
 		}
 		for _, sig := range caught {
-			s.handle(sig)
+			if err := s.handle(sig); err != nil {
+				return err
+			}
 		}
 		if done, err := s.proceed(time.Now()); done {
 			return err
@@ -254,7 +256,7 @@ func (s *supervisor) plan(now time.Time, lived time.Duration) {
 }
 
 // handle does what a signal asks for.
-func (s *supervisor) handle(sig unix.Signal) {
+func (s *supervisor) handle(sig unix.Signal) error {
 	switch {
 	case sig == unix.SIGTERM || sig == unix.SIGINT:
 		s.goal = toStop
@@ -262,8 +264,9 @@ func (s *supervisor) handle(sig unix.Signal) {
 	case sig == unix.SIGHUP && s.worker != nil:
 		_ = unix.Kill(s.worker.pid, unix.SIGHUP)
 	case sig == unix.SIGUSR2 && s.goal == toRun:
-		s.upgrade()
+		return s.upgrade()
 	}
+	return nil
 }
 
 // stopWorker asks the worker to stop. One that is stopped in the other sense

@@ -39,6 +39,12 @@ func TestMain(m *testing.M) {
 			return err
 		},
 		"supervisor": runSupervisor, "worker": runWorker,
+		Command: func() error {
+			if len(os.Args) != 3 || os.Args[2] != "--"+FormatFlag {
+				return fmt.Errorf("arguments %q", os.Args)
+			}
+			return say(HandoverFormats())
+		},
 	}
 	if len(os.Args) < 2 || run[os.Args[1]] == nil {
 		os.Exit(m.Run())
