@@ -81,6 +81,19 @@ func TestStatus(t *testing.T) {
 		Attachments: 2,
 		Counters: api.Counters{
 			Packets: 12, Bytes: 1008, Accepted: 9, Dropped: 1, Queued: 2, Malformed: 3, Panics: 4, Errors: 5,
+			Overruns: 6, Flushed: 7,
+		},
+		Orphans: 64,
+		Problems: []api.Problem{
+			{
+				Key: api.Key{ContainerID: "0fd31c8e5a2b77aa01", Ifname: "eth0"},
+				Pod: api.Pod{Namespace: "default", Name: "busybox1"}, FailurePolicy: api.Fail,
+				Message: "queue 80 is taken",
+			},
+			{
+				Key:           api.Key{ContainerID: "0fd4", Ifname: "eth0"},
+				FailurePolicy: api.Ignore, Message: "no table",
+			},
 		},
 	}}
 	socket := d.Start(t)
@@ -96,7 +109,11 @@ Hook chosen:      the module is not loaded
 Attachments:      2
 Packets:          12, 1008 bytes
 Verdicts:         9 accepted, 1 dropped, 2 queued
-Trouble:          3 malformed, 4 panics, 5 errors
+Trouble:          3 malformed, 4 panics, 6 overruns, 7 flushed, 5 errors
+Orphans:          64
+Problems:         2
+  0fd31c8e5a2b/eth0 of pod default/busybox1, packets dropped: queue 80 is taken
+  0fd4/eth0 of pod -, packets pass unseen: no table
 `[1:], "")
 
 	o := nsqueuectl(t.Context(), socket, "status", "-o", "json")

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -114,7 +115,7 @@ func (e *usageError) Error() string { return e.msg }
 
 func (e *usageError) Unwrap() error { return errUsage }
 
-// callTimeout bounds every call but watch.
+// callTimeout bounds every call but watch's.
 const callTimeout = 30 * time.Second
 
 // command is one call of a command: what it was given and what it may use.
@@ -133,6 +134,19 @@ func (c *command) writeObject(v any) error {
 		return writeYAML(c.out, v)
 	}
 	return writeIndented(c.out, v)
+}
+
+// writeItem prints one of many that come one by one.
+func (c *command) writeItem(v any) error {
+	if c.output == "yaml" {
+		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
+			return err
+		}
+		return writeYAML(c.out, v)
+	}
+	enc := json.NewEncoder(c.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 const rootHelp = `nsqueuectl talks to nsqueued, the daemon that reads the NFQUEUE of every pod
@@ -182,7 +196,7 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newList, newStatus, newUpgrade, newWatch,
+		newAdopt, newAttach, newDetach, newEvents, newList, newStatus, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

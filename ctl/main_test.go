@@ -59,6 +59,7 @@ func TestHelpFits(t *testing.T) {
 		{"adopt"},
 		{"attach"},
 		{"detach"},
+		{"events"},
 		{"list"},
 		{"status"},
 		{"upgrade"},
@@ -121,7 +122,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"adopt", "list", "status", "watch", "detach a", "detach --all",
+		"adopt", "events", "events --follow", "list", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)
@@ -139,6 +140,7 @@ func TestDaemonRefuses(t *testing.T) {
 	socket := d.Start(t)
 	for line, message := range map[string]string{
 		"adopt":        "adopt: no; not this way",
+		"events":       "no; not this way",
 		"list":         "no; not this way",
 		"status":       "no; not this way",
 		"detach --all": "detach all: no; not this way",

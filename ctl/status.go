@@ -17,7 +17,10 @@ func newStatus(run runner) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show how nsqueued is doing",
-		Args:  cobra.NoArgs,
+		Long: `Show how nsqueued is doing. Orphans are packets that an nsqueued before this
+one had in hand when it died; they got the failure policy's verdict. Problems
+are attachments whose packets are not inspected as they should be.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), status)
 		},
@@ -61,8 +64,27 @@ func (c *command) writeStatus(s api.Status) error {
 	line("Attachments", "%d", s.Attachments)
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Trouble", "%d malformed, %d panics, %d errors", n.Malformed, n.Panics, n.Errors)
-	return w.Flush()
+	line("Trouble", "%d malformed, %d panics, %d overruns, %d flushed, %d errors",
+		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
+	line("Orphans", "%d", s.Orphans)
+	line("Problems", "%d", len(s.Problems))
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for i := range s.Problems {
+		p := &s.Problems[i]
+		fmt.Fprintf(c.out, "  %s/%s of pod %s, %s: %s\n", shortID(p.ContainerID), p.Ifname,
+			p.Pod, consequence(p.FailurePolicy), p.Message)
+	}
+	return nil
+}
+
+// consequence says what a problem means to the pod.
+func consequence(p api.Policy) string {
+	if p == api.Fail {
+		return "packets dropped"
+	}
+	return "packets pass unseen"
 }
 
 // supervisor tells what restarts nsqueued, and how often it had to.

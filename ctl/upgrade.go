@@ -27,7 +27,8 @@ which keeps the queues open meanwhile and is replaced as well. Under systemd,
 "systemctl restart nsqueued" does it.
 
 The command returns when the new nsqueued answers. A version that does not even
-tell its version is refused; one that does not serve is restarted until another
+tell its version, or does not understand what it would be handed, is refused,
+and the old one goes on; one that does not serve is restarted until another
 one is installed and the command is given again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -79,16 +78,8 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 }
 
 func (c *command) printPacket(e *api.PacketEvent) error {
-	switch c.output {
-	case "yaml":
-		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
-			return err
-		}
-		return writeYAML(c.out, e)
-	case "json":
-		enc := json.NewEncoder(c.out)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(e)
+	if c.structured() {
+		return c.writeItem(e)
 	}
 	_, err := fmt.Fprintln(c.out, packetLine(e))
 	return err

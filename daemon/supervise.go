@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -31,18 +32,28 @@ If this process is killed alone, the daemon stops in order.`
 
 func superviseCommand() *cobra.Command {
 	c := supervise.DefaultConfig()
+	formats := false
 	cmd := &cobra.Command{
-		Use:     "supervise [flags] -- [nsqueued's flags]",
+		Use:     supervise.Command + " [flags] -- [nsqueued's flags]",
 		Short:   "Run nsqueued, restart it when it dies, and upgrade it, without losing a packet",
 		Long:    superviseHelp,
 		Example: "  nsqueued supervise -- --config /etc/nsqueue/nsqueued.yaml",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if formats {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), supervise.HandoverFormats())
+				return err
+			}
 			c.Args = args
 			return supervise.Run(c, slog.New(slog.NewTextHandler(os.Stderr, nil)).
 				With(slog.String("process", "supervisor")))
 		},
 	}
 	f := cmd.Flags()
+	// For a supervisor that considers this program as its successor.
+	f.BoolVar(&formats, supervise.FormatFlag, false, "print the handover's formats that are read")
+	if err := f.MarkHidden(supervise.FormatFlag); err != nil {
+		panic(err) // there is no such flag
+	}
 	f.StringVar(&c.RuntimeDir, "runtime-dir", c.RuntimeDir,
 		"`directory` of the notification socket; one supervisor at a time")
 	f.StringVar(&c.Worker, "worker", "",

@@ -62,11 +62,9 @@ func (r *rig) replacements() map[string]func() {
 // manager does.
 func (r *rig) replaceProgram() {
 	r.t.Helper()
-	path := r.supervisor.Path
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(r.supervisor.Path)
 	must(r.t, err)
-	must(r.t, os.WriteFile(path+".new", b, 0o755))
-	must(r.t, os.Rename(path+".new", path))
+	must(r.t, replaceFile(r.supervisor.Path, b))
 }
 
 // TestReplacedInOrder restarts and upgrades the daemon under load: nothing is

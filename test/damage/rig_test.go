@@ -50,14 +50,21 @@ type rig struct {
 	log    chain.Log
 	// watchdog is the supervisor's, 0 for its default.
 	watchdog time.Duration
+	// inspector is the daemon's program below bin.
+	inspector string
 
 	supervisor *exec.Cmd
 	exited     chan error
 }
 
+const nsqueued = "nsqueued"
+
 func newRig(t *testing.T, policy api.Policy) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), bin: binDir(t), policy: policy}
+	r := &rig{
+		t: t, dir: t.TempDir(), bin: binDir(t), policy: policy,
+		inspector: filepath.Join("test", "stamper"),
+	}
 	r.client = api.NewClient(r.socket())
 	t.Cleanup(r.end)
 	return r
@@ -83,14 +90,16 @@ func (r *rig) start() {
 	must(r.t, os.WriteFile(file, []byte(fmt.Sprintf(config, r.dir, r.policy)), 0o600))
 	argv := []string{
 		"supervise", "--runtime-dir", r.dir, "--max-deaths", "0", "--death-window", "300ms",
-		"--worker", filepath.Join(r.bin, "test", "stamper"),
+	}
+	if r.inspector != nsqueued {
+		argv = append(argv, "--worker", filepath.Join(r.bin, r.inspector))
 	}
 	if r.watchdog != 0 {
 		argv = append(argv, "--watchdog", r.watchdog.String(), "--abort-grace", "100ms")
 	}
 	argv = append(argv, "--", "--config", file)
-	cmd := exec.Command(filepath.Join(r.dir, "nsqueued"), argv...)
-	must(r.t, link(filepath.Join(r.bin, "nsqueued"), cmd.Path))
+	cmd := exec.Command(filepath.Join(r.dir, nsqueued), argv...)
+	must(r.t, link(filepath.Join(r.bin, nsqueued), cmd.Path))
 	cmd.Stdout, cmd.Stderr = &r.log, &r.log
 	must(r.t, cmd.Start())
 	r.supervisor, r.exited = cmd, make(chan error, 1)

@@ -3,18 +3,13 @@
 package supervise
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -116,6 +111,8 @@ func (s *supervisor) becomeNew() error {
 		return err
 	}
 	defer unix.Close(fd)
+	s.store.closer.end()
+	defer func() { s.store.closer = newCloser() }()
 	defer func() { _ = s.inherit(false) }()
 	if err := s.inherit(true); err != nil {
 		return err
@@ -132,38 +129,4 @@ func (s *supervisor) becomeNew() error {
 // inherit says whether the descriptors outlive this program.
 func (s *supervisor) inherit(yes bool) error {
 	return errors.Join(s.store.closeOnExec(!yes), closeOnExec(s.socket.fd, !yes))
-}
-
-// versionTimeout bounds how long a new program may take to tell its version.
-const versionTimeout = 5 * time.Second
-
-// newVersion asks the program at the executable's path for its version. One
-// that cannot even tell that must not replace this one.
-func (s *supervisor) newVersion() (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), versionTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, s.executable, "--version")
-	cmd.WaitDelay = time.Second
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("ask %s for its version: %w", s.executable, err)
-	}
-	version := strings.TrimSpace(string(out))
-	if version == "" || strings.Contains(version, "\n") {
-		return "", fmt.Errorf("%s --version printed %.64q: want one line", s.executable, out)
-	}
-	return version, nil
-}
-
-// upgrade begins to replace the daemon and this process.
-func (s *supervisor) upgrade() {
-	version, err := s.newVersion()
-	if err != nil {
-		s.log.Error("upgrade refused: the daemon goes on as it is", slog.Any("error", err))
-		return
-	}
-	s.log.Info("upgrading", slog.String("version", version), slog.Int("descriptors",
-		len(s.store.held)))
-	s.goal = toUpgrade
-	s.stopWorker()
 }

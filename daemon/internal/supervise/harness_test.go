@@ -29,6 +29,8 @@ type rig struct {
 	lines  chan string // what workers say; closed when the last process ends
 	log    buffer
 	exited chan struct{}
+	// isolated has the processes run in a netns of their own.
+	isolated bool
 }
 
 // buffer is a bytes.Buffer that is read while it is written to.
@@ -106,6 +108,9 @@ func (r *rig) start(t *testing.T, settings ...string) {
 	r.cmd = exec.CommandContext(ctx, r.program(), append([]string{"supervisor"}, settings...)...)
 	r.cmd.Env = append(os.Environ(), dirEnv+"="+r.dir)
 	r.cmd.Stderr = &r.log
+	if r.isolated {
+		r.cmd.SysProcAttr = isolation()
+	}
 	r.cmd.WaitDelay = patience
 	read, write, err := os.Pipe()
 	if err != nil {

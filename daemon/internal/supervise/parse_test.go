@@ -149,16 +149,18 @@ func TestStoreHasLimits(t *testing.T) {
 		}
 		return fd
 	}
-	s := store{capacity: 2}
-	defer s.close()
+	s := store{capacity: 2, closer: newCloser()}
 	fds := []int{open(), open(), open()}
 	if err := s.put("q1i", fds); err == nil {
 		t.Error("three fit into a store for two")
 	}
+	s.closer.end()
 	if _, err := unix.FcntlInt(uintptr(fds[2]), unix.F_GETFD, 0); err == nil {
 		t.Error("the one that is too many is open")
 	}
-	s.capacity = 1 << 20
+	s.capacity, s.closer = 1<<20, newCloser()
+	defer s.closer.end()
+	defer s.close()
 	s.held = append(s.held, held{Name: strings.Repeat("a", fdstore.MaxNames-20), FD: -1})
 	if err := s.put("q1i", []int{open(), open(), open()}); err == nil || len(s.held) != 5 {
 		t.Errorf("%v: %d descriptors, want an error and room for two names", err, len(s.held))

@@ -120,9 +120,3 @@ func (s *socket) receive() (datagram, bool, error) {
 	}
 	return d, true, nil
 }
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		_ = unix.Close(fd)
-	}
-}

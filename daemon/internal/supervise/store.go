@@ -22,6 +22,7 @@ type held struct {
 type store struct {
 	capacity int
 	held     []held
+	closer   *closer // of what leaves the store
 }
 
 // put takes the descriptors over, or closes those that are too many.
@@ -36,31 +37,41 @@ func (s *store) put(name string, fds []int) error {
 	if len(kept) == len(fds) {
 		return nil
 	}
-	closeAll(fds[len(kept):])
+	s.closer.close(fds[len(kept):]...)
 	return fmt.Errorf("store %s: %d descriptors are too many: the store holds %d of %d",
 		name, len(fds)-len(kept), len(s.held), s.capacity)
 }
 
-// remove closes the descriptors for which match is true, and returns how many.
+// remove has the descriptors closed for which match is true, and returns how
+// many there are.
 func (s *store) remove(match func(name string) bool) int {
 	before := len(s.held)
 	s.held = slices.DeleteFunc(s.held, func(h held) bool {
 		if !match(h.Name) {
 			return false
 		}
-		_ = unix.Close(h.FD)
+		s.closer.close(h.FD)
 		return true
 	})
 	return before - len(s.held)
 }
 
-// releaseIgnored closes what belongs to pods under failure policy Ignore: with
+// releaseIgnored has closed what belongs to pods under failure policy Ignore: with
 // nobody holding their queues, their packets pass.
 func (s *store) releaseIgnored() int {
-	return s.remove(func(name string) bool {
+	ignored := func(name string) bool {
 		n, err := fdstore.ParseName(name)
 		return err == nil && !n.Strict
-	})
+	}
+	return s.remove(func(name string) bool { return isQueue(name) && ignored(name) }) +
+		s.remove(ignored)
+}
+
+// isQueue reports whether a name is a queue's. Queues are closed before tables,
+// which take longer: a pod under Ignore has its network back with the queue.
+func isQueue(name string) bool {
+	n, err := fdstore.ParseName(name)
+	return err == nil && n.Kind == fdstore.Queue
 }
 
 // strict returns how many descriptors belong to pods under Fail.
@@ -94,6 +105,7 @@ func (s *store) closeOnExec(yes bool) error {
 }
 
 func (s *store) close() {
+	s.remove(isQueue)
 	s.remove(func(string) bool { return true })
 }
 

@@ -46,6 +46,7 @@ type supervisor struct {
 func (s *supervisor) open(before *handover) error {
 	s.deaths = deaths{max: s.config.MaxDeaths, window: s.config.DeathWindow}
 	s.store.capacity = s.config.MaxDescriptors
+	s.store.closer = newCloser()
 	var err error
 	if before == nil {
 		s.socket, err = listenSocket(s.config.RuntimeDir)
@@ -55,11 +56,13 @@ func (s *supervisor) open(before *handover) error {
 		s.restarts, s.upgraded = before.Restarts, true
 		err = s.inherit(false)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		if s.signals, err = catchSignals(); err != nil {
+			s.socket.close()
+		}
 	}
-	if s.signals, err = catchSignals(); err != nil {
-		s.socket.close()
+	if err != nil {
+		s.store.closer.end()
 	}
 	return err
 }
@@ -68,6 +71,7 @@ func (s *supervisor) close() {
 	s.signals.close()
 	s.socket.close()
 	s.store.close()
+	s.store.closer.end()
 }
 
 // start starts a worker now, or plans to try again.
@@ -102,7 +106,9 @@ func (s *supervisor) serve() error {
 			return err
 		}
 		for _, sig := range caught {
-			s.handle(sig)
+			if err := s.handle(sig); err != nil {
+				return err
+			}
 		}
 		if done, err := s.proceed(time.Now()); done {
 			return err
@@ -145,7 +151,7 @@ func (s *supervisor) drain() error {
 			return err
 		}
 		if s.worker == nil || int(d.pid) != s.worker.pid {
-			closeAll(d.fds)
+			s.store.closer.close(d.fds...)
 			s.log.Debug("notification from another process ignored", slog.Int("pid", int(d.pid)))
 			continue
 		}
@@ -157,7 +163,7 @@ func (s *supervisor) drain() error {
 func (s *supervisor) notified(d datagram) {
 	m, err := parseMessage(d.data)
 	if err != nil || !m.store {
-		closeAll(d.fds)
+		s.store.closer.close(d.fds...)
 	}
 	switch {
 	case err != nil:
@@ -250,7 +256,7 @@ func (s *supervisor) plan(now time.Time, lived time.Duration) {
 }
 
 // handle does what a signal asks for.
-func (s *supervisor) handle(sig unix.Signal) {
+func (s *supervisor) handle(sig unix.Signal) error {
 	switch {
 	case sig == unix.SIGTERM || sig == unix.SIGINT:
 		s.goal = toStop
@@ -258,8 +264,9 @@ func (s *supervisor) handle(sig unix.Signal) {
 	case sig == unix.SIGHUP && s.worker != nil:
 		_ = unix.Kill(s.worker.pid, unix.SIGHUP)
 	case sig == unix.SIGUSR2 && s.goal == toRun:
-		s.upgrade()
+		return s.upgrade()
 	}
+	return nil
 }
 
 // stopWorker asks the worker to stop. One that is stopped in the other sense

@@ -50,22 +50,57 @@ func TestRestartIsNoUpgrade(t *testing.T) {
 }
 
 func TestUpgradeRefused(t *testing.T) {
-	for name, program := range map[string]string{
-		"no program":          "v2",
-		"says no version":     "#!/bin/sh\n",
-		"fails":               "#!/bin/sh\necho v2; exit 1\n",
-		"prints another text": "#!/bin/sh\necho a; echo b\n",
+	for name, tt := range map[string]struct{ program, says string }{
+		"no program":          {"v2", "exec format error"},
+		"says no version":     {"#!/bin/sh\n", "want one line"},
+		"fails":               {"#!/bin/sh\necho v2; exit 1\n", "exit status 1"},
+		"prints another text": {"#!/bin/sh\necho a; echo b\n", "want one line"},
+		"knows no handover": {
+			"#!/bin/sh\n[ $1 = --version ] && echo v2 || { echo 'unknown flag' >&2; exit 1; }\n",
+			"v2 may not understand the handover",
+		},
+		"newer handover": {
+			"#!/bin/sh\n[ $1 = --version ] && echo v2 || echo 2 3\n",
+			"v2 understands handover format",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
+			r.mode(t, "", "put q1i q2f")
 			r.start(t)
-			r.live(t)
-			r.replace(t, []byte(program))
+			first := r.live(t)
+			r.replace(t, []byte(tt.program))
 			kill(t, r.cmd.Process.Pid, unix.SIGUSR2)
-			r.logged(t, "upgrade refused")
+			r.logged(t, "upgrade refused", tt.says)
 			kill(t, r.cmd.Process.Pid, unix.SIGHUP) // the worker is still there
 			r.want(t, "hup")
+			kill(t, first.pid, unix.SIGKILL)
+			if b := r.live(t); b.version != "v1" || b.inherited != "q1i=0,q2f=1" {
+				t.Errorf("%+v, want v1 with all descriptors", b)
+			}
 		})
+	}
+}
+
+// While a program takes its time to be asked, the daemon lives.
+func TestUpgradeRefusedLate(t *testing.T) {
+	r := newRig(t)
+	r.start(t, "watchdog=500ms")
+	first := r.live(t)
+	r.replace(t, []byte("#!/bin/sh\nsleep 1.5\n"))
+	kill(t, r.cmd.Process.Pid, unix.SIGUSR2)
+	r.logged(t, "upgrade refused")
+	kill(t, first.pid, unix.SIGHUP)
+	r.want(t, "hup")
+}
+
+// A version that reads more formats reads ours.
+func TestSuccessorReadsMore(t *testing.T) {
+	r := newRig(t)
+	r.replace(t, []byte("#!/bin/sh\n[ $1 = --version ] && echo v2 || echo "+HandoverFormats()+" 7\n"))
+	s := &supervisor{executable: r.program()}
+	if version, err := s.askSuccessor(); version != "v2" || err != nil {
+		t.Errorf("%q, %v, want v2", version, err)
 	}
 }
 

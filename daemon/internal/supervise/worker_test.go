@@ -39,6 +39,12 @@ func TestMain(m *testing.M) {
 			return err
 		},
 		"supervisor": runSupervisor, "worker": runWorker,
+		Command: func() error {
+			if len(os.Args) != 3 || os.Args[2] != "--"+FormatFlag {
+				return fmt.Errorf("arguments %q", os.Args)
+			}
+			return say(HandoverFormats())
+		},
 	}
 	if len(os.Args) < 2 || run[os.Args[1]] == nil {
 		os.Exit(m.Run())
@@ -146,6 +152,10 @@ func runWorker() error {
 				return err
 			}
 		}
+	case "tables":
+		if err := putTables(s); err != nil {
+			return err
+		}
 	case "orphan":
 		// The child outlives its parent by being started in between.
 		cmd := exec.Command("sh", "-c", "sleep 0.05 & echo orphan $!")
@@ -178,6 +188,13 @@ func live(s *fdstore.Store, kind string, caught chan os.Signal) error {
 		case sig := <-caught:
 			switch sig {
 			case unix.SIGHUP:
+				if kind == "tables" {
+					if err := errors.Join(removeTables(s), say("removed"), s.Alive()); err != nil {
+						return err
+					}
+					fmt.Println("alive")
+					continue
+				}
 				fmt.Println("hup")
 			case unix.SIGUSR1:
 				if err := s.Remove(fdstore.Name{Kind: fdstore.Queue, Cookie: 1}); err != nil {
@@ -202,6 +219,11 @@ func live(s *fdstore.Store, kind string, caught chan os.Signal) error {
 			}
 		}
 	}
+}
+
+func say(word string) error {
+	_, err := fmt.Println(word)
+	return err
 }
 
 // putNames stores a file for each of the names, with its number in it.

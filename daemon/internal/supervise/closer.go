@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervise
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// closer closes descriptors away from the loop. The last close of a table's
+// socket or of a queue's waits for the kernel to be done with what goes with
+// it, for 10 to 100 ms; a loop that waits as well would not hear the daemon
+// while that detaches many pods.
+type closer struct {
+	mu      sync.Mutex
+	changed sync.Cond
+	waiting []int
+	ends    bool
+	routine sync.WaitGroup
+}
+
+func newCloser() *closer {
+	c := &closer{}
+	c.changed.L = &c.mu
+	c.routine.Go(c.run)
+	return c
+}
+
+// close has the descriptors closed soon, in their order.
+func (c *closer) close(fds ...int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = append(c.waiting, fds...)
+	c.changed.Signal()
+}
+
+// end returns when all are closed.
+func (c *closer) end() {
+	c.mu.Lock()
+	c.ends = true
+	c.changed.Signal()
+	c.mu.Unlock()
+	c.routine.Wait()
+}
+
+func (c *closer) run() {
+	for {
+		fds := c.take()
+		if len(fds) == 0 {
+			return
+		}
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// take waits for descriptors; none means the end.
+func (c *closer) take() []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.waiting) == 0 && !c.ends {
+		c.changed.Wait()
+	}
+	fds := c.waiting
+	c.waiting = nil
+	return fds
+}

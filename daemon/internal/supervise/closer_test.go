@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+)
+
+const ownedTables = 300
+
+// TestManyRemovedAtOnce has the supervisor close the owner sockets of many
+// tables while the watchdog runs. Each close takes the kernel some time; the
+// daemon must not notice.
+func TestManyRemovedAtOnce(t *testing.T) {
+	const watchdog = time.Second
+	r := newRig(t)
+	r.mode(t, "", "tables")
+	r.isolated = true
+	r.start(t, "watchdog="+watchdog.String())
+	r.live(t)
+	before := r.openFiles(t)
+	if before < ownedTables {
+		t.Fatalf("the supervisor has %d descriptors, want %d and more", before, ownedTables)
+	}
+	began := time.Now()
+	kill(t, r.cmd.Process.Pid, unix.SIGHUP) // which is passed on
+	r.want(t, "removed")
+	r.want(t, "alive")
+	removed := time.Since(began)
+	if removed > watchdog {
+		t.Errorf("the next sign of life comes %v after the first removal, want it within %v",
+			removed, watchdog)
+	}
+	eventually(t, "closing of all", func() bool { return r.openFiles(t) <= before-ownedTables })
+	t.Logf("removed after %v, closed after %v", removed, time.Since(began))
+	// A daemon that had been restarted would have said so first.
+	kill(t, r.cmd.Process.Pid, unix.SIGTERM)
+	r.want(t, "stopping keeps=true")
+}
+
+// The descriptors are closed before the program ends.
+func TestCloserEnds(t *testing.T) {
+	c := newCloser()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	c.close(p[0])
+	c.close(p[1])
+	c.end()
+	for _, fd := range p {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
+			t.Errorf("descriptor %d: %v, want it closed", fd, err)
+		}
+	}
+}
+
+// openFiles returns how many descriptors the supervisor has.
+func (r *rig) openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
+
+// isolation is a user and a network namespace, for which no privilege is
+// needed.
+func isolation() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
+	}
+}
+
+// putTables stores the owner sockets of tables, and has no copy of its own.
+func putTables(s *fdstore.Store) error {
+	for i := range ownedTables {
+		f, err := ownTable(fmt.Sprintf("test-%d", i))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(s.Put(tableName(i), f), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func removeTables(s *fdstore.Store) error {
+	for i := range ownedTables {
+		if err := s.Remove(tableName(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tableName(i int) fdstore.Name { return fdstore.Name{Kind: fdstore.Table, Cookie: uint64(i)} }
+
+// ownTable makes a table that goes with the returned socket.
+func ownTable(name string) (*os.File, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.NFTA_TABLE_NAME, Data: append([]byte(name), 0)},
+		{Type: unix.NFTA_TABLE_FLAGS, Data: []byte{0, 0, 0, 2}}, // NFT_TABLE_F_OWNER
+	})
+	if err != nil {
+		return nil, err
+	}
+	message := func(kind, flags int, body ...byte) netlink.Message {
+		return netlink.Message{
+			Header: netlink.Header{
+				Type: netlink.HeaderType(kind), Flags: netlink.Request | netlink.HeaderFlags(flags),
+			},
+			Data: body,
+		}
+	}
+	batch := []byte{unix.AF_UNSPEC, 0, 0, unix.NFNL_SUBSYS_NFTABLES}
+	if _, err := c.SendMessages([]netlink.Message{
+		message(unix.NFNL_MSG_BATCH_BEGIN, 0, batch...),
+		message(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWTABLE,
+			unix.NLM_F_CREATE|unix.NLM_F_ACK, append([]byte{unix.NFPROTO_INET, 0, 0, 0}, attrs...)...),
+		message(unix.NFNL_MSG_BATCH_END, 0, batch...),
+	}); err != nil {
+		return nil, err
+	}
+	if _, err := c.Receive(); err != nil {
+		return nil, fmt.Errorf("make table %s: %w", name, err)
+	}
+	return duplicate(c, name)
+}
+
+func duplicate(c *netlink.Conn, name string) (*os.File, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	dup, dupErr := -1, error(nil)
+	err = raw.Control(func(fd uintptr) {
+		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err := errors.Join(err, dupErr); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(dup), name), nil
+}
