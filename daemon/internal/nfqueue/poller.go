@@ -191,8 +191,8 @@ func (p *Poller) timedTurns(b *batch) error {
 		return nil
 	}
 	anyMore := false
-	for i := len(p.timed) - 1; i >= 0; i-- { // a turn may take its reader out
-		more, err := p.turn(p.timed[i], b)
+	for _, token := range slices.Backward(p.timed) { // a turn may take its reader out
+		more, err := p.turn(token, b)
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ type waiter struct {
 }
 
 // epoch is what instants are counted from.
-var epoch = time.Now()
+var epoch = time.Now() //nolint:gochecknoglobals // a constant of the process
 
 // instant is the time in nanoseconds, on a clock that nobody sets.
 func instant() int64 { return int64(time.Since(epoch)) }
