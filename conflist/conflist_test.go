@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conflist tests the CNI configurations in this directory with the
-// library that runtimes read them with.
+// The tests of the CNI configurations in this directory, with the library that
+// runtimes read them with.
+
 package conflist
 
 import (
