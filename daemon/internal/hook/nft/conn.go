@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -20,16 +21,29 @@ import (
 // answer to a request is in the socket when the send returns, so nothing here
 // waits.
 type conn struct {
-	file *os.File
-	seq  uint32
-	buf  []byte
+	file    *os.File
+	seq     uint32
+	buffers *buffers
 }
 
 // dumpBuffer is what the kernel fills at a time when it lists objects.
-const dumpBuffer = 32 << 10
+type dumpBuffer [32 << 10]byte
+
+// buffers lends the connections of all pods what they receive into, so that an
+// idle pod has none.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() *dumpBuffer {
+	if buf, ok := b.pool.Get().(*dumpBuffer); ok {
+		return buf
+	}
+	return new(dumpBuffer)
+}
+
+func (b *buffers) put(buf *dumpBuffer) { b.pool.Put(buf) }
 
 // connect takes over the inherited socket, or where there is none, opens one.
-func connect(ns *netns.NetNS, inherited *os.File) (*conn, error) {
+func connect(ns *netns.NetNS, inherited *os.File, b *buffers) (*conn, error) {
 	if inherited == nil {
 		fd, err := ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK,
 			unix.NETLINK_NETFILTER)
@@ -39,7 +53,7 @@ func connect(ns *netns.NetNS, inherited *os.File) (*conn, error) {
 		inherited = os.NewFile(uintptr(fd), "nftables")
 	}
 	// A predecessor's replies have other numbers.
-	c := &conn{file: inherited, seq: rand.Uint32(), buf: make([]byte, dumpBuffer)}
+	c := &conn{file: inherited, seq: rand.Uint32(), buffers: b}
 	err := c.control(func(fd int) error {
 		if err := checkSocket(fd, ns); err != nil {
 			return fmt.Errorf("take over descriptor %d (%s): %w", fd, inherited.Name(), err)
@@ -89,9 +103,11 @@ func checkSocket(fd int, ns *netns.NetNS) error {
 // drain reads what a predecessor has not. It also ends a list that the kernel
 // has begun for him: until then it would begin no other.
 func (c *conn) drain() error {
+	buf := c.buffers.get()
+	defer c.buffers.put(buf)
 	return c.control(func(fd int) error {
 		for {
-			_, _, err := unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
+			_, _, err := unix.Recvfrom(fd, buf[:], unix.MSG_DONTWAIT)
 			switch {
 			case errors.Is(err, unix.EAGAIN):
 				return nil
@@ -183,6 +199,8 @@ func (c *conn) get(r request, each func(*netlink.AttributeDecoder) error) error 
 // exchange sends msg and hands every reply to handle; it goes on to the last
 // one, so that none is left for the next exchange, and returns the first error.
 func (c *conn) exchange(msg []byte, handle func(netlink.Message) error) error {
+	buf := c.buffers.get()
+	defer c.buffers.put(buf)
 	return c.control(func(fd int) error {
 		kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 		if err := unix.Sendto(fd, msg, 0, kernel); err != nil {
@@ -190,7 +208,7 @@ func (c *conn) exchange(msg []byte, handle func(netlink.Message) error) error {
 		}
 		var first error
 		for {
-			n, from, err := unix.Recvfrom(fd, c.buf, unix.MSG_DONTWAIT)
+			n, from, err := unix.Recvfrom(fd, buf[:], unix.MSG_DONTWAIT)
 			if errors.Is(err, unix.EAGAIN) {
 				return first
 			}
@@ -200,7 +218,7 @@ func (c *conn) exchange(msg []byte, handle func(netlink.Message) error) error {
 			if nl, ok := from.(*unix.SockaddrNetlink); !ok || nl.Pid != 0 {
 				continue
 			}
-			if err := c.handleAll(c.buf[:n], handle); err != nil && first == nil {
+			if err := c.handleAll(buf[:n], handle); err != nil && first == nil {
 				first = err
 			}
 		}

@@ -19,6 +19,6 @@ func MakeOwnedTable(fd int, name string) error {
 	}
 	file := os.NewFile(uintptr(dup), name)
 	defer file.Close()
-	t := table{hook: &Hook{}, name: name, conn: &conn{file: file, buf: make([]byte, dumpBuffer)}}
+	t := table{hook: &Hook{}, name: name, conn: &conn{file: file, buffers: &buffers{}}}
 	return t.transact([]request{t.newTable()})
 }

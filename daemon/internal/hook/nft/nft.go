@@ -33,6 +33,7 @@ const (
 type Hook struct {
 	native  bool // nft_queue, else xt NFQUEUE through nft_compat
 	persist bool // tables outlive their owner
+	buffers buffers
 }
 
 // New finds out what the kernel has, by trying it in a netns of its own.
@@ -93,7 +94,7 @@ func (h *Hook) Persistent() bool { return h.persist }
 // Open opens the owner socket, or goes on with an inherited one, to whose port
 // the table still belongs; the table is made, or taken over, by Arm.
 func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
-	c, err := connect(ns, inherited)
+	c, err := connect(ns, inherited, &h.buffers)
 	if err != nil {
 		return nil, err
 	}
