@@ -19,6 +19,7 @@ func balanceTests() []contract {
 	return []contract{
 		{"a flow is in one of several queues", testBalance},
 		{"packets of a flow stay in order", testBalanceOrder},
+		{"fragments are in the queue of their flow", testBalanceFragments},
 		{"more and fewer queues lose no waiting packet", testBalanceKeepsWaiting},
 		{"queues beyond the last number are refused", testBalanceLimit},
 	}
@@ -113,6 +114,45 @@ func testBalanceOrder(t *testing.T, h hook.Hook) {
 			if got := binary.BigEndian.Uint32(buf); got != n {
 				t.Fatalf("datagram %d came as number %d", got, n)
 			}
+		}
+	}
+}
+
+// Datagrams that do not fit the link are one packet to the hook, coming and
+// going: without its ports, a fragment would be in any queue.
+func testBalanceFragments(t *testing.T, h hook.Hook) {
+	f := newFixture(t, h)
+	f.arm(several())
+	recorders := f.readAll()
+	const size, flows = 4000, 8
+	for _, peer := range f.addresses() {
+		for range flows {
+			k := f.talk(peer)
+			_, err := k.pod.Write(make([]byte, size))
+			must(t, err)
+			_, err = k.peer.WriteTo(make([]byte, size), k.pod.LocalAddr())
+			must(t, err)
+			if receive(t, k.peer, 1) != 1 || receive(t, k.pod, 1) != 1 {
+				t.Fatalf("%s: a datagram of %d bytes did not arrive", peer, size)
+			}
+			used := 0
+			flow := ofPorts(portOf(k.pod), portOf(k.peer))
+			for _, r := range recorders {
+				n := r.count(func(p *record) bool { return flow(p) && p.length > size })
+				if n != 0 && n != 2 {
+					t.Errorf("%s: %d of a flow's two datagrams in a queue", peer, n)
+				}
+				used += n
+			}
+			if used != 2 {
+				t.Errorf("%s: %d whole datagrams were queued, want 2", peer, used)
+			}
+		}
+	}
+	fragment := func(p *record) bool { return p.flow.Fragment }
+	for _, r := range recorders {
+		if n := r.count(fragment); n != 0 {
+			t.Errorf("%d fragments were queued", n)
 		}
 	}
 }
