@@ -47,6 +47,8 @@ type PollerOptions struct {
 	// Coalesce is how long packets may be left waiting, so that more come; 0
 	// means that they never are.
 	Coalesce time.Duration
+	// Seats are shared by the pollers of a process; nil is none.
+	Seats Seats
 	// Awake, if any, is called whenever the poller is no longer idle.
 	Awake func()
 }
@@ -64,7 +66,7 @@ func NewPoller(o PollerOptions) (*Poller, error) {
 	p := &Poller{
 		epoll: epoll, wake: wake, size: messageSize(o.CopyRange),
 		coalesce: o.Coalesce.Nanoseconds(),
-		waiter:   waiter{epoll: epoll, awake: o.Awake},
+		waiter:   newWaiter(epoll, &o),
 		readers:  make(map[int32]*Reader),
 	}
 	if err := p.control(unix.EPOLL_CTL_ADD, wake, 0); err != nil {
@@ -154,7 +156,7 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 		p.fail(token, r, err)
 		return false, nil
 	}
-	now := instant()
+	now := p.waiter.instant()
 	if h.packets > 0 {
 		p.waiter.stayHot(now)
 	}
@@ -183,7 +185,7 @@ func (p *Poller) setTimed(token int32, r *Reader) {
 
 // timedTurns serves those that get their turns by the clock, all at once.
 func (p *Poller) timedTurns(b *batch) error {
-	now := instant()
+	now := p.waiter.instant()
 	if p.due == 0 && len(p.timed) > 0 { // the first one
 		p.due = now + p.coalesce
 	}
@@ -202,7 +204,7 @@ func (p *Poller) timedTurns(b *batch) error {
 	if len(p.timed) > 0 {
 		p.due = now
 		if !anyMore {
-			p.due = instant() + p.coalesce
+			p.due = p.waiter.instant() + p.coalesce
 		}
 	}
 	return nil

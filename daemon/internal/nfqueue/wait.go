@@ -24,22 +24,45 @@ const (
 // are looked at by the clock, it does so without telling the Go scheduler,
 // whose bookkeeping for a thread that sleeps is not cheap (a round trip at
 // 1,000 a second: 62 µs, else 68). One of the runtime's processors waits with
-// it, so that no other goroutine has it meanwhile.
+// it, so that no other goroutine has it meanwhile: it needs one of the seats.
 type waiter struct {
-	epoll int
+	epoll  int
+	seats  Seats
+	seated bool
 	// cold is true while it waits as every goroutine does.
 	cold     atomic.Bool
 	awake    func() // called when it no longer does
 	hotUntil int64
+	epoch    time.Time // what instants are counted from
 	events   [maxEvents]unix.EpollEvent
 	timeout  unix.Timespec
 }
 
-// epoch is what instants are counted from.
-var epoch = time.Now() //nolint:gochecknoglobals // a constant of the process
+// Seats are how many pollers may keep a processor of the runtime's while they
+// wait. Where all of them did, other goroutines would have none for so long (an
+// attach call beside two busy queues, on two processors: 23 ms, else 3).
+type Seats chan struct{}
+
+// NewSeats returns n seats.
+func NewSeats(n int) Seats { return make(Seats, n) }
+
+func (s Seats) take() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s Seats) leave() { <-s }
+
+func newWaiter(epoll int, o *PollerOptions) waiter {
+	return waiter{epoll: epoll, seats: o.Seats, awake: o.Awake, epoch: time.Now()}
+}
 
 // instant is the time in nanoseconds, on a clock that nobody sets.
-func instant() int64 { return int64(time.Since(epoch)) }
+func (w *waiter) instant() int64 { return int64(time.Since(w.epoch)) }
 
 // stayHot is called when a packet has come.
 func (w *waiter) stayHot(now int64) { w.hotUntil = now + hotFor }
@@ -52,12 +75,12 @@ func (w *waiter) wait(due int64) ([]unix.EpollEvent, error) {
 		if due == 0 {
 			limit = w.hotUntil
 		}
-		left := limit - instant()
+		left := limit - w.instant()
 		if due == 0 && left <= 0 {
 			return w.waitCold()
 		}
 		n, err := w.waitHot(max(left, 0))
-		if err != nil || n > 0 || due != 0 && instant() >= due {
+		if err != nil || n > 0 || due != 0 && w.instant() >= due {
 			return w.events[:n], err
 		}
 	}
@@ -66,9 +89,16 @@ func (w *waiter) wait(due int64) ([]unix.EpollEvent, error) {
 // waitHot waits for at most limit nanoseconds.
 func (w *waiter) waitHot(limit int64) (int, error) {
 	w.timeout = unix.NsecToTimespec(limit)
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(w.epoll),
-		uintptr(unsafe.Pointer(&w.events[0])), maxEvents,
-		uintptr(unsafe.Pointer(&w.timeout)), 0, 0)
+	events, timeout := unsafe.Pointer(&w.events[0]), unsafe.Pointer(&w.timeout)
+	var n uintptr
+	var errno unix.Errno
+	if w.seated = w.seated || w.seats.take(); w.seated {
+		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(w.epoll),
+			uintptr(events), maxEvents, uintptr(timeout), 0, 0)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(w.epoll),
+			uintptr(events), maxEvents, uintptr(timeout), 0, 0)
+	}
 	switch errno {
 	case 0:
 		return int(n), nil
@@ -79,6 +109,10 @@ func (w *waiter) waitHot(limit int64) (int, error) {
 }
 
 func (w *waiter) waitCold() ([]unix.EpollEvent, error) {
+	if w.seated {
+		w.seats.leave()
+		w.seated = false
+	}
 	w.cold.Store(true)
 	for {
 		n, err := unix.EpollWait(w.epoll, w.events[:], -1)

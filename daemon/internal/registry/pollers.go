@@ -35,8 +35,12 @@ func newPollers(
 	copyRange uint32, coalesce time.Duration, log *slog.Logger,
 ) (*pollers, error) {
 	p := &pollers{log: log, awake: make(chan struct{}, 1)}
-	o := nfqueue.PollerOptions{CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake}
-	for range min(runtime.GOMAXPROCS(0), maxPollers) {
+	processors := runtime.GOMAXPROCS(0)
+	o := nfqueue.PollerOptions{
+		CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake,
+		Seats: nfqueue.NewSeats(processors - 1), // one is left to everybody else
+	}
+	for range min(processors, maxPollers) {
 		poller, err := nfqueue.NewPoller(o)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
