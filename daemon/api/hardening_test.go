@@ -226,7 +226,15 @@ func TestSlowReaders(t *testing.T) {
 	if growth > 128<<20 {
 		t.Errorf("the heap grew by %d bytes", growth)
 	}
-	if l, err := api.NewClient(socket).List(t.Context()); err != nil || len(l.Attachments) != attachments {
+	// The limit for an answer is short here: a busy machine may need some tries.
+	var l api.AttachmentList
+	var err error
+	for range 20 {
+		if l, err = api.NewClient(socket).List(t.Context()); err == nil {
+			break
+		}
+	}
+	if err != nil || len(l.Attachments) != attachments {
 		t.Errorf("%d attachments, %v", len(l.Attachments), err)
 	}
 }
