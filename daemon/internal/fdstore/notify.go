@@ -17,8 +17,10 @@ import (
 const maxRights = 253
 
 // sendTimeout bounds the wait for a supervisor that does not read. An attach
-// call waits for it.
-const sendTimeout = time.Second
+// call waits for it, and the plugin waits 3 s for that. On a loaded machine
+// systemd, which compares each descriptor with all that it has, took more than
+// 1 s to have room for the next message.
+const sendTimeout = 2 * time.Second
 
 // notifier sends messages to the supervisor's socket. It holds its own one
 // open, so that a daemon out of descriptors can still tell that it is alive.
