@@ -37,8 +37,8 @@ TESTFLAGS := -count=1
 NODE_PKGS = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... \
 	| awk '/test\/nstest/ {print $$1}' | grep -Ev '/test/(bench|vm)$$|$(E2E_RE)')
 # Packages that run the built programs.
-E2E := test/e2e test/damage daemon/internal/fault
-E2E_RE := /(test/e2e|test/damage|internal/fault)$$$$
+E2E := test/e2e test/damage test/systemd daemon/internal/fault
+E2E_RE := /(test/e2e|test/damage|test/systemd|internal/fault)$$$$
 UNIT_PKGS = $(filter-out $(NODE_PKGS) $(addprefix %/,$(E2E)),$(shell go list \
 	-f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...))
 
@@ -204,8 +204,8 @@ $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 # Distribution packages, as command:package or file:package. What is missing is
 # installed.
 .PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench
-need-netns: NEED := nft:nftables iptables:iptables systemd-analyze:systemd
-need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3
+need-netns: NEED := nft:nftables iptables:iptables
+need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3 systemd-analyze:systemd
 need-demo: NEED := iptables:iptables busybox:busybox-static
 need-lint: NEED := gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 need-vm: NEED := gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
