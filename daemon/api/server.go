@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -69,6 +70,20 @@ type limits struct {
 	watches int           // each keeps events for a slow client, 1.5 MiB
 }
 
+// maxConnections is more than a node's runtimes open together.
+const maxConnections = 512
+
+// MaxConnections is how many connections a server has at a time: a quarter of
+// the descriptors that this process may open, so that its work has the others,
+// and no more than 512.
+func MaxConnections() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return maxConnections
+	}
+	return int(max(1, min(maxConnections, limit.Cur/4)))
+}
+
 func defaultLimits() limits {
 	return limits{
 		header:  5 * time.Second,
@@ -76,7 +91,7 @@ func defaultLimits() limits {
 		idle:    time.Minute,
 		answer:  10 * time.Second,
 		grace:   250 * time.Millisecond,
-		conns:   512,
+		conns:   MaxConnections(),
 		silence: 250 * time.Millisecond,
 		large:   8,
 		watches: 32,

@@ -60,6 +60,12 @@ type rig struct {
 // newRig prepares a daemon with the policy, and stops it after the test.
 func newRig(t *testing.T, policy api.Policy) *rig {
 	t.Helper()
+	return newWrappedRig(t, policy)
+}
+
+// newWrappedRig is newRig with a command in front of the daemon's.
+func newWrappedRig(t *testing.T, policy api.Policy, wrap ...string) *rig {
+	t.Helper()
 	r := &rig{dir: t.TempDir(), plugins: &chain.Log{}}
 	r.Daemon = chain.NewDaemon(chain.DaemonConfig{
 		Bin:      binDir(t),
@@ -68,6 +74,7 @@ func newRig(t *testing.T, policy api.Policy) *rig {
 		Hook:     os.Getenv(hookEnv),
 		Policy:   policy,
 		LogLevel: "debug",
+		Wrap:     wrap,
 	})
 	t.Cleanup(func() {
 		if err := r.Stop(); err != nil {

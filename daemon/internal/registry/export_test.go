@@ -11,15 +11,13 @@ import (
 // GraveTime is how old an attachment must be before an empty netns counts.
 const GraveTime = graveTime
 
-func (r *Registry) named(id string) *attachment {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.attachments[api.Key{ContainerID: id, Ifname: "eth0"}]
+func (r *Registry) container(id string) *attachment {
+	return r.named(api.Key{ContainerID: id, Ifname: "eth0"})
 }
 
 // SetAge makes an attachment older by d, for d < 0.
 func (r *Registry) SetAge(id string, d time.Duration) {
-	a := r.named(id)
+	a := r.container(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.record.Created = time.Now().Add(d)
@@ -27,7 +25,7 @@ func (r *Registry) SetAge(id string, d time.Duration) {
 
 // Unbind takes an attachment's first queue away.
 func (r *Registry) Unbind(id string) {
-	b := r.named(id).binding
+	b := r.container(id).binding
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.parts.lanes[0].queue.Unbind(); err != nil {

@@ -9,6 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// isLimit reports whether an error is about too many open files.
+func isLimit(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
 // explainLimit adds to an error about too many open files which limit it is
 // about and where it is set.
 func explainLimit(err error) error {

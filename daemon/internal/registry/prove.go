@@ -82,6 +82,10 @@ func (r *Registry) prove(b *binding, at netns.Place) {
 		}
 		return
 	}
+	if isLimit(wrong) { // of the daemon: it says nothing about the netns
+		r.log(&rec).Warn("not verified", slog.Any("error", explainLimit(wrong)))
+		return
+	}
 	err := r.repair(b, at)
 	if err == nil {
 		b.problem.Store(nil)

@@ -77,12 +77,13 @@ type Hooks struct {
 // while it is held. A binding's lock is taken without mu held and is held
 // during its system calls, so that one slow netns delays nobody else.
 type Registry struct {
-	options Options
-	pollers *pollers
-	buffers *buffers
-	hub     watch.Hub
-	journal journal
-	orphans atomic.Uint64 // packets that dead daemons had in hand
+	options  Options
+	pollers  *pollers
+	buffers  *buffers
+	headroom headroom
+	hub      watch.Hub
+	journal  journal
+	orphans  atomic.Uint64 // packets that dead daemons had in hand
 
 	mu          sync.Mutex
 	hooks       Hooks     // set by Restore and not changed then
@@ -134,6 +135,11 @@ func (r *Registry) Close() error { return r.pollers.close() }
 func (r *Registry) AttachCalled(
 	ctx context.Context, req api.AttachRequest, file *os.File, called time.Duration,
 ) (api.Attachment, error) {
+	release, err := r.reserve(req.Key)
+	if err != nil {
+		return api.Attachment{}, err
+	}
+	defer release()
 	ns, err := openNetns(&req, file)
 	if err != nil {
 		return api.Attachment{}, explainLimit(err)
@@ -423,9 +429,7 @@ func (r *Registry) detachEach(
 
 // Check verifies that packets of the attachment are queued and read.
 func (r *Registry) Check(_ context.Context, key api.Key) error {
-	r.mu.Lock()
-	a := r.attachments[key]
-	r.mu.Unlock()
+	a := r.named(key)
 	if a == nil {
 		return api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
 	}

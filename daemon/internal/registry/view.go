@@ -27,6 +27,13 @@ func (r *Registry) List(context.Context) ([]api.Attachment, error) {
 	return list, nil
 }
 
+// named returns the attachment of a key, nil where there is none.
+func (r *Registry) named(key api.Key) *attachment {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attachments[key]
+}
+
 // Count returns how many attachments there are.
 func (r *Registry) Count() int {
 	r.mu.Lock()

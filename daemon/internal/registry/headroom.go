@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// spareDescriptors stay free besides those of the API's connections, so that
+// detaching, checking and the proof work however many pods are attached: a call
+// opens six at most (netns twice, queue statistics, state file, spool twice),
+// so that ten may do so at the same moment.
+const spareDescriptors = 64
+
+// attachingTakes is how many descriptors attaching opens besides one for each
+// queue: the netns and the table stay open; the netns twice more, a socket to
+// identify it, statistics and the state file for a moment.
+const attachingTakes = 7
+
+// headroom refuses to attach what would leave too few descriptors.
+type headroom struct {
+	mu sync.Mutex
+	// promised are those that attaching may still open.
+	promised int
+}
+
+// reserve promises descriptors for attaching with so many queues, until release
+// is called.
+func (h *headroom) reserve(queues int) (release func(), err error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, os.NewSyscallError("getrlimit", err)
+	}
+	need, kept := attachingTakes+queues, spareDescriptors+api.MaxConnections()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// Counted under the lock: what another call opened meanwhile is in the count
+	// or in its promise, at times in both, and never in neither.
+	used, err := openDescriptors()
+	if err != nil {
+		return nil, err
+	}
+	used += h.promised
+	if uint64(used+need+kept) > limit.Cur {
+		return nil, fmt.Errorf("attach one more pod: %d descriptors are in use and %d are kept "+
+			"for detaching: %w", used, kept, unix.EMFILE)
+	}
+	h.promised += need
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.promised -= need
+	}, nil
+}
+
+// reserve promises what attaching takes. What is attached already takes nothing.
+func (r *Registry) reserve(key api.Key) (release func(), err error) {
+	if r.named(key) != nil {
+		return func() {}, nil
+	}
+	release, err = r.headroom.reserve(int(max(r.options.Queues, 1)))
+	if err != nil {
+		err = explainLimit(err)
+		r.options.Log.Error("attach refused", slog.String("containerID", key.ContainerID),
+			slog.String("ifname", key.Ifname), slog.Any("error", err))
+	}
+	return release, err
+}
+
+// openDescriptors returns how many this process has open.
+func openDescriptors() (int, error) {
+	const dir = "/proc/self/fd"
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if st.Size > 0 { // since Linux 6.2
+		return int(st.Size), nil
+	}
+	entries, err := os.ReadDir(dir)
+	return len(entries), err
+}
