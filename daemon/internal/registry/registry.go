@@ -156,6 +156,7 @@ func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Reco
 		FailurePolicy: cmp.Or(req.FailurePolicy, r.options.FailurePolicy),
 		Queue:         r.options.Queue.Number,
 		Created:       time.Now().UTC(),
+		Traceparent:   req.Traceparent,
 	}
 }
 
@@ -463,7 +464,11 @@ func (r *Registry) leave(a *attachment) {
 }
 
 func (r *Registry) log(rec *state.Record) *slog.Logger {
-	return r.options.Log.With(slog.String("containerID", rec.ContainerID),
+	log := r.options.Log.With(slog.String("containerID", rec.ContainerID),
 		slog.String("ifname", rec.Ifname), slog.String("pod", rec.Pod.String()),
 		slog.Uint64("netns", rec.Netns.Cookie))
+	if rec.Traceparent != "" {
+		log = log.With(slog.String("traceparent", rec.Traceparent))
+	}
+	return log
 }
