@@ -66,7 +66,7 @@ demo: need-demo cni-plugins build ## show the problem and its end on this machin
 test: test-unit test-netns test-e2e test-vm ## run all tests
 
 .PHONY: test-unit
-test-unit: ## run the tests that need no privilege, with the race detector
+test-unit: promtool ## run the tests that need no privilege, with the race detector
 	@$(call timed,go test -race -p 2 $(UNIT_PKGS))
 
 .PHONY: test-netns
@@ -200,6 +200,18 @@ $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 	@GOBIN=$(@D) go install \
 		github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@touch $@
+
+# promtool alone: the package that it is in would start a server.
+.PHONY: promtool
+promtool: $(BIN)/tools/promtool ## fetch what checks metrics and alert rules
+$(BIN)/tools/promtool:
+	@echo 'fetching promtool, of the package prometheus, into bin/tools'
+	@mkdir -p $(@D)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cd "$$dir"; \
+	get() { apt-get -qq -o APT::Sandbox::User=root download prometheus >/dev/null; }; \
+	get 2>/dev/null || { apt-get -qq update && get; }; \
+	dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool >$@.new; \
+	chmod 755 $@.new; mv $@.new $@
 
 # Distribution packages, as command:package or file:package. What is missing is
 # installed.

@@ -91,7 +91,8 @@ func (e *failedError) explain() (status int, hint string) {
 	case !errors.Is(e.cause, api.ErrUnavailable):
 		return statusFailed, ""
 	case errors.Is(e.cause, syscall.EACCES):
-		return statusUnreachable, "The socket is root's: run nsqueuectl as root."
+		return statusUnreachable, "The socket is root's: run nsqueuectl as root. To look only, " +
+			"be a member of\nthe group of the socket beside it (--socket .../observe.sock)."
 	case errors.Is(e.cause, io.EOF), errors.Is(e.cause, syscall.EPIPE),
 		errors.Is(e.cause, syscall.ECONNRESET):
 		return statusUnreachable, "nsqueued closed the connection: it stopped, or it serves " +
@@ -196,7 +197,8 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newEvents, newList, newStatus, newUpgrade, newWatch,
+		newAdopt, newAttach, newDetach, newEvents, newList, newLogLevel, newStatus, newUpgrade,
+		newWatch,
 	} {
 		add(build)
 	}

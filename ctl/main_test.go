@@ -61,6 +61,7 @@ func TestHelpFits(t *testing.T) {
 		{"detach"},
 		{"events"},
 		{"list"},
+		{"log-level"},
 		{"status"},
 		{"upgrade"},
 		{"watch"},

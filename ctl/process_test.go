@@ -4,23 +4,32 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 )
 
-// Ctrl-C is the usual end of a watch.
-func TestBinaryInterrupted(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "nsqueuectl")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
+// build makes the program in a directory and returns its path.
+func build(t *testing.T, dir string) string {
+	t.Helper()
+	binary := filepath.Join(dir, "nsqueuectl")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build nsqueuectl: %v\n%s", err, out)
 	}
+	return binary
+}
+
+// Ctrl-C is the usual end of a watch.
+func TestBinaryInterrupted(t *testing.T) {
+	binary := build(t, t.TempDir())
 	d := apitest.Daemon{Packets: packets()}
 	cmd := exec.CommandContext(t.Context(), binary, "watch")
 	cmd.Env = []string{"NSQUEUE_SOCKET=" + d.Start(t)}
@@ -53,4 +62,43 @@ func TestBinaryInterrupted(t *testing.T) {
 	}
 	outcome{0, got.String(), stderr.String()}.want(t, 0, packetLines,
 		watching+"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
+}
+
+// A member of the observers' group can look, and nothing else.
+func TestBinaryObserves(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a process as another user")
+	}
+	const user = 65501
+	d := apitest.Daemon{Attachments: attachments(), Packets: packets(), WatchEnds: true}
+	socket := d.StartObservers(t, user)
+	dir := filepath.Dir(socket)
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	binary := build(t, dir)
+	for line, want := range map[string]struct {
+		status int
+		output string
+	}{
+		"list":            {0, "default/busybox1"},
+		"status":          {0, "Attachments:"},
+		"watch --count 1": {0, "packet: 1,"},
+		"detach --all":    {1, "is not served on the observers' socket"},
+		"upgrade":         {1, "is not served on the observers' socket"},
+		"log-level debug": {1, "is not served on the observers' socket"},
+		"adopt":           {1, "is not served on the observers' socket"},
+	} {
+		args := append(strings.Fields(line), "--socket", socket)
+		cmd := exec.CommandContext(t.Context(), binary, args...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+		out, err := cmd.CombinedOutput()
+		if _, isExit := errors.AsType[*exec.ExitError](err); err != nil && !isExit {
+			t.Fatal(err)
+		}
+		if cmd.ProcessState.ExitCode() != want.status || !strings.Contains(string(out), want.output) {
+			t.Errorf("%s: %v, want status %d and %q: %s", line, err, want.status, want.output, out)
+		}
+	}
 }

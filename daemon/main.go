@@ -75,7 +75,11 @@ func command() *cobra.Command {
 		"Ignore or Fail, for attach requests that name none")
 	f.BoolVar(&flags.Adopt.Existing, "adopt-existing", flags.Adopt.Existing,
 		"at the start, attach pods that are older than nsqueued")
-	f.StringVar(&flags.LogLevel, "log-level", flags.LogLevel, "debug, info, warn or error")
+	f.StringVar((*string)(&flags.LogLevel), "log-level", string(flags.LogLevel),
+		"debug, info, warn or error; nsqueuectl log-level changes it later")
+	f.StringVar(&flags.LogFormat, "log-format", flags.LogFormat, "text or json")
+	f.StringVar(&flags.MetricsAddress, "metrics-address", "",
+		"`host:port` in numbers where Prometheus scrapes /metrics (default: observe.sock alone)")
 	return cmd
 }
 
@@ -90,13 +94,15 @@ func effective(cmd *cobra.Command, path string, flags *node.Config) (node.Config
 		}
 	}
 	for name, set := range map[string]func(){
-		"socket":         func() { c.Socket = flags.Socket },
-		"state-dir":      func() { c.StateDir = flags.StateDir },
-		"hook":           func() { c.Hook = flags.Hook },
-		"kmod-path":      func() { c.KmodPath = flags.KmodPath },
-		"failure-policy": func() { c.FailurePolicy = flags.FailurePolicy },
-		"adopt-existing": func() { c.Adopt.Existing = flags.Adopt.Existing },
-		"log-level":      func() { c.LogLevel = flags.LogLevel },
+		"socket":          func() { c.Socket = flags.Socket },
+		"state-dir":       func() { c.StateDir = flags.StateDir },
+		"hook":            func() { c.Hook = flags.Hook },
+		"kmod-path":       func() { c.KmodPath = flags.KmodPath },
+		"failure-policy":  func() { c.FailurePolicy = flags.FailurePolicy },
+		"adopt-existing":  func() { c.Adopt.Existing = flags.Adopt.Existing },
+		"log-level":       func() { c.LogLevel = flags.LogLevel },
+		"log-format":      func() { c.LogFormat = flags.LogFormat },
+		"metrics-address": func() { c.MetricsAddress = flags.MetricsAddress },
 	} {
 		if cmd.Flags().Changed(name) {
 			set()

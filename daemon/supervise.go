@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/supervise"
+	"github.com/nsqueue/nsqueue/daemon/node"
 )
 
 const superviseHelp = `Run nsqueued under a parent process that keeps the pods' queues open while
@@ -33,6 +34,7 @@ If this process is killed alone, the daemon stops in order.`
 func superviseCommand() *cobra.Command {
 	c := supervise.DefaultConfig()
 	formats := false
+	format := node.LogText
 	cmd := &cobra.Command{
 		Use:     supervise.Command + " [flags] -- [nsqueued's flags]",
 		Short:   "Run nsqueued, restart it when it dies, and upgrade it, without losing a packet",
@@ -44,8 +46,11 @@ func superviseCommand() *cobra.Command {
 				return err
 			}
 			c.Args = args
-			return supervise.Run(c, slog.New(slog.NewTextHandler(os.Stderr, nil)).
-				With(slog.String("process", "supervisor")))
+			log, err := node.NewLog(os.Stderr, format)
+			if err != nil {
+				return err
+			}
+			return supervise.Run(c, log.With(slog.String("process", "supervisor")))
 		},
 	}
 	f := cmd.Flags()
@@ -54,6 +59,7 @@ func superviseCommand() *cobra.Command {
 	if err := f.MarkHidden(supervise.FormatFlag); err != nil {
 		panic(err) // there is no such flag
 	}
+	f.StringVar(&format, "log-format", format, "text or json; nsqueued has a flag of its own")
 	f.StringVar(&c.RuntimeDir, "runtime-dir", c.RuntimeDir,
 		"`directory` of the notification socket; one supervisor at a time")
 	f.StringVar(&c.Worker, "worker", "",

@@ -33,6 +33,9 @@ func (p *process) add() ([]byte, error) {
 		FailurePolicy: c.policy,
 		Warnings:      c.warnings,
 	}
+	if trace := p.getenv("TRACEPARENT"); api.ValidTraceparent(trace) {
+		req.Traceparent = trace
+	}
 	err = p.callDaemon(c.policy, func(ctx context.Context) error {
 		_, err := client.Attach(ctx, req, c.netns)
 		return err

@@ -55,6 +55,28 @@ func TestAdd(t *testing.T) {
 	}
 }
 
+// The caller's trace reaches the daemon; what is none does not keep a pod from
+// starting.
+func TestAddTraceparent(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	for _, value := range []string{trace, "nonsense\n"} {
+		invocation{
+			command: "ADD", stdin: conf(socket, prevResult),
+			env: map[string]string{"CNI_NETNS": netns, "TRACEPARENT": value},
+		}.run().wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+	}
+	var got []string
+	for _, a := range d.Attached() {
+		got = append(got, a.Traceparent)
+	}
+	if diff := cmp.Diff([]string{trace, ""}, got); diff != "" {
+		t.Errorf("traceparents (-want +got):\n%s", diff)
+	}
+}
+
 // The result must be what came in, not what some type makes of it.
 func TestAddPrintsPrevResultAsItCame(t *testing.T) {
 	var d apitest.Daemon

@@ -19,6 +19,8 @@ const (
 	pathAdopt       = "/v1/adopt"
 	pathAttachments = "/v1/attachments"
 	pathCollect     = "/v1/collect"
+	pathLogLevel    = "/v1/log-level"
+	pathMetrics     = "/metrics"
 	pathStatus      = "/v1/status"
 	pathEvents      = "/v1/events"
 	pathUpgrade     = "/v1/upgrade"
@@ -108,6 +110,14 @@ func (c *Client) Events(ctx context.Context) ([]Event, error) {
 // answers with another process ID is the new one.
 func (c *Client) Upgrade(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, pathUpgrade, nil, nil, nil)
+}
+
+// SetLogLevel changes what the daemon logs, until it ends, and returns what it
+// has been told.
+func (c *Client) SetLogLevel(ctx context.Context, level LogLevel) (LogLevel, error) {
+	var l logLevelBody
+	err := c.call(ctx, http.MethodPut, pathLogLevel, logLevelBody{level}, nil, &l)
+	return l.Level, err
 }
 
 // Watch calls ready once the daemon reports packets, then emit for each one,

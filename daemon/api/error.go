@@ -30,7 +30,10 @@ const (
 	CodeConflict Code = 102
 	// CodeNotSupervised: the daemon has no supervisor that could do that.
 	CodeNotSupervised Code = 103
-	CodeInternal      Code = 999
+	// CodeReadOnly: the call changes something, or is unknown, and came by a
+	// socket for those who only look.
+	CodeReadOnly Code = 104
+	CodeInternal Code = 999
 )
 
 // Error is an error that crosses the socket. Its JSON form is that of the CNI
@@ -80,6 +83,8 @@ func (c Code) httpStatus() int {
 		return http.StatusBadRequest
 	case CodeTryAgainLater, CodeNotAvailable, CodeLimited:
 		return http.StatusServiceUnavailable
+	case CodeReadOnly:
+		return http.StatusForbidden
 	case CodeNotAttached:
 		return http.StatusNotFound
 	case CodeConflict, CodeNotInspected, CodeNotSupervised:

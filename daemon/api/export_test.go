@@ -31,3 +31,6 @@ func NewRightsConn(c *net.UnixConn, file *os.File) net.Conn {
 
 // MaxBody is the largest body of a request.
 const MaxBody = maxBody
+
+// MaxObserverConns is how many connections observers may have.
+func MaxObserverConns() int { return observerLimits().conns }

@@ -120,45 +120,82 @@ func Abandoned(ctx context.Context) bool {
 	return c != nil && c.gone()
 }
 
-// fdListener accepts fdConns from peers that may talk to the daemon, as many as
-// there may be.
-type fdListener struct {
-	*net.UnixListener
+// boundedListener accepts as many connections as there may be.
+type boundedListener struct {
+	net.Listener
 	conns *conns
-	log   *slog.Logger
 
 	closed    chan struct{}
 	closeOnce sync.Once
+}
+
+func newBoundedListener(l net.Listener, conns *conns) *boundedListener {
+	return &boundedListener{Listener: l, conns: conns, closed: make(chan struct{})}
+}
+
+// Close ends the listener and an Accept that waits for room.
+func (l *boundedListener) Close() error {
+	l.closeOnce.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// Accept returns the next connection. Only one goroutine may call it.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.conns.admit(l.closed) {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+}
+
+// fdListener accepts fdConns from peers that may talk to the daemon, as many as
+// there may be.
+type fdListener struct {
+	*boundedListener
+	unix *net.UnixListener
+	log  *slog.Logger
+	// anyone who can connect may talk to the daemon.
+	anyone bool
+
 	complaint time.Time // when a refusal was logged last
 }
 
 func newFDListener(l *net.UnixListener, conns *conns, log *slog.Logger) *fdListener {
-	return &fdListener{UnixListener: l, conns: conns, log: log, closed: make(chan struct{})}
+	return &fdListener{boundedListener: newBoundedListener(l, conns), unix: l, log: log}
 }
 
-// Close ends the listener and an Accept that waits for room.
-func (l *fdListener) Close() error {
-	l.closeOnce.Do(func() { close(l.closed) })
-	return l.UnixListener.Close()
-}
-
-// Accept returns the next connection whose peer is root or this very user.
-// Others take no room from these. Only one goroutine may call it.
+// Accept returns the next connection whose peer is root or this very user,
+// unless anyone may connect. Others take no room from these. Only one goroutine
+// may call it.
 func (l *fdListener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.AcceptUnix()
+		c, err := l.unix.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		uid, err := peerUID(c)
-		switch {
-		case err != nil || uid != 0 && uid != uint32(os.Geteuid()):
-			l.refused(uid)
-		case l.conns.admit(l.closed):
+		if l.welcome(c) && l.conns.admit(l.closed) {
 			return &fdConn{UnixConn: c}, nil
 		}
 		_ = c.Close()
 	}
+}
+
+// welcome reports whether the peer may talk to the daemon.
+func (l *fdListener) welcome(c *net.UnixConn) bool {
+	if l.anyone {
+		return true
+	}
+	uid, err := peerUID(c)
+	if err != nil || uid != 0 && uid != uint32(os.Geteuid()) {
+		l.refused(uid)
+		return false
+	}
+	return true
 }
 
 // complaintInterval keeps a peer from filling the log.

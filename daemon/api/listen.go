@@ -36,6 +36,29 @@ func Listen(path string) (*net.UnixListener, error) {
 	return listenPrivate(path)
 }
 
+// ObserverSocket is where a daemon whose API is at the socket serves those who
+// only look.
+func ObserverSocket(socket string) string {
+	return filepath.Join(filepath.Dir(socket), "observe.sock")
+}
+
+// observerMode lets the group connect as well.
+const observerMode = 0o660
+
+// ListenObservers is Listen for those who only look: a group, by its ID, may
+// connect as well, unless it is negative.
+func ListenObservers(path string, group int) (*net.UnixListener, error) {
+	l, err := Listen(path)
+	if err != nil || group < 0 {
+		return l, err
+	}
+	// Nobody else can connect before the group is the right one.
+	if err := errors.Join(os.Lchown(path, -1, group), os.Chmod(path, observerMode)); err != nil {
+		return nil, errors.Join(fmt.Errorf("let group %d connect: %w", group, err), l.Close())
+	}
+	return l, nil
+}
+
 // MakeSocketDir makes the directory of the socket where it is missing, with
 // mode 0711. It leaves the mode of a directory that exists alone.
 func MakeSocketDir(dir string) error {

@@ -20,6 +20,8 @@ import (
 // An error that is an [*Error] reaches the client as it is; any other is
 // reported as internal.
 type Backend interface {
+	Observed
+
 	// Attach returns once no packet of the netns goes unseen. The file is the
 	// netns, nil where the client passed none; it stays the caller's.
 	Attach(ctx context.Context, req AttachRequest, netns *os.File) (Attachment, error)
@@ -34,18 +36,10 @@ type Backend interface {
 	// Adopt looks for pods that are not attached and attaches them, unless the
 	// request says not to. What becomes of each of them is in the results.
 	Adopt(ctx context.Context, req AdoptRequest) (AdoptResults, error)
-	// List returns all attachments, ordered by key.
-	List(ctx context.Context) ([]Attachment, error)
-	// Status describes the daemon.
-	Status(ctx context.Context) (Status, error)
 	// Upgrade asks the supervisor for it, and returns at once.
 	Upgrade(ctx context.Context) error
-	// Events returns what happened of late, the oldest first.
-	Events(ctx context.Context) ([]Event, error)
-	// Watch calls started once, then emit for each packet from that moment on,
-	// until ctx ends or one of them
-	// returns an error.
-	Watch(ctx context.Context, started func() error, emit func(*PacketEvent) error) error
+	// SetLogLevel changes what is logged from now on.
+	SetLogLevel(ctx context.Context, level LogLevel) error
 }
 
 // Bounds of a request's body. The largest honest one is a GC call: 1,000
@@ -63,6 +57,10 @@ type limits struct {
 	idle   time.Duration // between two requests
 	answer time.Duration // for taking the answer
 	grace  time.Duration // for a request or a last event when the server stops
+
+	// stop is how long calls in progress may go on when the server stops; zero is
+	// as long as they take.
+	stop time.Duration
 
 	conns   int           // connections at a time
 	silence time.Duration // after which one gives way to a new one
@@ -108,8 +106,17 @@ func serve(
 	ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger, limits limits,
 ) error {
 	conns := newConns(limits.conns, limits.silence)
+	listener := newFDListener(l, conns, log)
+	return serveHTTP(ctx, listener, conns, handler(ctx, b, log, limits), log, limits)
+}
+
+// serveHTTP answers calls on l, whose connections are conns, with h.
+func serveHTTP(
+	ctx context.Context, l net.Listener, conns *conns, h http.Handler, log *slog.Logger,
+	limits limits,
+) error {
 	srv := &http.Server{
-		Handler:           handler(ctx, b, log, limits),
+		Handler:           h,
 		ReadHeaderTimeout: limits.header,
 		ReadTimeout:       limits.body,
 		IdleTimeout:       limits.idle,
@@ -121,18 +128,31 @@ func serve(
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		defer time.AfterFunc(limits.grace, conns.stop).Stop()
-		stopped <- srv.Shutdown(context.WithoutCancel(ctx))
+		stopped <- shutDown(context.WithoutCancel(ctx), srv, limits.stop)
 	})
-	err := srv.Serve(newFDListener(l, conns, log))
+	err := srv.Serve(l)
 	if stop() {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return <-stopped
 }
 
+// shutDown ends a server when its calls have ended, or after a limit.
+func shutDown(ctx context.Context, srv *http.Server, limit time.Duration) error {
+	if limit == 0 {
+		return srv.Shutdown(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return srv.Close()
+}
+
 // server holds what the handlers share.
 type server struct {
-	backend  Backend
+	observed Observed
 	log      *slog.Logger
 	stopping context.Context
 	limits   limits
@@ -146,35 +166,27 @@ type server struct {
 func handler(
 	stopping context.Context, b Backend, log *slog.Logger, limits limits,
 ) http.Handler {
-	s := &server{
-		backend: b, log: log, stopping: stopping, limits: limits,
-		lists:    make(chan struct{}, limits.large),
-		collects: make(chan struct{}, limits.large),
-		watches:  make(chan struct{}, limits.watches),
-	}
+	s := newServer(stopping, b, log, limits)
+	attach := s.answer(func(r *http.Request) (any, error) { return s.attach(r, b) })
+	collect := s.answer(func(r *http.Request) (any, error) { return s.collect(r, b) })
+	adopt := s.answer(func(r *http.Request) (any, error) { return s.adopt(r, b) })
 	mux := http.NewServeMux()
-	mux.Handle("POST "+pathAttachments, http.MaxBytesHandler(s.answer(s.attach), maxAttachBody))
-	mux.HandleFunc("GET "+pathAttachments, inTurn(s.lists, s.answer(s.list)))
+	mux.Handle("POST "+pathAttachments, http.MaxBytesHandler(attach, maxAttachBody))
 	mux.HandleFunc("DELETE "+pathAttachments, s.answer(func(r *http.Request) (any, error) {
 		n, err := b.DetachAll(r.Context())
 		return DetachResult{Detached: n}, err
 	}))
 	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(withKey(b.Detach)))
 	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}/check", s.answer(withKey(b.Check)))
-	mux.HandleFunc("POST "+pathCollect, inTurn(s.collects, s.answer(s.collect)))
-	mux.HandleFunc("POST "+pathAdopt, inTurn(s.collects, s.answer(s.adopt)))
-	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
-		return b.Status(r.Context())
-	}))
+	mux.HandleFunc("POST "+pathCollect, inTurn(s.collects, collect))
+	mux.HandleFunc("POST "+pathAdopt, inTurn(s.collects, adopt))
 	mux.HandleFunc("POST "+pathUpgrade, s.answer(func(r *http.Request) (any, error) {
 		return struct{}{}, b.Upgrade(r.Context())
 	}))
-	mux.HandleFunc("GET "+pathEvents, inTurn(s.lists, s.answer(
-		func(r *http.Request) (any, error) {
-			events, err := b.Events(r.Context())
-			return EventList{Events: append([]Event{}, events...)}, err
-		})))
-	mux.HandleFunc("GET "+pathWatch, s.watch)
+	mux.HandleFunc("PUT "+pathLogLevel, s.answer(func(r *http.Request) (any, error) {
+		return setLogLevel(r, b)
+	}))
+	s.observe(mux)
 	return s.guardDescriptors(http.MaxBytesHandler(mux, maxBody))
 }
 
@@ -226,7 +238,7 @@ func checkDescriptors(r *http.Request) error {
 	return nil
 }
 
-func (s *server) attach(r *http.Request) (any, error) {
+func (s *server) attach(r *http.Request, b Backend) (any, error) {
 	var req AttachRequest
 	if err := decode(r, &req); err != nil {
 		return nil, err
@@ -245,80 +257,27 @@ func (s *server) attach(r *http.Request) (any, error) {
 		s.log.Warn("client warning", slog.String("containerID", req.ContainerID),
 			slog.String("pod", req.Pod.String()), slog.String("warning", warning))
 	}
-	return s.backend.Attach(r.Context(), req, netns)
+	return b.Attach(r.Context(), req, netns)
 }
 
-func (s *server) adopt(r *http.Request) (any, error) {
+func (s *server) adopt(r *http.Request, b Backend) (any, error) {
 	var req AdoptRequest
 	if err := decode(r, &req); err != nil {
 		return nil, err
 	}
-	found, err := s.backend.Adopt(r.Context(), req)
+	found, err := b.Adopt(r.Context(), req)
 	if found.Results == nil {
 		found.Results = []AdoptResult{} // as in list
 	}
 	return found, err
 }
 
-func (s *server) collect(r *http.Request) (any, error) {
+func (s *server) collect(r *http.Request, b Backend) (any, error) {
 	var req CollectRequest
 	if err := decode(r, &req); err != nil {
 		return nil, err
 	}
-	return s.backend.Collect(r.Context(), req)
-}
-
-func (s *server) list(r *http.Request) (any, error) {
-	list, err := s.backend.List(r.Context())
-	if list == nil {
-		list = []Attachment{} // [] for those who read the JSON, not null
-	}
-	return AttachmentList{Attachments: list}, err
-}
-
-// watch streams one JSON object a line. The first flush tells the client that
-// packets are being reported from now on. A client may pause for as long as it
-// likes, but not hold up a server that stops.
-func (s *server) watch(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.watches <- struct{}{}:
-		defer func() { <-s.watches }()
-	default:
-		s.writeError(w, r, Errorf(CodeTryAgainLater, "%d clients watch already", cap(s.watches)))
-		return
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.stopping, cancel)()
-
-	rc := http.NewResponseController(w)
-	// The limits are for requests and answers, also for those that this
-	// connection has carried before.
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
-	limited := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(limited)
-		_ = rc.SetWriteDeadline(time.Now().Add(s.limits.grace))
-	})
-	defer func() {
-		if !stop() {
-			<-limited // w is not ours any more once this handler has returned
-		}
-	}()
-	started := func() error {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		w.WriteHeader(http.StatusOK)
-		return rc.Flush()
-	}
-	enc := json.NewEncoder(w)
-	// Once the status line is out, an error can only end the stream.
-	_ = s.backend.Watch(ctx, started, func(e *PacketEvent) error {
-		if err := enc.Encode(e); err != nil {
-			return err
-		}
-		return rc.Flush()
-	})
+	return b.Collect(r.Context(), req)
 }
 
 // answer turns a call into a handler that writes its result or its error.

@@ -142,49 +142,6 @@ type Queue struct {
 	Length uint32 `json:"length"`
 }
 
-// Counters are what the daemon did with an attachment's packets since it
-// attached. Packets the kernel let pass or dropped without asking are not in
-// here. Attachments that share a netns share their counters.
-type Counters struct {
-	Packets  uint64 `json:"packets"`
-	Bytes    uint64 `json:"bytes"`
-	Accepted uint64 `json:"accepted"`
-	Dropped  uint64 `json:"dropped"`
-	// Queued went on to another queue by verdict.
-	Queued uint64 `json:"queued"`
-	// Settled were answered with the request to settle their flow.
-	Settled uint64 `json:"settled"`
-	// Malformed packets got the policy's verdict without inspection, or their
-	// replacement was refused.
-	Malformed uint64 `json:"malformed"`
-	// Panics of the inspector; each such packet got the policy's verdict.
-	Panics uint64 `json:"panics"`
-	// Overruns of the inspector's time budget; each such batch of packets got
-	// the policy's verdict and is in no other counter.
-	Overruns uint64 `json:"overruns"`
-	// Flushed verdicts, each for a packet or for a run of them, came when the
-	// kernel had dropped the packets already: it drops all that wait in a netns
-	// when somebody unregisters a hook there, such as an nftables base chain.
-	Flushed uint64 `json:"flushed"`
-	// Errors the kernel reported on the queue socket otherwise.
-	Errors uint64 `json:"errors"`
-}
-
-// Add adds o to c.
-func (c *Counters) Add(o Counters) {
-	c.Packets += o.Packets
-	c.Bytes += o.Bytes
-	c.Accepted += o.Accepted
-	c.Dropped += o.Dropped
-	c.Queued += o.Queued
-	c.Settled += o.Settled
-	c.Malformed += o.Malformed
-	c.Panics += o.Panics
-	c.Overruns += o.Overruns
-	c.Flushed += o.Flushed
-	c.Errors += o.Errors
-}
-
 // Attachment is one pod interface under inspection.
 type Attachment struct {
 	Key
@@ -219,6 +176,9 @@ type AttachRequest struct {
 	// Warnings are what the client refused or ignored on the way here. The
 	// daemon logs them, because runtimes discard a plugin's standard error.
 	Warnings []string `json:"warnings,omitempty"`
+	// Traceparent is the trace that the client's call is part of, as W3C Trace
+	// Context writes it. The daemon logs it with what it does to the attachment.
+	Traceparent string `json:"traceparent,omitempty"`
 }
 
 // Validate checks everything that can be checked without the netns.
@@ -231,6 +191,9 @@ func (r *AttachRequest) Validate() error {
 	default:
 		return fmt.Errorf("origin %q: want %q, %q or %q", string(r.Origin),
 			OriginCNI, OriginAdopted, OriginManual)
+	}
+	if r.Traceparent != "" && !ValidTraceparent(r.Traceparent) {
+		return fmt.Errorf("traceparent %.60q: want that of W3C Trace Context", r.Traceparent)
 	}
 	if r.FailurePolicy == "" {
 		return nil
@@ -347,6 +310,13 @@ const (
 	// EventFailure: packets of the pod are not inspected; it is tried again.
 	EventFailure EventKind = "failure"
 )
+
+// EventKinds returns all kinds.
+func EventKinds() []EventKind {
+	return []EventKind{
+		EventTakeOver, EventOrphans, EventRepair, EventLostDetach, EventSecurity, EventFailure,
+	}
+}
 
 // Event is something that happened to an attachment without anybody's call.
 type Event struct {

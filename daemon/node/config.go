@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +43,14 @@ type Config struct {
 	// FailurePolicy of attachments whose request names none.
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	// LogLevel is debug, info, warn or error.
-	LogLevel string `json:"logLevel"`
+	LogLevel api.LogLevel `json:"logLevel"`
+	// LogFormat is text or json.
+	LogFormat string `json:"logFormat"`
+	// MetricsAddress is where Prometheus scrapes by TCP, as host:port with a
+	// numeric host or none; empty means nowhere.
+	MetricsAddress string        `json:"metricsAddress"`
+	Metrics        MetricsConfig `json:"metrics"`
+	Observe        ObserveConfig `json:"observe"`
 	// Directions that are queued: in, out, forward.
 	Directions []string `json:"directions"`
 	// Protocols that are queued, by name or number; none means all.
@@ -102,7 +108,9 @@ func DefaultConfig() Config {
 		StateDir:      filepath.Dir(api.DefaultSocket),
 		Hook:          hookAuto,
 		FailurePolicy: api.Ignore,
-		LogLevel:      "info",
+		LogLevel:      api.LogInfo,
+		LogFormat:     LogText,
+		Metrics:       MetricsConfig{PerPod: true},
 		Directions:    []string{"in", "out", "forward"},
 		MarkMask:      0xff000000,
 		Queue: QueueConfig{
@@ -155,7 +163,6 @@ func parseConfig(b []byte) (Config, error) {
 // Validate reports everything that is wrong with the configuration.
 func (c *Config) Validate() error {
 	queue := c.Queue.nfqueue()
-	_, levelErr := c.logLevel()
 	_, directionsErr := c.directions()
 	_, protocolsErr := c.protocols()
 	selector := hook.Selector{
@@ -167,7 +174,9 @@ func (c *Config) Validate() error {
 		c.Queue.Coalesce.validate("queue.coalesce", minCoalesce, maxCoalesce),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
 		c.FailurePolicy.Validate(), queue.Validate(),
-		levelErr, directionsErr, protocolsErr, c.Adopt.validate(),
+		c.LogLevel.Validate(), validateLogFormat(c.LogFormat),
+		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),
+		directionsErr, protocolsErr, c.Adopt.validate(),
 	}
 	if !slices.Contains([]string{hookAuto, string(hook.NFTables), string(hook.Module)}, c.Hook) {
 		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))
@@ -180,14 +189,6 @@ func absolute(field, path string) error {
 		return fmt.Errorf("%s %q: want an absolute path", field, path)
 	}
 	return nil
-}
-
-func (c *Config) logLevel() (slog.Level, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return 0, fmt.Errorf("logLevel %q: want debug, info, warn or error", c.LogLevel)
-	}
-	return l, nil
 }
 
 func (c *Config) directions() (hook.Directions, error) {

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ import (
 	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
@@ -41,11 +43,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	level, err := c.logLevel()
-	if err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	log, level := newLog(os.Stderr, c.LogFormat, c.LogLevel)
 	fds, err := fdstore.FromEnvironment(fdstore.ProcessEnvironment())
 	if err != nil {
 		return err
@@ -56,13 +54,14 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 		return err
 	}
 	defer store.Close()
-	reg, err := newRegistry(&c, store, fds, inspector, log)
+	shown := metrics.New()
+	reg, err := newRegistry(&c, store, fds, inspector, shown, log)
 	if err != nil {
 		return err
 	}
 	d := &daemon{
-		config: &c, registry: reg, inspector: inspector, log: log,
-		super: &supervised{Store: fds, log: log},
+		config: &c, registry: reg, inspector: inspector, log: log, level: level,
+		super: &supervised{Store: fds, log: log}, metrics: shown,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
 }
@@ -73,7 +72,9 @@ type daemon struct {
 	registry  *registry.Registry
 	inspector inspect.Inspector
 	super     *supervised
+	metrics   *metrics.Metrics
 	log       *slog.Logger
+	level     *slog.LevelVar
 }
 
 // serve listens before it restores, so that a second daemon on the same socket
@@ -106,11 +107,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	guards.Go(func() { d.registry.Guard(ctx) })
 	guards.Go(func() { d.registry.Reconcile(ctx) })
 	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
-	b := &backend{
-		calls: calls, drain: drain, stopping: ctx,
-		config: d.config, hook: hook, started: time.Now().UTC(),
-		supervisor: supervisorStatus(d.super.Supervisor()),
-	}
+	b := d.backend(ctx, calls, drain, hook)
+	o := observers{stopping: ctx, observed: b, serving: &guards, log: d.log}
+	o.start(d.config)
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(d.config.FailurePolicy)))
@@ -123,6 +122,19 @@ func (d *daemon) serve(ctx context.Context) error {
 	end() // also where serving has failed
 	guards.Wait()
 	return errors.Join(err, d.registry.Suspend())
+}
+
+// backend returns what answers calls until ctx ends.
+func (d *daemon) backend(
+	ctx context.Context, c calls, drain *spool.Drain, hook api.HookStatus,
+) *backend {
+	b := &backend{
+		calls: c, drain: drain, stopping: ctx,
+		config: d.config, hook: hook, started: time.Now().UTC(),
+		supervisor: supervisorStatus(d.super.Supervisor()), level: d.level, log: d.log,
+	}
+	b.scrape = d.expose(b)
+	return b
 }
 
 // takeUp goes on where the daemon before this one ended, and returns the hook
@@ -145,7 +157,7 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 
 func newRegistry(
 	c *Config, store *state.Store, fds *fdstore.Store,
-	inspector inspect.Inspector, log *slog.Logger,
+	inspector inspect.Inspector, timings registry.Timings, log *slog.Logger,
 ) (*registry.Registry, error) {
 	directions, err := c.directions()
 	if err != nil {
@@ -171,8 +183,8 @@ func newRegistry(
 		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
 		Coalesce:    time.Duration(c.Queue.Coalesce),
 		Settle:      c.settle(needs.Settles || c.SettleAfterPackets > 0),
-		SettleAfter: c.SettleAfterPackets,
-		Directions:  directions, Protocols: protocols, MarkMask: c.MarkMask,
+		SettleAfter: c.SettleAfterPackets, Timings: timings,
+		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
 	})
 }
 
@@ -248,6 +260,9 @@ type backend struct {
 	hook       api.HookStatus
 	supervisor api.Supervisor
 	started    time.Time
+	scrape     http.Handler // answers scrapes
+	level      *slog.LevelVar
+	log        *slog.Logger
 }
 
 // Adopt attaches pods that are older than the daemon. It ends early when the

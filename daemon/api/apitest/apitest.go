@@ -8,8 +8,10 @@ package apitest
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +38,8 @@ type Daemon struct {
 	Found       []api.AdoptResult
 	// Happened is the answer to an events call.
 	Happened []api.Event
+	// Scraped is the answer to a scrape.
+	Scraped string
 	// Upgraded, where it is set, is the answer to status calls after an upgrade
 	// call.
 	Upgraded *api.Status
@@ -70,9 +74,17 @@ func (d *Daemon) Start(tb testing.TB) string {
 // Serve serves d on l until the test ends or the returned function is called.
 func (d *Daemon) Serve(tb testing.TB, l *net.UnixListener) (stop func()) {
 	tb.Helper()
+	return d.serve(tb, func(ctx context.Context) error {
+		return api.Serve(ctx, l, d, slog.New(slog.DiscardHandler))
+	})
+}
+
+// serve runs a server until the test ends or the returned function is called.
+func (d *Daemon) serve(tb testing.TB, run func(context.Context) error) (stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	served := make(chan error, 1)
-	go func() { served <- api.Serve(ctx, l, d, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -81,6 +93,22 @@ func (d *Daemon) Serve(tb testing.TB, l *net.UnixListener) (stop func()) {
 	})
 	tb.Cleanup(stop)
 	return stop
+}
+
+// StartObservers serves those who only look at d, on a new socket, until the
+// test ends, and returns its path. A group of an ID that is not negative may
+// connect.
+func (d *Daemon) StartObservers(tb testing.TB, group int) string {
+	tb.Helper()
+	path := api.ObserverSocket(SocketPath(tb))
+	l, err := api.ListenObservers(path, group)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	d.serve(tb, func(ctx context.Context) error {
+		return api.ServeObservers(ctx, l, d, slog.New(slog.DiscardHandler))
+	})
+	return path
 }
 
 // SocketPath returns a path for a socket, short enough for one.
@@ -202,6 +230,20 @@ func (d *Daemon) Status(context.Context) (api.Status, error) {
 		info = *d.Upgraded
 	}
 	return info, d.called("status", "")
+}
+
+// SetLogLevel records the call.
+func (d *Daemon) SetLogLevel(_ context.Context, level api.LogLevel) error {
+	return d.called("log level", string(level))
+}
+
+// Metrics writes d.Scraped.
+func (d *Daemon) Metrics(w http.ResponseWriter, _ *http.Request) {
+	if err := d.called("metrics", ""); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = io.WriteString(w, d.Scraped)
 }
 
 // Upgrade records the call.

@@ -26,8 +26,13 @@ type binding struct {
 	inherited *parts
 	noticed   noticed
 
-	// readers are for counters, which are read without the lock.
-	readers atomic.Pointer[[]*nfqueue.Reader]
+	// tally is for counters, which are read without the lock.
+	tally atomic.Pointer[tally]
+	// carried is what of them the registry has counted among those of bindings
+	// that are gone; guarded by the registry's mu.
+	carried api.Counters
+	// fill is how full the queues were when they were verified last.
+	fill atomic.Pointer[fill]
 	// problem is why packets are not inspected as they should be, nil for
 	// nothing.
 	problem atomic.Pointer[string]
@@ -48,6 +53,7 @@ func (r *Registry) acquire(cookie uint64) *binding {
 func (r *Registry) release(b *binding) {
 	if b.users--; b.users == 0 {
 		delete(r.bindings, b.cookie)
+		r.carry(b)
 	}
 }
 
@@ -134,19 +140,17 @@ func (r *Registry) renounce(b *binding) error {
 	r.mu.Lock()
 	r.release(b)
 	r.mu.Unlock()
+	defer func() { // what was read meanwhile
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if b.users == 0 {
+			r.carry(b)
+		}
+	}()
 	if err := p.openHook(r.currentHook()); err != nil {
 		return errors.Join(err, p.discard())
 	}
 	return p.down()
-}
-
-// publish makes the readers' counters visible.
-func (b *binding) publish(p *parts) {
-	readers := make([]*nfqueue.Reader, len(p.lanes))
-	for i, l := range p.lanes {
-		readers[i] = l.reader
-	}
-	b.readers.Store(&readers)
 }
 
 // applyPolicy makes the kernel follow the members' policy.
@@ -157,6 +161,7 @@ func (b *binding) down() error {
 	p := b.parts
 	b.parts = nil
 	b.problem.Store(nil)
+	b.fill.Store(nil)
 	return p.down()
 }
 
@@ -176,23 +181,4 @@ func (b *binding) check() error {
 		}
 	}
 	return p.handle.Check(p.selector)
-}
-
-func (b *binding) counters() api.Counters {
-	var sum api.Counters
-	readers := b.readers.Load()
-	if readers == nil {
-		return sum
-	}
-	for _, reader := range *readers {
-		c := &reader.Counters
-		sum.Add(api.Counters{
-			Packets: c.Packets.Load(), Bytes: c.Bytes.Load(),
-			Accepted: c.Accepted.Load(), Dropped: c.Dropped.Load(), Queued: c.Queued.Load(),
-			Settled: c.Settled.Load(), Malformed: c.Malformed.Load(), Panics: c.Panics.Load(),
-			Overruns: c.Overruns.Load(), Flushed: c.Flushed.Load(),
-			Errors: c.Errors.Load(),
-		})
-	}
-	return sum
 }

@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -41,6 +42,14 @@ func (r *Registry) Events(context.Context) ([]api.Event, error) {
 	r.journal.mu.Lock()
 	defer r.journal.mu.Unlock()
 	return slices.Clone(r.journal.events), nil
+}
+
+// EventCounts returns how many events there were of each kind, also of those
+// that are forgotten by now.
+func (r *Registry) EventCounts() map[api.EventKind]uint64 {
+	r.journal.mu.Lock()
+	defer r.journal.mu.Unlock()
+	return maps.Clone(r.journal.counts)
 }
 
 // report logs an event about an attachment and remembers it.

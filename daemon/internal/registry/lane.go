@@ -22,6 +22,12 @@ type lane struct {
 	reader  *nfqueue.Reader
 	poller  *nfqueue.Poller
 	buffers *buffers
+
+	// stat is what the kernel has said last of the queue, seen what of it has
+	// been counted; guarded by the binding's lock.
+	stat, seen nfqueue.Stat
+	// inherited: what the kernel says first has been counted by an earlier daemon.
+	inherited bool
 }
 
 // openLane binds a queue and has its reader served.
@@ -71,6 +77,7 @@ func (r *Registry) inheritLane(
 	if err := errors.Join(err, l.buffers.add(q), l.read(r, who)); err != nil {
 		return orphans, errors.Join(err, l.close())
 	}
+	l.inherited = true
 	p.lanes = append(p.lanes, l)
 	return orphans, nil
 }
@@ -135,11 +142,15 @@ func (l *lane) check(stats []nfqueue.Stat) error {
 	if err := l.reader.Err(); err != nil {
 		return fmt.Errorf("reader of queue %d stopped: %w", l.number(), err)
 	}
-	_, bound, err := l.queue.In(stats)
-	if err == nil && !bound {
-		err = fmt.Errorf("queue %d is not bound", l.number())
+	stat, bound, err := l.queue.In(stats)
+	switch {
+	case err != nil:
+		return err
+	case !bound:
+		return fmt.Errorf("queue %d is not bound", l.number())
 	}
-	return err
+	l.stat = stat
+	return nil
 }
 
 // repair binds a queue that is not bound any more, and has it read again.

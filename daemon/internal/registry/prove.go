@@ -76,6 +76,7 @@ func (r *Registry) prove(b *binding, at netns.Place) {
 	rec := r.recordOf(b)
 	defer r.notice(b, &rec)
 	wrong := r.proof(b, at, &rec)
+	r.gauge(b)
 	if wrong == nil {
 		if b.problem.Swap(nil) != nil {
 			r.report(slog.LevelInfo, api.EventRepair, &rec, "packets are inspected again")

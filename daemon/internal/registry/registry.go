@@ -62,6 +62,8 @@ type Options struct {
 	// SettleAfter settles a flow with the n-th accepted packet; 0 leaves it to
 	// the inspector.
 	SettleAfter uint32
+	// Timings is told how long calls took; nil if nobody asks.
+	Timings Timings
 }
 
 // Hooks are what the registry arms netns with.
@@ -84,6 +86,7 @@ type Registry struct {
 	hub      watch.Hub
 	journal  journal
 	orphans  atomic.Uint64 // packets that dead daemons had in hand
+	refused  refused       // packets that the kernel could not queue
 
 	mu          sync.Mutex
 	hooks       Hooks     // set by Restore and not changed then
@@ -91,6 +94,7 @@ type Registry struct {
 	generation  uint8     // of settled flows
 	attachments map[api.Key]*attachment
 	bindings    map[uint64]*binding // by netns cookie
+	gone        api.Counters        // of bindings that are gone
 	// most is how many attachments there were before the last news in shrunk.
 	most   int
 	shrunk chan struct{}
@@ -111,6 +115,9 @@ type attachment struct {
 // The caller closes it.
 func New(o Options) (*Registry, error) {
 	o.Descriptors = cmp.Or(o.Descriptors, &fdstore.Store{})
+	if o.Timings == nil {
+		o.Timings = noTimings{}
+	}
 	pollers, err := newPollers(o.Queue.CopyRange, o.Coalesce, o.Log)
 	if err != nil {
 		return nil, err
@@ -162,6 +169,7 @@ func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Reco
 		FailurePolicy: cmp.Or(req.FailurePolicy, r.options.FailurePolicy),
 		Queue:         r.options.Queue.Number,
 		Created:       time.Now().UTC(),
+		Traceparent:   req.Traceparent,
 	}
 }
 
@@ -212,14 +220,15 @@ func (r *Registry) attach(
 	began := time.Now()
 	if err := explainLimit(r.bringUp(a, ns)); err != nil {
 		r.leave(a)
+		r.options.Timings.Attached(time.Since(began), err)
 		log.Error("attach refused", slog.Any("error", err))
 		return api.Attachment{}, err
 	}
 	r.settle(a, api.Active)
-	attached := r.describe(a)
+	attached, took := r.describe(a), time.Since(began)
+	r.options.Timings.Attached(took, nil)
 	log.Info("attached", slog.String("hook", attached.Hook),
-		slog.String("failurePolicy", string(rec.FailurePolicy)),
-		slog.Duration("took", time.Since(began)))
+		slog.String("failurePolicy", string(rec.FailurePolicy)), slog.Duration("took", took))
 	return attached, nil
 }
 
@@ -321,11 +330,13 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 		log.Error("record not removed", slog.Any("error", err))
 	}
 	r.leave(a)
+	took := time.Since(began)
+	r.options.Timings.Detached(took, err)
 	if err != nil {
 		log.Error("detached with errors", slog.Any("error", err))
 		return err
 	}
-	log.Info("detached", slog.Duration("took", time.Since(began)))
+	log.Info("detached", slog.Duration("took", took))
 	return nil
 }
 
@@ -467,7 +478,11 @@ func (r *Registry) leave(a *attachment) {
 }
 
 func (r *Registry) log(rec *state.Record) *slog.Logger {
-	return r.options.Log.With(slog.String("containerID", rec.ContainerID),
+	log := r.options.Log.With(slog.String("containerID", rec.ContainerID),
 		slog.String("ifname", rec.Ifname), slog.String("pod", rec.Pod.String()),
 		slog.Uint64("netns", rec.Netns.Cookie))
+	if rec.Traceparent != "" {
+		log = log.With(slog.String("traceparent", rec.Traceparent))
+	}
+	return log
 }

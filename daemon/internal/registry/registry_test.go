@@ -3,6 +3,7 @@
 package registry_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type daemon struct {
 	budget      time.Duration
 	settle      hook.Settle
 	settleAfter uint32
+	length      uint32
+	timings     registry.Timings
 	holder      *holder // nil: nobody keeps descriptors
 
 	store *state.Store
@@ -77,12 +80,13 @@ func (d *daemon) run() {
 		Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
 		Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)),
 		Queue: nfqueue.Config{
-			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
+			Number: nfqueue.DefaultNumber, Length: cmp.Or(d.length, nfqueue.DefaultLength),
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 		},
 		Directions: hook.AllDirections, MarkMask: 0xff000000, BufferTotal: 1 << 30,
 		Descriptors: fds,
 		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
+		Timings: d.timings,
 	})
 	must(d.t, err)
 	past, err := d.Inherit(inherited)

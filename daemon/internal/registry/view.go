@@ -72,17 +72,6 @@ func compareKeys(x, y api.Key) int {
 	return cmp.Or(cmp.Compare(x.ContainerID, y.ContainerID), cmp.Compare(x.Ifname, y.Ifname))
 }
 
-// Total adds up the counters of all netns under inspection.
-func (r *Registry) Total() api.Counters {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var total api.Counters
-	for _, b := range r.bindings {
-		total.Add(b.counters())
-	}
-	return total
-}
-
 // Watch reports packets as they are inspected. See [api.Backend].
 func (r *Registry) Watch(
 	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,

@@ -39,6 +39,8 @@ type Record struct {
 	// Called is when the attachment was called for, since boot: a call to end
 	// it that is older is about another one.
 	Called time.Duration `json:"called,omitempty"`
+	// Traceparent is the trace that the call was part of.
+	Traceparent string `json:"traceparent,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
 	// recorded under another one has ended with it.
 	BootID string `json:"bootID"`

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+func newLogLevel(run runner) *cobra.Command {
+	return &cobra.Command{
+		Use:   "log-level LEVEL",
+		Short: "Change what nsqueued logs, until it ends",
+		Long: `Change what nsqueued logs, until it ends: debug, info, warn or error. The next
+nsqueued begins with the level of its configuration again.`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: []string{"debug", "info", "warn", "error"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return setLogLevel(ctx, c, api.LogLevel(args[0]))
+			})
+		},
+	}
+}
+
+func setLogLevel(ctx context.Context, c *command, level api.LogLevel) error {
+	if err := level.Validate(); err != nil {
+		return usageErrorf("%s", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	level, err := c.client.SetLogLevel(ctx, level)
+	if err != nil {
+		return err
+	}
+	if c.structured() {
+		return c.writeObject(map[string]api.LogLevel{"level": level})
+	}
+	_, err = fmt.Fprintf(c.out, "log level %s\n", level)
+	return err
+}

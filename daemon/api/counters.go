@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+// Counters are what the daemon did with an attachment's packets since it
+// attached. Packets the kernel let pass or dropped without asking are not in
+// here. Attachments that share a netns share their counters.
+type Counters struct {
+	Packets  uint64 `json:"packets"`
+	Bytes    uint64 `json:"bytes"`
+	Accepted uint64 `json:"accepted"`
+	Dropped  uint64 `json:"dropped"`
+	// Queued went on to another queue by verdict.
+	Queued uint64 `json:"queued"`
+	// Settled were answered with the request to settle their flow.
+	Settled uint64 `json:"settled"`
+	// Malformed packets got the policy's verdict without inspection, or their
+	// replacement was refused.
+	Malformed uint64 `json:"malformed"`
+	// Panics of the inspector; each such packet got the policy's verdict.
+	Panics uint64 `json:"panics"`
+	// Overruns of the inspector's time budget; each such batch of packets got
+	// the policy's verdict and is in no other counter.
+	Overruns uint64 `json:"overruns"`
+	// Flushed verdicts, each for a packet or for a run of them, came when the
+	// kernel had dropped the packets already: it drops all that wait in a netns
+	// when somebody unregisters a hook there, such as an nftables base chain.
+	Flushed uint64 `json:"flushed"`
+	// Errors the kernel reported on the queue socket otherwise.
+	Errors uint64 `json:"errors"`
+}
+
+// Add adds o to c.
+func (c *Counters) Add(o Counters) {
+	c.Packets += o.Packets
+	c.Bytes += o.Bytes
+	c.Accepted += o.Accepted
+	c.Dropped += o.Dropped
+	c.Queued += o.Queued
+	c.Settled += o.Settled
+	c.Malformed += o.Malformed
+	c.Panics += o.Panics
+	c.Overruns += o.Overruns
+	c.Flushed += o.Flushed
+	c.Errors += o.Errors
+}
+
+// Sub takes o, which c has grown from, off c.
+func (c *Counters) Sub(o Counters) {
+	c.Packets -= o.Packets
+	c.Bytes -= o.Bytes
+	c.Accepted -= o.Accepted
+	c.Dropped -= o.Dropped
+	c.Queued -= o.Queued
+	c.Settled -= o.Settled
+	c.Malformed -= o.Malformed
+	c.Panics -= o.Panics
+	c.Overruns -= o.Overruns
+	c.Flushed -= o.Flushed
+	c.Errors -= o.Errors
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"context"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+)
+
+// Source is what the metrics are asked of.
+type Source interface {
+	List(ctx context.Context) ([]api.Attachment, error)
+	Total() api.Counters
+	Problems() []api.Problem
+	Orphans() uint64
+	EventCounts() map[api.EventKind]uint64
+	Queues() registry.QueueTotals
+}
+
+var _ Source = (*registry.Registry)(nil)
+
+// Daemon is what the metrics are about.
+type Daemon struct {
+	Source
+	// Hook that serves new attachments.
+	Hook string
+	// FailurePolicy of attachments that name none.
+	FailurePolicy api.Policy
+	// Restarts is how often the supervisor had to start a daemon again.
+	Restarts int
+	// PerPod says whether each attachment has series of its own.
+	PerPod bool
+}
+
+// collector asks the daemon at each scrape.
+type collector struct {
+	daemon Daemon
+	totals []total
+	pods   *podDescs // nil for none
+
+	packets, attachments, problems, orphans, events, restarts, info *prometheus.Desc
+	waiting, fullness, refused                                      *prometheus.Desc
+}
+
+// total is a counter of the whole daemon that has no labels.
+type total struct {
+	desc *prometheus.Desc
+	of   func(*api.Counters) uint64
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("nsqueue_"+name, help, labels, nil)
+}
+
+func newCollector(d Daemon) *collector {
+	c := &collector{
+		daemon: d, totals: totals(),
+		packets: desc("packets_total", "Packets that were inspected, by verdict.", "verdict"),
+		attachments: desc("attachments", "Pod interfaces that are attached, by state, hook and "+
+			"failure policy.", "state", "hook", "policy"),
+		problems: desc("problems", "Pod interfaces whose packets are not inspected as they should "+
+			"be, by failure policy: under Ignore they pass unseen, under Fail they are dropped.",
+			"policy"),
+		orphans: desc("orphaned_packets_total", "Packets that an earlier daemon had in hand when "+
+			"it died, and that got the failure policy's verdict."),
+		events: desc("events_total", "What happened to pod interfaces without anybody's call, "+
+			"by kind.", "kind"),
+		restarts: desc("supervisor_restarts_total", "Daemons that the supervisor started again."),
+		info: desc("daemon_info", "Hook and failure policy of new attachments, in its labels.",
+			"hook", "policy"),
+		waiting: desc("queue_waiting_packets", "Packets that waited for a verdict when the queues "+
+			"were verified last, at most 30 s ago."),
+		fullness: desc("queue_fullness_ratio", "Waiting packets to the length of the queue, in "+
+			"the fullest queue, when the queues were verified last."),
+		refused: desc("queue_dropped_packets_total", "Packets that the kernel dropped because a "+
+			"queue or its socket's buffer was full. Those that it let pass for that under Ignore "+
+			"are counted by nobody.", "reason"),
+	}
+	if d.PerPod {
+		c.pods = newPodDescs()
+	}
+	return c
+}
+
+func totals() []total {
+	return []total{
+		{
+			desc("bytes_total", "Bytes of packets that were inspected."),
+			func(n *api.Counters) uint64 { return n.Bytes },
+		},
+		{
+			desc("settled_packets_total", "Packets answered with the request to settle "+
+				"their flow."),
+			func(n *api.Counters) uint64 { return n.Settled },
+		},
+		{
+			desc("malformed_packets_total", "Packets that got the failure policy's verdict "+
+				"without inspection, or whose replacement was refused."),
+			func(n *api.Counters) uint64 { return n.Malformed },
+		},
+		{
+			desc("inspector_panics_total", "Panics of the inspector; each such packet got the "+
+				"failure policy's verdict."),
+			func(n *api.Counters) uint64 { return n.Panics },
+		},
+		{
+			desc("inspector_overruns_total", "Overruns of the inspector's time budget; each such "+
+				"batch of packets got the failure policy's verdict."),
+			func(n *api.Counters) uint64 { return n.Overruns },
+		},
+		{
+			desc("flushed_verdicts_total", "Verdicts that came when the kernel had dropped the "+
+				"packets already, because somebody in the netns unregistered a hook."),
+			func(n *api.Counters) uint64 { return n.Flushed },
+		},
+		{
+			desc("queue_errors_total", "Other errors that the kernel reported on queue sockets."),
+			func(n *api.Counters) uint64 { return n.Errors },
+		},
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.packets, c.attachments, c.problems, c.orphans, c.events, c.restarts, c.info,
+		c.waiting, c.fullness, c.refused,
+	} {
+		ch <- d
+	}
+	for _, t := range c.totals {
+		ch <- t.desc
+	}
+	if c.pods != nil {
+		c.pods.describe(ch)
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := &sink{ch}
+	c.collectCounters(s)
+	c.collectQueues(s)
+	s.gauge(c.info, 1, c.daemon.Hook, string(c.daemon.FailurePolicy))
+	s.counter(c.restarts, uint64(c.daemon.Restarts))
+	s.counter(c.orphans, c.daemon.Orphans())
+	counts := c.daemon.EventCounts()
+	for _, kind := range api.EventKinds() {
+		s.counter(c.events, counts[kind], string(kind))
+	}
+	problems := make(map[api.Policy]int)
+	for _, p := range c.daemon.Problems() {
+		problems[p.FailurePolicy]++
+	}
+	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
+		s.gauge(c.problems, float64(problems[policy]), string(policy))
+	}
+	list, err := c.daemon.List(context.Background())
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.attachments, err)
+		return
+	}
+	c.collectAttachments(s, list)
+}
+
+func (c *collector) collectCounters(s *sink) {
+	n := c.daemon.Total()
+	s.counter(c.packets, n.Accepted, accepted)
+	s.counter(c.packets, n.Dropped, dropped)
+	s.counter(c.packets, n.Queued, queued)
+	for _, t := range c.totals {
+		s.counter(t.desc, t.of(&n))
+	}
+}
+
+func (c *collector) collectQueues(s *sink) {
+	q := c.daemon.Queues()
+	s.gauge(c.waiting, float64(q.Waiting))
+	s.gauge(c.fullness, q.Fullest)
+	s.counter(c.refused, q.QueueFull, "queue")
+	s.counter(c.refused, q.SocketFull, "socket")
+}
+
+func (c *collector) collectAttachments(s *sink, list []api.Attachment) {
+	type class struct {
+		state  api.State
+		hook   string
+		policy api.Policy
+	}
+	classes := make(map[class]int)
+	for i := range list {
+		a := &list[i]
+		classes[class{a.State, a.Hook, a.FailurePolicy}]++
+		if c.pods != nil {
+			c.pods.collect(s, a)
+		}
+	}
+	if len(list) == 0 { // a count of none rather than none at all
+		classes[class{api.Active, c.daemon.Hook, c.daemon.FailurePolicy}] = 0
+	}
+	for k, n := range classes {
+		s.gauge(c.attachments, float64(n), string(k.state), k.hook, string(k.policy))
+	}
+}
+
+// The verdicts.
+const (
+	accepted = "accept"
+	dropped  = "drop"
+	queued   = "queue"
+)
+
+// podDescs are the series that each attachment has.
+type podDescs struct{ packets, bytes, settled, flushed *prometheus.Desc }
+
+func newPodDescs() *podDescs {
+	labels := []string{"namespace", "pod", "container_id", "interface"}
+	return &podDescs{
+		packets: desc("attachment_packets_total", "Packets of the pod interface that were "+
+			"inspected, by verdict. Interfaces in one netns share their counters.",
+			append(labels, "verdict")...),
+		bytes: desc("attachment_bytes_total", "Bytes of packets of the pod interface that were "+
+			"inspected.", labels...),
+		settled: desc("attachment_settled_packets_total", "Packets of the pod interface answered "+
+			"with the request to settle their flow.", labels...),
+		flushed: desc("attachment_flushed_verdicts_total", "Verdicts about packets of the pod "+
+			"interface that came when the kernel had dropped the packets already.", labels...),
+	}
+}
+
+func (p *podDescs) describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{p.packets, p.bytes, p.settled, p.flushed} {
+		ch <- d
+	}
+}
+
+func (p *podDescs) collect(s *sink, a *api.Attachment) {
+	n := &a.Counters
+	namespace, pod := label(a.Pod.Namespace), label(a.Pod.Name)
+	id, ifname := label(a.ContainerID), label(a.Ifname)
+	for verdict, count := range map[string]uint64{
+		accepted: n.Accepted, dropped: n.Dropped, queued: n.Queued,
+	} {
+		s.counter(p.packets, count, namespace, pod, id, ifname, verdict)
+	}
+	s.counter(p.bytes, n.Bytes, namespace, pod, id, ifname)
+	s.counter(p.settled, n.Settled, namespace, pod, id, ifname)
+	s.counter(p.flushed, n.Flushed, namespace, pod, id, ifname)
+}
+
+// maxLabel is the length of the longest name that Kubernetes gives.
+const maxLabel = 253
+
+// label returns what others have named as the value of a label. An interface
+// may have a name that is no text.
+func label(name string) string {
+	return strings.ToValidUTF8(name[:min(len(name), maxLabel)], "?")
+}
+
+// sink takes the metrics of a scrape.
+type sink struct{ ch chan<- prometheus.Metric }
+
+func (s *sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s *sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}

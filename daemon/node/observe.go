@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
+)
+
+// MetricsConfig is about what Prometheus is shown.
+type MetricsConfig struct {
+	// PerPod gives each attachment series of its own.
+	PerPod bool `json:"perPod"`
+}
+
+// ObserveConfig is about the socket of those who only look, observe.sock beside
+// the API's.
+type ObserveConfig struct {
+	// Group, by name or number, that may connect as root may; empty means none.
+	Group string `json:"group"`
+}
+
+func (c *ObserveConfig) validate() error {
+	if strings.ContainsAny(c.Group, ":\n\x00") {
+		return fmt.Errorf("observe.group %q: want the name or number of a group", c.Group)
+	}
+	return nil
+}
+
+// group returns the group's number, -1 for none.
+func (c *ObserveConfig) group() (int, error) {
+	if c.Group == "" {
+		return -1, nil
+	}
+	if n, err := strconv.ParseUint(c.Group, 10, 31); err == nil {
+		return int(n), nil
+	}
+	g, err := user.LookupGroup(c.Group)
+	if err != nil {
+		return -1, fmt.Errorf("observe.group: %w", err)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// validateMetricsAddress wants no name that somebody must be asked for when the
+// daemon starts.
+func validateMetricsAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("metricsAddress %q: want host:port in numbers, or :port", address)
+	}
+	return nil
+}
+
+// observers serve those who only look until stopping ends.
+type observers struct {
+	stopping context.Context
+	observed api.Observed
+	serving  *sync.WaitGroup
+	log      *slog.Logger
+}
+
+// start begins to serve. What cannot be served is logged: pods must not lose
+// their inspection because somebody cannot look at it.
+func (s *observers) start(c *Config) {
+	group, err := c.Observe.group()
+	if err != nil {
+		s.failed("group", err)
+	}
+	l, err := api.ListenObservers(api.ObserverSocket(c.Socket), group)
+	if err != nil {
+		s.failed("socket", err)
+	} else {
+		s.serve(l.Addr(), func() error {
+			return api.ServeObservers(s.stopping, l, s.observed, s.log)
+		})
+	}
+	if c.MetricsAddress == "" {
+		return
+	}
+	tcp, err := net.Listen("tcp", c.MetricsAddress)
+	if err != nil {
+		s.failed("metricsAddress", err)
+		return
+	}
+	s.serve(tcp.Addr(), func() error {
+		return api.ServeMetrics(s.stopping, tcp, s.observed, s.log)
+	})
+}
+
+// serve has a server run.
+func (s *observers) serve(at net.Addr, serve func() error) {
+	s.log.Info("observers served", slog.String("network", at.Network()),
+		slog.String("address", at.String()))
+	s.serving.Go(func() {
+		if err := serve(); err != nil {
+			s.failed(at.String(), err)
+		}
+	})
+}
+
+func (s *observers) failed(what string, err error) {
+	s.log.Error("observers not served", slog.String("what", what), slog.Any("error", err))
+}
+
+// Metrics answers a scrape. See [api.Observed].
+func (b *backend) Metrics(w http.ResponseWriter, r *http.Request) { b.scrape.ServeHTTP(w, r) }
+
+// expose adds the daemon to what scrapes show, and returns what answers them.
+func (d *daemon) expose(b *backend) http.Handler {
+	d.metrics.Observe(metrics.Daemon{
+		Source: d.registry, Hook: b.hook.Kind, FailurePolicy: d.config.FailurePolicy,
+		Restarts: b.supervisor.Restarts, PerPod: d.config.Metrics.PerPod,
+	})
+	return d.metrics.Handler(d.log)
+}
