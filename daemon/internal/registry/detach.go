@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// always is later than every call.
+const always time.Duration = math.MaxInt64
+
+// Detach ends an attachment; an unknown key is success.
+func (r *Registry) Detach(ctx context.Context, key api.Key) error {
+	return r.DetachOlder(ctx, key, always)
+}
+
+// DetachOlder ends an attachment that was called for before a time since boot;
+// an unknown key is success, and so is a newer attachment.
+func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Duration) error {
+	a, err := r.claim(ctx, key, called)
+	if err != nil {
+		return err
+	}
+	if a == nil {
+		return r.forget(key, called)
+	}
+	log := r.log(&a.record)
+	began := time.Now()
+	r.recordDetaching(a)
+	a.binding.mu.Lock()
+	err = a.binding.part(key)
+	a.binding.mu.Unlock()
+	fault.At(fault.DetachDone)
+	// A record that stays is not the caller's affair: the netns will be found
+	// gone.
+	if err := r.options.Store.Remove(key); err != nil {
+		log.Error("record not removed", slog.Any("error", err))
+	}
+	r.leave(a)
+	took := time.Since(began)
+	r.options.Timings.Detached(took, err)
+	if err != nil {
+		log.Error("detached with errors", slog.Any("error", err))
+		return err
+	}
+	log.Info("detached", slog.Duration("took", took))
+	return nil
+}
+
+// recordDetaching makes the next daemon go on where this one may die. Where it
+// cannot be recorded, detaching goes on all the same.
+func (r *Registry) recordDetaching(a *attachment) {
+	r.mu.Lock()
+	rec := a.record
+	r.mu.Unlock()
+	if err := r.options.Store.Save(rec); err != nil {
+		r.log(&rec).Warn("state not saved", slog.Any("error", err))
+	}
+	fault.At(fault.DetachRecorded)
+}
+
+// forget ends what could not be restored and is older than called; an unknown
+// key is success.
+func (r *Registry) forget(key api.Key, called time.Duration) error {
+	r.mu.Lock()
+	rec, ok := r.pending[key]
+	if !ok || rec.Called >= called {
+		r.mu.Unlock()
+		return nil
+	}
+	delete(r.pending, key)
+	last := !slices.ContainsFunc(slices.Collect(maps.Values(r.pending)),
+		func(other state.Record) bool { return other.Netns.Cookie == rec.Netns.Cookie })
+	b := r.bindings[rec.Netns.Cookie]
+	r.mu.Unlock()
+	var err error
+	if b != nil && last {
+		err = r.renounce(b)
+	}
+	return errors.Join(err, r.options.Store.Remove(key))
+}
+
+// claim moves an attachment to detaching for the caller alone; nil where there
+// is none that is older than called.
+func (r *Registry) claim(
+	ctx context.Context, key api.Key, called time.Duration,
+) (*attachment, error) {
+	for {
+		r.mu.Lock()
+		a := r.attachments[key]
+		if a == nil || a.record.Called >= called {
+			r.mu.Unlock()
+			return nil, nil
+		}
+		if a.record.State == api.Active {
+			a.record.State = api.Detaching
+			a.settled = make(chan struct{})
+			r.mu.Unlock()
+			return a, nil
+		}
+		have, settled := a.record, a.settled
+		r.mu.Unlock()
+		if err := await(ctx, settled, &have); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// DetachAll ends every attachment and returns how many it ended.
+func (r *Registry) DetachAll(ctx context.Context) (int, error) {
+	return r.detachEach(ctx, always, func(*state.Record) bool { return true })
+}
+
+// Collect ends the attachments of a network that CNI made and no longer names.
+// Those that were called for later than the collection are not meant.
+func (r *Registry) Collect(
+	ctx context.Context, req api.CollectRequest,
+) (api.DetachResult, error) {
+	called := spool.SinceBoot()
+	if api.Abandoned(ctx) {
+		return api.DetachResult{}, api.Errorf(api.CodeTryAgainLater, "the client has hung up")
+	}
+	n, err := r.detachEach(ctx, called, func(rec *state.Record) bool {
+		return rec.Origin == api.OriginCNI && rec.Network == req.Network &&
+			!slices.Contains(req.Valid, rec.Key)
+	})
+	return api.DetachResult{Detached: n}, err
+}
+
+func (r *Registry) detachEach(
+	ctx context.Context, called time.Duration, match func(*state.Record) bool,
+) (int, error) {
+	var errs []error
+	n := 0
+	for _, rec := range r.records() {
+		if !match(&rec) {
+			continue
+		}
+		if err := r.DetachOlder(ctx, rec.Key, called); err != nil {
+			errs = append(errs, fmt.Errorf("detach %s: %w", rec.Key, err))
+			continue
+		}
+		n++
+	}
+	return n, errors.Join(errs...)
+}
