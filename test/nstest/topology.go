@@ -108,7 +108,27 @@ func join(a, b end) error {
 	if err := errors.Join(a.configure(), b.configure()); err != nil {
 		return err
 	}
-	return errors.Join(a.awaitIPv6(), b.awaitIPv6())
+	return errors.Join(a.ns.AwaitUp(a.link), b.ns.AwaitUp(b.link), a.awaitIPv6(), b.awaitIPv6())
+}
+
+// AwaitUp waits until a link of the netns sends. The kernel takes up to a second
+// to tell a link, above all a bridge, that it has a carrier; until then it drops
+// what is sent, without an error.
+func (ns *NetNS) AwaitUp(link string) error {
+	var last error
+	isUp := func() bool {
+		up := false
+		last = ns.Try(func() error {
+			l, err := netlink.LinkByName(link)
+			up = err == nil && l.Attrs().OperState == netlink.OperUp
+			return err
+		})
+		return up
+	}
+	if !Poll(routeTimeout, isUp) {
+		return fmt.Errorf("await carrier of %s: not within %v: %w", link, routeTimeout, last)
+	}
+	return nil
 }
 
 // awaitIPv6 waits for the route that makes the address the end's own. The

@@ -132,7 +132,10 @@ func (n *node) connect(p *pod) error {
 	if err != nil {
 		return fmt.Errorf("add %s: %w", veth.Name, err)
 	}
-	return p.Try(func() error { return configure("eth0", p.v4, p.v6) })
+	if err := p.Try(func() error { return configure("eth0", p.v4, p.v6) }); err != nil {
+		return err
+	}
+	return errors.Join(n.AwaitUp(bridge), n.AwaitUp(veth.Name), p.AwaitUp("eth0"))
 }
 
 // configure gives a link its addresses and sets it up. The IPv6 one is valid at
