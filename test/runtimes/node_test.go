@@ -22,16 +22,21 @@ const (
 	// direct is the same without the recording plugin, stock without nsqueue.
 	direct = "direct"
 	stock  = "stock"
-	// strict lets no annotation ask for less.
-	strict = "strict"
+	// strict and lenient have failure policy Fail; strict lets no annotation ask
+	// for less.
+	strict  = "strict"
+	lenient = "lenient"
+	// broken has a misspelt field.
+	broken = "broken"
 	// shaped has the bandwidth plugin too.
 	shaped = "shaped"
-	// dual is a bridge with IPv4 and IPv6, at the specification's 1.1.0.
+	// dual is a bridge with IPv4 and IPv6, at the specification's newest
+	// version that the runtime takes.
 	dual = "dual"
 )
 
 // handlers are those that are not the default.
-func handlers() []string { return []string{direct, stock, strict, shaped, dual} }
+func handlers() []string { return []string{direct, stock, strict, lenient, broken, shaped, dual} }
 
 // netDir is where a handler's CNI configurations are.
 func netDir(handler string) string {
@@ -88,6 +93,13 @@ func (n *node) configureNetworks() error {
 		},
 		strict: func(l map[string]any) {
 			delete(last(l), "podAnnotations")
+			last(l)["failurePolicy"] = "Fail"
+		},
+		lenient: func(l map[string]any) {
+			last(l)["failurePolicy"] = "Fail"
+		},
+		broken: func(l map[string]any) {
+			last(l)["failurePolcy"] = "Fail"
 		},
 		shaped: func(l map[string]any) {
 			all := l["plugins"].([]any)
@@ -120,7 +132,7 @@ func last(list map[string]any) entry {
 
 // makeDualStack puts a bridge with two address families in flannel's place.
 func (n *node) makeDualStack(list map[string]any) {
-	list["name"], list["cniVersion"] = "dual", "1.1.0"
+	list["name"], list["cniVersion"] = "dual", n.newestSpec()
 	list["plugins"].([]any)[0] = entry{
 		"type": "bridge", "bridge": "cni1", "isGateway": true, "hairpinMode": true,
 		"ipam": entry{
@@ -134,12 +146,24 @@ func (n *node) makeDualStack(list map[string]any) {
 	}
 }
 
+// newestSpec is the newest version of the CNI specification that the runtime
+// takes; what it is told beyond that, it refuses at each ADD.
+func (n *node) newestSpec() string {
+	if n.isOld() {
+		return "1.0.0"
+	}
+	return "1.1.0"
+}
+
+// isOld tells containerd 1, whose configuration is another.
+func (n *node) isOld() bool { return strings.HasPrefix(n.version, "1.") }
+
 // runtimeConfig is containerd's configuration.
 func (n *node) runtimeConfig() string {
 	var b bytes.Buffer
 	runtime := `"io.containerd.grpc.v1.cri"`
 	b.WriteString("root = \"/var/lib/containerd\"\nstate = \"/run/containerd\"\n")
-	if strings.HasPrefix(n.version, "1.") {
+	if n.isOld() {
 		fmt.Fprintf(&b, "version = 2\n[plugins.%s]\nsandbox_image = %q\n", runtime, podImage)
 	} else {
 		const images = `"io.containerd.cri.v1.images"`
@@ -151,7 +175,7 @@ func (n *node) runtimeConfig() string {
 	// Without CAP_SYS_RESOURCE nothing can be protected from the OOM killer.
 	b.WriteString("restrict_oom_score_adj = true\ndisable_apparmor = true\n")
 	bins := `bin_dir = "/opt/cni/bin"`
-	if !strings.HasPrefix(n.version, "1.") {
+	if !n.isOld() {
 		bins = `bin_dirs = ["/opt/cni/bin"]`
 	}
 	fmt.Fprintf(&b, "[plugins.%s.cni]\n%s\nconf_dir = %q\n", runtime, bins, netDir(recorded))

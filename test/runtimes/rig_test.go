@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cluster"
 	"github.com/nsqueue/nsqueue/test/runtimes/cri"
@@ -46,6 +47,9 @@ type node struct {
 	runtime  *cluster.Process
 	nsqueued *cluster.Process
 	others   []*cluster.Process
+
+	// What nsqueued held when its first pod was gone.
+	supervisorBefore, workerBefore chain.Usage
 }
 
 // newCluster makes the nodes and starts everything on them.
@@ -74,7 +78,11 @@ func newCluster(t *testing.T) *rig {
 		c.dump(t)
 		t.FailNow()
 	}
-	t.Logf("two nodes are ready after %v", time.Since(c.started).Round(time.Millisecond))
+	for _, n := range c.nodes {
+		remove(t, n.newPod(t, cri.Spec{Name: "first"}))
+		n.supervisorBefore, n.workerBefore = n.usage(t)
+	}
+	t.Logf("@@ two nodes are ready after %v", time.Since(c.started).Round(time.Millisecond))
 	return c
 }
 
@@ -166,11 +174,16 @@ func (n *node) start(archive string) error {
 	return n.startRuntime(archive)
 }
 
+// life is how long a daemon has to live for its death not to count as part of a
+// crash loop, in which the supervisor gives pods their network back unseen.
+const life = time.Second
+
 // startDaemon runs nsqueued under its supervisor.
 func (n *node) startDaemon() error {
 	var err error
 	n.nsqueued, err = n.Launch(nil, "/usr/local/sbin/nsqueued", "supervise",
-		"--runtime-dir", "/run/nsqueue", "--max-deaths", "0", "--", "--log-level", "debug")
+		"--runtime-dir", "/run/nsqueue", "--max-deaths", "0", "--death-window", life.String(),
+		"--", "--log-level", "debug")
 	if err != nil {
 		return err
 	}
@@ -215,36 +228,36 @@ func (n *node) await(what string, cond func() bool) error {
 	return nil
 }
 
-// worker is the process ID of the daemon that answers, 0 where none does.
-func (n *node) worker() int {
+// status is that of the daemon.
+func (n *node) status() (api.Status, error) {
 	ctx, cancel := timeout()
 	defer cancel()
-	s, err := n.daemon.Status(ctx)
+	return n.daemon.Status(ctx)
+}
+
+// worker is the process ID of the daemon that answers, 0 where none does.
+func (n *node) worker() int {
+	s, err := n.status()
 	if err != nil {
 		return 0
 	}
 	return s.PID
 }
 
-// end stops everything.
+// end stops everything and wants nothing to be left of it.
 func (c *rig) end(t *testing.T) {
 	for _, n := range c.nodes {
-		_ = n.client.Close()
-		for _, p := range append([]*cluster.Process{n.runtime, n.nsqueued}, n.others...) {
-			if p == nil {
-				continue
-			}
-			if err := p.Stop(); err != nil {
+		for _, err := range n.stopAll() {
+			if err != nil {
 				t.Error(err)
 			}
-		}
-		if err := n.Stop(); err != nil {
-			t.Error(err)
 		}
 	}
 	if err := c.fabric.Close(); err != nil {
 		t.Error(err)
 	}
+	checkProcesses(t)
+	checkCgroups(t)
 }
 
 // dump logs what everything on the nodes wrote.
@@ -259,4 +272,4 @@ func (c *rig) dump(t *testing.T) {
 	}
 }
 
-func tail(s string) string { return s[max(len(s)-6000, 0):] }
+func tail(s string) string { return s[max(len(s)-100000, 0):] }

@@ -55,6 +55,24 @@ func TestRuntimes(t *testing.T) {
 		run  func(*testing.T, *rig)
 	}{
 		{"ping across nodes", testPingAcrossNodes},
+		{"traffic", testTraffic},
+		{"settings", testSettings},
+		{"host port", testHostPort},
+		{"bandwidth", testBandwidth},
+		{"pod restart", testPodRestart},
+		{"failing ADD", testFailingAdd},
+		{"dual stack", testDualStack},
+		{"storm", testStorm},
+		{"added time", testAddedTime},
+		{"podman", testPodman},
+		{"CRI-O's calls", testCRIO},
+		{"nerdctl's calls", testNerdctl},
+		{"calls", testCalls},
+		{"nothing is left", func(t *testing.T, c *rig) {
+			for _, n := range c.nodes {
+				n.checkNothingLeft(t)
+			}
+		}},
 	} {
 		ok := t.Run(step.name, func(t *testing.T) { step.run(t, c) })
 		if !ok {

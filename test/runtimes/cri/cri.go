@@ -83,8 +83,9 @@ type Pod struct {
 	// SandboxTook is how long RunPodSandbox took.
 	SandboxTook time.Duration
 
-	client *Client
-	config *runtime.PodSandboxConfig
+	client  *Client
+	config  *runtime.PodSandboxConfig
+	removed bool
 }
 
 // Run makes a pod and starts its container. A pod that could not be made is
@@ -155,10 +156,12 @@ func (p *Pod) start(ctx context.Context) error {
 	r, err := p.client.Runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{
 		PodSandboxId: p.ID, SandboxConfig: p.config,
 		Config: &runtime.ContainerConfig{
-			Metadata: &runtime.ContainerMetadata{Name: "main"},
-			Image:    &runtime.ImageSpec{Image: p.Image},
-			Command:  p.Command,
-			LogPath:  "main.log",
+			Metadata: &runtime.ContainerMetadata{
+				Name: "main", Attempt: p.config.GetMetadata().GetAttempt(),
+			},
+			Image:   &runtime.ImageSpec{Image: p.Image},
+			Command: p.Command,
+			LogPath: "main.log",
 			Linux: &runtime.LinuxContainerConfig{
 				SecurityContext: &runtime.LinuxContainerSecurityContext{
 					NamespaceOptions: namespaces(),
@@ -191,18 +194,30 @@ func (p *Pod) Exec(ctx context.Context, argv ...string) (string, error) {
 	return out, err
 }
 
-// Remove stops and removes the pod as a kubelet does. Doing it twice is fine.
-func (p *Pod) Remove(ctx context.Context) error {
+// Stop stops the pod: its network ends, its sandbox stays.
+func (p *Pod) Stop(ctx context.Context) error {
 	_, err := p.client.Runtime.StopPodSandbox(ctx,
 		&runtime.StopPodSandboxRequest{PodSandboxId: p.ID})
 	if err != nil {
 		return fmt.Errorf("stop pod %s: %w", p.Name, err)
 	}
-	_, err = p.client.Runtime.RemovePodSandbox(ctx,
+	return nil
+}
+
+// Remove stops and removes the pod as a kubelet does. Doing it twice is fine.
+func (p *Pod) Remove(ctx context.Context) error {
+	if p.removed {
+		return nil
+	}
+	if err := p.Stop(ctx); err != nil {
+		return err
+	}
+	_, err := p.client.Runtime.RemovePodSandbox(ctx,
 		&runtime.RemovePodSandboxRequest{PodSandboxId: p.ID})
 	if err != nil {
 		return fmt.Errorf("remove pod %s: %w", p.Name, err)
 	}
+	p.removed = true
 	return nil
 }
 
