@@ -28,6 +28,8 @@ KERNELS := 6.1 6.12
 CNI_PLUGINS := github.com/containernetworking/plugins/plugins
 CNI_PLUGINS_VERSION := v1.9.1
 FLANNEL_VERSION := v0.9.1
+CONTAINERD_VERSION := v2.4.2
+FLANNELD_VERSION := v0.26.7
 GOLANGCI_VERSION := v2.15.0
 
 # Two processors are what the smallest CI machine has; packages of the netns
@@ -38,8 +40,8 @@ NODE_PKGS = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports
 	| awk '/test\/nstest/ {print $$1}' | grep -Ev '/test/(bench|vm)$$|$(E2E_RE)')
 # Packages that run the built programs.
 E2E := test/e2e test/damage test/systemd daemon/internal/fault
-E2E_RE := /(test/e2e|test/damage|test/systemd|internal/fault)$$$$
-UNIT_PKGS = $(filter-out $(NODE_PKGS) $(addprefix %/,$(E2E)),$(shell go list \
+E2E_RE := /(test/e2e|test/damage|test/systemd|internal/fault|test/runtimes(/cluster)?)$$$$
+UNIT_PKGS = $(filter-out $(NODE_PKGS) $(addprefix %/,$(E2E) test/runtimes),$(shell go list \
 	-f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...))
 
 # timed runs a command and prints how long it took, whether it worked or not.
@@ -63,7 +65,7 @@ demo: need-demo cni-plugins build ## show the problem and its end on this machin
 	@bin/test/demo
 
 .PHONY: test
-test: test-unit test-netns test-e2e test-vm ## run all tests
+test: test-unit test-netns test-e2e test-runtimes test-vm ## run all tests
 
 .PHONY: test-unit
 test-unit: promtool ## run the tests that need no privilege, with the race detector
@@ -82,6 +84,16 @@ test-e2e: need-e2e cni-plugins build faults ## run the built programs in a real 
 faults:
 	@mkdir -p $(BIN)/test
 	@CGO_ENABLED=0 go build -tags faultpoints -o $(BIN)/test/nsqueued-faults ./daemon
+
+# As with the guests below, the terminal gets what shows the progress.
+.PHONY: test-runtimes
+test-runtimes: need-runtimes cni-plugins runtimes build ## run it under containerd 1.6 and 2, flanneld, podman (root)
+	@mkdir -p $(BIN)/test
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN)/test/ \
+		./test/runtimes/recorder ./test/runtimes/podtool
+	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -v ./test/runtimes 2>&1 \
+		| tee $(BIN)/test/runtimes.log | grep --line-buffered -E '^ *--- |@@ |FAIL|^(ok|panic)' \
+		|| { tail -n 200 $(BIN)/test/runtimes.log; echo 'all of it: $(BIN)/test/runtimes.log'; false; })
 
 # The guests' lines go to a file; the terminal gets what shows the progress.
 .PHONY: test-vm
@@ -194,6 +206,39 @@ $(BIN)/cni/.flannel-$(FLANNEL_VERSION):
 	@CGO_ENABLED=0 GOBIN=$(@D) go install -trimpath $(CNI_PLUGINS)/meta/flannel@$(FLANNEL_VERSION)
 	@touch $@
 
+# What a node of the runtimes' tests runs beside nsqueue: Debian's programs, and
+# newer ones. flanneld's udp backend, which nothing here uses, needs a C compiler.
+RUNTIMES := $(BIN)/runtimes/bin/.containerd-$(CONTAINERD_VERSION) \
+	$(BIN)/runtimes/bin/.flanneld-$(FLANNELD_VERSION) \
+	$(BIN)/cni/.runtimes-$(CNI_PLUGINS_VERSION) $(BIN)/runtimes/debian/.complete
+
+.PHONY: runtimes
+runtimes: $(RUNTIMES)
+
+$(BIN)/runtimes/debian/.complete:
+	@test/runtimes/fetch.sh $(@D)
+
+$(BIN)/runtimes/bin/.containerd-$(CONTAINERD_VERSION):
+	@echo 'installing containerd $(CONTAINERD_VERSION) into bin/runtimes (minutes, once)'
+	@mkdir -p $(@D)
+	@CGO_ENABLED=0 GOBIN=$(@D) go install -trimpath $(foreach c,containerd containerd-shim-runc-v2 ctr,\
+		github.com/containerd/containerd/v2/cmd/$(c)@$(CONTAINERD_VERSION))
+	@touch $@
+
+$(BIN)/runtimes/bin/.flanneld-$(FLANNELD_VERSION):
+	@echo 'installing flanneld $(FLANNELD_VERSION) into bin/runtimes (minutes, once)'
+	@mkdir -p $(@D)
+	@CGO_ENABLED=1 GOBIN=$(@D) go install -trimpath github.com/flannel-io/flannel@$(FLANNELD_VERSION)
+	@touch $@
+
+$(BIN)/cni/.runtimes-$(CNI_PLUGINS_VERSION):
+	@echo 'installing more CNI plugins $(CNI_PLUGINS_VERSION) into bin/cni'
+	@mkdir -p $(@D)
+	@for p in bandwidth firewall tuning; do \
+		CGO_ENABLED=0 GOBIN=$(@D) go install -trimpath $(CNI_PLUGINS)/meta/$$p@$(CNI_PLUGINS_VERSION); \
+	done
+	@touch $@
+
 $(BIN)/tools/.golangci-lint-$(GOLANGCI_VERSION):
 	@echo 'building golangci-lint $(GOLANGCI_VERSION) into bin/tools (some minutes, once)'
 	@mkdir -p $(@D)
@@ -215,16 +260,18 @@ $(BIN)/tools/promtool:
 
 # Distribution packages, as command:package or file:package. What is missing is
 # installed.
-.PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench
+.PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes
 need-netns: NEED := nft:nftables iptables:iptables
 need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3 systemd-analyze:systemd
+need-runtimes: NEED := nft:nftables iptables:iptables busybox:busybox-static nsenter:util-linux \
+	ip:iproute2 gcc:gcc /usr/include/stdio.h:libc6-dev
 need-demo: NEED := iptables:iptables busybox:busybox-static
 need-lint: NEED := gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 need-vm: NEED := gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
 	nft:nftables iptables:iptables ip:iproute2
 need-bench: NEED := nft:nftables iperf3:iperf3 gcc:gcc /usr/include/stdio.h:libc6-dev \
 	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev
-need-netns need-e2e need-demo need-lint need-vm need-bench:
+need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes:
 	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
 	for n in $(NEED); do [ -f "$${n%%:*}" ] || command -v "$${n%%:*}" >/dev/null \
 		|| missing+=" $${n##*:}"; done; \

@@ -146,6 +146,9 @@ func (ns *NetNS) Try(fn func() error) error {
 	})
 }
 
+// Within runs fn in the netns at path as [NetNS.Try] does.
+func Within(path string, fn func() error) error { return (&NetNS{path: path}).Try(fn) }
+
 // onOwnThread runs fn in a goroutine that has its thread for itself, and puts
 // the thread's netns back afterwards. A thread that cannot be put back is
 // thrown away. It is never the main thread, whose netns is the process's own

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cri is a small client of container runtimes, for tests: what a
+// kubelet does with pods, a call at a time.
+package cri
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Client talks to one runtime. It is safe for concurrent use.
+type Client struct {
+	// Runtime has the calls themselves.
+	Runtime runtime.RuntimeServiceClient
+
+	conn *grpc.ClientConn
+}
+
+// Dial prepares a client of the runtime at the socket, which need not be there
+// yet.
+func Dial(socket string) (*Client, error) {
+	conn, err := grpc.NewClient("unix://"+socket,
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("dial runtime at %s: %w", socket, err)
+	}
+	return &Client{Runtime: runtime.NewRuntimeServiceClient(conn), conn: conn}, nil
+}
+
+// Close closes the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Ready reports whether the runtime and its network are ready.
+func (c *Client) Ready(ctx context.Context) bool {
+	s, err := c.Runtime.Status(ctx, &runtime.StatusRequest{})
+	if err != nil {
+		return false
+	}
+	for _, cond := range s.GetStatus().GetConditions() {
+		switch cond.GetType() {
+		case "RuntimeReady", "NetworkReady":
+			if !cond.GetStatus() {
+				return false
+			}
+		}
+	}
+	return len(s.GetStatus().GetConditions()) > 0
+}
+
+// Spec says what a pod is like.
+type Spec struct {
+	Namespace, Name string
+	// Annotations are the pod's.
+	Annotations map[string]string
+	// Handler is the runtime handler, which chooses the CNI configuration.
+	Handler string
+	// HostPort is forwarded to the container's port 80 where it is not 0.
+	HostPort int32
+	// Image and Command are those of the one container; without a command there
+	// is none, and the pod is only a sandbox.
+	Image   string
+	Command []string
+	// Cgroup is the parent of the pod's control groups.
+	Cgroup string
+}
+
+// Pod is a pod that runs.
+type Pod struct {
+	Spec
+	// ID is the sandbox's, Container the container's.
+	ID, Container string
+	// UID is the Kubernetes one.
+	UID string
+	// IPs are its addresses, as text.
+	IPs []string
+	// SandboxTook is how long RunPodSandbox took.
+	SandboxTook time.Duration
+
+	client  *Client
+	config  *runtime.PodSandboxConfig
+	removed bool
+}
+
+// Run makes a pod and starts its container. A pod that could not be made is
+// taken down again; the attempt-th try of the same pod has the same UID.
+func (c *Client) Run(ctx context.Context, s Spec, attempt uint32) (*Pod, error) {
+	p := &Pod{Spec: s, UID: "uid-of-" + s.Name, client: c}
+	p.config = s.sandbox(p.UID, attempt)
+	started := time.Now()
+	r, err := c.Runtime.RunPodSandbox(ctx, &runtime.RunPodSandboxRequest{
+		Config: p.config, RuntimeHandler: s.Handler,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("run sandbox of %s: %w", s.Name, err)
+	}
+	p.SandboxTook = time.Since(started)
+	p.ID = r.GetPodSandboxId()
+	if err := p.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start pod %s: %w", s.Name, err), p.Remove(ctx))
+	}
+	return p, nil
+}
+
+func (s Spec) sandbox(uid string, attempt uint32) *runtime.PodSandboxConfig {
+	config := &runtime.PodSandboxConfig{
+		Metadata: &runtime.PodSandboxMetadata{
+			Name: s.Name, Namespace: s.Namespace, Uid: uid, Attempt: attempt,
+		},
+		Hostname:     s.Name,
+		LogDirectory: "/run/pod-logs/" + s.Namespace + "_" + s.Name,
+		Annotations:  s.Annotations,
+		DnsConfig:    &runtime.DNSConfig{},
+		Linux: &runtime.LinuxPodSandboxConfig{
+			CgroupParent: s.Cgroup,
+			SecurityContext: &runtime.LinuxSandboxSecurityContext{
+				NamespaceOptions: namespaces(),
+			},
+		},
+	}
+	if s.HostPort != 0 {
+		config.PortMappings = []*runtime.PortMapping{{
+			Protocol: runtime.Protocol_TCP, ContainerPort: 80, HostPort: s.HostPort,
+		}}
+	}
+	return config
+}
+
+// namespaces are those of a pod whose containers do not see each other's
+// processes.
+func namespaces() *runtime.NamespaceOption {
+	return &runtime.NamespaceOption{Pid: runtime.NamespaceMode_CONTAINER}
+}
+
+// start finds the pod's addresses and runs its container.
+func (p *Pod) start(ctx context.Context) error {
+	s, err := p.client.Runtime.PodSandboxStatus(ctx,
+		&runtime.PodSandboxStatusRequest{PodSandboxId: p.ID})
+	if err != nil {
+		return err
+	}
+	network := s.GetStatus().GetNetwork()
+	p.IPs = append(p.IPs, network.GetIp())
+	for _, ip := range network.GetAdditionalIps() {
+		p.IPs = append(p.IPs, ip.GetIp())
+	}
+	if p.Command == nil {
+		return nil
+	}
+	r, err := p.client.Runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{
+		PodSandboxId: p.ID, SandboxConfig: p.config,
+		Config: &runtime.ContainerConfig{
+			Metadata: &runtime.ContainerMetadata{
+				Name: "main", Attempt: p.config.GetMetadata().GetAttempt(),
+			},
+			Image:   &runtime.ImageSpec{Image: p.Image},
+			Command: p.Command,
+			LogPath: "main.log",
+			Linux: &runtime.LinuxContainerConfig{
+				SecurityContext: &runtime.LinuxContainerSecurityContext{
+					NamespaceOptions: namespaces(),
+				},
+			},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	p.Container = r.GetContainerId()
+	_, err = p.client.Runtime.StartContainer(ctx,
+		&runtime.StartContainerRequest{ContainerId: p.Container})
+	return err
+}
+
+// Exec runs a command in the container and returns what it wrote.
+func (p *Pod) Exec(ctx context.Context, argv ...string) (string, error) {
+	const limit = 60
+	r, err := p.client.Runtime.ExecSync(ctx, &runtime.ExecSyncRequest{
+		ContainerId: p.Container, Cmd: argv, Timeout: limit,
+	})
+	if err != nil {
+		return "", fmt.Errorf("in %s run %q: %w", p.Name, argv, err)
+	}
+	out := string(r.GetStdout()) + string(r.GetStderr())
+	if r.GetExitCode() != 0 {
+		err = fmt.Errorf("in %s run %q: exit code %d\n%s", p.Name, argv, r.GetExitCode(), out)
+	}
+	return out, err
+}
+
+// Stop stops the pod: its network ends, its sandbox stays.
+func (p *Pod) Stop(ctx context.Context) error {
+	_, err := p.client.Runtime.StopPodSandbox(ctx,
+		&runtime.StopPodSandboxRequest{PodSandboxId: p.ID})
+	if err != nil {
+		return fmt.Errorf("stop pod %s: %w", p.Name, err)
+	}
+	return nil
+}
+
+// Remove stops and removes the pod as a kubelet does. Doing it twice is fine.
+func (p *Pod) Remove(ctx context.Context) error {
+	if p.removed {
+		return nil
+	}
+	if err := p.Stop(ctx); err != nil {
+		return err
+	}
+	_, err := p.client.Runtime.RemovePodSandbox(ctx,
+		&runtime.RemovePodSandboxRequest{PodSandboxId: p.ID})
+	if err != nil {
+		return fmt.Errorf("remove pod %s: %w", p.Name, err)
+	}
+	p.removed = true
+	return nil
+}
+
+// Pods returns the IDs of the sandboxes that the runtime has.
+func (c *Client) Pods(ctx context.Context) ([]string, error) {
+	r, err := c.Runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	var ids []string
+	for _, s := range r.GetItems() {
+		ids = append(ids, s.GetId())
+	}
+	return ids, nil
+}

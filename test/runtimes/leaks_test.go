@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/nstest"
+	"github.com/nsqueue/nsqueue/test/runtimes/cluster"
+)
+
+// leases returns the addresses that host-local has given out.
+func (n *node) leases(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(n.File("/var/lib/cni/networks/*/*"))
+	must(t, err)
+	return slices.DeleteFunc(files, func(f string) bool {
+		return strings.HasPrefix(filepath.Base(f), "last_reserved_ip") || filepath.Base(f) == "lock"
+	})
+}
+
+// left lists what pods have left behind on the node.
+func (n *node) left(t *testing.T) []string {
+	t.Helper()
+	found := n.leases(t)
+	for _, pattern := range []string{
+		"/run/netns/*", "/run/nsqueue/attachments/*", "/run/nsqueue/spool/*",
+		"/var/lib/cni/results/*", "/var/lib/cni/cache/results/*", "/var/lib/cni/flannel/*",
+	} {
+		files, err := filepath.Glob(n.File(pattern))
+		must(t, err)
+		found = append(found, files...)
+	}
+	links, err := n.Run("ip", "-o", "link")
+	must(t, err)
+	for line := range strings.Lines(links) {
+		if strings.Contains(line, "veth") || strings.Contains(line, "bwp") {
+			found = append(found, line)
+		}
+	}
+	rules, err := n.Run("iptables-save", "-t", "nat")
+	must(t, err)
+	for line := range strings.Lines(rules) {
+		if strings.Contains(line, "--dport 8080") || strings.Contains(line, "-A CNI-") &&
+			strings.Contains(line, "-s 10.24") {
+			found = append(found, line)
+		}
+	}
+	tables, err := n.Run("nft", "list", "tables")
+	must(t, err)
+	for line := range strings.Lines(tables) {
+		if strings.Contains(line, "nsqueue") {
+			found = append(found, line)
+		}
+	}
+	pods, err := n.client.Pods(lasting(t))
+	must(t, err)
+	return append(found, pods...)
+}
+
+// usage is what the daemon and its supervisor hold.
+func (n *node) usage(t *testing.T) (supervisor, worker chain.Usage) {
+	t.Helper()
+	supervisor, err := chain.UsageOf(n.nsqueued.PID())
+	must(t, err)
+	worker, err = chain.UsageOf(n.worker())
+	must(t, err)
+	return supervisor, worker
+}
+
+// sockets are those of the descriptors that keep a netns alive. The others come
+// and go: Go's runtime opens its own when a process first has something to poll.
+func sockets(kinds []string) []string {
+	return slices.DeleteFunc(kinds, func(k string) bool { return k != "socket" })
+}
+
+// checkNothingLeft wants the node as it was before its first pod.
+func (n *node) checkNothingLeft(t *testing.T) {
+	t.Helper()
+	var left []string
+	nstest.Poll(patience, func() bool {
+		left = n.left(t)
+		supervisor, worker := n.usage(t)
+		left = append(left, sockets(supervisor.HeldSince(n.supervisorBefore))...)
+		left = append(left, sockets(worker.HeldSince(n.workerBefore))...)
+		return len(left) == 0
+	})
+	for _, l := range left {
+		t.Errorf("left on %s: %s", n.Name, l)
+	}
+	if s, err := n.daemon.Status(lasting(t)); err != nil || s.Attachments != 0 || len(s.Problems) > 0 {
+		t.Errorf("nsqueued on %s: %+v, %v", n.Name, s, err)
+	}
+}
+
+// checkProcesses wants none but this one and the throw-away node's init, when
+// everything has been stopped.
+func checkProcesses(t *testing.T) {
+	t.Helper()
+	var left []string
+	nstest.Poll(patience, func() bool {
+		left = nil
+		dirs, err := filepath.Glob("/proc/[0-9]*")
+		must(t, err)
+		for _, d := range dirs {
+			if d == "/proc/1" || d == fmt.Sprintf("/proc/%d", os.Getpid()) {
+				continue
+			}
+			if b, err := os.ReadFile(filepath.Join(d, "cmdline")); err == nil {
+				left = append(left, d+" "+strings.ReplaceAll(string(b), "\x00", " "))
+			}
+		}
+		return len(left) == 0
+	})
+	for _, l := range left {
+		t.Errorf("still runs: %s", l)
+	}
+}
+
+// checkCgroups removes the one folder of control groups that the pods had in
+// common, in each hierarchy, and complains of what is below it.
+func checkCgroups(t *testing.T) {
+	t.Helper()
+	dirs, err := filepath.Glob("/sys/fs/cgroup/*" + cgroupParent)
+	must(t, err)
+	for _, top := range append(dirs, "/sys/fs/cgroup"+cgroupParent) {
+		var all []string
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				all = append(all, path)
+			}
+			return err
+		})
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, dir := range slices.Backward(all) {
+			if dir != top && filepath.Base(dir) != "conmon" { // podman leaves it
+				t.Errorf("left: %s", dir)
+			}
+			if err := os.Remove(dir); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// stopAll stops the programs of a node, the runtime first.
+func (n *node) stopAll() []error {
+	_ = n.client.Close()
+	var errs []error
+	for _, p := range append([]*cluster.Process{n.runtime, n.nsqueued}, n.others...) {
+		if p != nil {
+			errs = append(errs, p.Stop())
+		}
+	}
+	return append(errs, n.Stop())
+}

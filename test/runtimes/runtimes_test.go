@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package runtimes runs nsqueue under the programs that call it in the field:
+// flanneld with vxlan over two nodes, containerd 1.6 and 2 through CRI, podman.
+// The nodes are namespaces (package cluster); the programs come from
+// `make need-runtimes`.
+package runtimes
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
+	"github.com/nsqueue/nsqueue/test/runtimes/cluster"
+)
+
+func TestMain(m *testing.M) {
+	cluster.Hold()
+	nstest.Main(m)
+}
+
+// patience is how long something may take that is expected soon. The machine
+// has other things to do.
+const patience = 60 * time.Second
+
+// binDir is where the built and fetched programs are.
+func binDir(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("NSQUEUE_BIN")
+	if dir == "" {
+		dir = "../../bin"
+	}
+	dir, err := filepath.Abs(dir)
+	must(t, err)
+	for _, f := range []string{
+		"nsqueued", "cni/bandwidth", "runtimes/bin/containerd", "runtimes/bin/flannel",
+		"runtimes/debian/root/usr/bin/podman", "test/recorder", "test/podtool",
+	} {
+		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
+			t.Fatalf("%v: run `make test-runtimes`", err)
+		}
+	}
+	return dir
+}
+
+// TestRuntimes makes the two nodes once; the subtests use them one after the
+// other, and at the end nothing may be left of what they did.
+func TestRuntimes(t *testing.T) {
+	c := newCluster(t)
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T, *rig)
+	}{
+		{"ping across nodes", testPingAcrossNodes},
+		{"traffic", testTraffic},
+		{"settings", testSettings},
+		{"host port", testHostPort},
+		{"bandwidth", testBandwidth},
+		{"pod restart", testPodRestart},
+		{"failing ADD", testFailingAdd},
+		{"dual stack", testDualStack},
+		{"storm", testStorm},
+		{"added time", testAddedTime},
+		{"podman", testPodman},
+		{"CRI-O's calls", testCRIO},
+		{"nerdctl's calls", testNerdctl},
+		{"calls", testCalls},
+		{"nothing is left", func(t *testing.T, c *rig) {
+			for _, n := range c.nodes {
+				n.checkNothingLeft(t)
+			}
+		}},
+	} {
+		ok := t.Run(step.name, func(t *testing.T) { step.run(t, c) })
+		if !ok {
+			c.dump(t)
+			return
+		}
+	}
+}
+
+// lasting is the test's context without its end, for clean-up functions.
+func lasting(t testing.TB) context.Context { return context.WithoutCancel(t.Context()) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
