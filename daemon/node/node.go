@@ -152,7 +152,8 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 	chosen := h.status()
 	d.log.Info("hook chosen", slog.String("hook", chosen.Kind),
 		slog.String("detail", chosen.Detail), slog.String("reason", chosen.Reason))
-	return chosen, d.registry.Restore(ctx, past, registry.Hooks{Hook: h.hook, Fallback: h.fallback})
+	d.registry.Restore(ctx, past, registry.Hooks{Hook: h.hook, Fallback: h.fallback})
+	return chosen, nil
 }
 
 func newRegistry(

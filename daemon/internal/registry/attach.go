@@ -44,7 +44,7 @@ func (r *Registry) AttachCalled(
 	}
 	rec := r.newRecord(&req, ns)
 	rec.Called = called
-	return r.attach(ctx, rec, ns)
+	return r.attach(ctx, &attachment{record: rec}, ns)
 }
 
 func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Record {
@@ -92,11 +92,12 @@ func admissible(ns *netns.NetNS) error {
 	return nil
 }
 
-// attach enters the record and makes it true.
+// attach enters the new attachment and makes its record true.
 func (r *Registry) attach(
-	ctx context.Context, rec state.Record, ns *netns.NetNS,
+	ctx context.Context, fresh *attachment, ns *netns.NetNS,
 ) (api.Attachment, error) {
-	a, existing, err := r.enter(ctx, rec)
+	rec := fresh.record
+	a, existing, err := r.enter(ctx, fresh)
 	if err != nil {
 		return api.Attachment{}, err
 	}
@@ -120,12 +121,13 @@ func (r *Registry) attach(
 }
 
 // enter adds an attachment in state attaching, or finds the same one there.
-func (r *Registry) enter(ctx context.Context, rec state.Record) (*attachment, bool, error) {
+func (r *Registry) enter(ctx context.Context, fresh *attachment) (*attachment, bool, error) {
+	rec := fresh.record
 	for {
 		r.mu.Lock()
 		a := r.attachments[rec.Key]
 		if a == nil {
-			a = &attachment{record: rec, settled: make(chan struct{})}
+			a, fresh.settled = fresh, make(chan struct{})
 			a.binding = r.acquire(rec.Netns.Cookie)
 			r.attachments[rec.Key] = a
 			r.most = max(r.most, len(r.attachments))
@@ -173,13 +175,13 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	b := a.binding
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := r.options.Store.Save(a.record); err != nil {
+	if err := r.recordAttaching(a); err != nil {
 		return err
 	}
 	fault.At(fault.AttachRecorded)
 	err := b.join(r, a, ns)
 	if err != nil {
-		return errors.Join(err, r.options.Store.Remove(a.record.Key))
+		return errors.Join(err, r.unrecord(a))
 	}
 	r.mu.Lock()
 	a.record.Hook = string(b.parts.hook.Kind())
@@ -187,8 +189,8 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	r.mu.Unlock()
 	r.notice(b, &rec)
 	rec.State = api.Active
-	if err := r.options.Store.Save(rec); err != nil {
-		return errors.Join(err, b.part(a.record.Key), r.options.Store.Remove(a.record.Key))
+	if err := r.recordActive(a, rec); err != nil {
+		return errors.Join(err, b.part(a.record.Key), r.unrecord(a))
 	}
 	fault.At(fault.AttachDone)
 	return nil

@@ -43,11 +43,7 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 	err = a.binding.part(key)
 	a.binding.mu.Unlock()
 	fault.At(fault.DetachDone)
-	// A record that stays is not the caller's affair: the netns will be found
-	// gone.
-	if err := r.options.Store.Remove(key); err != nil {
-		log.Error("record not removed", slog.Any("error", err))
-	}
+	r.erase(&a.record)
 	r.leave(a)
 	took := time.Since(began)
 	r.options.Timings.Detached(took, err)
@@ -57,18 +53,6 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 	}
 	log.Info("detached", slog.Duration("took", took))
 	return nil
-}
-
-// recordDetaching makes the next daemon go on where this one may die. Where it
-// cannot be recorded, detaching goes on all the same.
-func (r *Registry) recordDetaching(a *attachment) {
-	r.mu.Lock()
-	rec := a.record
-	r.mu.Unlock()
-	if err := r.options.Store.Save(rec); err != nil {
-		r.log(&rec).Warn("state not saved", slog.Any("error", err))
-	}
-	fault.At(fault.DetachRecorded)
 }
 
 // forget ends what could not be restored and is older than called; an unknown
@@ -89,7 +73,8 @@ func (r *Registry) forget(key api.Key, called time.Duration) error {
 	if b != nil && last {
 		err = r.renounce(b)
 	}
-	return errors.Join(err, r.options.Store.Remove(key))
+	r.erase(&rec)
+	return err
 }
 
 // claim moves an attachment to detaching for the caller alone; nil where there

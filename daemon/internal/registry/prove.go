@@ -54,6 +54,7 @@ func (r *Registry) Reconcile(ctx context.Context) {
 // differs, restores what could not be restored before, and detaches pods that
 // are gone. What it did it reports as events.
 func (r *Registry) Prove(ctx context.Context) {
+	r.tidy()
 	r.retry(ctx)
 	r.bury(ctx)
 	err := netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {

@@ -3,9 +3,11 @@
 package registry_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -175,10 +177,20 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 	})
 	must(t, err)
 	must(t, foreign.Bind())
+	record := filepath.Join(d.dir, "attachments", "one@eth0.json")
+	before, err := os.ReadFile(record)
+	must(t, err)
 	d.run()
 	d.wantEvent(api.EventSecurity, "not restored")
 	must(t, d.Detach(t.Context(), api.Key{ContainerID: "two", Ifname: "eth0"}))
 	d.Prove(t.Context())
+	// Who asks for the same fares no better, and changes nothing.
+	if _, err := d.Attach(t.Context(), request("one", pod, api.Ignore), nil); err == nil {
+		t.Error("attached although the queue is held")
+	}
+	if after, err := os.ReadFile(record); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the record changed from %s to %s, %v", before, after, err)
+	}
 	must(t, foreign.Close())
 	d.Prove(t.Context())
 	list, err := d.List(t.Context())

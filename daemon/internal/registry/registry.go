@@ -99,6 +99,8 @@ type Registry struct {
 type attachment struct {
 	record  state.Record
 	binding *binding
+	// restored: it was recorded before this daemon began.
+	restored bool
 	// settled is closed when the state is no longer attaching or detaching.
 	settled chan struct{}
 }

@@ -91,7 +91,7 @@ func (d *daemon) run() {
 	must(d.t, err)
 	past, err := d.Inherit(inherited)
 	must(d.t, err)
-	must(d.t, d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback}))
+	d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback})
 }
 
 // restart is an orderly exit and a new start.

@@ -42,7 +42,8 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 	}
 	ordered, err := r.options.Store.TakeOrderly()
 	if err != nil {
-		return nil, err
+		r.options.Log.Error("end of the daemon before not forgotten: taken for a death",
+			slog.Any("error", err))
 	}
 	for _, err := range contents.Damaged {
 		r.options.Log.Error("state file put aside", slog.Any("error", err))
@@ -58,15 +59,13 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 // Restore makes the past true again, by the hook that is in use from now on.
 // What cannot be restored stays recorded and is tried again by
 // [Registry.Prove]. Call it once, before the registry serves anybody.
-func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) error {
+func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Lock()
 	r.hooks, r.hook = h, h.Hook
 	r.mu.Unlock()
 	for _, key := range past.stale {
 		r.options.Log.Info("attachment of an earlier boot forgotten", slog.Any("key", key))
-		if err := r.options.Store.Remove(key); err != nil {
-			return err
-		}
+		r.erase(&state.Record{Key: key})
 	}
 	var restoring sync.WaitGroup
 	turns := make(chan struct{}, restoringAtATime)
@@ -80,7 +79,6 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) error {
 		})
 	}
 	restoring.Wait()
-	return nil
 }
 
 // restoringAtATime is how many attachments are restored together: with settled
@@ -112,6 +110,9 @@ func (r *Registry) recovered(left estate, records []state.Record) []state.Record
 		}
 		r.report(slog.LevelError, api.EventFailure, &rec,
 			"state file lost: netns is inspected under a name made up for it")
+		if err := r.options.Store.Save(rec); err != nil {
+			r.log(&rec).Error("state not saved", slog.Any("error", err))
+		}
 		made = append(made, rec)
 	}
 	return made
@@ -170,13 +171,14 @@ func (r *Registry) restore(ctx context.Context, rec state.Record) error {
 	}
 	if ns == nil {
 		r.log(&rec).Info("netns is gone, attachment forgotten", slog.String("path", rec.Netns.Path))
-		return r.options.Store.Remove(rec.Key)
+		r.erase(&rec)
+		return nil
 	}
 	defer ns.Close()
 	was := rec.State
 	rec.State = api.Attaching
 	rec.Queue = r.options.Queue.Number
-	if _, err := r.attach(ctx, rec, ns); err != nil {
+	if _, err := r.attach(ctx, &attachment{record: rec, restored: true}, ns); err != nil {
 		return err
 	}
 	if was == api.Detaching {
@@ -228,12 +230,9 @@ func reopen(rec *state.Record, path string) (*netns.NetNS, error) {
 }
 
 // postpone remembers what could not be restored. The pod is still there, and so
-// is its record, or it is made again.
+// is its record.
 func (r *Registry) postpone(rec state.Record, err error) {
 	r.report(slog.LevelError, kindOf(err), &rec, "attachment not restored: "+err.Error())
-	if err := r.options.Store.Save(rec); err != nil {
-		r.log(&rec).Error("state not saved", slog.Any("error", err))
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pending[rec.Key] = rec
@@ -248,10 +247,6 @@ func (r *Registry) retry(ctx context.Context) {
 		err := r.restore(ctx, rec)
 		if err != nil {
 			r.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
-			err = r.options.Store.Save(rec) // attaching has removed it
-			if err != nil {
-				r.log(&rec).Error("state not saved", slog.Any("error", err))
-			}
 			continue
 		}
 		r.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -60,12 +61,17 @@ type Store struct {
 	dir    string
 	lock   *os.File
 	bootID string
+
+	mu sync.Mutex
+	// left are the files that could not be removed and would mislead the next
+	// daemon.
+	left map[string]bool
 }
 
 const suffix = ".json"
 
 // Open makes the directory below stateDir where it is missing, and locks it
-// until Close.
+// until Close. One that is there may be read-only.
 func Open(stateDir string) (*Store, error) {
 	dir := filepath.Join(stateDir, "attachments")
 	if err := os.MkdirAll(stateDir, 0o711); err != nil {
@@ -88,7 +94,10 @@ func Open(stateDir string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Store{dir: dir, lock: lock, bootID: strings.TrimSpace(string(bootID))}, nil
+	return &Store{
+		dir: dir, lock: lock, bootID: strings.TrimSpace(string(bootID)),
+		left: make(map[string]bool),
+	}, nil
 }
 
 // Close lets another process use the directory.
@@ -107,18 +116,66 @@ func (s *Store) Save(r Record) error {
 	if err != nil {
 		return err
 	}
-	if err := writeAtomically(s.path(r.Key), append(b, '\n')); err != nil {
-		return fmt.Errorf("save state of %s: %w", r.Key, err)
+	path := s.path(r.Key)
+	if err := s.write(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("save state of %s in %s: %w", r.Key, path, err)
 	}
 	return nil
 }
 
 // Remove deletes a key's record; a missing one is success.
 func (s *Store) Remove(k api.Key) error {
-	if err := os.Remove(s.path(k)); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	_, err := s.remove(s.path(k))
+	return err
+}
+
+// Tidy removes what could not be removed before and was not written since.
+func (s *Store) Tidy() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for path := range s.left {
+		_, err := s.removeLocked(path)
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// write puts the content in the place of an older one, which stays where that
+// fails.
+func (s *Store) write(path string, b []byte) error {
+	s.mu.Lock()
+	left := s.left[path]
+	delete(s.left, path) // before Tidy can take the new file for it
+	s.mu.Unlock()
+	err := writeAtomically(path, b)
+	if err != nil && left {
+		s.mu.Lock()
+		s.left[path] = true
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// remove deletes a file and reports whether it was there.
+func (s *Store) remove(path string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.removeLocked(path)
+}
+
+func (s *Store) removeLocked(path string) (bool, error) {
+	// A read-only file system says so of a missing file, too.
+	_, err := os.Lstat(path)
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		delete(s.left, path)
+		return err == nil, nil
+	}
+	s.left[path] = true
+	return true, err
 }
 
 // Contents is what Load finds.
@@ -173,17 +230,15 @@ const orderly = "orderly"
 
 // MarkOrderly records that this daemon ends in order.
 func (s *Store) MarkOrderly() error {
-	return writeAtomically(filepath.Join(s.dir, orderly), nil)
+	return s.write(filepath.Join(s.dir, orderly), nil)
 }
 
 // TakeOrderly reports whether the daemon before this one ended in order, and
-// forgets it: the answer is about one daemon.
+// forgets it: the answer is about one daemon. Where it cannot be forgotten,
+// nobody knows which one it is about.
 func (s *Store) TakeOrderly() (bool, error) {
-	err := os.Remove(filepath.Join(s.dir, orderly))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	there, err := s.remove(filepath.Join(s.dir, orderly))
+	return there && err == nil, err
 }
 
 func load(path string) (Record, error) {

@@ -189,6 +189,51 @@ func TestSaveFailsCleanly(t *testing.T) {
 	}
 }
 
+// A file that cannot be removed is removed later, unless it was written anew.
+func TestTidy(t *testing.T) {
+	s := open(t, t.TempDir())
+	stuck := filepath.Join(s.dir, "a@eth0.json")
+	inside := filepath.Join(stuck, "inside")
+	jam := func() {
+		t.Helper()
+		if err := os.MkdirAll(inside, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Remove(record("a").Key); err == nil || !strings.Contains(err.Error(), stuck) {
+			t.Errorf("remove: %v, want an error that names %s", err, stuck)
+		}
+		if err := s.Tidy(); err == nil {
+			t.Error("tidied what cannot be removed")
+		}
+		if err := s.Save(record("a")); err == nil || !strings.Contains(err.Error(), stuck) {
+			t.Errorf("save: %v, want an error that names %s", err, stuck)
+		}
+		if err := os.Remove(inside); err != nil {
+			t.Fatal(err)
+		}
+	}
+	jam()
+	if err := s.Tidy(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(stuck); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("still there: %v", err)
+	}
+	jam()
+	if err := os.Remove(stuck); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(record("a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tidy(); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.Load(); err != nil || len(got.Records) != 1 {
+		t.Errorf("loaded %+v, %v, want the new record", got, err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	b, err := json.Marshal(record("seed"))
 	if err != nil {

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"log/slog"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// What follows keeps the state directory true also where that is full or
+// read-only: nothing is attached that is not recorded, what was recorded is
+// restored all the same, and to detach needs no record.
+
+// recordAttaching records an attachment before anything is done for it. One that is
+// restored keeps the record it has, which says more than that it is attaching.
+func (r *Registry) recordAttaching(a *attachment) error {
+	if a.restored {
+		return nil
+	}
+	return r.options.Store.Save(a.record)
+}
+
+// recordActive records that an attachment has all it needs.
+func (r *Registry) recordActive(a *attachment, rec state.Record) error {
+	err := r.options.Store.Save(rec)
+	if err != nil && a.restored {
+		r.log(&rec).Warn("state not saved: the record of an earlier daemon stays",
+			slog.Any("error", err))
+		return nil
+	}
+	return err
+}
+
+// unrecord takes back what was recorded of an attachment that has failed. What
+// waits to be restored under its key is recorded again.
+func (r *Registry) unrecord(a *attachment) error {
+	if a.restored {
+		return nil
+	}
+	r.mu.Lock()
+	rec, waits := r.pending[a.record.Key]
+	r.mu.Unlock()
+	if waits {
+		return r.options.Store.Save(rec)
+	}
+	return r.options.Store.Remove(a.record.Key)
+}
+
+// recordDetaching makes the next daemon go on where this one may die. Where it
+// cannot be recorded, detaching goes on all the same.
+func (r *Registry) recordDetaching(a *attachment) {
+	r.mu.Lock()
+	rec := a.record
+	r.mu.Unlock()
+	if err := r.options.Store.Save(rec); err != nil {
+		r.log(&rec).Warn("state not saved", slog.Any("error", err))
+	}
+	fault.At(fault.DetachRecorded)
+}
+
+// erase removes the record of what has ended. One that cannot be removed is
+// nobody's affair but ours: each proof tries again. The next daemon may find it
+// before that, and forgets it if the netns is gone.
+func (r *Registry) erase(rec *state.Record) {
+	if err := r.options.Store.Remove(rec.Key); err != nil {
+		r.log(rec).Error("record not removed", slog.Any("error", err))
+	}
+}
+
+// tidy removes the records that could not be removed before.
+func (r *Registry) tidy() {
+	if err := r.options.Store.Tidy(); err != nil {
+		r.options.Log.Warn("records still not removed", slog.Any("error", err))
+	}
+}
