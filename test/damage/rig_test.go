@@ -5,6 +5,7 @@
 package damage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -52,6 +54,11 @@ type rig struct {
 	watchdog time.Duration
 	// inspector is the daemon's program below bin.
 	inspector string
+	// worker is the path of a copy of it that is run; empty runs it where it is.
+	worker string
+	// maxDeaths within deathWindow make the supervisor give up, 0 never.
+	maxDeaths   int
+	deathWindow time.Duration
 
 	supervisor *exec.Cmd
 	exited     chan error
@@ -63,7 +70,8 @@ func newRig(t *testing.T, policy api.Policy) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, dir: t.TempDir(), bin: binDir(t), policy: policy,
-		inspector: filepath.Join("test", "stamper"),
+		inspector:   filepath.Join("test", "stamper"),
+		deathWindow: 300 * time.Millisecond,
 	}
 	r.client = api.NewClient(r.socket())
 	t.Cleanup(r.end)
@@ -89,10 +97,12 @@ func (r *rig) start() {
 	file := filepath.Join(r.dir, "nsqueued.yaml")
 	must(r.t, os.WriteFile(file, []byte(fmt.Sprintf(config, r.dir, r.policy)), 0o600))
 	argv := []string{
-		"supervise", "--runtime-dir", r.dir, "--max-deaths", "0", "--death-window", "300ms",
+		"supervise", "--runtime-dir", r.dir,
+		"--max-deaths", strconv.Itoa(r.maxDeaths), "--death-window", r.deathWindow.String(),
 	}
 	if r.inspector != nsqueued {
-		argv = append(argv, "--worker", filepath.Join(r.bin, r.inspector))
+		worker := filepath.Join(r.bin, r.inspector)
+		argv = append(argv, "--worker", cmp.Or(r.worker, worker))
 	}
 	if r.watchdog != 0 {
 		argv = append(argv, "--watchdog", r.watchdog.String(), "--abort-grace", "100ms")
@@ -166,6 +176,19 @@ func (r *rig) stop(s syscall.Signal) error {
 		err := <-r.exited
 		r.supervisor = nil
 		return fmt.Errorf("still there %v after %v: %w", patience, s, err)
+	}
+}
+
+// awaitEnd waits until the supervisor has ended by itself.
+func (r *rig) awaitEnd() error {
+	r.t.Helper()
+	select {
+	case err := <-r.exited:
+		r.supervisor = nil
+		return err
+	case <-time.After(patience):
+		r.t.Fatalf("the supervisor is still there after %v", patience)
+		return nil
 	}
 }
 
