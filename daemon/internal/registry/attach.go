@@ -126,6 +126,10 @@ func (r *Registry) enter(ctx context.Context, fresh *attachment) (*attachment, b
 	for {
 		r.mu.Lock()
 		a := r.attachments[rec.Key]
+		if _, waits := r.pending[rec.Key]; a == nil && fresh.restored && !waits {
+			r.mu.Unlock()
+			return nil, false, errors.New("it was detached meanwhile")
+		}
 		if a == nil {
 			a, fresh.settled = fresh, make(chan struct{})
 			a.binding = r.acquire(rec.Netns.Cookie)

@@ -160,27 +160,35 @@ func TestProofRepairsTheQueue(t *testing.T) {
 	}
 }
 
+// runWithForeignReader restarts the daemon while somebody else has taken the
+// pod's queue.
+func (d *daemon) runWithForeignReader(pod *nstest.NetNS) *nfqueue.Queue {
+	d.t.Helper()
+	must(d.t, d.Suspend())
+	must(d.t, d.Registry.Close())
+	must(d.t, d.store.Close())
+	ns, err := netns.Open(pod.Path())
+	must(d.t, err)
+	defer ns.Close()
+	foreign, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
+	})
+	must(d.t, err)
+	must(d.t, foreign.Bind())
+	d.run()
+	return foreign
+}
+
 // What somebody in the netns keeps us from is tried again.
 func TestRestoreIsTriedAgain(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, peer := nstest.Pair(t)
 	d.attach("one", pod, api.Ignore)
 	d.attach("two", pod, api.Ignore)
-	must(t, d.Suspend())
-	must(t, d.Registry.Close())
-	must(t, d.store.Close())
-	ns, err := netns.Open(pod.Path())
-	must(t, err)
-	defer ns.Close()
-	foreign, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
-	})
-	must(t, err)
-	must(t, foreign.Bind())
 	record := filepath.Join(d.dir, "attachments", "one@eth0.json")
 	before, err := os.ReadFile(record)
 	must(t, err)
-	d.run()
+	foreign := d.runWithForeignReader(pod)
 	d.wantEvent(api.EventSecurity, "not restored")
 	must(t, d.Detach(t.Context(), api.Key{ContainerID: "two", Ifname: "eth0"}))
 	d.Prove(t.Context())
@@ -199,6 +207,24 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 	}
 	must(t, peerAnswers(t, peer, pod))
 	d.wantEvent(api.EventRepair, "restored")
+}
+
+// What could not be restored, was attached by a call and detached by another,
+// does not come back.
+func TestRestoreIsNotTriedAfterDetach(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	a := d.attach("one", pod, api.Ignore)
+	foreign := d.runWithForeignReader(pod)
+	d.wantEvent(api.EventSecurity, "not restored")
+	must(t, foreign.Close())
+	d.attach("one", pod, api.Ignore)
+	if problems := d.Problems(); len(problems) != 0 {
+		t.Errorf("problems %v", problems)
+	}
+	must(t, d.Detach(t.Context(), a.Key))
+	d.Prove(t.Context())
+	d.wantNothing(pod)
 }
 
 // The proof of a node whose pods are what they should be, which most are.

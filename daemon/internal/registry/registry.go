@@ -90,7 +90,7 @@ type Registry struct {
 	// most is how many attachments there were before the last news in shrunk.
 	most   int
 	shrunk chan struct{}
-	// pending are records that could not be restored so far.
+	// pending are records that are not restored so far.
 	pending map[api.Key]state.Record
 }
 
@@ -145,10 +145,14 @@ func (r *Registry) Check(_ context.Context, key api.Key) error {
 	return nil
 }
 
-// settle moves an attachment out of a passing state and wakes who waits.
+// settle moves an attachment out of a passing state and wakes who waits. It
+// needs no restoring then, whoever has attached it.
 func (r *Registry) settle(a *attachment, s api.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.pending[a.record.Key].Netns.Cookie == a.record.Netns.Cookie {
+		delete(r.pending, a.record.Key)
+	}
 	a.record.State = s
 	close(a.settled)
 }

@@ -62,6 +62,9 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Lock()
 	r.hooks, r.hook = h, h.Hook
+	for _, rec := range past.records {
+		r.pending[rec.Key] = rec
+	}
 	r.mu.Unlock()
 	for _, key := range past.stale {
 		r.options.Log.Info("attachment of an earlier boot forgotten", slog.Any("key", key))
@@ -74,7 +77,8 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 		restoring.Go(func() {
 			defer func() { <-turns }()
 			if err := r.restore(ctx, rec); err != nil {
-				r.postpone(rec, err)
+				r.report(slog.LevelError, kindOf(err), &rec,
+					"attachment not restored: "+err.Error())
 			}
 		})
 	}
@@ -163,7 +167,8 @@ func (r *Registry) inherit(b *binding, i *inheritance, rec *state.Record) error 
 	return errors.Join(errs...)
 }
 
-// restore attaches what was attached, and ends what was being detached.
+// restore attaches what was attached, and ends what was being detached. While
+// it fails, the record stays pending.
 func (r *Registry) restore(ctx context.Context, rec state.Record) error {
 	ns, err := r.find(&rec)
 	if err != nil {
@@ -171,7 +176,13 @@ func (r *Registry) restore(ctx context.Context, rec state.Record) error {
 	}
 	if ns == nil {
 		r.log(&rec).Info("netns is gone, attachment forgotten", slog.String("path", rec.Netns.Path))
-		r.erase(&rec)
+		r.mu.Lock()
+		delete(r.pending, rec.Key)
+		_, anew := r.attachments[rec.Key] // in another netns
+		r.mu.Unlock()
+		if !anew {
+			r.erase(&rec)
+		}
 		return nil
 	}
 	defer ns.Close()
@@ -229,15 +240,6 @@ func reopen(rec *state.Record, path string) (*netns.NetNS, error) {
 	return ns, nil
 }
 
-// postpone remembers what could not be restored. The pod is still there, and so
-// is its record.
-func (r *Registry) postpone(rec state.Record, err error) {
-	r.report(slog.LevelError, kindOf(err), &rec, "attachment not restored: "+err.Error())
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending[rec.Key] = rec
-}
-
 // retry tries again to restore what could not be restored before.
 func (r *Registry) retry(ctx context.Context) {
 	r.mu.Lock()
@@ -249,9 +251,6 @@ func (r *Registry) retry(ctx context.Context) {
 			r.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
 			continue
 		}
-		r.mu.Lock()
-		delete(r.pending, rec.Key)
-		r.mu.Unlock()
 		r.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
 	}
 }
