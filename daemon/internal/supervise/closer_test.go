@@ -16,7 +16,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 )
 
-const ownedTables = 300
+const ownedTables = 150
 
 // TestManyRemovedAtOnce has the supervisor close the owner sockets of many
 // tables while the watchdog runs. Each close takes the kernel some time; the
