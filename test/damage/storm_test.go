@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/nstest"
@@ -23,6 +25,8 @@ import (
 // prevResult.
 func TestStorm(t *testing.T) {
 	const pods, rounds, drift = 250, 3, 0.1
+	// Whether a page that is touched becomes 2 MiB is the kernel's affair.
+	must(t, unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0))
 	r := newRig(t, api.Fail)
 	r.start()
 	var netns []*nstest.NetNS

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -45,6 +46,7 @@ func (r *Registry) Reconcile(ctx context.Context) {
 		case <-r.shrunk:
 			quiet.Reset(shrinkDelay)
 		case <-quiet.C:
+			runtime.GC() // pools keep what they have over one collection
 			debug.FreeOSMemory()
 		}
 	}
