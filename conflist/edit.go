@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conflist edits the text of CNI conflists: it brings the entry of nsqueue
-// to the end of a chain and takes it out again, and keeps everything else in the
-// file byte for byte. Its functions are pure; who reads and writes the files is
-// the caller (package atomicfile replaces them).
+// Package conflist brings the entry of nsqueue to the end of a chain of CNI
+// plugins and takes it out again, and keeps everything else byte for byte.
+//
+// [Add] and [Remove] edit a text. An [Installer] does it to the directory that a
+// runtime reads, and a [Keeper] does it again whenever somebody undoes it. The
+// package starts no goroutine; package atomicfile replaces the files.
 package conflist
 
 import (

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflist
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/version"
+)
+
+var (
+	// ErrNoConfig says that the directory has no CNI configuration, or is missing:
+	// the network's own installer has not been there yet.
+	ErrNoConfig = errors.New("no CNI configuration")
+	// ErrVersion says that a network is of a version of the CNI specification
+	// that our plugin cannot be part of.
+	ErrVersion = errors.New("unsupported cniVersion")
+)
+
+// oldest is the first version of the specification that hands the result of a
+// plugin to the next.
+const oldest = "0.3.0"
+
+// configFiles returns the names of the files that runtimes take for CNI
+// configurations, in their order: the first is that of the pods' network.
+func configFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() && isConfig(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// isConfig says whether runtimes read files of that name.
+func isConfig(name string) bool {
+	switch filepath.Ext(name) {
+	case ".conf", ".conflist", ".json":
+		return true
+	}
+	return false
+}
+
+// file is a configuration as it was read.
+type file struct {
+	// path is where it was found, target where it is: elsewhere for a symbolic link.
+	path, target string
+	text         []byte
+}
+
+// read reads a file. One that has gone since it was listed is ErrChanged.
+func read(path string) (*file, error) {
+	target, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		var text []byte
+		if text, err = os.ReadFile(target); err == nil {
+			return &file{path, target, text}, nil
+		}
+	}
+	if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read %s: %w", path, ErrChanged)
+	}
+	return nil, err
+}
+
+// loadList reads a conflist with the library of the runtimes, and finds what
+// would make our plugin fail in it.
+func loadList(text []byte) (*libcni.NetworkConfigList, error) {
+	l, err := libcni.NetworkConfFromBytes(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return l, checkVersion(l.CNIVersion)
+}
+
+func checkVersion(v string) error {
+	if v != "" {
+		enough, err := version.GreaterThanOrEqualTo(v, oldest)
+		if err != nil {
+			return fmt.Errorf("%w: cniVersion %q: %w", ErrInvalid, v, err)
+		}
+		tooMuch, err := version.GreaterThan(v, version.Current())
+		if err != nil {
+			return fmt.Errorf("%w: cniVersion %q: %w", ErrInvalid, v, err)
+		}
+		if enough && !tooMuch {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %q, want %s to %s", ErrVersion, v, oldest, version.Current())
+}

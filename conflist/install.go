@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflist
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+)
+
+// ErrChanged says that somebody else has edited a file since it was read.
+var ErrChanged = errors.New("changed by somebody else meanwhile")
+
+// attempts is how often an edit is tried that somebody else comes between.
+const attempts = 10
+
+// Installer brings the entry into a directory of CNI configurations, and takes
+// it out. It keeps nothing between two calls: what has to be done follows from
+// the files.
+type Installer struct {
+	// Dir is the directory that the runtime reads, such as /etc/cni/net.d.
+	Dir string
+	// Entry is what is installed.
+	Entry *Entry
+	// Mode is where it goes.
+	Mode Mode
+	// Before is that of [atomicfile.Options].
+	Before func(atomicfile.Step) error
+}
+
+// Install brings the entry into the chain of the active configuration, and
+// returns what that took. It has worked when nothing is left to do.
+func (i *Installer) Install() (*Plan, error) { return i.carryOut(i.Plan) }
+
+// Uninstall takes the entry out of all configurations. What it leaves is what
+// would be there if Install had never been called, byte for byte.
+func (i *Installer) Uninstall() (*Plan, error) { return i.carryOut(i.PlanUninstall) }
+
+// carryOut makes the changes of a plan, until there are none to be made.
+func (i *Installer) carryOut(plan func() (*Plan, error)) (*Plan, error) {
+	unlock, err := i.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var done []Change
+	var last error
+	for range attempts {
+		p, err := plan()
+		if err == nil && len(p.Changes) == 0 {
+			p.Changes = append(p.Changes, done...)
+			return p, i.tidy(p)
+		}
+		if err == nil {
+			err = i.apply(p, &done)
+		}
+		if err != nil && !errors.Is(err, ErrChanged) {
+			return &Plan{Changes: done}, err
+		}
+		last = err
+	}
+	return &Plan{Changes: done}, errors.Join(
+		fmt.Errorf("%s: %w, %d times", i.Dir, ErrChanged, attempts), last)
+}
+
+// lock keeps other processes of ours away. It leaves no file.
+func (i *Installer) lock() (unlock func(), err error) {
+	d, err := os.Open(i.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrNoConfig, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(d.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		_ = d.Close()
+		return nil, &os.PathError{Op: "lock", Path: i.Dir, Err: err}
+	}
+	return func() { _ = d.Close() }, nil
+}
+
+// apply makes the changes of a plan, and adds each that is made to done.
+func (i *Installer) apply(p *Plan, done *[]Change) error {
+	elsewhere := false
+	for n := range p.Changes {
+		c := &p.Changes[n]
+		dir := filepath.Dir(c.Path)
+		if err := i.change(c); err != nil {
+			return err
+		}
+		*done = append(*done, *c)
+		elsewhere = elsewhere || dir != filepath.Clean(i.Dir)
+	}
+	if !elsewhere {
+		return nil
+	}
+	return i.Touch()
+}
+
+// tidy removes what earlier processes have left that were ended; the lock is
+// held. Directories of drop-ins go if they are not needed and have nothing else.
+func (i *Installer) tidy(p *Plan) error {
+	networks := p.networks
+	for _, c := range p.Changes {
+		if filepath.Base(c.Path) == dropInName {
+			networks = append(networks, filepath.Dir(c.Path))
+		}
+	}
+	for _, dir := range slices.Concat([]string{i.Dir}, p.dirs, networks) {
+		if err := atomicfile.Clean(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if p.Mode != DropIn {
+		for _, dir := range networks {
+			_ = os.Remove(dir) // which fails, as it should, if others have files there
+		}
+	}
+	return nil
+}
+
+// change makes one change.
+func (i *Installer) change(c *Change) error {
+	dir := filepath.Dir(c.Path)
+	o := &atomicfile.Options{Mode: 0o644, Compare: c.compare, Before: i.Before}
+	own := dir != filepath.Clean(i.Dir) && filepath.Base(c.Path) == dropInName
+	if own && c.Before == nil {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if c.After == nil {
+		return atomicfile.Remove(c.Path, o)
+	}
+	if c.Before != nil {
+		info, err := os.Stat(c.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", c.Path, ErrChanged)
+		}
+		if err != nil {
+			return err
+		}
+		o.Like = info
+	}
+	return atomicfile.Replace(c.Path, c.After, o)
+}
+
+// compare finds that the file is not any more what it was when it was read.
+func (c *Change) compare() error {
+	f, err := read(c.found)
+	switch {
+	case errors.Is(err, ErrChanged) && c.Before == nil:
+		return nil
+	case err != nil:
+		return err
+	case c.Before == nil, !bytes.Equal(f.text, c.Before):
+		return ErrChanged
+	case c.Path != c.found && c.Path != f.target:
+		return ErrChanged
+	}
+	return nil
+}
+
+// Touch has the runtime read the directory again: it does not see what changes
+// in other directories.
+func (i *Installer) Touch() error {
+	f, err := os.CreateTemp(i.Dir, atomicfile.Prefix+"*")
+	if err != nil {
+		return fmt.Errorf("have %s read again: %w", i.Dir, err)
+	}
+	name := f.Name() + "-touched"
+	err = errors.Join(f.Close(), os.Rename(f.Name(), name))
+	return errors.Join(err, os.Remove(name))
+}

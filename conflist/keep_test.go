@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflist
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// patience is how long a test waits for what has to happen.
+const patience = 10 * time.Second
+
+// keeping runs a keeper whose looks come from events alone, and returns what
+// it does, one by one.
+func keeping(t *testing.T, k *Keeper) <-chan string {
+	t.Helper()
+	happened := make(chan string)
+	ctx, cancel := context.WithCancel(t.Context())
+	tell := func(what string) {
+		select {
+		case happened <- what:
+		case <-ctx.Done():
+		}
+	}
+	k.Look = time.Hour
+	k.Looked = func(context.Context) { tell("looked") }
+	k.Repaired = func(_ context.Context, p *Plan) { tell(strings.Join(did(k.Installer.Dir, p), ", ")) }
+	k.Failed = func(err error) { tell("failed: " + err.Error()) }
+	k.GaveWay = func(_ *Plan, repairs int, d time.Duration) { tell("gave way") }
+	ended := make(chan error, 1)
+	go func() { ended <- k.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return happened
+}
+
+// await returns the next that is something else than a look that found nothing
+// to do, after which nothing was missed.
+func await(t *testing.T, happened <-chan string) string {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case what := <-happened:
+			if what != "looked" {
+				return what
+			}
+		case <-timeout:
+			t.Fatal("nothing happened")
+		}
+	}
+}
+
+// Whatever somebody else does to the entry, it is repaired without waiting for
+// the clock.
+func TestKeeperRepairs(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		mode  Mode
+		undo  func(dir string) error
+		want  string
+	}{
+		"rewritten in place": {
+			map[string]string{"a.conflist": stock},
+			Append,
+			func(dir string) error { return os.WriteFile(dir+"/a.conflist", []byte(stock), 0o644) },
+			"added a.conflist",
+		},
+		"replaced": {
+			map[string]string{"a.conflist": stock},
+			Append,
+			func(dir string) error {
+				return errors.Join(os.WriteFile(dir+"/new", []byte(stock), 0o644),
+					os.Rename(dir+"/new", dir+"/a.conflist"))
+			},
+			"added a.conflist",
+		},
+		"another comes first": {
+			map[string]string{"b.conflist": stock},
+			Append,
+			func(dir string) error { return os.WriteFile(dir+"/a.conflist", []byte(other), 0o644) },
+			"added a.conflist",
+		},
+		"linked": {
+			map[string]string{"b.conflist": stock, "c": other},
+			Append,
+			func(dir string) error { return os.Symlink("c", dir+"/a.conflist") },
+			"added c",
+		},
+		"conf changed": {
+			map[string]string{"a.conf": single},
+			Append,
+			func(dir string) error {
+				return os.WriteFile(dir+"/a.conf", []byte(strings.Replace(single, "bridge", "ptp", 1)), 0o644)
+			},
+			"updated a-with-nsqueue.conflist",
+		},
+		"drop-in deleted": {
+			map[string]string{"a.conflist": stock},
+			DropIn,
+			func(dir string) error { return os.Remove(dir + "/cbr0/zz-nsqueue.conf") },
+			"created cbr0/zz-nsqueue.conf",
+		},
+		"target rewritten": {
+			map[string]string{"a.conflist": "-> ../elsewhere/f.conflist", "../elsewhere/f.conflist": stock},
+			Append,
+			func(dir string) error { return os.WriteFile(dir+"/../elsewhere/f.conflist", []byte(stock), 0o644) },
+			"added ../elsewhere/f.conflist",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tree(t, c.files)
+			happened := keeping(t, &Keeper{Installer: installer(dir, c.mode), Fight: DefaultFight()})
+			await(t, happened)
+			quiet(t, happened)
+			if err := c.undo(dir); err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Replace(await(t, happened), filepath.Dir(dir), "..", 1)
+			if got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			if got := chain(t, dir); !strings.HasSuffix(got, " nsqueue") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+// quiet lets the keeper see what it has done itself.
+func quiet(t *testing.T, happened <-chan string) {
+	t.Helper()
+	select {
+	case what := <-happened:
+		if what != "looked" {
+			t.Fatal(what)
+		}
+	case <-time.After(patience):
+		t.Fatal("the keeper did not look again")
+	}
+}
+
+// A network that rewrites its file at each of its starts.
+func TestKeeperAgainstFlannel(t *testing.T) {
+	dir := tree(t, map[string]string{"10-flannel.conflist": stock})
+	happened := keeping(t, &Keeper{Installer: installer(dir, Append), Fight: DefaultFight()})
+	for range 4 {
+		if got := await(t, happened); got != "added 10-flannel.conflist" {
+			t.Fatal(got)
+		}
+		put(t, filepath.Join(dir, "10-flannel.conflist"), stock)
+	}
+	if got := await(t, happened); got != "added 10-flannel.conflist" {
+		t.Fatal(got)
+	}
+	if got := chain(t, dir); got != "cbr0 0.3.1: flannel portmap nsqueue" {
+		t.Error(got)
+	}
+}
+
+// One that never stops gets its way for a while, and is told of.
+func TestKeeperGivesWay(t *testing.T) {
+	dir := tree(t, map[string]string{"10-flannel.conflist": stock})
+	fight := Fight{Most: 5, Window: time.Hour, Pause: time.Millisecond, Longest: time.Hour}
+	happened := keeping(t, &Keeper{Installer: installer(dir, Append), Fight: fight})
+	var got []string
+	for range 10 {
+		what := await(t, happened)
+		got = append(got, what)
+		if what != "gave way" {
+			put(t, filepath.Join(dir, "10-flannel.conflist"), stock)
+		}
+	}
+	want := slices.Concat(slices.Repeat([]string{"added 10-flannel.conflist"}, 6), []string{
+		"gave way", "added 10-flannel.conflist", "gave way", "added 10-flannel.conflist",
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestFight(t *testing.T) {
+	f := DefaultFight()
+	now := time.Now()
+	repair := func(after time.Duration, pause time.Duration, repairs int) {
+		t.Helper()
+		now = now.Add(after)
+		if got := f.repaired(now); got != pause || f.repairs != repairs {
+			t.Errorf("pause %v after %d repairs, want %v after %d", got, f.repairs, pause, repairs)
+		}
+	}
+	for range 20 { // 5 a minute are fine
+		repair(13*time.Second, 0, 0)
+	}
+	repair(time.Second, 10*time.Second, 6)
+	repair(11*time.Second, 20*time.Second, 7)
+	repair(21*time.Second, 40*time.Second, 8)
+	for range 3 {
+		f.repaired(now)
+	}
+	repair(5*time.Minute, 5*time.Minute, 12)
+	repair(6*time.Minute, 5*time.Minute, 13)
+	for range 5 { // after a minute of peace it begins anew
+		repair(6*time.Minute+time.Second, 0, 13)
+	}
+}
+
+// What cannot be repaired is told once; what is being written is not told.
+func TestKeeperFails(t *testing.T) {
+	dir := tree(t, map[string]string{"a.conflist": stock})
+	path := filepath.Join(dir, "a.conflist")
+	happened := keeping(t, &Keeper{Installer: installer(dir, Append), Fight: DefaultFight()})
+	await(t, happened)
+	put(t, path, stock[:50])
+	put(t, path, stock)
+	if got := await(t, happened); got != "added a.conflist" {
+		t.Error(got)
+	}
+	put(t, path, stock[:50])
+	if got := await(t, happened); !strings.HasPrefix(got, "failed: "+path+": invalid CNI configuration") {
+		t.Error(got)
+	}
+	put(t, path, stock)
+	if got := await(t, happened); got != "added a.conflist" {
+		t.Error(got)
+	}
+}
+
+func TestFirst(t *testing.T) {
+	dir := tree(t, map[string]string{"../x": "x"}) // and no directory yet
+	i := installer(dir, Append)
+	texts := []string{"", stock[:70], stock} // the second is still being written
+	var waited []error
+	p, err := i.First(t.Context(), i.Install, func(err error) {
+		if text := texts[len(waited)]; text != "" {
+			put(t, filepath.Join(dir, "a.conflist"), text)
+		}
+		waited = append(waited, err)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(waited) != 3 || !errors.Is(waited[0], ErrNoConfig) || !errors.Is(waited[1], ErrNoConfig) ||
+		!errors.Is(waited[2], ErrInvalid) {
+		t.Errorf("waited for %v", waited)
+	}
+	if diff := cmp.Diff([]string{"added a.conflist"}, did(dir, p)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestFirstEnds(t *testing.T) {
+	i := installer(tree(t, map[string]string{"x": "x"}), Append)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := i.First(ctx, i.Install, func(error) { cancel() })
+	if !errors.Is(err, ErrNoConfig) || !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	i = installer(tree(t, map[string]string{"a.conflist": "{"}), Append)
+	if _, err := i.First(t.Context(), i.Install, func(error) {}); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
+}
+
+// Whoever reads a configuration after an installation has the new one.
+func TestReload(t *testing.T) {
+	dir := tree(t, map[string]string{"a.conflist": "-> ../elsewhere/f.conflist", "../elsewhere/f.conflist": stock})
+	i := installer(dir, Append)
+	p, err := i.Install()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A runtime sees the directory change, and reads it.
+	runtime, err := newWatch(t.Context(), edited)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runtime.close()
+	if err := runtime.add(dir); err != nil {
+		t.Fatal(err)
+	}
+	r, err := i.Reload(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if n, err := runtime.file.Read(make([]byte, 4096)); n == 0 || err != nil {
+		t.Errorf("the runtime saw nothing: %v", err)
+	}
+	if r.Wait(t.Context(), time.Millisecond) {
+		t.Error("somebody has read a configuration before the runtime did")
+	}
+	chain(t, dir)
+	if !r.Wait(t.Context(), patience) {
+		t.Error("nobody has read a configuration")
+	}
+}
+
+func FuzzConcerns(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(make([]byte, 16))
+	f.Add([]byte("\x01\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00a.conflist\x00\x00\x00\x00\x00\x00"))
+	f.Fuzz(func(_ *testing.T, events []byte) { concerns(events) })
+}
