@@ -35,6 +35,7 @@ func run() int {
 	defer context.AfterFunc(ctx, stop)()
 	s := &streams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
+		root: "/",
 	}
 	return execute(ctx, s, os.Args[1:])
 }
@@ -46,6 +47,8 @@ type streams struct {
 	getenv   func(string) string
 	// patience is how long a command may work without a word.
 	patience time.Duration
+	// root is before the paths that profiles name.
+	root string
 }
 
 // The exit statuses.
@@ -197,8 +200,8 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newEvents, newList, newLogLevel, newStatus, newUpgrade,
-		newWatch,
+		newAdopt, newAttach, newDetach, newEvents, newInstall, newList, newLogLevel, newStatus,
+		newUninstall, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

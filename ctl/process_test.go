@@ -102,3 +102,46 @@ func TestBinaryObserves(t *testing.T) {
 		}
 	}
 }
+
+// A directory that cannot be written to is told of, and left as it is. The
+// plugin is the real one.
+func TestBinaryInstallsReadOnly(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a process as another user")
+	}
+	dir := filepath.Dir(apitest.SocketPath(t))
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	binary := build(t, dir)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/nsqueue", "../plugin")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build nsqueue: %v\n%s", err, out)
+	}
+	conf := dir + "/net.d"
+	if err := os.Mkdir(conf, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, conf+"/a.conflist", stockList)
+	for _, command := range []string{"install --mode append", "install --mode drop-in"} {
+		args := append(strings.Fields(command), "--conf-dir", conf, "--bin-dir", dir)
+		cmd := exec.CommandContext(t.Context(), binary, args...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65501, Gid: 65501}}
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), conf) ||
+			!strings.Contains(string(out), "permission denied") {
+			t.Errorf("%s: %v: %s", command, cmd.ProcessState, out)
+		}
+		entries, err := os.ReadDir(conf)
+		if err != nil || len(entries) != 1 || content(t, conf+"/a.conflist") != stockList {
+			t.Errorf("%s left %v, %v", command, entries, err)
+		}
+	}
+	// Root can, with the plugin that is there already.
+	cmd = exec.CommandContext(t.Context(), binary, "install", "--mode", "drop-in",
+		"--conf-dir", conf, "--bin-dir", dir, "--reload-wait", "5ms")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), dir+"/nsqueue: unchanged\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

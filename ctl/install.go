@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/conflist"
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// placeFlags are those of install and uninstall.
+type placeFlags struct {
+	profile, confDir, binDir string
+	dryRun                   bool
+	timeout, reloadWait      time.Duration
+}
+
+func (f *placeFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.profile, "profile", "auto",
+		"`NAME` of whose directories to take: auto, k3s,\nmicrok8s, kubeadm or kind")
+	flags.StringVar(&f.confDir, "conf-dir", "", "`DIRECTORY` of CNI configurations")
+	flags.StringVar(&f.binDir, "bin-dir", "", "`DIRECTORY` of CNI plugins")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, print what would be changed")
+	flags.DurationVar(&f.timeout, "timeout", 2*time.Minute,
+		"how long to wait for the network's own\nconfiguration; 0s: for ever")
+	flags.DurationVar(&f.reloadWait, "reload-wait", 5*time.Second,
+		"how long the runtime may take to read what\nhas changed")
+}
+
+// installFlags are the command's own flags.
+type installFlags struct {
+	placeFlags
+	plugin, mode, policy  string
+	excluded, annotations []string
+	watch                 bool
+}
+
+const installHelp = `Bring nsqueue into the chain of CNI plugins that this node's runtime calls for
+each pod: copy the plugin, and add its entry to the first configuration, which
+is the one that counts. Where the runtime reads a network's directory of single
+plugins (containerd from 2.1, CRI-O from 1.33), the entry is a file of its own
+there, else it is appended to the list. Everything else in the file stays as it
+is, byte for byte. A .conf file stays altogether; a list is made of it, which
+comes first.
+
+With --watch the command does not end: flannel and k3s rewrite their file at
+each start, and it brings the entry back each time, and has nsqueued adopt the
+pods that were made meanwhile. It gives way for a while to what undoes more than
+5 repairs a minute.`
+
+func newInstall(run runner) *cobra.Command {
+	var f installFlags
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Bring nsqueue into the CNI chain of this node",
+		Long:  installHelp,
+		Example: `  nsqueuectl install --dry-run
+  nsqueuectl install --exclude-namespaces kube-system
+  nsqueuectl install --watch`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			socket := cmd.Flag("socket").Value.String()
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return install(ctx, c, f, socket)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	f.add(cmd)
+	flags.StringVar(&f.plugin, "plugin", "",
+		"`PATH` of the plugin to copy (default: nsqueue\nbeside this program)")
+	flags.StringVar(&f.mode, "mode", "auto",
+		"`WHERE` the entry goes: auto, append or\ndrop-in")
+	flags.StringVar(&f.policy, "failure-policy", string(api.Ignore),
+		"`POLICY` for pods that cannot be inspected:\nIgnore or Fail")
+	flags.StringSliceVar(&f.excluded, "exclude-namespaces", nil,
+		"`NAMES` of namespaces whose pods are not\ninspected")
+	flags.StringSliceVar(&f.annotations, "pod-annotations", nil,
+		"`NAMES` of annotations by which a pod may ask\nfor less: inspect, failure-policy")
+	flags.BoolVar(&f.watch, "watch", false, "go on, and repair what others undo")
+	return cmd
+}
+
+// installed is the output of install and uninstall for programs.
+type installed struct {
+	ConfDir string `json:"confDir"`
+	*conflist.Plan
+	Plugin *pluginFile `json:"plugin"`
+	// Reloaded: the configurations were read after the change.
+	Reloaded bool `json:"reloaded"`
+	DryRun   bool `json:"dryRun"`
+	// Diff says what a dry run would do.
+	Diff string `json:"diff,omitempty"`
+}
+
+// place fills in what the profile says.
+func (f *placeFlags) place(root string) (*profile, error) {
+	p, err := findProfile(root, f.profile)
+	if err != nil {
+		return nil, err
+	}
+	if f.confDir == "" {
+		f.confDir = p.confDir
+	}
+	if f.binDir == "" {
+		f.binDir = p.binDir()
+	}
+	if f.confDir, err = filepath.Abs(f.confDir); err != nil {
+		return nil, err
+	}
+	f.binDir, err = filepath.Abs(f.binDir)
+	return &p, err
+}
+
+// installer returns what the flags say.
+func (f *installFlags) installer(
+	ctx context.Context, root, socket string,
+) (*conflist.Installer, error) {
+	p, err := f.place(root)
+	if err != nil {
+		return nil, err
+	}
+	e := &conflist.Entry{
+		Socket: socket, FailurePolicy: api.Policy(f.policy),
+		ExcludeNamespaces: f.excluded, PodAnnotations: f.annotations,
+	}
+	if err := e.Validate(); err != nil {
+		return nil, usageErrorf("%s", err)
+	}
+	if !slices.Contains([]string{"auto", "append", "drop-in"}, f.mode) {
+		return nil, usageErrorf("mode %q: want auto, append or drop-in", f.mode)
+	}
+	if f.watch && f.dryRun {
+		return nil, usageErrorf("--watch with --dry-run: want one of them")
+	}
+	mode := conflist.Mode(f.mode)
+	if f.mode == "auto" {
+		found := findRuntimes(ctx, p)
+		mode = found.mode()
+	}
+	return &conflist.Installer{Dir: f.confDir, Entry: e, Mode: mode}, nil
+}
+
+func install(ctx context.Context, c *command, f installFlags, socket string) error {
+	i, err := f.installer(ctx, c.root, socket)
+	if err != nil {
+		return err
+	}
+	plugin, err := findPlugin(ctx, f.plugin, f.binDir)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		p, err := c.first(ctx, i, i.Plan, f.timeout)
+		if err != nil {
+			return fmt.Errorf("install: %w", err)
+		}
+		return c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
+	}
+	c.warnWithoutDaemon(ctx, i.Entry)
+	if err := plugin.place(); err != nil { // before anything names it
+		return fmt.Errorf("copy plugin: %w", err)
+	}
+	if f.watch {
+		return c.keep(ctx, i, plugin, f)
+	}
+	p, err := c.first(ctx, i, i.Install, f.timeout)
+	if err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	done := &installed{ConfDir: i.Dir, Plan: p, Plugin: plugin}
+	if done.Reloaded, err = c.awaitReload(ctx, i, p, f.reloadWait); err != nil {
+		return err
+	}
+	return c.writeInstalled(done)
+}
+
+// first installs, or plans to, when there is a configuration, and says what it
+// waits for.
+func (c *command) first(ctx context.Context, i *conflist.Installer,
+	do func() (*conflist.Plan, error), timeout time.Duration,
+) (*conflist.Plan, error) {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	var next time.Time
+	return i.First(ctx, do, func(err error) {
+		if now := time.Now(); now.After(next) {
+			next = now.Add(5 * c.patience)
+			fmt.Fprintf(c.err, "waiting: %v\n", err)
+		}
+	})
+}
+
+// warnWithoutDaemon says what happens to pods if nobody can inspect them.
+func (c *command) warnWithoutDaemon(ctx context.Context, e *conflist.Entry) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := c.client.Status(ctx); err == nil {
+		return
+	}
+	what := "new pods start uninspected"
+	if e.FailurePolicy == api.Fail {
+		what = "NEW PODS CANNOT START"
+	}
+	fmt.Fprintf(c.err, "note: nsqueued does not answer at %s; until it does, %s\n", e.Socket, what)
+}
+
+// awaitReload has the runtime read its configurations, and waits until somebody
+// has done so.
+func (c *command) awaitReload(ctx context.Context, i *conflist.Installer, p *conflist.Plan,
+	limit time.Duration,
+) (bool, error) {
+	r, err := i.Reload(ctx, p)
+	if err != nil {
+		return false, fmt.Errorf("have the runtime read %s again: %w", i.Dir, err)
+	}
+	defer r.Close()
+	if r.Wait(ctx, limit) {
+		return true, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	fmt.Fprintf(c.err, "note: nobody has read %s within %v; does a container runtime run "+
+		"here,\nand does it read that directory?\n", i.Dir, limit)
+	return false, nil
+}
+
+func (c *command) writeInstalled(done *installed) error {
+	if c.structured() {
+		return c.writeObject(done)
+	}
+	_, err := fmt.Fprintf(c.out, "%s: %s\n", done.Plugin.Path, done.Plugin.Action)
+	for _, change := range done.Changes {
+		_, changeErr := fmt.Fprintf(c.out, "%s: %s\n", change.Path, change.Action)
+		err = errors.Join(err, changeErr)
+	}
+	if len(done.Changes) == 0 {
+		what := done.ConfDir
+		if done.Active != "" {
+			what = done.Active
+		}
+		_, changeErr := fmt.Fprintf(c.out, "%s: %s\n", what, conflist.Unchanged)
+		err = errors.Join(err, changeErr)
+	}
+	return err
+}
+
+func (c *command) writeDryRun(would *installed) error {
+	would.DryRun = true
+	for n := range would.Changes {
+		would.Diff += unifiedDiff(&would.Changes[n])
+	}
+	if c.structured() {
+		return c.writeObject(would)
+	}
+	fmt.Fprintf(c.err, "%s would be: %s\n", would.Plugin.Path, would.Plugin.Action)
+	if would.Diff == "" {
+		fmt.Fprintf(c.err, "%s would be: %s\n", would.ConfDir, conflist.Unchanged)
+	}
+	_, err := fmt.Fprint(c.out, would.Diff)
+	return err
+}

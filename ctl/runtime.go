@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/nsqueue/nsqueue/conflist"
+)
+
+// runtimes are the container runtimes of a node, as far as they are programs
+// that can be asked.
+type runtimes struct {
+	found []string
+	// dropIns: all that were found read the directory of a network.
+	dropIns bool
+}
+
+// versionTimeout bounds how long a program may take to say its version.
+const versionTimeout = 5 * time.Second
+
+// findRuntimes asks containerd and CRI-O for their versions.
+func findRuntimes(ctx context.Context, p *profile) runtimes {
+	r := runtimes{dropIns: true}
+	for name, first := range map[string]release{
+		"containerd": {2, 1, 0}, "crio": {1, 33, 0},
+	} {
+		path, err := findProgram(p.programs, name)
+		if err != nil {
+			continue
+		}
+		r.found = append(r.found, name)
+		ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+		out, err := exec.CommandContext(ctx, path, "--version").Output()
+		cancel()
+		v, ok := parseRelease(string(out))
+		r.dropIns = r.dropIns && err == nil && ok && !v.before(first)
+	}
+	r.dropIns = r.dropIns && len(r.found) > 0
+	return r
+}
+
+// findProgram looks in a directory, and then in PATH.
+func findProgram(dir, name string) (string, error) {
+	if dir != "" {
+		path, err := exec.LookPath(filepath.Join(dir, name))
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return path, err
+		}
+	}
+	return exec.LookPath(name)
+}
+
+// mode is where the entry goes: into a file of its own where all runtimes of the
+// node are known to read it.
+func (r *runtimes) mode() conflist.Mode {
+	if r.dropIns {
+		return conflist.DropIn
+	}
+	return conflist.Append
+}
+
+// release is a version: major, minor, patch.
+type release [3]int
+
+func (r release) before(other release) bool {
+	for i := range r {
+		if r[i] != other[i] {
+			return r[i] < other[i]
+		}
+	}
+	return false
+}
+
+// parseRelease finds the first version in what a program says of itself. What
+// came before a release, such as 2.1.0-rc.1, does not count as that release.
+func parseRelease(text string) (r release, ok bool) {
+	version := regexp.MustCompile(`(?:^|[\s:v])(\d+)\.(\d+)\.(\d+)(-(?:alpha|beta|rc|dev))?`)
+	m := version.FindStringSubmatch(text)
+	if m == nil {
+		return release{}, false
+	}
+	for i := range r {
+		n, err := strconv.Atoi(m[i+1])
+		if err != nil {
+			return release{}, false
+		}
+		r[i] = n
+	}
+	return r, m[4] == ""
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/conflist"
+)
+
+func newUninstall(run runner) *cobra.Command {
+	var f placeFlags
+	var keepPlugin bool
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Take nsqueue out of the CNI chain of this node",
+		Long: `Undo install: take the entry out of all configurations of the node, wait until
+the runtime has read them, and then remove the plugin. What is left is what was
+there before, byte for byte.
+
+Pods that run stay inspected until they end; nsqueuectl detach --all lets go of
+them. CRI-O calls the plugin for pods that it was called for before, and needs
+it until they have ended: there the plugin is kept, unless --keep-plugin=false
+says otherwise.`,
+		Example: `  nsqueuectl uninstall --dry-run
+  nsqueuectl uninstall && nsqueuectl detach --all`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			said := cmd.Flags().Changed("keep-plugin")
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				p, err := f.place(c.root)
+				if err != nil {
+					return err
+				}
+				found := findRuntimes(ctx, p)
+				if !said && slices.Contains(found.found, "crio") {
+					keepPlugin = true
+				}
+				return uninstall(ctx, c, f, keepPlugin)
+			})
+		},
+	}
+	f.add(cmd)
+	_ = cmd.Flags().MarkHidden("timeout") // there is nothing to wait for
+	cmd.Flags().BoolVar(&keepPlugin, "keep-plugin", false, "leave the plugin where it is")
+	return cmd
+}
+
+func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) error {
+	i := &conflist.Installer{Dir: f.confDir}
+	plugin := leavingPlugin(f.binDir, keepPlugin)
+	if f.dryRun {
+		p, err := i.PlanUninstall()
+		if err != nil {
+			return fmt.Errorf("uninstall: %w", err)
+		}
+		return c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
+	}
+	alone, err := lockDir(f.binDir, syscall.LOCK_EX)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return errors.New("nsqueuectl install --watch runs and would bring the entry back: " +
+			"end it first")
+	case err == nil:
+		defer alone.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("uninstall: %w", err)
+	}
+	p, err := i.Uninstall()
+	if errors.Is(err, conflist.ErrNoConfig) { // the directory itself is missing
+		p, err = &conflist.Plan{Changes: []conflist.Change{}}, nil
+	}
+	if err != nil {
+		return fmt.Errorf("uninstall, and the plugin stays where it is: %w", err)
+	}
+	done := &installed{ConfDir: i.Dir, Plan: p, Plugin: plugin}
+	if len(p.Changes) > 0 {
+		if done.Reloaded, err = c.awaitReload(ctx, i, p, f.reloadWait); err != nil {
+			return err
+		}
+	}
+	if err := plugin.remove(); err != nil { // now nothing names it any more
+		return err
+	}
+	return c.writeInstalled(done)
+}
+
+// leavingPlugin says what is to be done to the plugin.
+func leavingPlugin(binDir string, keep bool) *pluginFile {
+	p := &pluginFile{Path: filepath.Join(binDir, pluginName), Action: conflist.Deleted}
+	if _, err := os.Lstat(p.Path); errors.Is(err, fs.ErrNotExist) {
+		p.Action = conflist.Unchanged
+	} else if keep {
+		p.Action = kept
+	}
+	return p
+}
