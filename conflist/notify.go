@@ -153,11 +153,20 @@ func (i *Installer) Reload(ctx context.Context, p *Plan) (*ReloadWatch, error) {
 	return &ReloadWatch{w}, nil
 }
 
+// inTwo is how long a runtime may take from one reading to the next: it may have
+// been reading the old configuration when this one was written.
+const inTwo = 250 * time.Millisecond
+
 // Wait returns whether somebody has read a configuration within the limit. From
-// nobody else does one learn what the runtime does; this process must not read
-// any meanwhile.
+// nothing else does one learn what the runtime does; this process must not read
+// any meanwhile. containerd reads while no call of a plugin is on, so that the
+// old chain is not in use any more then.
 func (r *ReloadWatch) Wait(ctx context.Context, limit time.Duration) bool {
-	return r.watch.wait(ctx, limit)
+	if !r.watch.wait(ctx, limit) {
+		return false
+	}
+	pause(ctx, inTwo)
+	return true
 }
 
 // Close ends the watch.
