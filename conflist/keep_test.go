@@ -107,6 +107,16 @@ func TestKeeperRepairs(t *testing.T) {
 			},
 			"updated a-with-nsqueue.conflist",
 		},
+		"target swapped as Kubernetes does": {
+			map[string]string{
+				"a.conflist": "-> ..data/f", "..data": "-> ..1", "..1/f": stock, "..2/f": other,
+			},
+			Append,
+			func(dir string) error {
+				return errors.Join(os.Symlink("..2", dir+"/..tmp"), os.Rename(dir+"/..tmp", dir+"/..data"))
+			},
+			"added ..2/f",
+		},
 		"drop-in deleted": {
 			map[string]string{"a.conflist": stock},
 			DropIn,
@@ -114,10 +124,10 @@ func TestKeeperRepairs(t *testing.T) {
 			"created cbr0/zz-nsqueue.conf",
 		},
 		"target rewritten": {
-			map[string]string{"a.conflist": "-> ../elsewhere/f.conflist", "../elsewhere/f.conflist": stock},
+			map[string]string{"a.conflist": "-> ../elsewhere/f", "../elsewhere/f": stock},
 			Append,
-			func(dir string) error { return os.WriteFile(dir+"/../elsewhere/f.conflist", []byte(stock), 0o644) },
-			"added ../elsewhere/f.conflist",
+			func(dir string) error { return os.WriteFile(dir+"/../elsewhere/f", []byte(stock), 0o644) },
+			"added ../elsewhere/f",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -276,7 +286,7 @@ func TestFirstEnds(t *testing.T) {
 
 // Whoever reads a configuration after an installation has the new one.
 func TestReload(t *testing.T) {
-	dir := tree(t, map[string]string{"a.conflist": "-> ../elsewhere/f.conflist", "../elsewhere/f.conflist": stock})
+	dir := tree(t, map[string]string{"a.conflist": "-> ../elsewhere/f", "../elsewhere/f": stock})
 	i := installer(dir, Append)
 	p, err := i.Install()
 	if err != nil {
@@ -312,5 +322,5 @@ func FuzzConcerns(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, 16))
 	f.Add([]byte("\x01\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00a.conflist\x00\x00\x00\x00\x00\x00"))
-	f.Fuzz(func(_ *testing.T, events []byte) { concerns(events) })
+	f.Fuzz(func(_ *testing.T, events []byte) { (&watch{target: "f"}).concerns(events) })
 }

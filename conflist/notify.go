@@ -31,6 +31,8 @@ type watch struct {
 	file *os.File // nil where the kernel has no watch left
 	stop func() bool
 	mask uint32
+	// target is the name of the active file where it is a link's target.
+	target string
 }
 
 // newWatch returns a watch of nothing yet, which waits until ctx ends at most.
@@ -94,7 +96,7 @@ func (w *watch) wait(ctx context.Context, limit time.Duration) bool {
 			}
 			return false
 		}
-		if concerns(events[:n]) {
+		if w.concerns(events[:n]) {
 			return true
 		}
 	}
@@ -109,10 +111,10 @@ func pause(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// concerns says whether one of the kernel's events is about a file that
-// runtimes read, about a directory, or about events that were lost. The files
-// that package atomicfile is writing are not.
-func concerns(events []byte) bool {
+// concerns says whether one of the kernel's events is about a configuration, or
+// about what may lead to one, or about events that were lost. The files that
+// package atomicfile is writing are not, and neither is who lists a directory.
+func (w *watch) concerns(events []byte) bool {
 	for len(events) >= unix.SizeofInotifyEvent {
 		mask := binary.NativeEndian.Uint32(events[4:])
 		length := uint64(binary.NativeEndian.Uint32(events[12:]))
@@ -121,12 +123,10 @@ func concerns(events []byte) bool {
 		events = events[len(raw):]
 		name := string(bytes.TrimRight(raw, "\x00"))
 		switch {
-		case name == "": // the directory itself, or an overflow
-			if mask&(unix.IN_CLOSE_NOWRITE|unix.IN_IGNORED) == 0 {
-				return true
-			}
-		case strings.HasPrefix(name, atomicfile.Prefix):
-		case isConfig(name), mask&unix.IN_ISDIR != 0 && mask&unix.IN_CLOSE_NOWRITE == 0:
+		case mask&unix.IN_IGNORED != 0, strings.HasPrefix(name, atomicfile.Prefix):
+		case mask&unix.IN_CLOSE_NOWRITE == 0:
+			return true
+		case mask&unix.IN_ISDIR == 0 && (isConfig(name) || name != "" && name == w.target):
 			return true
 		}
 	}
@@ -144,6 +144,7 @@ func (i *Installer) Reload(ctx context.Context, p *Plan) (*ReloadWatch, error) {
 		err = w.add(i.Dir)
 	}
 	if target, linkErr := filepath.EvalSymlinks(p.Active); p.Active != "" && linkErr == nil {
+		w.target = filepath.Base(target)
 		err = errors.Join(err, w.add(filepath.Dir(target)))
 	}
 	if err = errors.Join(err, i.Touch()); err != nil {
