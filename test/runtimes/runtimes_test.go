@@ -36,7 +36,7 @@ func binDir(t testing.TB) string {
 	dir, err := filepath.Abs(dir)
 	must(t, err)
 	for _, f := range []string{
-		"nsqueued", "cni/bandwidth", "runtimes/bin/containerd", "runtimes/bin/flannel",
+		"nsqueued", "nsqueuectl", "cni/bandwidth", "runtimes/bin/containerd", "runtimes/bin/flannel",
 		"runtimes/debian/root/usr/bin/podman", "test/recorder", "test/podtool",
 	} {
 		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
@@ -68,6 +68,7 @@ func TestRuntimes(t *testing.T) {
 		{"CRI-O's calls", testCRIO},
 		{"nerdctl's calls", testNerdctl},
 		{"calls", testCalls},
+		{"installer", testInstall},
 		{"nothing is left", func(t *testing.T, c *rig) {
 			for _, n := range c.nodes {
 				n.checkNothingLeft(t)
