@@ -248,6 +248,19 @@ type Supervisor struct {
 	PID  int            `json:"pid,omitempty"`
 	// Restarts after a death; unknown, and zero, under systemd.
 	Restarts int `json:"restarts"`
+	// Stored descriptors, of Capacity that the supervisor keeps while the daemon
+	// does not run.
+	Stored   int `json:"stored,omitempty"`
+	Capacity int `json:"capacity,omitempty"`
+}
+
+// Descriptors are the files that the daemon has open. A Limit of zero says that
+// it is not known.
+type Descriptors struct {
+	Open  int    `json:"open"`
+	Limit uint64 `json:"limit"`
+	// Room is how many more pods can be attached, each with a netns of its own.
+	Room int `json:"room"`
 }
 
 // Status is the state of the daemon as a whole.
@@ -263,8 +276,9 @@ type Status struct {
 	Counters      Counters   `json:"counters"`
 	// Orphans are packets that a daemon before this one had in hand when it
 	// died. They got the policy's verdict.
-	Orphans  uint64    `json:"orphans"`
-	Problems []Problem `json:"problems"`
+	Orphans     uint64      `json:"orphans"`
+	Problems    []Problem   `json:"problems"`
+	Descriptors Descriptors `json:"descriptors"`
 }
 
 // Ready says whether pods may be sent here. Its error is an [*Error] with

@@ -225,11 +225,21 @@ func (d *Daemon) List(context.Context) ([]api.Attachment, error) {
 
 // Status returns d.Info, or d.Upgraded after an upgrade call.
 func (d *Daemon) Status(context.Context) (api.Status, error) {
+	calls := d.Calls()
+	d.mu.Lock()
 	info := d.Info
-	if d.Upgraded != nil && slices.Contains(d.Calls(), "upgrade") {
+	if d.Upgraded != nil && slices.Contains(calls, "upgrade") {
 		info = *d.Upgraded
 	}
+	d.mu.Unlock()
 	return info, d.called("status", "")
+}
+
+// Change changes d.Info while d serves, and what d.Err goes by.
+func (d *Daemon) Change(change func(*api.Status)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.Info)
 }
 
 // SetLogLevel records the call.
