@@ -123,6 +123,7 @@ const callTimeout = 30 * time.Second
 type command struct {
 	*streams
 	client *api.Client
+	socket string
 	output string
 }
 
@@ -187,7 +188,9 @@ func newRoot(s *streams) *cobra.Command {
 			if !slices.Contains([]string{"table", "json", "yaml"}, output) {
 				return usageErrorf("output format %q: want table, json or yaml", output)
 			}
-			err := f(ctx, &command{streams: s, client: api.NewClient(socket), output: output})
+			err := f(ctx, &command{
+				streams: s, client: api.NewClient(socket), socket: socket, output: output,
+			})
 			if err != nil {
 				return &failedError{err}
 			}
@@ -197,8 +200,8 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newEvents, newList, newLogLevel, newStatus, newUpgrade,
-		newWatch,
+		newAdopt, newAttach, newDetach, newDoctor, newEvents, newList, newLogLevel, newStatus,
+		newUpgrade, newWatch,
 	} {
 		add(build)
 	}

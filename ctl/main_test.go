@@ -59,6 +59,7 @@ func TestHelpFits(t *testing.T) {
 		{"adopt"},
 		{"attach"},
 		{"detach"},
+		{"doctor"},
 		{"events"},
 		{"list"},
 		{"log-level"},
