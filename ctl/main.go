@@ -200,8 +200,8 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newDoctor, newEvents, newList, newLogLevel, newStatus,
-		newUpgrade, newWatch,
+		newAdopt, newAttach, newDescribe, newDetach, newDoctor, newEvents, newList, newLogLevel,
+		newStatus, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

@@ -58,6 +58,7 @@ func TestHelpFits(t *testing.T) {
 		{},
 		{"adopt"},
 		{"attach"},
+		{"describe"},
 		{"detach"},
 		{"doctor"},
 		{"events"},
@@ -124,7 +125,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"adopt", "events", "events --follow", "list", "status", "watch", "detach a", "detach --all",
+		"adopt", "describe a", "events", "events --follow", "list", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)

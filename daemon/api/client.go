@@ -54,7 +54,7 @@ func (c *Client) Attach(
 
 // Detach ends an attachment; an unknown key is success.
 func (c *Client) Detach(ctx context.Context, key Key) error {
-	return c.callKey(ctx, http.MethodDelete, key, "")
+	return c.callKey(ctx, http.MethodDelete, key, "", nil)
 }
 
 // DetachAll ends all attachments and returns how many there were.
@@ -66,7 +66,7 @@ func (c *Client) DetachAll(ctx context.Context) (int, error) {
 
 // Check asks whether the attachment's packets are really inspected.
 func (c *Client) Check(ctx context.Context, key Key) error {
-	return c.callKey(ctx, http.MethodGet, key, "/check")
+	return c.callKey(ctx, http.MethodGet, key, "/check", nil)
 }
 
 // Collect carries out a CNI GC call.
@@ -155,12 +155,14 @@ func (c *Client) Watch(ctx context.Context, ready func(), emit func(*PacketEvent
 
 // callKey makes a call about one attachment. Only a valid key makes the path
 // that it should.
-func (c *Client) callKey(ctx context.Context, method string, k Key, suffix string) error {
+func (c *Client) callKey(
+	ctx context.Context, method string, k Key, suffix string, out any,
+) error {
 	if err := k.Validate(); err != nil {
 		return Errorf(CodeInvalidConfig, "%s", err)
 	}
 	path := pathAttachments + "/" + url.PathEscape(k.ContainerID) + "/" + url.PathEscape(k.Ifname)
-	return c.call(ctx, method, path+suffix, nil, nil, nil)
+	return c.call(ctx, method, path+suffix, nil, nil, out)
 }
 
 func (c *Client) call(

@@ -116,6 +116,10 @@ func calls(c *api.Client) map[string]func(context.Context) error {
 			_, err := c.Adopt(ctx, api.AdoptRequest{})
 			return err
 		},
+		"describe": func(ctx context.Context) error {
+			_, err := c.Describe(ctx, testKey())
+			return err
+		},
 		"list":    func(ctx context.Context) error { _, err := c.List(ctx); return err },
 		"status":  func(ctx context.Context) error { _, err := c.Status(ctx); return err },
 		"upgrade": c.Upgrade,

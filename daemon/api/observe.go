@@ -15,6 +15,8 @@ import (
 type Observed interface {
 	// List returns all attachments, ordered by key.
 	List(ctx context.Context) ([]Attachment, error)
+	// Describe returns all that is known of an attachment.
+	Describe(ctx context.Context, key Key) (Description, error)
 	// Status describes the daemon.
 	Status(ctx context.Context) (Status, error)
 	// Events returns what happened of late, the oldest first.
@@ -73,6 +75,8 @@ func newServer(stopping context.Context, o Observed, log *slog.Logger, limits li
 // observe adds the calls that change nothing.
 func (s *server) observe(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+pathAttachments, inTurn(s.lists, s.answer(s.list)))
+	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}",
+		inTurn(s.lists, s.answer(s.describe)))
 	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return s.observed.Status(r.Context())
 	}))
@@ -95,8 +99,8 @@ func observerHandler(
 	s.observe(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, Errorf(CodeReadOnly,
-			"%s %.100s is not served on the observers' socket: it lists, tells status, events and "+
-				"metrics, and watches; root has the other socket", r.Method, r.URL.Path))
+			"%s %.100s is not served on the observers' socket: it lists, describes, tells status, "+
+				"events and metrics, and watches; root has the other socket", r.Method, r.URL.Path))
 	})
 	return s.guardDescriptors(http.MaxBytesHandler(mux, maxBody))
 }

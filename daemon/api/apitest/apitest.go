@@ -36,6 +36,8 @@ type Daemon struct {
 	Attachments []api.Attachment
 	Info        api.Status
 	Found       []api.AdoptResult
+	// Described is the answer to a describe call about its key.
+	Described []api.Description
 	// Happened is the answer to an events call.
 	Happened []api.Event
 	// Scraped is the answer to a scrape.
@@ -221,6 +223,19 @@ func (d *Daemon) Adopt(_ context.Context, req api.AdoptRequest) (api.AdoptResult
 // List returns d.Attachments.
 func (d *Daemon) List(context.Context) ([]api.Attachment, error) {
 	return d.Attachments, d.called("list", "")
+}
+
+// Describe returns what of d.Described has the key.
+func (d *Daemon) Describe(_ context.Context, key api.Key) (api.Description, error) {
+	if err := d.called("describe", key.String()); err != nil {
+		return api.Description{}, err
+	}
+	for _, description := range d.Described {
+		if description.Key == key {
+			return description, nil
+		}
+	}
+	return api.Description{}, api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
 }
 
 // Status returns d.Info, or d.Upgraded after an upgrade call.
