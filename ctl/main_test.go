@@ -98,12 +98,17 @@ func TestUsageErrors(t *testing.T) {
 		"attach --netns /x --container-id a --pod b": `pod "b": want NAMESPACE/NAME`,
 		"attach --netns /x --container-id a --failure-policy fail": `failure policy "fail": ` +
 			`want "Ignore" or "Fail"`,
-		"detach":            "detach: name containers, or give --all",
-		"detach a --all":    "detach: name containers, or give --all",
-		"detach a/":         `attachment "a/": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
-		"detach /eth0":      `attachment "/eth0": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
-		"watch --pod a/b/c": `pod "a/b/c": want NAMESPACE/NAME`,
-		"watch --count -1":  "",
+		"detach":               "detach: name containers, or give --all",
+		"detach a --all":       "detach: name containers, or give --all",
+		"detach a/":            `attachment "a/": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
+		"detach /eth0":         `attachment "/eth0": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
+		"watch --pod a/b/c":    `pod "a/b/c": want NAMESPACE/NAME`,
+		"watch --count -1":     "",
+		"watch --port 65536":   "",
+		"watch -n a --pod b/c": `pod "b/c" is not in namespace "a"`,
+		"watch --direction up": `direction "up": want one of [in out forward unknown]`,
+		"watch --verdict ok":   `verdict "ok": want one of [accept drop queue none]`,
+		"watch --protocol x":   "",
 	} {
 		t.Run(line, func(t *testing.T) {
 			o := nsqueuectl(t.Context(), socket, strings.Fields(line)...)

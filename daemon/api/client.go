@@ -120,39 +120,6 @@ func (c *Client) SetLogLevel(ctx context.Context, level LogLevel) (LogLevel, err
 	return l.Level, err
 }
 
-// Watch calls ready once the daemon reports packets, then emit for each one,
-// until ctx ends (it then returns nil), emit returns an error, or the
-// connection breaks. A nil ready is not called.
-func (c *Client) Watch(ctx context.Context, ready func(), emit func(*PacketEvent) error) error {
-	resp, err := c.do(ctx, http.MethodGet, pathWatch, nil, nil)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if ready != nil {
-		ready()
-	}
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var e PacketEvent
-		if err := dec.Decode(&e); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("%w: watch ended: %w", ErrUnavailable, err)
-		}
-		if err := emit(&e); err != nil {
-			return err
-		}
-	}
-}
-
 // callKey makes a call about one attachment. Only a valid key makes the path
 // that it should.
 func (c *Client) callKey(

@@ -156,6 +156,8 @@ type server struct {
 	log      *slog.Logger
 	stopping context.Context
 	limits   limits
+	// observersOnly: the clients are those who only look.
+	observersOnly bool
 
 	// Each holds one element for each call of its kind that is in progress.
 	lists, collects, watches chan struct{}

@@ -8,7 +8,6 @@ package api
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 )
 
@@ -346,24 +345,4 @@ type Event struct {
 // EventList is the answer to an events call, the oldest event first.
 type EventList struct {
 	Events []Event `json:"events"`
-}
-
-// PacketEvent is one inspected packet, as a watch reports it.
-type PacketEvent struct {
-	// Packet numbers the packets of this watch from 1; numbers of packets that
-	// the watcher was too slow for are left out.
-	Packet uint64    `json:"packet"`
-	Time   time.Time `json:"time"`
-	Key
-	Pod             Pod        `json:"pod"`
-	Direction       string     `json:"direction"`
-	Source          netip.Addr `json:"source"`
-	SourcePort      uint16     `json:"sourcePort,omitempty"`
-	Destination     netip.Addr `json:"destination"`
-	DestinationPort uint16     `json:"destinationPort,omitempty"`
-	Protocol        string     `json:"protocol"`
-	Length          int        `json:"length"`
-	OriginMark      uint32     `json:"originMark"`
-	SetMark         uint32     `json:"setMark"`
-	Verdict         string     `json:"verdict"`
 }

@@ -57,6 +57,7 @@ type Daemon struct {
 	attached  []Attached
 	calls     []string
 	collected []api.CollectRequest
+	watched   []api.WatchRequest
 }
 
 var _ api.Backend = (*Daemon)(nil)
@@ -282,10 +283,21 @@ func (d *Daemon) Events(context.Context) ([]api.Event, error) {
 	return d.Happened, d.called("events", "")
 }
 
-// Watch emits d.Packets.
+// Watched returns what the watch calls so far were about.
+func (d *Daemon) Watched() []api.WatchRequest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.watched)
+}
+
+// Watch records the request and emits d.Packets, whatever it is about.
 func (d *Daemon) Watch(
-	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+	ctx context.Context, req api.WatchRequest, started func() error,
+	emit func(*api.PacketEvent) error,
 ) error {
+	d.mu.Lock()
+	d.watched = append(d.watched, req)
+	d.mu.Unlock()
 	if err := d.called("watch", ""); err != nil {
 		return err
 	}
