@@ -35,6 +35,7 @@ func run() int {
 	defer context.AfterFunc(ctx, stop)()
 	s := &streams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
+		width: func() int { return terminalWidth(os.Stdout) },
 	}
 	return execute(ctx, s, os.Args[1:])
 }
@@ -46,6 +47,8 @@ type streams struct {
 	getenv   func(string) string
 	// patience is how long a command may work without a word.
 	patience time.Duration
+	// width is how many columns out has where it is a terminal, else 0.
+	width func() int
 }
 
 // The exit statuses.
@@ -201,7 +204,7 @@ func newRoot(s *streams) *cobra.Command {
 	}
 	for _, build := range []func(runner) *cobra.Command{
 		newAdopt, newAttach, newDescribe, newDetach, newDoctor, newEvents, newList, newLogLevel,
-		newStatus, newUpgrade, newWatch,
+		newStats, newStatus, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

@@ -23,7 +23,7 @@ type outcome struct {
 func nsqueuectl(ctx context.Context, socket string, args ...string) outcome {
 	var out, errs strings.Builder
 	s := &streams{
-		out: &out, err: &errs, now: testNow, patience: time.Minute,
+		out: &out, err: &errs, now: testNow, patience: time.Minute, width: func() int { return 0 },
 		getenv: func(name string) string {
 			return map[string]string{"NSQUEUE_SOCKET": socket}[name]
 		},
@@ -64,6 +64,7 @@ func TestHelpFits(t *testing.T) {
 		{"events"},
 		{"list"},
 		{"log-level"},
+		{"stats"},
 		{"status"},
 		{"upgrade"},
 		{"watch"},
@@ -130,7 +131,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"adopt", "describe a", "events", "events --follow", "list", "status", "watch", "detach a", "detach --all",
+		"adopt", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)
