@@ -203,8 +203,8 @@ func newRoot(s *streams) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDescribe, newDetach, newDoctor, newEvents, newList, newLogLevel,
-		newStats, newStatus, newUpgrade, newWatch,
+		newAdopt, newAttach, newCapture, newDescribe, newDetach, newDoctor, newEvents, newList,
+		newLogLevel, newStats, newStatus, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

@@ -58,6 +58,7 @@ func TestHelpFits(t *testing.T) {
 		{},
 		{"adopt"},
 		{"attach"},
+		{"capture"},
 		{"describe"},
 		{"detach"},
 		{"doctor"},
@@ -131,7 +132,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"adopt", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
+		"adopt", "capture -w /dev/null", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)

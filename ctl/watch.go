@@ -58,7 +58,7 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 	if err != nil {
 		return err
 	}
-	t := tally{verdicts: map[string]uint64{}}
+	t := tally{verdicts: map[string]uint64{}, verb: "printed"}
 	watching := func() { fmt.Fprintln(c.err, "watching, Ctrl-C ends it") }
 	err = c.client.Watch(ctx, req, watching, func(e *api.PacketEvent) error {
 		t.add(e)
@@ -116,6 +116,7 @@ type tally struct {
 	last     uint64 // the number of the last packet
 	verdicts map[string]uint64
 	order    []string // of the verdicts, as they came
+	verb     string   // what was done to them
 }
 
 func (t *tally) add(e *api.PacketEvent) {
@@ -131,7 +132,7 @@ func (t *tally) add(e *api.PacketEvent) {
 // daemon numbers the packets of a watch, also those it leaves out.
 func (t *tally) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s printed", plural(int(t.printed), "packet"))
+	fmt.Fprintf(&b, "%s %s", plural(int(t.printed), "packet"), t.verb)
 	for i, v := range t.order {
 		sep := ", "
 		if i == 0 {
