@@ -61,7 +61,7 @@ as nsqueued gets from the kernel, --snaplen bytes at most. It needs root.`,
 	flags.DurationVar(&f.duration, "duration", 0, "stop after `TIME` (default: do not stop)")
 	flags.IntVar(&f.snapLen, "snaplen", api.MaxPayload, "at most `N` bytes of each packet")
 	flags.Int64Var(&f.maxSize, "max-size", captureMaxSize, "stop at a file of `N` MiB, 0: never")
-	f.addTo(cmd, captureRate)
+	f.addTo(cmd, run, captureRate)
 	_ = cmd.MarkFlagRequired("write") // an error would say that there is no such flag
 	return cmd
 }

@@ -32,7 +32,8 @@ Packets are dropped by the kernel where a queue was full (under failure policy
 Fail) or the receive buffer of its reader.`,
 		Example: `  nsqueuectl describe default/busybox1
   nsqueuectl describe 0fd31c8e5a2b/eth0`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(completeNames(run, anyNames)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
 				return describe(ctx, c, args[0])

@@ -18,7 +18,7 @@ type filterFlags struct {
 }
 
 // addTo gives the command the flags, with a rate that the command can take.
-func (f *filterFlags) addTo(cmd *cobra.Command, rate uint32) {
+func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 	flags := cmd.Flags()
 	flags.StringVarP(&f.namespace, "namespace", "n", "", "packets of pods in `NAMESPACE` only")
 	flags.StringVar(&f.pod, "pod", "", "packets of the pod `NAMESPACE/NAME`, or NAME, only")
@@ -27,6 +27,11 @@ func (f *filterFlags) addTo(cmd *cobra.Command, rate uint32) {
 	flags.Uint16Var(&f.port, "port", 0, "packets from or to `PORT` only")
 	flags.StringVar(&f.verdict, "verdict", "", "accept, drop or queue")
 	flags.Uint32Var(&f.rate, "rate", rate, "at most `N` packets a second, 0: all")
+	completeFlag(cmd, "namespace", completeNames(run, namespaceNames))
+	completeFlag(cmd, "pod", completeNames(run, podNames))
+	completeFlag(cmd, "direction", words("in", "out", "forward"))
+	completeFlag(cmd, "protocol", words("tcp", "udp", "icmp", "icmpv6", "sctp", "udplite"))
+	completeFlag(cmd, "verdict", words("accept", "drop", "queue"))
 }
 
 // request returns what the daemon is asked for.

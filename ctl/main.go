@@ -170,15 +170,14 @@ func newRoot(s *streams) *cobra.Command {
 		socket = v
 	}
 	root := &cobra.Command{
-		Use:               "nsqueuectl",
-		Short:             "Show and control what nsqueued inspects on this node",
-		Long:              rootHelp,
-		Version:           api.Version(),
-		Args:              cobra.NoArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:           "nsqueuectl",
+		Short:         "Show and control what nsqueued inspects on this node",
+		Long:          rootHelp,
+		Version:       api.Version(),
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(s.out)
 	root.SetErr(s.err)
@@ -200,6 +199,7 @@ func newRoot(s *streams) *cobra.Command {
 			return nil
 		})
 		cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table, json or yaml")
+		completeFlag(cmd, "output", words("table", "json", "yaml"))
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{

@@ -55,6 +55,7 @@ nsqueued. With -o json it is one JSON object a line, -o yaml a document each.`,
 	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two looks")
 	flags.BoolVar(&f.once, "once", false, "end after the first interval")
 	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")
+	completeFlag(cmd, "sort", words("packets", "bits", "drops", "settled", "pod"))
 	return cmd
 }
 

@@ -43,7 +43,7 @@ nsqueued itself looks for those that are asked for.`,
 		},
 	}
 	cmd.Flags().Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
-	f.addTo(cmd, watchRate)
+	f.addTo(cmd, run, watchRate)
 	return cmd
 }
 
