@@ -74,7 +74,8 @@ func (e *examination) attachments(ctx context.Context) {
 		}
 	}
 	if failed == 0 {
-		e.ok(checkAttachments, "", "queues and hooks are in place, of %d attachments", checked)
+		e.ok(checkAttachments, "", "queues and hooks are in place, of %s",
+			count(checked, "attachment"))
 	}
 }
 

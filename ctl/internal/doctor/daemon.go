@@ -55,8 +55,8 @@ func (e *examination) daemon(ctx context.Context) {
 	}
 	e.reached, e.status = true, s
 	e.peer = findPeer(ctx, e.Socket, e.Proc, s.PID)
-	e.ok(checkDaemon, e.Socket, "process %d answers, since %s, %d attachments", s.PID,
-		s.Started.UTC().Format(time.RFC3339), s.Attachments)
+	e.ok(checkDaemon, e.Socket, "process %d answers, since %s, %s", s.PID,
+		s.Started.UTC().Format(time.RFC3339), count(s.Attachments, "attachment"))
 }
 
 // versions compares the three programs with each other: they are built together.

@@ -252,7 +252,7 @@ func TestSpool(t *testing.T) {
 	p.Now = func() time.Time { return now.Add(time.Minute) }
 	lines, _ := p.examine()
 	if len(lines) != 1 || !strings.HasPrefix(lines[0],
-		"wrong spool RUN/spool: 1 calls of the plugin wait for nsqueued, the oldest since ") {
+		"wrong spool RUN/spool: 1 call of the plugin waiting for nsqueued, the oldest since ") {
 		t.Errorf("%q", lines)
 	}
 }

@@ -162,10 +162,10 @@ func (e *examination) spool() {
 	case waiting == 0:
 		e.ok(checkSpool, dir, "empty")
 	case since < drainTime:
-		e.ok(checkSpool, dir, "%d calls wait, for less than %s", waiting, drainTime)
+		e.ok(checkSpool, dir, "%s waiting, for less than %s", count(waiting, "call"), drainTime)
 	default:
-		e.add(Wrong, checkSpool, dir, fmt.Sprintf("%d calls of the plugin wait for nsqueued, "+
-			"the oldest since %s", waiting, oldest.UTC().Format(time.RFC3339)),
+		e.add(Wrong, checkSpool, dir, fmt.Sprintf("%s of the plugin waiting for nsqueued, "+
+			"the oldest since %s", count(waiting, "call"), oldest.UTC().Format(time.RFC3339)),
 			"Start nsqueued; where it runs, its log says why it does not carry them out.")
 	}
 }
