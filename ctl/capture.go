@@ -28,9 +28,11 @@ type captureFlags struct {
 	maxSize  int64
 }
 
-// What a capture takes unless it is told otherwise.
+// What a capture takes unless it is told otherwise. A packet costs the node 20 to
+// 30 microseconds of processor time here, in nsqueued and in nsqueuectl together,
+// which the data path would have used.
 const (
-	captureRate    = 10000
+	captureRate    = 2000
 	captureMaxSize = 256 // MiB
 )
 
