@@ -32,8 +32,9 @@ type captureFlags struct {
 // 30 microseconds of processor time here, in nsqueued and in nsqueuectl together,
 // which the data path would have used.
 const (
-	captureRate    = 2000
-	captureMaxSize = 256 // MiB
+	captureRate    = 1000
+	captureSnapLen = 1500 // what comes merged is longer (segmentation offload)
+	captureMaxSize = 256  // MiB
 )
 
 func newCapture(run runner) *cobra.Command {
@@ -61,7 +62,7 @@ as nsqueued gets from the kernel, --snaplen bytes at most. It needs root.`,
 	flags.StringVarP(&f.file, "write", "w", "", "`FILE` to write, - for standard output (required)")
 	flags.Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
 	flags.DurationVar(&f.duration, "duration", 0, "stop after `TIME` (default: do not stop)")
-	flags.IntVar(&f.snapLen, "snaplen", api.MaxPayload, "at most `N` bytes of each packet")
+	flags.IntVar(&f.snapLen, "snaplen", captureSnapLen, "at most `N` bytes of each packet")
 	flags.Int64Var(&f.maxSize, "max-size", captureMaxSize, "stop at a file of `N` MiB, 0: never")
 	f.addTo(cmd, run, captureRate)
 	_ = cmd.MarkFlagRequired("write") // an error would say that there is no such flag
@@ -105,7 +106,7 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 	}
 	t := tally{verdicts: map[string]uint64{}, verb: "written"}
 	capturing := func() { fmt.Fprintln(c.err, "capturing, Ctrl-C ends it") }
-	err = c.client.Watch(ctx, req, capturing, func(e *api.PacketEvent) error {
+	err = c.watchPackets(ctx, req, capturing, func(e *api.PacketEvent) error {
 		if err := w.record(e); err != nil {
 			return err
 		}

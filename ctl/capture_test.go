@@ -53,7 +53,7 @@ func TestCapture(t *testing.T) {
 	}
 	o := nsqueuectl(t.Context(), socket, append(args, "-")...)
 	o.want(t, 0, string(text), summary)
-	want := api.WatchRequest{Port: 53, Rate: captureRate, Payload: api.MaxPayload}
+	want := api.WatchRequest{Port: 53, Rate: captureRate, Payload: captureSnapLen}
 	if diff := cmp.Diff([]api.WatchRequest{want, want}, d.Watched()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}

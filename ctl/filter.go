@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,16 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 	completeFlag(cmd, "direction", words("in", "out", "forward"))
 	completeFlag(cmd, "protocol", words("tcp", "udp", "icmp", "icmpv6", "sctp", "udplite"))
 	completeFlag(cmd, "verdict", words("accept", "drop", "queue"))
+}
+
+// watchPackets watches, and lets everybody else go first.
+func (c *command) watchPackets(
+	ctx context.Context, req api.WatchRequest, ready func(), emit func(*api.PacketEvent) error,
+) error {
+	if c.yield != nil {
+		c.yield()
+	}
+	return c.client.Watch(ctx, req, ready, emit)
 }
 
 // request returns what the daemon is asked for.

@@ -36,6 +36,7 @@ func run() int {
 	s := &streams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
 		width: func() int { return terminalWidth(os.Stdout) },
+		yield: yieldProcessor,
 	}
 	return execute(ctx, s, os.Args[1:])
 }
@@ -47,6 +48,8 @@ type streams struct {
 	getenv   func(string) string
 	// patience is how long a command may work without a word.
 	patience time.Duration
+	// yield, where it is set, lets other processes go first from then on.
+	yield func()
 	// width is how many columns out has where it is a terminal, else 0.
 	width func() int
 }

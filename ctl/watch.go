@@ -48,7 +48,7 @@ nsqueued itself looks for those that are asked for.`,
 }
 
 // watchRate is more packets a second than a terminal shows to any use.
-const watchRate = 1000
+const watchRate = 500
 
 // errEnough ends a watch that has printed what was asked for.
 var errEnough = errors.New("enough packets")
@@ -60,7 +60,7 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 	}
 	t := tally{verdicts: map[string]uint64{}, verb: "printed"}
 	watching := func() { fmt.Fprintln(c.err, "watching, Ctrl-C ends it") }
-	err = c.client.Watch(ctx, req, watching, func(e *api.PacketEvent) error {
+	err = c.watchPackets(ctx, req, watching, func(e *api.PacketEvent) error {
 		t.add(e)
 		if err := c.printPacket(e); err != nil {
 			return fmt.Errorf("print packet: %w", err)

@@ -4,20 +4,30 @@ package watch
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 )
 
 // seen is a packet as it is looked at for all watchers: its headers are read
-// once.
+// once, and not before somebody wants to know.
 type seen struct {
 	packet  *inspect.Packet
 	verdict inspect.Verdict
 	mark    uint32
+
+	read    bool
 	flow    inspect.Flow
 	hasFlow bool
+}
+
+// headers returns what the packet's headers say, false where they cannot be read.
+func (s *seen) headers() (*inspect.Flow, bool) {
+	if !s.read {
+		s.read = true
+		s.flow, s.hasFlow = s.packet.Flow()
+	}
+	return &s.flow, s.hasFlow
 }
 
 // filter is a request in the terms of packets. A field that was not asked for
@@ -42,40 +52,34 @@ func (f *filter) wants(s *seen) bool {
 	case r.Namespace != "" && r.Namespace != a.PodNamespace,
 		r.Pod != "" && r.Pod != a.PodName,
 		r.Direction != "" && r.Direction != s.packet.Direction.String(),
-		r.Verdict != "" && r.Verdict != s.verdict.Action.String(),
-		f.hasProtocol && (!s.hasFlow || f.protocol != s.flow.Protocol),
-		r.Port != 0 && r.Port != s.flow.SourcePort && r.Port != s.flow.DestinationPort:
+		r.Verdict != "" && r.Verdict != s.verdict.Action.String():
 		return false
 	}
-	return true
+	if !f.hasProtocol && r.Port == 0 {
+		return true
+	}
+	flow, ok := s.headers()
+	return ok && (!f.hasProtocol || f.protocol == flow.Protocol) &&
+		(r.Port == 0 || r.Port == flow.SourcePort || r.Port == flow.DestinationPort)
 }
 
 // paces is how often in a second a rate begins anew.
 const paces = 10
 
-// pace lets so many packets through at a time, and never waits.
+// pace lets so many packets through until it is renewed, and never waits. Asking
+// it costs a reader no look at the clock.
 type pace struct {
-	each uint32 // 0 is all
-	now  atomic.Int64
-	used atomic.Uint32
+	each int64 // 0 is all
+	left atomic.Int64
 }
 
 func (p *pace) setRate(perSecond uint32) {
-	p.each = perSecond / paces
-	if perSecond%paces != 0 {
-		p.each++
-	}
+	p.each = (int64(perSecond) + paces - 1) / paces
+	p.renew()
 }
 
-// allows reports whether one more packet may be reported at a time. Readers that
-// ask at the same moment may get a few more.
-func (p *pace) allows(t time.Time) bool {
-	if p.each == 0 {
-		return true
-	}
-	now := t.UnixNano() / int64(time.Second/paces)
-	if last := p.now.Load(); last != now && p.now.CompareAndSwap(last, now) {
-		p.used.Store(0)
-	}
-	return p.used.Add(1) <= p.each
-}
+// renew begins the next part of a second.
+func (p *pace) renew() { p.left.Store(p.each) }
+
+// allows reports whether one more packet may be reported.
+func (p *pace) allows() bool { return p.each == 0 || p.left.Add(-1) >= 0 }

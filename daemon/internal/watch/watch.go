@@ -50,7 +50,6 @@ func (h *Hub) Observer() nfqueue.Observer {
 // Observe offers the packet to every watcher that it is for.
 func (h *Hub) Observe(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	s := seen{packet: p, verdict: v, mark: mark}
-	s.flow, s.hasFlow = p.Flow()
 	for _, w := range *h.watchers.Load() {
 		if w.filter.wants(&s) {
 			w.offer(&s)
@@ -61,11 +60,11 @@ func (h *Hub) Observe(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 // offer passes the packet on, or leaves a gap in the numbers where the watcher is
 // too slow or it is more than its rate.
 func (w *watcher) offer(s *seen) {
-	number, now := w.number.Add(1), time.Now()
-	if !w.pace.allows(now) || len(w.events) == cap(w.events) {
+	number := w.number.Add(1)
+	if !w.pace.allows() || len(w.events) == cap(w.events) {
 		return
 	}
-	e := event(s, number, now)
+	e := event(s, number)
 	if n := min(w.filter.request.Payload, len(s.packet.Payload)); n > 0 {
 		if w.bytes.Load()+int64(n) > backlogBytes {
 			return
@@ -88,6 +87,8 @@ func (h *Hub) Watch(
 ) error {
 	w := &watcher{filter: newFilter(req), events: make(chan api.PacketEvent, backlog)}
 	w.pace.setRate(req.Rate)
+	tick := time.NewTicker(time.Second / paces)
+	defer tick.Stop()
 	h.add(w)
 	defer h.remove(w)
 	if err := started(); err != nil {
@@ -97,6 +98,8 @@ func (h *Hub) Watch(
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
+			w.pace.renew()
 		case e := <-w.events:
 			w.bytes.Add(-int64(len(e.Payload)))
 			if err := emit(&e); err != nil {
@@ -128,10 +131,10 @@ func (h *Hub) update(change func([]*watcher) []*watcher) {
 	h.watchers.Store(&ws)
 }
 
-func event(s *seen, number uint64, now time.Time) api.PacketEvent {
+func event(s *seen, number uint64) api.PacketEvent {
 	p, a := s.packet, s.packet.Attachment
 	e := api.PacketEvent{
-		Packet: number, Time: now,
+		Packet: number, Time: time.Now(),
 		Key: api.Key{ContainerID: a.ContainerID, Ifname: a.Ifname},
 		Pod: api.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID},
 
@@ -142,7 +145,7 @@ func event(s *seen, number uint64, now time.Time) api.PacketEvent {
 		Verdict:    s.verdict.Action.String(),
 		Protocol:   "unknown",
 	}
-	if f := &s.flow; s.hasFlow {
+	if f, ok := s.headers(); ok {
 		e.Source, e.SourcePort = f.Source, f.SourcePort
 		e.Destination, e.DestinationPort = f.Destination, f.DestinationPort
 		e.Protocol = inspect.ProtocolName(f.Protocol)

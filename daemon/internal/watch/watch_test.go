@@ -6,7 +6,6 @@ import (
 	"context"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -161,23 +160,48 @@ func TestPayload(t *testing.T) {
 	}
 }
 
+// A rate is renewed in parts of a second, and what was left over is not kept.
 func TestRate(t *testing.T) {
 	var p pace
-	start := time.Unix(1000, 0)
-	if !p.allows(start) {
+	if !p.allows() {
 		t.Error("no rate allows nothing")
 	}
 	p.setRate(101)
-	allowed := 0
-	for ms := range 1000 {
-		for range 5 {
-			if p.allows(start.Add(time.Duration(ms) * time.Millisecond)) {
+	for range 3 {
+		allowed := 0
+		for range 50 {
+			if p.allows() {
 				allowed++
 			}
 		}
+		if allowed != 11 {
+			t.Errorf("%d allowed, want 11 in a tenth of a second", allowed)
+		}
+		p.renew()
 	}
-	if allowed != 110 {
-		t.Errorf("%d allowed in a second, want 11 in each of ten parts", allowed)
+}
+
+// A watch goes on when its rate is renewed.
+func TestRateIsRenewed(t *testing.T) {
+	var h Hub
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := 0
+	first := func() error { h.Observe(udp(28), accept(), 0); h.Observe(udp(28), accept(), 0); return nil }
+	err := h.Watch(ctx, api.WatchRequest{Rate: 1}, first, func(e *api.PacketEvent) error {
+		if seen++; seen == 2 {
+			cancel()
+			return nil
+		}
+		go func() { // a reader that is busy
+			for ctx.Err() == nil {
+				h.Observe(udp(28), accept(), 0)
+			}
+		}()
+		return nil
+	})
+	if err != nil || seen != 2 {
+		t.Errorf("%d packets, %v", seen, err)
 	}
 }
 
