@@ -262,7 +262,8 @@ $(BIN)/tools/promtool:
 # installed.
 .PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes
 need-netns: NEED := nft:nftables iptables:iptables
-need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3 systemd-analyze:systemd
+need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3 systemd-analyze:systemd \
+	tshark:tshark capinfos:wireshark-common
 need-runtimes: NEED := nft:nftables iptables:iptables busybox:busybox-static nsenter:util-linux \
 	ip:iproute2 gcc:gcc /usr/include/stdio.h:libc6-dev
 need-demo: NEED := iptables:iptables busybox:busybox-static

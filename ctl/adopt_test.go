@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -122,9 +123,7 @@ func TestAdoptShowsProgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- api.Serve(ctx, l, &d, slog.New(slog.DiscardHandler)) }()
+	serve(t, l, &d)
 
 	var out strings.Builder
 	errs := onWrite{first: sync.OnceFunc(func() { close(d.proceed) })}
@@ -138,8 +137,18 @@ func TestAdoptShowsProgress(t *testing.T) {
 	if got := errs.String(); !strings.HasPrefix(got, "still at it: 2 pods adopted so far\n") {
 		t.Errorf("stderr %q", got)
 	}
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
-	}
+}
+
+// serve serves what the tests have made of a daemon, until the test ends.
+func serve(t *testing.T, l *net.UnixListener, b api.Backend) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(ctx, l, b, slog.New(slog.DiscardHandler)) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 }

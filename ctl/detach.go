@@ -37,6 +37,7 @@ policy. A pod that came by CNI is attached again only when it is made anew.`,
 			}
 			return nil
 		},
+		ValidArgsFunction: completeNames(run, keyNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
 				return detach(ctx, c, f, args)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,8 @@ func newList(run runner) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the attachments: what is inspected",
 		Long: `List the attachments: the interfaces whose packets nsqueued inspects, with what
-it has seen of them.`,
+it has seen of them. On a narrow terminal, names of pods are shortened and some
+columns left out; a pipe gets everything.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), list)
@@ -46,15 +46,20 @@ func list(ctx context.Context, c *command) error {
 }
 
 func (c *command) writeTable(attachments []api.Attachment) error {
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONTAINER ID\tIFNAME\tPOD\tHOOK\tPOLICY\tSTATE\tQUEUE\tPACKETS\tDROPPED\tAGE")
-	for _, a := range attachments {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n",
-			shortID(a.ContainerID), a.Ifname, a.Pod, a.Hook, a.FailurePolicy, a.State,
-			queueNumbers(a.Queues), a.Counters.Packets, a.Counters.Dropped,
-			age(c.now().Sub(a.Created)))
+	t := table{
+		head: []string{
+			"CONTAINER ID", "IFNAME", "POD", "HOOK", "POLICY", "STATE", "QUEUE", "PACKETS",
+			"DROPPED", "AGE",
+		},
+		elastic: "POD", spare: []string{"HOOK", "QUEUE", "IFNAME", "STATE"},
 	}
-	return w.Flush()
+	for i := range attachments {
+		a := &attachments[i]
+		t.add(shortID(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
+			string(a.State), queueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
+			strconv.FormatUint(a.Counters.Dropped, 10), age(c.now().Sub(a.Created)))
+	}
+	return t.write(c.out, c.width())
 }
 
 // queueNumbers prints consecutive numbers as a range.

@@ -35,7 +35,9 @@ func run() int {
 	defer context.AfterFunc(ctx, stop)()
 	s := &streams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
-		root: "/",
+		root:  "/",
+		width: func() int { return terminalWidth(os.Stdout) },
+		yield: yieldProcessor,
 	}
 	return execute(ctx, s, os.Args[1:])
 }
@@ -49,6 +51,10 @@ type streams struct {
 	patience time.Duration
 	// root is before the paths that profiles name.
 	root string
+	// yield, where it is set, lets other processes go first from then on.
+	yield func()
+	// width is how many columns out has where it is a terminal, else 0.
+	width func() int
 }
 
 // The exit statuses.
@@ -126,6 +132,7 @@ const callTimeout = 30 * time.Second
 type command struct {
 	*streams
 	client *api.Client
+	socket string
 	output string
 }
 
@@ -169,15 +176,14 @@ func newRoot(s *streams) *cobra.Command {
 		socket = v
 	}
 	root := &cobra.Command{
-		Use:               "nsqueuectl",
-		Short:             "Show and control what nsqueued inspects on this node",
-		Long:              rootHelp,
-		Version:           api.Version(),
-		Args:              cobra.NoArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:           "nsqueuectl",
+		Short:         "Show and control what nsqueued inspects on this node",
+		Long:          rootHelp,
+		Version:       api.Version(),
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(s.out)
 	root.SetErr(s.err)
@@ -190,18 +196,21 @@ func newRoot(s *streams) *cobra.Command {
 			if !slices.Contains([]string{"table", "json", "yaml"}, output) {
 				return usageErrorf("output format %q: want table, json or yaml", output)
 			}
-			err := f(ctx, &command{streams: s, client: api.NewClient(socket), output: output})
+			err := f(ctx, &command{
+				streams: s, client: api.NewClient(socket), socket: socket, output: output,
+			})
 			if err != nil {
 				return &failedError{err}
 			}
 			return nil
 		})
 		cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table, json or yaml")
+		completeFlag(cmd, "output", words("table", "json", "yaml"))
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newDetach, newEvents, newInstall, newList, newLogLevel, newStatus,
-		newUninstall, newUpgrade, newWatch,
+		newAdopt, newAttach, newCapture, newDescribe, newDetach, newDoctor, newEvents, newInstall,
+		newList, newLogLevel, newStats, newStatus, newUninstall, newUpgrade, newWatch,
 	} {
 		add(build)
 	}

@@ -23,7 +23,7 @@ type outcome struct {
 func nsqueuectl(ctx context.Context, socket string, args ...string) outcome {
 	var out, errs strings.Builder
 	s := &streams{
-		out: &out, err: &errs, now: testNow, patience: time.Minute,
+		out: &out, err: &errs, now: testNow, patience: time.Minute, width: func() int { return 0 },
 		getenv: func(name string) string {
 			return map[string]string{"NSQUEUE_SOCKET": socket}[name]
 		},
@@ -58,11 +58,15 @@ func TestHelpFits(t *testing.T) {
 		{},
 		{"adopt"},
 		{"attach"},
+		{"capture"},
+		{"describe"},
 		{"detach"},
+		{"doctor"},
 		{"events"},
 		{"install"},
 		{"list"},
 		{"log-level"},
+		{"stats"},
 		{"status"},
 		{"uninstall"},
 		{"upgrade"},
@@ -104,12 +108,17 @@ func TestUsageErrors(t *testing.T) {
 		"attach --netns /x --container-id a --pod b": `pod "b": want NAMESPACE/NAME`,
 		"attach --netns /x --container-id a --failure-policy fail": `failure policy "fail": ` +
 			`want "Ignore" or "Fail"`,
-		"detach":            "detach: name containers, or give --all",
-		"detach a --all":    "detach: name containers, or give --all",
-		"detach a/":         `attachment "a/": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
-		"detach /eth0":      `attachment "/eth0": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
-		"watch --pod a/b/c": `pod "a/b/c": want NAMESPACE/NAME`,
-		"watch --count -1":  "",
+		"detach":               "detach: name containers, or give --all",
+		"detach a --all":       "detach: name containers, or give --all",
+		"detach a/":            `attachment "a/": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
+		"detach /eth0":         `attachment "/eth0": want CONTAINER-ID or CONTAINER-ID/IFNAME`,
+		"watch --pod a/b/c":    `pod "a/b/c": want NAMESPACE/NAME`,
+		"watch --count -1":     "",
+		"watch --port 65536":   "",
+		"watch -n a --pod b/c": `pod "b/c" is not in namespace "a"`,
+		"watch --direction up": `direction "up": want one of [in out forward unknown]`,
+		"watch --verdict ok":   `verdict "ok": want one of [accept drop queue none]`,
+		"watch --protocol x":   "",
 	} {
 		t.Run(line, func(t *testing.T) {
 			o := nsqueuectl(t.Context(), socket, strings.Fields(line)...)
@@ -131,7 +140,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"adopt", "events", "events --follow", "list", "status", "watch", "detach a", "detach --all",
+		"adopt", "capture -w /dev/null", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 )
 
@@ -50,6 +52,10 @@ func TestBinaryInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		got.WriteString(line)
+	}
+	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, cmd.Process.Pid); err != nil ||
+		nice != 20-leisure { // what the system call returns
+		t.Errorf("priority %d, %v; want it to let others go first", nice, err)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

@@ -64,8 +64,7 @@ func (c *command) writeStatus(s api.Status) error {
 	line("Attachments", "%d", s.Attachments)
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Trouble", "%d malformed, %d panics, %d overruns, %d flushed, %d errors",
-		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
+	line("Trouble", "%s", trouble(&n))
 	line("Orphans", "%d", s.Orphans)
 	line("Problems", "%d", len(s.Problems))
 	if err := w.Flush(); err != nil {
@@ -77,6 +76,12 @@ func (c *command) writeStatus(s api.Status) error {
 			p.Pod, consequence(p.FailurePolicy), p.Message)
 	}
 	return nil
+}
+
+// trouble prints what packets met with that should not be.
+func trouble(n *api.Counters) string {
+	return fmt.Sprintf("%d malformed, %d panics, %d overruns, %d flushed, %d errors",
+		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }
 
 // consequence says what a problem means to the pod.

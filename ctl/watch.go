@@ -16,8 +16,9 @@ import (
 
 // watchFlags are the command's own flags.
 type watchFlags struct {
+	filterFlags
+
 	count uint64
-	pod   string
 }
 
 func newWatch(run runner) *cobra.Command {
@@ -28,10 +29,12 @@ func newWatch(run runner) *cobra.Command {
 		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C.
 With -o json it is one JSON object a line, with -o yaml a document each.
 
-Packets that come faster than they can be printed are left out here, and
-counted in the summary; their verdicts do not wait for the terminal.`,
+Packets that come faster than --rate, or than they can be printed, are left out
+here, and counted in the summary; their verdicts do not wait for the terminal.
+nsqueued itself looks for those that are asked for.`,
 		Example: `  nsqueuectl watch
-  nsqueuectl watch --pod default/busybox1 --count 10`,
+  nsqueuectl watch --pod default/busybox1 --count 10
+  nsqueuectl watch -n default --protocol udp --port 53 --verdict drop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
@@ -40,26 +43,25 @@ counted in the summary; their verdicts do not wait for the terminal.`,
 		},
 	}
 	cmd.Flags().Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
-	cmd.Flags().StringVar(&f.pod, "pod", "", "print the packets of the pod `NAMESPACE/NAME` only")
+	f.addTo(cmd, run, watchRate)
 	return cmd
 }
+
+// watchRate is more packets a second than a terminal shows to any use.
+const watchRate = 500
 
 // errEnough ends a watch that has printed what was asked for.
 var errEnough = errors.New("enough packets")
 
 func watch(ctx context.Context, c *command, f watchFlags) error {
-	pod, err := parsePod(f.pod)
+	req, err := f.request()
 	if err != nil {
 		return err
 	}
-	t := tally{verdicts: map[string]uint64{}}
+	t := tally{verdicts: map[string]uint64{}, verb: "printed"}
 	watching := func() { fmt.Fprintln(c.err, "watching, Ctrl-C ends it") }
-	err = c.client.Watch(ctx, watching, func(e *api.PacketEvent) error {
-		t.arrived(e)
-		if f.pod != "" && (e.Pod.Namespace != pod.Namespace || e.Pod.Name != pod.Name) {
-			return nil
-		}
-		t.shown(e)
+	err = c.watchPackets(ctx, req, watching, func(e *api.PacketEvent) error {
+		t.add(e)
 		if err := c.printPacket(e); err != nil {
 			return fmt.Errorf("print packet: %w", err)
 		}
@@ -111,18 +113,14 @@ func endpoint(addr netip.Addr, port uint16) string {
 // tally counts what a watch saw.
 type tally struct {
 	printed  uint64
-	received uint64
 	last     uint64 // the number of the last packet
 	verdicts map[string]uint64
 	order    []string // of the verdicts, as they came
+	verb     string   // what was done to them
 }
 
-func (t *tally) arrived(e *api.PacketEvent) {
-	t.received++
+func (t *tally) add(e *api.PacketEvent) {
 	t.last = e.Packet
-}
-
-func (t *tally) shown(e *api.PacketEvent) {
 	t.printed++
 	if t.verdicts[e.Verdict] == 0 {
 		t.order = append(t.order, e.Verdict)
@@ -134,7 +132,7 @@ func (t *tally) shown(e *api.PacketEvent) {
 // daemon numbers the packets of a watch, also those it leaves out.
 func (t *tally) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s printed", plural(int(t.printed), "packet"))
+	fmt.Fprintf(&b, "%s %s", plural(int(t.printed), "packet"), t.verb)
 	for i, v := range t.order {
 		sep := ", "
 		if i == 0 {
@@ -142,8 +140,8 @@ func (t *tally) summary() string {
 		}
 		fmt.Fprintf(&b, "%s%d %s", sep, t.verdicts[v], v)
 	}
-	if t.last > t.received {
-		fmt.Fprintf(&b, "; %d left out because they came too fast", t.last-t.received)
+	if t.last > t.printed {
+		fmt.Fprintf(&b, "; %d left out because they came too fast", t.last-t.printed)
 	}
 	return b.String()
 }

@@ -54,7 +54,7 @@ func (c *Client) Attach(
 
 // Detach ends an attachment; an unknown key is success.
 func (c *Client) Detach(ctx context.Context, key Key) error {
-	return c.callKey(ctx, http.MethodDelete, key, "")
+	return c.callKey(ctx, http.MethodDelete, key, "", nil)
 }
 
 // DetachAll ends all attachments and returns how many there were.
@@ -66,7 +66,7 @@ func (c *Client) DetachAll(ctx context.Context) (int, error) {
 
 // Check asks whether the attachment's packets are really inspected.
 func (c *Client) Check(ctx context.Context, key Key) error {
-	return c.callKey(ctx, http.MethodGet, key, "/check")
+	return c.callKey(ctx, http.MethodGet, key, "/check", nil)
 }
 
 // Collect carries out a CNI GC call.
@@ -120,47 +120,16 @@ func (c *Client) SetLogLevel(ctx context.Context, level LogLevel) (LogLevel, err
 	return l.Level, err
 }
 
-// Watch calls ready once the daemon reports packets, then emit for each one,
-// until ctx ends (it then returns nil), emit returns an error, or the
-// connection breaks. A nil ready is not called.
-func (c *Client) Watch(ctx context.Context, ready func(), emit func(*PacketEvent) error) error {
-	resp, err := c.do(ctx, http.MethodGet, pathWatch, nil, nil)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if ready != nil {
-		ready()
-	}
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var e PacketEvent
-		if err := dec.Decode(&e); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("%w: watch ended: %w", ErrUnavailable, err)
-		}
-		if err := emit(&e); err != nil {
-			return err
-		}
-	}
-}
-
 // callKey makes a call about one attachment. Only a valid key makes the path
 // that it should.
-func (c *Client) callKey(ctx context.Context, method string, k Key, suffix string) error {
+func (c *Client) callKey(
+	ctx context.Context, method string, k Key, suffix string, out any,
+) error {
 	if err := k.Validate(); err != nil {
 		return Errorf(CodeInvalidConfig, "%s", err)
 	}
 	path := pathAttachments + "/" + url.PathEscape(k.ContainerID) + "/" + url.PathEscape(k.Ifname)
-	return c.call(ctx, method, path+suffix, nil, nil, nil)
+	return c.call(ctx, method, path+suffix, nil, nil, out)
 }
 
 func (c *Client) call(

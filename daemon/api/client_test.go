@@ -116,11 +116,15 @@ func calls(c *api.Client) map[string]func(context.Context) error {
 			_, err := c.Adopt(ctx, api.AdoptRequest{})
 			return err
 		},
+		"describe": func(ctx context.Context) error {
+			_, err := c.Describe(ctx, testKey())
+			return err
+		},
 		"list":    func(ctx context.Context) error { _, err := c.List(ctx); return err },
 		"status":  func(ctx context.Context) error { _, err := c.Status(ctx); return err },
 		"upgrade": c.Upgrade,
 		"watch": func(ctx context.Context) error {
-			return c.Watch(ctx, nil, func(*api.PacketEvent) error { return nil })
+			return c.Watch(ctx, api.WatchRequest{}, nil, func(*api.PacketEvent) error { return nil })
 		},
 	}
 }
@@ -253,7 +257,7 @@ func TestWatch(t *testing.T) {
 		defer cancel()
 		var got []api.PacketEvent
 		ready := 0
-		err := c.Watch(ctx, func() { ready++ }, func(e *api.PacketEvent) error {
+		err := c.Watch(ctx, api.WatchRequest{}, func() { ready++ }, func(e *api.PacketEvent) error {
 			if got = append(got, *e); len(got) == len(events) {
 				cancel()
 			}
@@ -266,19 +270,19 @@ func TestWatch(t *testing.T) {
 		if diff := cmp.Diff(events, got, same); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
-		if err := c.Watch(ctx, nil, nil); err != nil {
+		if err := c.Watch(ctx, api.WatchRequest{}, nil, nil); err != nil {
 			t.Errorf("watch that is over before it starts: %v", err)
 		}
 	})
 	t.Run("emit fails", func(t *testing.T) {
 		enough := errors.New("enough")
-		err := c.Watch(t.Context(), nil, func(*api.PacketEvent) error { return enough })
+		err := c.Watch(t.Context(), api.WatchRequest{}, nil, func(*api.PacketEvent) error { return enough })
 		if !errors.Is(err, enough) || errors.Is(err, api.ErrUnavailable) {
 			t.Errorf("watch: %v", err)
 		}
 	})
 	t.Run("server stops", func(t *testing.T) {
-		err := c.Watch(t.Context(), stop, func(*api.PacketEvent) error { return nil })
+		err := c.Watch(t.Context(), api.WatchRequest{}, stop, func(*api.PacketEvent) error { return nil })
 		if !errors.Is(err, api.ErrUnavailable) {
 			t.Errorf("watch: %v", err)
 		}

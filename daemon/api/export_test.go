@@ -34,3 +34,9 @@ const MaxBody = maxBody
 
 // MaxObserverConns is how many connections observers may have.
 func MaxObserverConns() int { return observerLimits().conns }
+
+// ParseWatch reads the query of a watch call.
+func ParseWatch(query string) (WatchRequest, error) { return parseWatch(query) }
+
+// Query is the inverse of ParseWatch.
+func (r *WatchRequest) Query() string { return r.query() }

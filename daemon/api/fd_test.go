@@ -143,6 +143,7 @@ func TestNoDescriptorLeak(t *testing.T) {
 	}
 	defer netns.Close()
 	kinds := calls(c)
+	delete(kinds, "describe") // there is no attachment to describe
 	kinds["attach a netns"] = func(ctx context.Context) error {
 		_, err := c.Attach(ctx, testRequest(), netns)
 		return err

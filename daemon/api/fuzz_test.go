@@ -62,7 +62,7 @@ func FuzzServer(f *testing.F) {
 		request("GET", key+"/check", ""), request("GET", "/v1/status", ""),
 		request("POST", adoptPath, `{"dryRun":true}`),
 		request("POST", "/v1/upgrade", ""),
-		request("GET", "/v1/watch", ""), request("POST", collectPath, `{"network":"n"}`),
+		request("GET", "/v1/watch", ""), request("GET", "/v1/watch?port=80&pod=a", ""), request("POST", collectPath, `{"network":"n"}`),
 		request("GET", attachPath, "") + request("POST", attachPath, attachBody),
 		"POST /v1/attachments HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" +
 			"1\r\n{\r\n0\r\n\r\n",

@@ -249,7 +249,7 @@ func TestWatchesAreBounded(t *testing.T) {
 			t.Fatalf("%q, %v", line, err)
 		}
 	}
-	err := api.NewClient(socket).Watch(t.Context(), nil, nil)
+	err := api.NewClient(socket).Watch(t.Context(), api.WatchRequest{}, nil, nil)
 	if api.CodeOf(err) != api.CodeTryAgainLater {
 		t.Errorf("one more watch: %v", err)
 	}

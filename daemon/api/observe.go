@@ -4,7 +4,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,13 +14,16 @@ import (
 type Observed interface {
 	// List returns all attachments, ordered by key.
 	List(ctx context.Context) ([]Attachment, error)
+	// Describe returns all that is known of an attachment.
+	Describe(ctx context.Context, key Key) (Description, error)
 	// Status describes the daemon.
 	Status(ctx context.Context) (Status, error)
 	// Events returns what happened of late, the oldest first.
 	Events(ctx context.Context) ([]Event, error)
-	// Watch calls started once, then emit for each packet from that moment on,
-	// until ctx ends or one of them returns an error.
-	Watch(ctx context.Context, started func() error, emit func(*PacketEvent) error) error
+	// Watch calls started once, then emit for each packet from that moment on that
+	// the request is about, until ctx ends or one of them returns an error.
+	Watch(ctx context.Context, req WatchRequest, started func() error,
+		emit func(*PacketEvent) error) error
 	// Metrics answers a scrape in a format that Prometheus reads.
 	Metrics(w http.ResponseWriter, r *http.Request)
 }
@@ -73,6 +75,8 @@ func newServer(stopping context.Context, o Observed, log *slog.Logger, limits li
 // observe adds the calls that change nothing.
 func (s *server) observe(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+pathAttachments, inTurn(s.lists, s.answer(s.list)))
+	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}",
+		inTurn(s.lists, s.answer(s.describe)))
 	mux.HandleFunc("GET "+pathStatus, s.answer(func(r *http.Request) (any, error) {
 		return s.observed.Status(r.Context())
 	}))
@@ -91,12 +95,13 @@ func observerHandler(
 	stopping context.Context, o Observed, log *slog.Logger, limits limits,
 ) http.Handler {
 	s := newServer(stopping, o, log, limits)
+	s.observersOnly = true
 	mux := http.NewServeMux()
 	s.observe(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, Errorf(CodeReadOnly,
-			"%s %.100s is not served on the observers' socket: it lists, tells status, events and "+
-				"metrics, and watches; root has the other socket", r.Method, r.URL.Path))
+			"%s %.100s is not served on the observers' socket: it lists, describes, tells status, "+
+				"events and metrics, and watches; root has the other socket", r.Method, r.URL.Path))
 	})
 	return s.guardDescriptors(http.MaxBytesHandler(mux, maxBody))
 }
@@ -116,49 +121,4 @@ func (s *server) list(r *http.Request) (any, error) {
 		list = []Attachment{} // [] for those who read the JSON, not null
 	}
 	return AttachmentList{Attachments: list}, err
-}
-
-// watch streams one JSON object a line. The first flush tells the client that
-// packets are being reported from now on. A client may pause for as long as it
-// likes, but not hold up a server that stops.
-func (s *server) watch(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.watches <- struct{}{}:
-		defer func() { <-s.watches }()
-	default:
-		s.writeError(w, r, Errorf(CodeTryAgainLater, "%d clients watch already", cap(s.watches)))
-		return
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(s.stopping, cancel)()
-
-	rc := http.NewResponseController(w)
-	// The limits are for requests and answers, also for those that this
-	// connection has carried before.
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
-	limited := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(limited)
-		_ = rc.SetWriteDeadline(time.Now().Add(s.limits.grace))
-	})
-	defer func() {
-		if !stop() {
-			<-limited // w is not ours any more once this handler has returned
-		}
-	}()
-	started := func() error {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		w.WriteHeader(http.StatusOK)
-		return rc.Flush()
-	}
-	enc := json.NewEncoder(w)
-	// Once the status line is out, an error can only end the stream.
-	_ = s.observed.Watch(ctx, started, func(e *PacketEvent) error {
-		if err := enc.Encode(e); err != nil {
-			return err
-		}
-		return rc.Flush()
-	})
 }

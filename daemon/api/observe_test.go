@@ -27,6 +27,7 @@ import (
 func TestObserversLook(t *testing.T) {
 	d := apitest.Daemon{
 		Attachments: []api.Attachment{{Key: testKey()}},
+		Described:   []api.Description{{Attachment: api.Attachment{Key: testKey()}, Problem: "p"}},
 		Info:        api.Status{PID: 7},
 		Happened:    []api.Event{{Kind: api.EventRepair}},
 		Packets:     []api.PacketEvent{{Packet: 1}},
@@ -42,12 +43,17 @@ func TestObserversLook(t *testing.T) {
 	if err != nil || status.PID != 7 {
 		t.Errorf("status: %v, %v", status, err)
 	}
+	described, err := c.Describe(ctx, testKey())
+	if err != nil || described.Problem != "p" || described.Events == nil ||
+		described.QueueStates == nil {
+		t.Errorf("describe: %+v, %v", described, err)
+	}
 	events, err := c.Events(ctx)
 	if err != nil || len(events) != 1 {
 		t.Errorf("events: %v, %v", events, err)
 	}
 	n := 0
-	err = c.Watch(ctx, nil, func(*api.PacketEvent) error { n++; return nil })
+	err = c.Watch(ctx, api.WatchRequest{}, nil, func(*api.PacketEvent) error { n++; return nil })
 	if !errors.Is(err, api.ErrUnavailable) || n != 1 {
 		t.Errorf("watch: %d packets, %v", n, err)
 	}
@@ -60,7 +66,7 @@ func TestObserversChangeNothing(t *testing.T) {
 	socket := d.StartObservers(t, -1)
 	c := api.NewClient(socket)
 	refused := calls(c)
-	for _, name := range []string{"list", "status", "watch"} {
+	for _, name := range []string{"list", "describe", "status", "watch"} {
 		delete(refused, name)
 	}
 	refused["log level"] = func(ctx context.Context) error {
@@ -80,7 +86,7 @@ func TestObserversChangeNothing(t *testing.T) {
 		{"DELETE", "/v1/status"},
 		{"PUT", "/v1/watch"},
 		{"OPTIONS", "/v1/attachments"},
-		{"GET", "/v1/attachments/a/b"},
+		{"GET", "/v1/attachments/a/b/check"},
 	} {
 		r := dial(t, socket)
 		r.send(request(line[0], line[1], ""), 0)

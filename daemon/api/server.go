@@ -156,6 +156,8 @@ type server struct {
 	log      *slog.Logger
 	stopping context.Context
 	limits   limits
+	// observersOnly: the clients are those who only look.
+	observersOnly bool
 
 	// Each holds one element for each call of its kind that is in progress.
 	lists, collects, watches chan struct{}
@@ -295,9 +297,9 @@ func (s *server) answer(call func(*http.Request) (any, error)) http.HandlerFunc 
 // withKey turns a call about one attachment into one about a request.
 func withKey(call func(context.Context, Key) error) func(*http.Request) (any, error) {
 	return func(r *http.Request) (any, error) {
-		key := Key{ContainerID: r.PathValue("id"), Ifname: r.PathValue("ifname")}
-		if err := key.Validate(); err != nil {
-			return nil, Errorf(CodeInvalidConfig, "%s", err)
+		key, err := keyOf(r)
+		if err != nil {
+			return nil, err
 		}
 		return struct{}{}, call(r.Context(), key)
 	}

@@ -197,7 +197,8 @@ type chattyBackend struct {
 }
 
 func (b *chattyBackend) Watch(
-	_ context.Context, started func() error, emit func(*api.PacketEvent) error,
+	_ context.Context, _ api.WatchRequest, started func() error,
+	emit func(*api.PacketEvent) error,
 ) error {
 	if err := started(); err != nil {
 		return err

@@ -8,7 +8,6 @@ package api
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 )
 
@@ -248,6 +247,19 @@ type Supervisor struct {
 	PID  int            `json:"pid,omitempty"`
 	// Restarts after a death; unknown, and zero, under systemd.
 	Restarts int `json:"restarts"`
+	// Stored descriptors, of Capacity that the supervisor keeps while the daemon
+	// does not run.
+	Stored   int `json:"stored,omitempty"`
+	Capacity int `json:"capacity,omitempty"`
+}
+
+// Descriptors are the files that the daemon has open. A Limit of zero says that
+// it is not known.
+type Descriptors struct {
+	Open  int    `json:"open"`
+	Limit uint64 `json:"limit"`
+	// Room is how many more pods can be attached, each with a netns of its own.
+	Room int `json:"room"`
 }
 
 // Status is the state of the daemon as a whole.
@@ -263,8 +275,9 @@ type Status struct {
 	Counters      Counters   `json:"counters"`
 	// Orphans are packets that a daemon before this one had in hand when it
 	// died. They got the policy's verdict.
-	Orphans  uint64    `json:"orphans"`
-	Problems []Problem `json:"problems"`
+	Orphans     uint64      `json:"orphans"`
+	Problems    []Problem   `json:"problems"`
+	Descriptors Descriptors `json:"descriptors"`
 }
 
 // Ready says whether pods may be sent here. Its error is an [*Error] with
@@ -332,24 +345,4 @@ type Event struct {
 // EventList is the answer to an events call, the oldest event first.
 type EventList struct {
 	Events []Event `json:"events"`
-}
-
-// PacketEvent is one inspected packet, as a watch reports it.
-type PacketEvent struct {
-	// Packet numbers the packets of this watch from 1; numbers of packets that
-	// the watcher was too slow for are left out.
-	Packet uint64    `json:"packet"`
-	Time   time.Time `json:"time"`
-	Key
-	Pod             Pod        `json:"pod"`
-	Direction       string     `json:"direction"`
-	Source          netip.Addr `json:"source"`
-	SourcePort      uint16     `json:"sourcePort,omitempty"`
-	Destination     netip.Addr `json:"destination"`
-	DestinationPort uint16     `json:"destinationPort,omitempty"`
-	Protocol        string     `json:"protocol"`
-	Length          int        `json:"length"`
-	OriginMark      uint32     `json:"originMark"`
-	SetMark         uint32     `json:"setMark"`
-	Verdict         string     `json:"verdict"`
 }

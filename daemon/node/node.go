@@ -131,7 +131,8 @@ func (d *daemon) backend(
 	b := &backend{
 		calls: c, drain: drain, stopping: ctx,
 		config: d.config, hook: hook, started: time.Now().UTC(),
-		supervisor: supervisorStatus(d.super.Supervisor()), level: d.level, log: d.log,
+		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
+		level: d.level, log: d.log,
 	}
 	b.scrape = d.expose(b)
 	return b
@@ -260,10 +261,12 @@ type backend struct {
 	config     *Config
 	hook       api.HookStatus
 	supervisor api.Supervisor
-	started    time.Time
-	scrape     http.Handler // answers scrapes
-	level      *slog.LevelVar
-	log        *slog.Logger
+	// stored tells what the supervisor keeps.
+	stored  func() (n, capacity int)
+	started time.Time
+	scrape  http.Handler // answers scrapes
+	level   *slog.LevelVar
+	log     *slog.Logger
 }
 
 // Adopt attaches pods that are older than the daemon. It ends early when the
@@ -311,6 +314,10 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
 		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
 		Counters: b.Total(), Orphans: b.Orphans(), Problems: b.Problems(),
+	}
+	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
+	if s.Descriptors, err = b.Descriptors(); err != nil { // at the limit itself, perhaps
+		b.log.Warn("descriptors not counted", slog.Any("error", err))
 	}
 	return s, nil
 }

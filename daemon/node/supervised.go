@@ -11,6 +11,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 )
@@ -81,8 +83,29 @@ func listenerOf(f *os.File, socket string) (*net.UnixListener, error) {
 	if _, err := os.Lstat(socket); err != nil {
 		return nil, errors.Join(err, u.Close())
 	}
+	if err := listenAgain(u); err != nil {
+		return nil, errors.Join(err, u.Close())
+	}
 	return u, nil
 }
+
+// listenAgain makes this process the one that clients are told to be connected
+// to (SO_PEERCRED): it is who has called listen last.
+func listenAgain(l *net.UnixListener) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var listenErr error
+	err = raw.Control(func(fd uintptr) {
+		listenErr = os.NewSyscallError("listen", unix.Listen(int(fd), backlog))
+	})
+	return errors.Join(err, listenErr)
+}
+
+// backlog is cut by the kernel to what net.core.somaxconn says, which is what
+// package net asks for.
+const backlog = 1<<16 - 1
 
 // ready tells the supervisor that calls are answered.
 func (s *supervised) ready(attachments int) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/bench/report"
+	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -34,6 +35,8 @@ type contender struct {
 	// nil where nsqueued serves it with this configuration.
 	argv   []string
 	config string
+	// watched has somebody look at nsqueued meanwhile.
+	watched bool
 	// unavailable says why it cannot be measured.
 	unavailable string
 }
@@ -71,6 +74,10 @@ func contenders(o *options, bare, queued, settled *bed) []*contender {
 			argv: program("mmsg", "batch"),
 		},
 		{name: report.Full, label: "nsqueued", bed: queued},
+		{
+			name: report.Watched, label: "nsqueued, watched, captured, scraped", bed: queued,
+			watched: true,
+		},
 		{
 			name: report.Header, label: "nsqueued, 128 bytes copied", bed: queued,
 			config: "queue:\n  copyRange: 128\n",
@@ -117,7 +124,21 @@ func (c *contender) start(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
+	if c.watched {
+		return startWatched(ctx, c.bed.options.bin, d)
+	}
 	return &reader{pid: d.PID(), stop: d.Stop}, nil
+}
+
+// startWatched has a daemon watched.
+func startWatched(ctx context.Context, bin string, d *chain.Daemon) (*reader, error) {
+	w, err := startWatchers(ctx, bin, d)
+	if err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	return &reader{pid: d.PID(), stop: func() error {
+		return errors.Join(w.stop(), d.Stop())
+	}}, nil
 }
 
 // startProgram starts a reader that prints a line when it is ready.

@@ -36,6 +36,8 @@ type Daemon struct {
 	Attachments []api.Attachment
 	Info        api.Status
 	Found       []api.AdoptResult
+	// Described is the answer to a describe call about its key.
+	Described []api.Description
 	// Happened is the answer to an events call.
 	Happened []api.Event
 	// Scraped is the answer to a scrape.
@@ -55,6 +57,7 @@ type Daemon struct {
 	attached  []Attached
 	calls     []string
 	collected []api.CollectRequest
+	watched   []api.WatchRequest
 }
 
 var _ api.Backend = (*Daemon)(nil)
@@ -223,13 +226,36 @@ func (d *Daemon) List(context.Context) ([]api.Attachment, error) {
 	return d.Attachments, d.called("list", "")
 }
 
+// Describe returns what of d.Described has the key.
+func (d *Daemon) Describe(_ context.Context, key api.Key) (api.Description, error) {
+	if err := d.called("describe", key.String()); err != nil {
+		return api.Description{}, err
+	}
+	for _, description := range d.Described {
+		if description.Key == key {
+			return description, nil
+		}
+	}
+	return api.Description{}, api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
+}
+
 // Status returns d.Info, or d.Upgraded after an upgrade call.
 func (d *Daemon) Status(context.Context) (api.Status, error) {
+	calls := d.Calls()
+	d.mu.Lock()
 	info := d.Info
-	if d.Upgraded != nil && slices.Contains(d.Calls(), "upgrade") {
+	if d.Upgraded != nil && slices.Contains(calls, "upgrade") {
 		info = *d.Upgraded
 	}
+	d.mu.Unlock()
 	return info, d.called("status", "")
+}
+
+// Change changes d.Info while d serves, and what d.Err goes by.
+func (d *Daemon) Change(change func(*api.Status)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.Info)
 }
 
 // SetLogLevel records the call.
@@ -257,10 +283,21 @@ func (d *Daemon) Events(context.Context) ([]api.Event, error) {
 	return d.Happened, d.called("events", "")
 }
 
-// Watch emits d.Packets.
+// Watched returns what the watch calls so far were about.
+func (d *Daemon) Watched() []api.WatchRequest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.watched)
+}
+
+// Watch records the request and emits d.Packets, whatever it is about.
 func (d *Daemon) Watch(
-	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+	ctx context.Context, req api.WatchRequest, started func() error,
+	emit func(*api.PacketEvent) error,
 ) error {
+	d.mu.Lock()
+	d.watched = append(d.watched, req)
+	d.mu.Unlock()
 	if err := d.called("watch", ""); err != nil {
 		return err
 	}

@@ -58,6 +58,9 @@ func child() error {
 	if s.Put(queueName, s.Inherited()[0].File) == nil {
 		return errors.New("put beyond the capacity")
 	}
+	if stored, capacity := s.Usage(); stored != capacity || capacity == 0 {
+		return fmt.Errorf("%d of %d descriptors are stored, want all", stored, capacity)
+	}
 	if err := s.RemoveNamed("stored"); err != nil {
 		return err
 	}

@@ -70,6 +70,17 @@ func (s *Store) Supervisor() Supervisor {
 	return s.supervisor
 }
 
+// Usage returns how many descriptors are stored, and how many may be. Where
+// nobody keeps any, both are zero.
+func (s *Store) Usage() (stored, capacity int) {
+	if !s.Keeps() {
+		return 0, 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total, s.capacity
+}
+
 // Watchdog is how long the supervisor waits for a call of [Store.Alive] before
 // it takes the daemon for hung; zero if for ever.
 func (s *Store) Watchdog() time.Duration { return s.watchdog }

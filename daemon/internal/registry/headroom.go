@@ -19,6 +19,10 @@ import (
 // so that ten may do so at the same moment.
 const spareDescriptors = 64
 
+// keptOpen is how many descriptors an attachment keeps besides those of its
+// queues: the netns and the table.
+const keptOpen = 2
+
 // attachingTakes is how many descriptors attaching opens besides one for each
 // queue: the netns and the table stay open; the netns twice more, a socket to
 // identify it, statistics and the state file for a moment.
@@ -58,6 +62,27 @@ func (h *headroom) reserve(queues int) (release func(), err error) {
 		defer h.mu.Unlock()
 		h.promised -= need
 	}, nil
+}
+
+// Descriptors tells how many files are open, and for how many more pods there is
+// room.
+func (r *Registry) Descriptors() (api.Descriptors, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return api.Descriptors{}, os.NewSyscallError("getrlimit", err)
+	}
+	used, err := openDescriptors()
+	if err != nil {
+		return api.Descriptors{}, err
+	}
+	d := api.Descriptors{Open: used, Limit: limit.Cur}
+	queues := int(max(r.options.Queues, 1))
+	taken := uint64(used + attachingTakes + queues + spareDescriptors + api.MaxConnections())
+	if taken <= limit.Cur {
+		const most = 1 << 20 // without a limit
+		d.Room = 1 + int(min(most, (limit.Cur-taken)/uint64(keptOpen+queues)))
+	}
+	return d, nil
 }
 
 // reserve promises what attaching takes. What is attached already takes nothing.

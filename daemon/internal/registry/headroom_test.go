@@ -72,11 +72,21 @@ func TestNoDescriptorLeft(t *testing.T) {
 func TestHeadroom(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, other := nstest.New(t), nstest.New(t)
+	before, err := d.Descriptors()
+	must(t, err)
 	d.attach("one", pod, api.Ignore)
+	after, err := d.Descriptors()
+	must(t, err)
+	if before.Room-after.Room != 1 || before.Limit != after.Limit || after.Open <= before.Open {
+		t.Errorf("%+v, then %+v; want room for one pod less", before, after)
+	}
 	const limit = 64
 	undo := limitFiles(t, limit)
+	if full, err := d.Descriptors(); err != nil || full.Room != 0 || full.Limit != limit {
+		t.Errorf("%+v, %v; want no room", full, err)
+	}
 	_, again := d.Attach(t.Context(), request("one", pod, api.Ignore), nil)
-	_, err := d.Attach(t.Context(), request("two", other, api.Ignore), nil)
+	_, err = d.Attach(t.Context(), request("two", other, api.Ignore), nil)
 	undo()
 	must(t, again)
 	if !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "may open 64 (LimitNOFILE=") {

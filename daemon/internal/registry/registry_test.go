@@ -513,7 +513,7 @@ func TestWatch(t *testing.T) {
 	started := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		done <- d.Watch(ctx, func() error { close(started); return nil },
+		done <- d.Watch(ctx, api.WatchRequest{}, func() error { close(started); return nil },
 			func(e *api.PacketEvent) error { events <- *e; return nil })
 	}()
 	<-started

@@ -74,9 +74,10 @@ func compareKeys(x, y api.Key) int {
 
 // Watch reports packets as they are inspected. See [api.Backend].
 func (r *Registry) Watch(
-	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+	ctx context.Context, req api.WatchRequest, started func() error,
+	emit func(*api.PacketEvent) error,
 ) error {
-	return r.hub.Watch(ctx, started, emit)
+	return r.hub.Watch(ctx, req, started, emit)
 }
 
 // describe returns the attachment as the API shows it.

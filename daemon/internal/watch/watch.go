@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package watch shows inspected packets to whoever watches. Readers never wait
-// for a watcher: one that is too slow misses packets, and can tell by their
-// numbers.
+// Package watch shows inspected packets to whoever watches, those that he asks
+// for. Readers never wait for a watcher: one that is too slow misses packets, and
+// can tell by their numbers.
 package watch
 
 import (
@@ -17,8 +17,12 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// backlog is how many packets a watcher may be behind.
-const backlog = 4096
+// backlog is how many packets a watcher may be behind, and backlogBytes how much
+// of their content.
+const (
+	backlog      = 4096
+	backlogBytes = 8 << 20
+)
 
 // Hub connects readers and watchers. It is safe for concurrent use, and its
 // zero value is ready.
@@ -28,7 +32,10 @@ type Hub struct {
 }
 
 type watcher struct {
+	filter filter
+	pace   pace
 	number atomic.Uint64
+	bytes  atomic.Int64 // of payloads in events
 	events chan api.PacketEvent
 }
 
@@ -40,24 +47,48 @@ func (h *Hub) Observer() nfqueue.Observer {
 	return h
 }
 
-// Observe offers the packet to every watcher.
+// Observe offers the packet to every watcher that it is for.
 func (h *Hub) Observe(p *inspect.Packet, v inspect.Verdict, mark uint32) {
-	e := event(p, v, mark)
+	s := seen{packet: p, verdict: v, mark: mark}
 	for _, w := range *h.watchers.Load() {
-		e.Packet = w.number.Add(1)
-		select {
-		case w.events <- e:
-		default: // the watcher sees a gap in the numbers
+		if w.filter.wants(&s) {
+			w.offer(&s)
 		}
 	}
 }
 
-// Watch calls started, then emit for every packet from that moment on, until
-// ctx ends, which is no error, or one of them returns one.
+// offer passes the packet on, or leaves a gap in the numbers where the watcher is
+// too slow or it is more than its rate.
+func (w *watcher) offer(s *seen) {
+	number := w.number.Add(1)
+	if !w.pace.allows() || len(w.events) == cap(w.events) {
+		return
+	}
+	e := event(s, number)
+	if n := min(w.filter.request.Payload, len(s.packet.Payload)); n > 0 {
+		if w.bytes.Load()+int64(n) > backlogBytes {
+			return
+		}
+		e.Payload = slices.Clone(s.packet.Payload[:n])
+	}
+	w.bytes.Add(int64(len(e.Payload)))
+	select {
+	case w.events <- e:
+	default:
+		w.bytes.Add(-int64(len(e.Payload)))
+	}
+}
+
+// Watch calls started, then emit for every packet from that moment on that the
+// request is about, until ctx ends, which is no error, or one of them returns one.
 func (h *Hub) Watch(
-	ctx context.Context, started func() error, emit func(*api.PacketEvent) error,
+	ctx context.Context, req api.WatchRequest, started func() error,
+	emit func(*api.PacketEvent) error,
 ) error {
-	w := &watcher{events: make(chan api.PacketEvent, backlog)}
+	w := &watcher{filter: newFilter(req), events: make(chan api.PacketEvent, backlog)}
+	w.pace.setRate(req.Rate)
+	tick := time.NewTicker(time.Second / paces)
+	defer tick.Stop()
 	h.add(w)
 	defer h.remove(w)
 	if err := started(); err != nil {
@@ -67,7 +98,10 @@ func (h *Hub) Watch(
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
+			w.pace.renew()
 		case e := <-w.events:
+			w.bytes.Add(-int64(len(e.Payload)))
 			if err := emit(&e); err != nil {
 				return err
 			}
@@ -97,21 +131,21 @@ func (h *Hub) update(change func([]*watcher) []*watcher) {
 	h.watchers.Store(&ws)
 }
 
-func event(p *inspect.Packet, v inspect.Verdict, mark uint32) api.PacketEvent {
-	a := p.Attachment
+func event(s *seen, number uint64) api.PacketEvent {
+	p, a := s.packet, s.packet.Attachment
 	e := api.PacketEvent{
-		Time: time.Now(),
-		Key:  api.Key{ContainerID: a.ContainerID, Ifname: a.Ifname},
-		Pod:  api.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID},
+		Packet: number, Time: time.Now(),
+		Key: api.Key{ContainerID: a.ContainerID, Ifname: a.Ifname},
+		Pod: api.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID},
 
 		Direction:  p.Direction.String(),
 		Length:     p.Length,
 		OriginMark: p.Mark,
-		SetMark:    mark,
-		Verdict:    v.Action.String(),
+		SetMark:    s.mark,
+		Verdict:    s.verdict.Action.String(),
 		Protocol:   "unknown",
 	}
-	if f, ok := p.Flow(); ok {
+	if f, ok := s.headers(); ok {
 		e.Source, e.SourcePort = f.Source, f.SourcePort
 		e.Destination, e.DestinationPort = f.Destination, f.DestinationPort
 		e.Protocol = inspect.ProtocolName(f.Protocol)

@@ -18,6 +18,7 @@ const (
 	Vectored = "c-recvmmsg"
 	Batch    = "c-recvmmsg-batch"
 	Full     = "nsqueued"
+	Watched  = "nsqueued-watched"
 	Header   = "nsqueued-header"
 	Settled  = "nsqueued-settled"
 )

@@ -79,6 +79,14 @@ func comparisons() []comparison {
 			what: tcp + batch, metric: TCPRate, to: Batch,
 			want: 0.9, stretch: 0.97, atLeast: true,
 		},
+		{
+			what: "packets/s saturated, watched, to nsqueued", metric: FloodRate, row: Watched,
+			to: Full, want: 0.95, atLeast: true,
+		},
+		{
+			what: "TCP throughput, watched, to nsqueued", metric: TCPRate, row: Watched,
+			to: Full, want: 0.95, atLeast: true,
+		},
 		{what: tcp + "no queue", metric: TCPRate, to: None, informative: true},
 		{
 			what: tcp + "no queue, header only", metric: TCPRate, row: Header, to: None,

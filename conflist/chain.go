@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conflist
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// Chain is what a CNI configuration says of the order of its plugins.
+type Chain struct {
+	// Plugins are their types in the order in which ADD runs them; none where the
+	// configuration is no list.
+	Plugins []string
+	// Socket is where the entry of ours looks for nsqueued.
+	Socket string
+}
+
+// ParseChain reads a CNI configuration as libcni does.
+func ParseChain(text []byte) (Chain, error) {
+	l, err := parseList(text)
+	if err != nil {
+		return Chain{}, err
+	}
+	c := Chain{Socket: api.DefaultSocket}
+	for _, e := range l.plugins {
+		c.Plugins = append(c.Plugins, e.plugin)
+		if !e.isOurs() {
+			continue
+		}
+		var entry struct {
+			Socket string `json:"socket"`
+		}
+		if err := json.Unmarshal(e.of(text), &entry); err != nil {
+			return Chain{}, fmt.Errorf("%w: entry of %s: %w", ErrInvalid, pluginType, err)
+		}
+		if entry.Socket != "" {
+			c.Socket = entry.Socket
+		}
+	}
+	return c, nil
+}
+
+// Entries says how many of the plugins are ours.
+func (c *Chain) Entries() int {
+	n := 0
+	for _, plugin := range c.Plugins {
+		if plugin == pluginType {
+			n++
+		}
+	}
+	return n
+}
+
+// Last says whether ours is run after all others.
+func (c *Chain) Last() bool {
+	return len(c.Plugins) > 1 && slices.Index(c.Plugins, pluginType) == len(c.Plugins)-1
+}

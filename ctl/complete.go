@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// completionPatience is how long a shell may wait for names.
+const completionPatience = 2 * time.Second
+
+// completeNames completes an argument by names of attachments. Where the daemon
+// does not answer there are none: a shell has nobody to tell.
+func completeNames(run runner, names func([]api.Attachment) []string) cobra.CompletionFunc {
+	return func(
+		cmd *cobra.Command, args []string, begin string,
+	) ([]cobra.Completion, cobra.ShellCompDirective) {
+		var found []string
+		_ = run(cmd.Context(), func(ctx context.Context, c *command) error {
+			ctx, cancel := context.WithTimeout(ctx, completionPatience)
+			defer cancel()
+			l, err := c.client.List(ctx)
+			found = names(l.Attachments)
+			return err
+		})
+		found = slices.DeleteFunc(found, func(name string) bool {
+			word, _, _ := strings.Cut(name, "\t")
+			return !strings.HasPrefix(word, begin) || slices.Contains(args, word)
+		})
+		slices.Sort(found)
+		return slices.Compact(found), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// firstOnly completes the first argument and no further one.
+func firstOnly(complete cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(
+		cmd *cobra.Command, args []string, begin string,
+	) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete(cmd, args, begin)
+	}
+}
+
+// completeFlag completes a flag of the command.
+func completeFlag(cmd *cobra.Command, flag string, complete cobra.CompletionFunc) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, complete) // an error would say that it is done
+}
+
+// words completes by words that are always the same.
+func words(list ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// keyNames are the attachments, as short as they can be told apart, each with its
+// pod as the description.
+func keyNames(attachments []api.Attachment) []string {
+	containers := map[string]map[string]bool{}
+	for i := range attachments {
+		id := attachments[i].ContainerID
+		if containers[shortID(id)] == nil {
+			containers[shortID(id)] = map[string]bool{}
+		}
+		containers[shortID(id)][id] = true
+	}
+	var names []string
+	for i := range attachments {
+		a := &attachments[i]
+		id := shortID(a.ContainerID)
+		if len(containers[id]) > 1 {
+			id = a.ContainerID
+		}
+		names = append(names, id+"/"+a.Ifname+"\t"+a.Pod.String())
+	}
+	return names
+}
+
+// podNames are the pods.
+func podNames(attachments []api.Attachment) []string {
+	var names []string
+	for i := range attachments {
+		if p := attachments[i].Pod; p.Name != "" {
+			names = append(names, p.String())
+		}
+	}
+	return names
+}
+
+// namespaceNames are the namespaces of the pods.
+func namespaceNames(attachments []api.Attachment) []string {
+	var names []string
+	for i := range attachments {
+		if p := attachments[i].Pod; p.Namespace != "" {
+			names = append(names, p.Namespace)
+		}
+	}
+	return names
+}
+
+// anyNames are the pods, and the attachments.
+func anyNames(attachments []api.Attachment) []string {
+	return append(podNames(attachments), keyNames(attachments)...)
+}

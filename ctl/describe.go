@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// recentEvents is how many events a description shows.
+const recentEvents = 10
+
+func newDescribe(run runner) *cobra.Command {
+	return &cobra.Command{
+		Use:   "describe CONTAINER-ID[/IFNAME] | NAMESPACE/POD",
+		Short: "Show all that is known of what is inspected of a pod",
+		Long: `Show all that is known of the attachments of one container or pod: whose they
+are, the netns, the hook, what waits in the queues now and what the kernel has
+dropped there, what nsqueued did with the packets, what is wrong, and what
+happened of late. The beginning of a container ID is enough where it names one
+container.
+
+Packets are dropped by the kernel where a queue was full (under failure policy
+Fail) or the receive buffer of its reader.`,
+		Example: `  nsqueuectl describe default/busybox1
+  nsqueuectl describe 0fd31c8e5a2b/eth0`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(completeNames(run, anyNames)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return describe(ctx, c, args[0])
+			})
+		},
+	}
+}
+
+// descriptions are what is printed for programs.
+type descriptions struct {
+	Attachments []api.Description `json:"attachments"`
+}
+
+func describe(ctx context.Context, c *command, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	l, err := c.client.List(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := resolveAny(l.Attachments, name)
+	if err != nil {
+		return err
+	}
+	var all descriptions
+	for _, key := range keys {
+		d, err := c.client.Describe(ctx, key)
+		if err != nil {
+			return fmt.Errorf("describe %s: %w", key, err)
+		}
+		all.Attachments = append(all.Attachments, d)
+	}
+	if c.structured() {
+		return c.writeObject(all)
+	}
+	for i := range all.Attachments {
+		if i > 0 {
+			fmt.Fprintln(c.out)
+		}
+		if err := c.writeDescription(&all.Attachments[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolveAny returns the attachments of the pod that is meant, else of the
+// container.
+func resolveAny(attachments []api.Attachment, name string) ([]api.Key, error) {
+	var keys []api.Key
+	for i := range attachments {
+		if a := &attachments[i]; a.Pod.Name != "" && a.Pod.String() == name {
+			keys = append(keys, a.Key)
+		}
+	}
+	if keys != nil {
+		return keys, nil
+	}
+	return resolveAll(attachments, []string{name}, false)
+}
+
+func (c *command) writeDescription(d *api.Description) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	n := &d.Counters
+	line("Container ID", "%s", d.ContainerID)
+	line("Interface", "%s", d.Ifname)
+	line("Pod", "%s", d.Pod)
+	if d.Pod.UID != "" {
+		line("Pod UID", "%s", d.Pod.UID)
+	}
+	line("Network", "%s", cmp.Or(d.Network, "-"))
+	line("Origin", "%s", d.Origin)
+	line("State", "%s", d.State)
+	line("Attached", "%s (%s ago)", d.Created.UTC().Format(time.RFC3339),
+		age(c.now().Sub(d.Created)))
+	line("Netns", "%s", cmp.Or(d.Netns.Path, "-"))
+	line("Netns cookie", "%d (inode %d)", d.Netns.Cookie, d.Netns.Ino)
+	line("Hook", "%s", d.Hook)
+	line("Failure policy", "%s: what cannot be inspected %s", d.FailurePolicy,
+		outcomeOf(d.FailurePolicy))
+	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
+	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
+	line("Settled", "%d flows", n.Settled)
+	line("Trouble", "%s", trouble(n))
+	line("Problem", "%s", cmp.Or(d.Problem, "none"))
+	return errors.Join(w.Flush(), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
+}
+
+// outcomeOf says what a policy does with a packet.
+func outcomeOf(p api.Policy) string {
+	if p == api.Fail {
+		return "is dropped"
+	}
+	return "passes unseen"
+}
+
+func (c *command) writeQueues(queues []api.QueueState) error {
+	if len(queues) == 0 {
+		_, err := fmt.Fprintln(c.out, "Queues:  none")
+		return err
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "Queues:\nNUMBER\tBOUND\tWAITING\tLENGTH\tDROPPED: QUEUE FULL\tBUFFER FULL")
+	for _, q := range queues {
+		bound := "yes"
+		if !q.Bound {
+			bound = "no"
+		}
+		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%d\n", q.Number, bound, q.Waiting, q.Length,
+			q.QueueDropped, q.UserDropped)
+	}
+	return w.Flush()
+}
+
+func (c *command) writeRecent(events []api.Event) error {
+	if len(events) == 0 {
+		_, err := fmt.Fprintln(c.out, "Events:  none")
+		return err
+	}
+	fmt.Fprintln(c.out, "Events:")
+	for i := max(0, len(events)-recentEvents); i < len(events); i++ {
+		e := &events[i]
+		const indent = "                                  "
+		if _, err := fmt.Fprintf(c.out, "%s  %-10s  %s\n", eventTime(e), e.Kind,
+			wrap(e.Message, indent)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// The directories that runtimes use unless they are told otherwise.
+const (
+	defaultBinDir  = "/opt/cni/bin"
+	defaultConfDir = "/etc/cni/net.d"
+)
+
+func newDoctor(run runner) *cobra.Command {
+	var o doctor.Options
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out what is wrong with nsqueue on this node, and what to do",
+		Long: `Find out what is wrong with nsqueue on this node, and what to do about it:
+whether nsqueued answers, its version is that of the plugin and of this command,
+the CNI configuration has nsqueue as its last plugin, sockets and state are
+root's alone, calls wait in the spool, the hook and the supervisor are good
+enough for the failure policy, a control group limits its processor time, there
+are descriptors for more pods, and the packets of each pod really come to it.
+
+It changes nothing. Each line begins with ok, warning, wrong, or unknown where
+the check could not be made. The exit status is 1 if something is wrong.`,
+		Example: `  nsqueuectl doctor
+  nsqueuectl doctor -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return examine(ctx, c, o)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.BinDir, "bin-dir", defaultBinDir, "`DIR` of the CNI plugins")
+	cmd.Flags().StringVar(&o.ConfDir, "conf-dir", defaultConfDir, "`DIR` of the CNI configuration")
+	return cmd
+}
+
+func examine(ctx context.Context, c *command, o doctor.Options) error {
+	o.Socket, o.Version, o.Now = c.socket, api.Version(), c.now
+	report := doctor.Examine(ctx, o)
+	if err := c.writeReport(&report); err != nil {
+		return err
+	}
+	switch n := report.Count(doctor.Wrong); n {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("1 thing is wrong")
+	default:
+		return fmt.Errorf("%d things are wrong", n)
+	}
+}
+
+func (c *command) writeReport(r *doctor.Report) error {
+	if c.structured() {
+		return c.writeObject(r)
+	}
+	for i := range r.Findings {
+		if _, err := fmt.Fprint(c.out, findingText(&r.Findings[i])); err != nil {
+			return err
+		}
+	}
+	var counts []string
+	for _, result := range []doctor.Result{
+		doctor.Wrong, doctor.Warning, doctor.Unknown, doctor.OK,
+	} {
+		if n := r.Count(result); n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n, result))
+		}
+	}
+	_, err := fmt.Fprintln(c.err, strings.Join(counts, ", "))
+	return err
+}
+
+// findingText is a few lines that fit a terminal of 80 columns.
+func findingText(f *doctor.Finding) string {
+	const indent = "                      "
+	text := f.What
+	if f.Where != "" {
+		text = f.Where + ": " + f.What
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-8s %-12s %s\n", f.Result, f.Check, wrap(text, indent))
+	if f.Remedy != "" {
+		fmt.Fprintf(&b, "%s%s\n", indent, wrap("-> "+f.Remedy, indent+"   "))
+	}
+	return b.String()
+}

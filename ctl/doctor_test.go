@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+)
+
+// healthy is a daemon that doctor has nothing to say about, and the arguments
+// for it.
+func healthy(t *testing.T) (d *apitest.Daemon, socket string, args []string) {
+	t.Helper()
+	d = &apitest.Daemon{Attachments: attachments()[:1], Info: api.Status{
+		Version: api.Version(), PID: os.Getpid(), StateDir: t.TempDir(), FailurePolicy: api.Ignore,
+		Hook:        api.HookStatus{Kind: "nft", Persistent: true},
+		Supervisor:  api.Supervisor{Kind: api.Systemd, Capacity: 8192},
+		Descriptors: api.Descriptors{Open: 9, Limit: 65536, Room: 20000},
+	}}
+	socket = d.Start(t)
+	bin, conf := t.TempDir(), t.TempDir()
+	plugin := "#!/bin/sh\necho nsqueue '" + api.Version() + "'\n"
+	chain := `{"name":"n","plugins":[{"type":"a"},{"type":"nsqueue","socket":"` + socket + `"}]}`
+	for path, text := range map[string]string{
+		filepath.Join(bin, "nsqueue"): plugin, filepath.Join(conf, "10.conflist"): chain,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d, socket, []string{"doctor", "--bin-dir", bin, "--conf-dir", conf}
+}
+
+func TestDoctorHealthy(t *testing.T) {
+	_, socket, args := healthy(t)
+	o := nsqueuectl(t.Context(), socket, args...)
+	if o.status != 0 || strings.Contains(o.stdout, "wrong") || !strings.HasSuffix(o.err, " ok\n") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestDoctorSick(t *testing.T) {
+	d, socket, args := healthy(t)
+	d.Change(func(s *api.Status) {
+		s.Version = "v0"
+		s.Problems = []api.Problem{{
+			Key: attachments()[0].Key, FailurePolicy: api.Fail, Message: "queue 80 is taken",
+			Pod: api.Pod{Namespace: "default", Name: strings.Repeat("long", 20)},
+		}}
+	})
+	o := nsqueuectl(t.Context(), socket, args...)
+	if o.status != 1 || !strings.HasPrefix(o.err, "2 wrong, ") ||
+		!strings.HasSuffix(o.err, " ok\nnsqueuectl: 2 things are wrong\n") {
+		t.Errorf("%+v", o)
+	}
+	for line := range strings.Lines(o.stdout) {
+		if utf8.RuneCountInString(line) > 81 && !strings.Contains(line, "longlong") {
+			t.Errorf("more than 80 columns: %s", line)
+		}
+	}
+	if !strings.Contains(o.stdout, strings.Repeat("long", 20)+",\n") {
+		t.Errorf("a long name is broken:\n%s", o.stdout)
+	}
+	o = nsqueuectl(t.Context(), socket, append(args, "-o", "json")...)
+	var report doctor.Report
+	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil || o.status != 1 {
+		t.Fatalf("%+v: %v", o, err)
+	}
+	if report.Count(doctor.Wrong) != 2 {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestDoctorUnreachable(t *testing.T) {
+	_, _, args := healthy(t)
+	o := nsqueuectl(t.Context(), apitest.SocketPath(t), args...)
+	if o.status != 1 || !strings.HasPrefix(o.stdout, "wrong    daemon       ") ||
+		!strings.Contains(o.stdout, "-> Start nsqueued") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestWrap(t *testing.T) {
+	long := strings.Repeat("x", 90)
+	for text, want := range map[string]string{
+		"":                                  "",
+		"a b":                               "a b",
+		"a " + long + " b":                  "a\n  " + long + "\n  b",
+		strings.Repeat("é", 78) + " b":      strings.Repeat("é", 78) + "\n  b",
+		strings.Repeat("a", 76) + " b c\nd": strings.Repeat("a", 76) + " b\n  c d",
+	} {
+		if got := wrap(text, "  "); got != want {
+			t.Errorf("wrap(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

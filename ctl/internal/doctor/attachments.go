@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// problems passes on what the daemon itself has found.
+func (e *examination) problems() {
+	problems := e.status.Problems
+	for i := range problems {
+		p := &problems[i]
+		consequence := "packets pass unseen"
+		if p.FailurePolicy == api.Fail {
+			consequence = "packets are dropped"
+		}
+		e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message+"; "+consequence,
+			"nsqueued tries again every 30 s. See nsqueuectl events; to let the pod go, "+
+				"nsqueuectl detach "+p.Key.String()+".")
+	}
+	if len(problems) == 0 {
+		e.ok(checkProblems, "", "nsqueued knows of none")
+	}
+}
+
+// where names an attachment, and the pod that people know it by.
+func where(k api.Key, p api.Pod) string {
+	if p.Name == "" {
+		return k.String()
+	}
+	return p.String() + ", " + k.String()
+}
+
+// attachments has the kernel asked for each one, as CHECK does.
+func (e *examination) attachments(ctx context.Context) {
+	list, err := e.list(ctx)
+	if err != nil {
+		e.unseen(checkAttachments, e.Socket, err)
+		return
+	}
+	known := make(map[api.Key]bool)
+	for i := range e.status.Problems {
+		known[e.status.Problems[i].Key] = true
+	}
+	checked, failed := 0, 0
+	for i := range list {
+		a := &list[i]
+		err := e.check(ctx, a.Key)
+		switch code := api.CodeOf(err); {
+		case err == nil:
+			checked++
+		case errors.Is(err, api.ErrUnavailable):
+			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(),
+				"Run nsqueuectl doctor again when nsqueued serves.")
+			return
+		case code == api.CodeReadOnly:
+			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(),
+				"Run nsqueuectl doctor as root, on the other socket.")
+			return
+		case code == api.CodeNotAttached, a.State != api.Active:
+			// It came or went meanwhile.
+		case known[a.Key]:
+			failed++ // said already
+		default:
+			failed++
+			e.add(Wrong, checkAttachments, where(a.Key, a.Pod), err.Error(),
+				"nsqueued repairs this within 30 s: run nsqueuectl doctor again, then see "+
+					"nsqueuectl events.")
+		}
+	}
+	if failed == 0 {
+		e.ok(checkAttachments, "", "queues and hooks are in place, of %s",
+			count(checked, "attachment"))
+	}
+}
+
+func (e *examination) list(ctx context.Context) ([]api.Attachment, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	l, err := e.client.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list attachments: %w", err)
+	}
+	return l.Attachments, nil
+}
+
+func (e *examination) check(ctx context.Context, k api.Key) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return e.client.Check(ctx, k)
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// callTimeout bounds each call to the daemon, and the plugin's start.
+const callTimeout = 10 * time.Second
+
+// The names of the checks.
+const (
+	checkDaemon      = "daemon"
+	checkVersions    = "versions"
+	checkChain       = "cni chain"
+	checkPermissions = "permissions"
+	checkSpool       = "spool"
+	checkHook        = "hook"
+	checkSupervisor  = "supervisor"
+	checkCPU         = "cpu limit"
+	checkDescriptors = "descriptors"
+	checkProblems    = "problems"
+	checkAttachments = "attachments"
+)
+
+// daemon asks the daemon how it is. Most of the rest depends on its answer.
+func (e *examination) daemon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := e.client.Status(ctx)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		e.unseen(checkDaemon, e.Socket, err)
+		return
+	case errors.Is(err, api.ErrUnavailable):
+		e.add(Wrong, checkDaemon, e.Socket, err.Error(),
+			"Start nsqueued (systemctl start nsqueued) and see its log (journalctl -u nsqueued), "+
+				"or name its socket with --socket.")
+		return
+	case err != nil:
+		e.add(Wrong, checkDaemon, e.Socket, "it answers with an error: "+err.Error(),
+			"See the log of nsqueued (journalctl -u nsqueued).")
+		return
+	}
+	e.reached, e.status = true, s
+	e.peer = findPeer(ctx, e.Socket, e.Proc, s.PID)
+	e.ok(checkDaemon, e.Socket, "process %d answers, since %s, %s", s.PID,
+		s.Started.UTC().Format(time.RFC3339), count(s.Attachments, "attachment"))
+}
+
+// versions compares the three programs with each other: they are built together.
+func (e *examination) versions(ctx context.Context) {
+	plugin := filepath.Join(e.BinDir, "nsqueue")
+	good := true
+	if e.reached && e.status.Version != e.Version {
+		good = false
+		e.add(Wrong, checkVersions, e.Socket,
+			fmt.Sprintf("nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
+			"Install all programs of one version and restart nsqueued (systemctl restart "+
+				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`). Link an nsqueued of "+
+				"your own with -X github.com/nsqueue/nsqueue/daemon/api.version=VERSION.")
+	}
+	version, err := pluginVersion(ctx, plugin)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.add(Wrong, checkVersions, plugin, "the runtime finds no plugin there",
+			"Install nsqueue there (make install), or name the runtime's directory with --bin-dir.")
+		return
+	case errors.Is(err, fs.ErrPermission):
+		e.unseen(checkVersions, plugin, err)
+		return
+	case err != nil:
+		e.add(Wrong, checkVersions, plugin, "the plugin does not run: "+err.Error(),
+			"Install nsqueue there again (make install).")
+		return
+	case version != e.Version:
+		e.add(Wrong, checkVersions, plugin,
+			fmt.Sprintf("the plugin is %s, nsqueuectl %s", version, e.Version),
+			"Install all programs of one version (make install).")
+		return
+	}
+	switch {
+	case good && e.reached:
+		e.ok(checkVersions, plugin, "plugin, nsqueued and nsqueuectl are %s", e.Version)
+	case good:
+		e.ok(checkVersions, plugin, "plugin and nsqueuectl are %s; that of nsqueued is not known",
+			e.Version)
+	}
+}
+
+func pluginVersion(ctx context.Context, plugin string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := os.Stat(plugin); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, plugin, "--version")
+	cmd.Env = []string{} // nothing that could be taken for a CNI call
+	out, err := cmd.Output()
+	if err != nil {
+		return "", err
+	}
+	version, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "nsqueue ")
+	if !ok {
+		return "", fmt.Errorf("it says %.60q for its version", out)
+	}
+	return version, nil
+}
+
+// hook says which one is in use and why. One that ends with the daemon does not
+// keep what Fail promises.
+func (e *examination) hook() {
+	h := &e.status.Hook
+	what := h.Kind
+	if h.Detail != "" {
+		what += " (" + h.Detail + ")"
+	}
+	if h.Reason != "" {
+		what += ", because: " + h.Reason
+	}
+	if e.status.FailurePolicy == api.Fail && !h.Persistent {
+		e.add(Warning, checkHook, "",
+			what+". It ends with nsqueued: packets of pods under Fail pass unseen while none runs",
+			"Run nsqueued under systemd or `nsqueued supervise`, load the kernel module, or use "+
+				"Linux 6.9 or newer.")
+		return
+	}
+	e.ok(checkHook, "", "%s", what)
+}
+
+// supervisor says who restarts the daemon and keeps the queues meanwhile.
+func (e *examination) supervisor() {
+	s := &e.status.Supervisor
+	const remedy = "Run nsqueued by its systemd unit, or by `nsqueued supervise`."
+	switch {
+	case s.Kind == api.NoSupervisor || s.Kind == "":
+		e.add(Warning, checkSupervisor, "",
+			"none: nobody restarts nsqueued, and packets that wait in its queues end with it",
+			remedy)
+	case s.Capacity == 0:
+		e.add(Wrong, checkSupervisor, string(s.Kind),
+			"it keeps no descriptors: packets that wait are lost when nsqueued restarts",
+			"Set FileDescriptorStoreMax in the unit, and Environment=FDSTORE to the same number. "+
+				remedy)
+	case s.Stored >= s.Capacity:
+		e.add(Wrong, checkSupervisor, string(s.Kind),
+			fmt.Sprintf("all of the %d descriptors that it keeps are in use", s.Capacity),
+			"Raise FileDescriptorStoreMax and FDSTORE in the unit, or --max-descriptors of "+
+				"`nsqueued supervise`.")
+	default:
+		e.ok(checkSupervisor, string(s.Kind), "it keeps %d of at most %d descriptors",
+			s.Stored, s.Capacity)
+	}
+}
+
+// kubeletPods is how many pods a kubelet runs unless it is told otherwise.
+const kubeletPods = 110
+
+// descriptors says for how many more pods there is room.
+func (e *examination) descriptors() {
+	d := &e.status.Descriptors
+	const remedy = "Raise LimitNOFILE in the unit of nsqueued, or `ulimit -n` before it is started."
+	if d.Limit == 0 {
+		e.add(Unknown, checkDescriptors, "", "not checked: nsqueued does not say", "")
+		return
+	}
+	what := fmt.Sprintf("%d of %d files are open, %d more pods can be attached",
+		d.Open, d.Limit, d.Room)
+	switch {
+	case d.Room == 0:
+		e.add(Wrong, checkDescriptors, "", what, remedy)
+	case d.Room+e.status.Attachments < kubeletPods:
+		e.add(Warning, checkDescriptors, "",
+			fmt.Sprintf("%s: fewer in all than the %d that a kubelet runs", what, kubeletPods),
+			remedy)
+	default:
+		e.ok(checkDescriptors, "", "%s", what)
+	}
+}

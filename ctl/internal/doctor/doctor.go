@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package doctor examines whether nsqueue does what it should on this node, and
+// says what to do about what it finds. It changes nothing, and looks at the
+// daemon, at files and at /proc from where it runs; what cannot be seen from
+// there it says.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// Result of a check.
+type Result string
+
+// The results. Only Wrong means that something must be done.
+const (
+	OK      Result = "ok"
+	Warning Result = "warning"
+	Wrong   Result = "wrong"
+	Unknown Result = "unknown" // the check could not be made
+)
+
+// Finding is what a check has found.
+type Finding struct {
+	Check  string `json:"check"`
+	Result Result `json:"result"`
+	// Where is the file, process or attachment that it is about.
+	Where  string `json:"where,omitempty"`
+	What   string `json:"what"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Report is everything that was found, in the order of the checks.
+type Report struct {
+	Findings []Finding `json:"findings"`
+}
+
+// Count returns how many findings have the result.
+func (r *Report) Count(result Result) int {
+	n := 0
+	for i := range r.Findings {
+		if r.Findings[i].Result == result {
+			n++
+		}
+	}
+	return n
+}
+
+// Options say what is examined. All but Proc are required.
+type Options struct {
+	Socket  string // of the daemon
+	BinDir  string // where the runtime finds CNI plugins
+	ConfDir string // where it finds CNI configurations
+	Version string // of the program that asks
+	Now     func() time.Time
+	// Proc is where the proc file system is mounted; empty means /proc.
+	Proc string
+}
+
+// examination is one examination: what is known so far.
+type examination struct {
+	Options
+	client  *api.Client
+	reached bool
+	status  api.Status // where the daemon was reached
+	peer    peer
+	report  Report
+}
+
+// Examine makes all checks. They need the daemon's answers, or do without.
+func Examine(ctx context.Context, o Options) Report {
+	if o.Proc == "" {
+		o.Proc = "/proc"
+	}
+	e := &examination{Options: o, client: api.NewClient(o.Socket)}
+	e.daemon(ctx)
+	e.versions(ctx)
+	e.chain()
+	e.permissions()
+	e.spool()
+	if e.reached {
+		e.hook()
+		e.supervisor()
+		e.cpuLimit()
+		e.descriptors()
+		e.problems()
+		e.attachments(ctx)
+	}
+	return e.report
+}
+
+func (e *examination) add(result Result, check, where, what, remedy string) {
+	e.report.Findings = append(e.report.Findings, Finding{
+		Check: check, Result: result, Where: where, What: what, Remedy: remedy,
+	})
+}
+
+func (e *examination) ok(check, where, format string, args ...any) {
+	e.add(OK, check, where, fmt.Sprintf(format, args...), "")
+}
+
+// unseen says that a check could not be made because something could not be
+// read.
+func (e *examination) unseen(check, where string, err error) {
+	remedy := "Run nsqueuectl on the node itself, outside of containers."
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "Run nsqueuectl as root."
+	}
+	e.add(Unknown, check, where, "not checked: "+err.Error(), remedy)
+}
+
+// count returns n with the noun that goes with it.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

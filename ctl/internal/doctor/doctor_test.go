@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+)
+
+const version = "v1.2.3"
+
+// patient is a node on which everything is in order, until a test changes that.
+type patient struct {
+	t      *testing.T
+	daemon apitest.Daemon
+	doctor.Options
+	state string
+}
+
+const goodChain = `{"name": "cbr0", "plugins": [{"type": "flannel"},
+	{"type": "nsqueue", "socket": "SOCKET"}]}`
+
+func newPatient(t *testing.T) *patient {
+	t.Helper()
+	p := &patient{t: t, state: t.TempDir()}
+	p.Options = doctor.Options{
+		Socket: apitest.SocketPath(t), BinDir: t.TempDir(), ConfDir: t.TempDir(), Proc: t.TempDir(),
+		Version: version, Now: time.Now,
+	}
+	key := api.Key{ContainerID: "0fd3", Ifname: "eth0"}
+	p.daemon.Attachments = []api.Attachment{{
+		Key: key, Pod: api.Pod{Namespace: "default", Name: "web"}, State: api.Active,
+	}}
+	p.daemon.Info = api.Status{
+		Version: version, PID: os.Getpid(), StateDir: p.state, FailurePolicy: api.Ignore,
+		Attachments: 1, Hook: api.HookStatus{Kind: "nft", Reason: "the module is not loaded"},
+		Supervisor:  api.Supervisor{Kind: api.Systemd, PID: 1, Stored: 3, Capacity: 8192},
+		Descriptors: api.Descriptors{Open: 20, Limit: 65536, Room: 20000},
+	}
+	p.plugin("#!/bin/sh\necho nsqueue " + version + "\n")
+	p.write(filepath.Join(p.ConfDir, "10-flannel.conflist"),
+		strings.ReplaceAll(goodChain, "SOCKET", p.Socket))
+	p.groups("0::/system.slice/nsqueued.service\n", "cgroup2 cgroup2 rw")
+	return p
+}
+
+func (p *patient) plugin(script string) {
+	p.t.Helper()
+	p.write(filepath.Join(p.BinDir, "nsqueue"), script)
+	if err := os.Chmod(filepath.Join(p.BinDir, "nsqueue"), 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *patient) write(path, text string) {
+	p.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// groups says in which control groups the daemon is, and of what kind the file
+// system is.
+func (p *patient) groups(groups, kind string) {
+	p.t.Helper()
+	pid := strconv.Itoa(os.Getpid())
+	p.write(filepath.Join(p.Proc, pid, "status"), "Name:\tnsqueued\nNSpid:\t"+pid+"\n")
+	p.write(filepath.Join(p.Proc, pid, "cgroup"), groups)
+	p.write(filepath.Join(p.Proc, "self/mountinfo"), fmt.Sprintf(
+		"23 1 0:20 / /proc rw - proc proc rw\n31 23 0:28 / %s rw,nosuid - %s\n", p.fs(), kind))
+}
+
+func (p *patient) fs() string { return filepath.Join(p.Proc, "cgroup") }
+
+// examine returns the findings that have another result than OK, a line each.
+func (p *patient) examine() (lines []string, report doctor.Report) {
+	p.t.Helper()
+	if _, err := os.Lstat(p.Socket); err != nil {
+		l, err := api.Listen(p.Socket)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.daemon.Serve(p.t, l)
+	}
+	report = doctor.Examine(p.t.Context(), p.Options)
+	places := strings.NewReplacer(p.Socket, "SOCKET", filepath.Dir(p.Socket), "RUN",
+		p.BinDir, "BIN", p.ConfDir, "CONF", p.state, "STATE", p.fs(), "CGROUP",
+		strconv.Itoa(os.Getpid()), "PID")
+	for _, f := range report.Findings {
+		if f.Result == doctor.OK {
+			continue
+		}
+		if f.Remedy == "" && f.Result != doctor.Unknown {
+			p.t.Errorf("no remedy: %+v", f)
+		}
+		lines = append(lines, places.Replace(
+			fmt.Sprintf("%s %s %s: %s", f.Result, f.Check, f.Where, f.What)))
+	}
+	return lines, report
+}
+
+func (p *patient) want(lines ...string) {
+	p.t.Helper()
+	got, _ := p.examine()
+	if diff := cmp.Diff(lines, got); diff != "" {
+		p.t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	p := newPatient(t)
+	lines, report := p.examine()
+	if len(lines) > 0 || report.Count(doctor.OK) != len(report.Findings) {
+		t.Errorf("%q", lines)
+	}
+	checks := map[string]bool{}
+	for _, f := range report.Findings {
+		checks[f.Check] = true
+	}
+	if len(checks) != 11 {
+		t.Errorf("checks %v, want 11", checks)
+	}
+}
+
+func TestDaemonAway(t *testing.T) {
+	p := newPatient(t)
+	report := doctor.Examine(t.Context(), p.Options)
+	if n := report.Count(doctor.Wrong); n != 1 || report.Findings[0].Check != "daemon" {
+		t.Errorf("%+v", report)
+	}
+	for _, f := range report.Findings[1:] {
+		if f.Result != doctor.OK {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+func TestVersionsDiffer(t *testing.T) {
+	p := newPatient(t)
+	p.daemon.Change(func(s *api.Status) {
+		s.Version = "v1.2.2"
+	})
+	p.plugin("#!/bin/sh\necho nsqueue v1.2.1\n")
+	p.want("wrong versions SOCKET: nsqueued is v1.2.2, nsqueuectl v1.2.3",
+		"wrong versions BIN/nsqueue: the plugin is v1.2.1, nsqueuectl v1.2.3")
+}
+
+func TestPluginBroken(t *testing.T) {
+	p := newPatient(t)
+	p.plugin("#!/bin/sh\nexit 3\n")
+	p.want("wrong versions BIN/nsqueue: the plugin does not run: exit status 3")
+	p.plugin("#!/bin/sh\necho other 1\n")
+	p.want("wrong versions BIN/nsqueue: the plugin does not run: " +
+		`it says "other 1\n" for its version`)
+	if err := os.Remove(filepath.Join(p.BinDir, "nsqueue")); err != nil {
+		t.Fatal(err)
+	}
+	p.want("wrong versions BIN/nsqueue: the runtime finds no plugin there")
+}
+
+func TestChain(t *testing.T) {
+	for name, test := range map[string]struct{ file, text, want string }{
+		"earlier file": {
+			"05-other.conflist", `{"name":"n","plugins":[{"type":"bridge"}]}`,
+			"wrong cni chain CONF/05-other.conflist: the runtime takes this configuration, and " +
+				"nsqueue is not in it (bridge): new pods are not inspected",
+		},
+		"no list": {
+			"05-other.conf", `{"name":"n","type":"bridge"}`,
+			"wrong cni chain CONF/05-other.conf: the runtime takes this configuration, which is no " +
+				"list: new pods are not inspected",
+		},
+		"not last": {
+			"10-flannel.conflist", `{"name":"n","plugins":[{"type":"nsqueue"},{"type":"a"}]}`,
+			"wrong cni chain CONF/10-flannel.conflist: nsqueue must be the last plugin, after " +
+				"another, and once: nsqueue, a",
+		},
+		"other socket": {
+			"10-flannel.conflist", strings.ReplaceAll(goodChain, "SOCKET", "/run/other.sock"),
+			"warning cni chain CONF/10-flannel.conflist: new pods go to the nsqueued at " +
+				"/run/other.sock, this is about the one at SOCKET",
+		},
+		"unreadable":  {"05-other.conf", `{`, "runtimes skip it"},
+		"no CNI file": {"05-other.txt", `{`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPatient(t)
+			p.write(filepath.Join(p.ConfDir, test.file), test.text)
+			got, _ := p.examine()
+			switch {
+			case test.want == "" && len(got) == 0:
+			case len(got) != 1 || !strings.Contains(got[0], test.want):
+				t.Errorf("%q, want %q", got, test.want)
+			}
+		})
+	}
+	p := newPatient(t)
+	p.ConfDir = t.TempDir()
+	p.want("wrong cni chain CONF: there is no CNI configuration: pods get no network")
+	p.ConfDir = filepath.Join(p.ConfDir, "missing")
+	p.want("unknown cni chain CONF: not checked: open CONF: no such file or directory")
+}
+
+func TestPermissions(t *testing.T) {
+	p := newPatient(t)
+	p.examine() // makes the socket
+	spool := filepath.Join(filepath.Dir(p.Socket), "spool")
+	attachments := filepath.Join(p.state, "attachments")
+	for _, dir := range []string{spool, attachments} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.want()
+	for path, mode := range map[string]os.FileMode{
+		p.Socket: 0o666, filepath.Dir(p.Socket): 0o777, spool: 0o755, attachments: 0o750,
+		p.state: 0o775,
+	} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.want("wrong permissions SOCKET: its mode 0666 gives others more than they may have",
+		"wrong permissions RUN: its mode 0777 gives others more than they may have",
+		"wrong permissions RUN/spool: its mode 0755 gives others more than they may have",
+		"wrong permissions STATE: its mode 0775 gives others more than they may have",
+		"wrong permissions STATE/attachments: its mode 0750 gives others more than they may have")
+}
+
+func TestSpool(t *testing.T) {
+	p := newPatient(t)
+	p.write(filepath.Join(filepath.Dir(p.Socket), "spool", "a@eth0.json"), "{}")
+	p.want()
+	now := time.Now()
+	p.Now = func() time.Time { return now.Add(time.Minute) }
+	lines, _ := p.examine()
+	if len(lines) != 1 || !strings.HasPrefix(lines[0],
+		"wrong spool RUN/spool: 1 call of the plugin waiting for nsqueued, the oldest since ") {
+		t.Errorf("%q", lines)
+	}
+}
+
+func TestWeakDaemon(t *testing.T) {
+	p := newPatient(t)
+	p.daemon.Change(func(s *api.Status) {
+		s.FailurePolicy = api.Fail
+		s.Supervisor = api.Supervisor{Kind: api.NoSupervisor}
+		s.Descriptors = api.Descriptors{Open: 950, Limit: 1024}
+	})
+	p.want("warning hook : nft, because: the module is not loaded. It ends with nsqueued: packets "+
+		"of pods under Fail pass unseen while none runs",
+		"warning supervisor : none: nobody restarts nsqueued, and packets that wait in its queues "+
+			"end with it",
+		"wrong descriptors : 950 of 1024 files are open, 0 more pods can be attached")
+	p.daemon.Change(func(s *api.Status) {
+		s.Hook.Persistent = true
+		s.Supervisor = api.Supervisor{Kind: api.Systemd}
+		s.Descriptors.Room = 9
+	})
+	p.want("wrong supervisor systemd: it keeps no descriptors: packets that wait are lost when "+
+		"nsqueued restarts",
+		"warning descriptors : 950 of 1024 files are open, 9 more pods can be attached: fewer in "+
+			"all than the 110 that a kubelet runs")
+	p.daemon.Change(func(s *api.Status) {
+		s.Supervisor = api.Supervisor{Kind: api.Supervise, Stored: 7, Capacity: 7}
+		s.Descriptors = api.Descriptors{}
+	})
+	p.want("wrong supervisor supervise: all of the 7 descriptors that it keeps are in use",
+		"unknown descriptors : not checked: nsqueued does not say")
+}
+
+func TestAttachmentNotInspected(t *testing.T) {
+	p := newPatient(t)
+	answer := api.Errorf(api.CodeNotInspected, "queue 80 is not bound")
+	p.daemon.Err = func(call string) error {
+		if call == "check" {
+			return answer
+		}
+		return nil
+	}
+	p.want("wrong attachments default/web, 0fd3/eth0: queue 80 is not bound")
+	a := p.daemon.Attachments[0]
+	p.daemon.Change(func(s *api.Status) {
+		s.Problems = []api.Problem{{
+			Key: a.Key, Pod: a.Pod, FailurePolicy: api.Fail, Message: "queue 80 is taken",
+		}}
+	})
+	p.want("wrong problems default/web, 0fd3/eth0: queue 80 is taken; packets are dropped")
+	p.daemon.Change(func(s *api.Status) {
+		s.Problems = nil
+		answer = api.Errorf(api.CodeNotAttached, "it is gone")
+	})
+	p.want()
+}
+
+// The observers' socket does not serve CHECK; that is no fault of the pods.
+func TestObserver(t *testing.T) {
+	p := newPatient(t)
+	p.examine()
+	observer := api.ObserverSocket(p.Socket)
+	l, err := api.ListenObservers(observer, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.serveObservers(l)
+	p.Socket = observer
+	lines, _ := p.examine()
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "unknown attachments SOCKET: not checked:") {
+		t.Errorf("%q", lines)
+	}
+}
+
+func (p *patient) serveObservers(l *net.UnixListener) {
+	ctx, cancel := context.WithCancel(p.t.Context())
+	served := make(chan error, 1)
+	go func() {
+		served <- api.ServeObservers(ctx, l, &p.daemon, slog.New(slog.DiscardHandler))
+	}()
+	p.t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			p.t.Error(err)
+		}
+	})
+}
+
+// The limit of a group above counts as well, in both versions of control groups.
+func TestCPULimit(t *testing.T) {
+	p := newPatient(t)
+	p.write(filepath.Join(p.fs(), "system.slice/nsqueued.service/cpu.max"), "max 100000\n")
+	p.want()
+	p.write(filepath.Join(p.fs(), "system.slice/cpu.max"), "50000 100000\n")
+	p.want("wrong cpu limit CGROUP/system.slice/cpu.max: the control group limits nsqueued to " +
+		"50000 of each 100000 microseconds: packets of all pods wait for the rest of the period")
+
+	p.groups("3:cpu,cpuacct:/pod\n0::/\n", "cgroup cgroup rw,cpu,cpuacct")
+	p.write(filepath.Join(p.fs(), "pod/cpu.cfs_quota_us"), "-1\n")
+	p.want()
+	p.write(filepath.Join(p.fs(), "cpu.cfs_quota_us"), "7000\n")
+	p.want("wrong cpu limit CGROUP/cpu.cfs_quota_us: the control group limits nsqueued to 7000 " +
+		"microseconds of each period: packets of all pods wait for the rest of the period")
+}
+
+func TestCPULimitUnseen(t *testing.T) {
+	p := newPatient(t)
+	p.groups("0::/../elsewhere\n", "cgroup2 cgroup2 rw")
+	p.want("unknown cpu limit : not checked: control group /../elsewhere of process PID is not " +
+		"seen from here")
+	p.daemon.Change(func(s *api.Status) {
+		s.PID = 1 // what the daemon calls itself in a PID namespace of its own
+	})
+	p.want("unknown cpu limit : not checked: process PID holds the socket, and is not the nsqueued " +
+		"that says to be process 1")
+	pid := strconv.Itoa(os.Getpid())
+	p.groups("0::/\n", "cgroup2 cgroup2 rw")
+	p.write(filepath.Join(p.Proc, pid, "status"), "NSpid:\t"+pid+"\t1\n")
+	p.want()
+}

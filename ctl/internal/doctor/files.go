@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nsqueue/nsqueue/conflist"
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
+)
+
+// chain looks at the configuration that the runtime takes: the first that it can
+// read, by name. Those after it are as good as none.
+func (e *examination) chain() {
+	entries, err := os.ReadDir(e.ConfDir) // sorted
+	if err != nil {
+		e.unseen(checkChain, e.ConfDir, err)
+		return
+	}
+	for _, entry := range entries {
+		if !slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(entry.Name())) {
+			continue
+		}
+		path := filepath.Join(e.ConfDir, entry.Name())
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrPermission) {
+			e.unseen(checkChain, path, err)
+			return
+		}
+		var c conflist.Chain
+		if err == nil {
+			c, err = conflist.ParseChain(text)
+		}
+		if err != nil {
+			e.add(Warning, checkChain, path, "runtimes skip it: "+err.Error(), "Mend or remove it.")
+			continue
+		}
+		e.judgeChain(path, &c)
+		return
+	}
+	e.add(Wrong, checkChain, e.ConfDir, "there is no CNI configuration: pods get no network",
+		"Install the pod network, or name the runtime's directory with --conf-dir.")
+}
+
+func (e *examination) judgeChain(path string, c *conflist.Chain) {
+	order := strings.Join(c.Plugins, ", ")
+	switch {
+	case len(c.Plugins) == 0:
+		e.add(Wrong, checkChain, path,
+			"the runtime takes this configuration, which is no list: new pods are not inspected",
+			"Make a conflist of it, with nsqueue as the last plugin.")
+	case c.Entries() == 0:
+		e.add(Wrong, checkChain, path,
+			"the runtime takes this configuration, and nsqueue is not in it ("+order+
+				"): new pods are not inspected",
+			`Append {"type": "nsqueue"} to its plugins; if another file has it, that must come `+
+				"first by name.")
+	case c.Entries() > 1 || !c.Last():
+		e.add(Wrong, checkChain, path,
+			"nsqueue must be the last plugin, after another, and once: "+order,
+			"Move its entry to the end of the plugins.")
+	case c.Socket != e.Socket && api.ObserverSocket(c.Socket) != e.Socket:
+		e.add(Warning, checkChain, path,
+			fmt.Sprintf("new pods go to the nsqueued at %s, this is about the one at %s",
+				c.Socket, e.Socket),
+			"Name the socket of the configuration with --socket, or correct the entry.")
+	default:
+		e.ok(checkChain, path, "nsqueue is the last plugin (%s)", order)
+	}
+}
+
+// guarded is a path, and the permissions that nobody may have there.
+type guarded struct {
+	path   string
+	forbid fs.FileMode
+}
+
+// permissions looks at what only root may write to, or enter. Another could
+// have pods inspected by himself, or not at all.
+func (e *examination) permissions() {
+	const group, others = 0o070, 0o007
+	const writers = 0o022
+	socket := guarded{e.Socket, group | others}
+	observers := api.ObserverSocket(e.Socket)
+	if e.Socket == observers {
+		socket.forbid = others
+	}
+	paths := []guarded{
+		socket,
+		{observers, others},
+		{filepath.Dir(e.Socket), writers},
+		{spool.Path(e.Socket), group | others},
+	}
+	if e.reached {
+		paths = append(paths, guarded{e.status.StateDir, writers},
+			guarded{filepath.Join(e.status.StateDir, "attachments"), group | others})
+	}
+	before := len(e.report.Findings)
+	checked := 0
+	for _, g := range paths {
+		switch info, err := os.Lstat(g.path); {
+		case errors.Is(err, fs.ErrNotExist): // nobody has needed it so far
+		case err != nil:
+			e.unseen(checkPermissions, g.path, err)
+		default:
+			checked++
+			e.judgeMode(g, info)
+		}
+	}
+	if checked > 0 && len(e.report.Findings) == before {
+		e.ok(checkPermissions, filepath.Dir(e.Socket), "sockets and state are root's (%d paths)",
+			checked)
+	}
+}
+
+func (e *examination) judgeMode(g guarded, info fs.FileInfo) {
+	if excess := info.Mode().Perm() & g.forbid; excess != 0 {
+		e.add(Wrong, checkPermissions, g.path,
+			fmt.Sprintf("its mode %04o gives others more than they may have", info.Mode().Perm()),
+			fmt.Sprintf("chmod %04o %s", info.Mode().Perm()&^g.forbid, g.path))
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if ok && stat.Uid != 0 && stat.Uid != e.peer.uid {
+		e.add(Wrong, checkPermissions, g.path,
+			fmt.Sprintf("it belongs to user %d", stat.Uid), "chown root "+g.path)
+	}
+}
+
+// drainTime is how long a call may wait in the spool: it is looked at every 10 s.
+const drainTime = 30 * time.Second
+
+// spool looks for calls that nobody carries out.
+func (e *examination) spool() {
+	dir := spool.Path(e.Socket)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		e.unseen(checkSpool, dir, err)
+		return
+	}
+	var oldest time.Time
+	waiting := 0
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil { // carried out meanwhile
+			continue
+		}
+		waiting++
+		if t := info.ModTime(); oldest.IsZero() || t.Before(oldest) {
+			oldest = t
+		}
+	}
+	switch since := e.Now().Sub(oldest); {
+	case waiting == 0:
+		e.ok(checkSpool, dir, "empty")
+	case since < drainTime:
+		e.ok(checkSpool, dir, "%s waiting, for less than %s", count(waiting, "call"), drainTime)
+	default:
+		e.add(Wrong, checkSpool, dir, fmt.Sprintf("%s of the plugin waiting for nsqueued, "+
+			"the oldest since %s", count(waiting, "call"), oldest.UTC().Format(time.RFC3339)),
+			"Start nsqueued; where it runs, its log says why it does not carry them out.")
+	}
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// leastInterval keeps the asking from being work by itself.
+const leastInterval = 100 * time.Millisecond
+
+// statsFlags are the command's own flags.
+type statsFlags struct {
+	sort     string
+	interval time.Duration
+	once     bool
+	limit    int
+}
+
+func newStats(run runner) *cobra.Command {
+	var f statsFlags
+	cmd := &cobra.Command{
+		Use:     "stats",
+		Aliases: []string{"top"},
+		Short:   "Show who has how many packets, live",
+		Long: `Show who has how many packets, again after each interval, until Ctrl-C: packets
+and megabits a second, packets that verdicts drop, flows that are settled (the
+kernel decides the rest of them), packets that wait in the queues now, and those
+that the kernel has lost there so far, because a queue or the receive buffer of
+its reader was full.
+
+The busiest come first, and only --limit of them. It goes on over a restart of
+nsqueued. With -o json it is one JSON object a line, -o yaml a document each.`,
+		Example: `  nsqueuectl stats --sort drops
+  nsqueuectl stats --once --limit 0 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return stats(ctx, c, f)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.sort, "sort", "packets", "packets, bits, drops, settled or pod")
+	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two looks")
+	flags.BoolVar(&f.once, "once", false, "end after the first interval")
+	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")
+	completeFlag(cmd, "sort", words("packets", "bits", "drops", "settled", "pod"))
+	return cmd
+}
+
+// load is what one attachment did in an interval.
+type load struct {
+	api.Key
+	Pod              api.Pod `json:"pod"`
+	PacketsPerSecond float64 `json:"packetsPerSecond"`
+	BitsPerSecond    float64 `json:"bitsPerSecond"`
+	DroppedPerSecond float64 `json:"droppedPerSecond"`
+	SettledPerSecond float64 `json:"settledPerSecond"`
+	// Waiting now, and KernelDropped so far, in all queues.
+	Waiting       uint64 `json:"waiting"`
+	KernelDropped uint64 `json:"kernelDropped"`
+}
+
+// loads are those of an interval.
+type loads struct {
+	Time        time.Time `json:"time"`
+	Seconds     float64   `json:"seconds"`
+	Attachments []load    `json:"attachments"`
+}
+
+// sample is what the counters were at a time.
+type sample struct {
+	at          time.Time
+	attachments []api.Attachment
+}
+
+func (f *statsFlags) validate() error {
+	if _, err := comparison(f.sort); err != nil {
+		return err
+	}
+	if f.interval < leastInterval {
+		return usageErrorf("interval %s: want at least %s", f.interval, leastInterval)
+	}
+	if f.limit < 0 {
+		return usageErrorf("limit %d: want 0 or more", f.limit)
+	}
+	return nil
+}
+
+func stats(ctx context.Context, c *command, f statsFlags) error {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	last, err := c.sample(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	tick := time.NewTicker(f.interval)
+	defer tick.Stop()
+	away := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		next, err := c.sample(ctx)
+		if err == nil {
+			err = c.showLoads(ctx, &f, last, next)
+		}
+		switch {
+		case err != nil && (f.once || !errors.Is(err, api.ErrUnavailable)):
+			return ended(ctx, err)
+		case err != nil && !away && ctx.Err() == nil:
+			fmt.Fprintln(c.err, "nsqueued does not answer, waiting for it")
+		case err == nil && f.once:
+			return nil
+		case err == nil:
+			last = next
+		}
+		away = err != nil
+	}
+}
+
+func (c *command) sample(ctx context.Context) (sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	l, err := c.client.List(ctx)
+	return sample{at: c.now(), attachments: l.Attachments}, err
+}
+
+// showLoads prints what happened between two samples.
+func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to sample) error {
+	compare, err := comparison(f.sort)
+	if err != nil {
+		return err
+	}
+	all := loadsBetween(from, to)
+	slices.SortStableFunc(all.Attachments, compare)
+	if n := f.limit; n > 0 && n < len(all.Attachments) {
+		all.Attachments = all.Attachments[:n]
+	}
+	for i := range all.Attachments {
+		if err := c.addQueues(ctx, &all.Attachments[i]); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.structured() && f.once:
+		return c.writeObject(all)
+	case c.structured():
+		return c.writeItem(all)
+	}
+	return c.writeLoads(&all, len(to.attachments), !f.once)
+}
+
+// addQueues asks for what waits and was lost. What is gone meanwhile has neither.
+func (c *command) addQueues(ctx context.Context, l *load) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	d, err := c.client.Describe(ctx, l.Key)
+	if err != nil && api.CodeOf(err) != api.CodeNotAttached {
+		return err
+	}
+	for _, q := range d.QueueStates {
+		l.Waiting += uint64(q.Waiting)
+		l.KernelDropped += q.QueueDropped + q.UserDropped
+	}
+	return nil
+}
+
+// loadsBetween returns those of all attachments that are in both samples; a new
+// one has counted from zero.
+func loadsBetween(from, to sample) loads {
+	before := make(map[api.Key]*api.Attachment)
+	for i := range from.attachments {
+		before[from.attachments[i].Key] = &from.attachments[i]
+	}
+	all := loads{Time: to.at.UTC(), Seconds: to.at.Sub(from.at).Seconds(), Attachments: []load{}}
+	for i := range to.attachments {
+		a := &to.attachments[i]
+		var last api.Counters
+		if b := before[a.Key]; b != nil {
+			last = b.Counters
+		}
+		if last.Packets > a.Counters.Packets { // another daemon, or another attachment
+			last = api.Counters{}
+		}
+		all.Attachments = append(all.Attachments, loadOf(a, last, all.Seconds))
+	}
+	return all
+}
+
+func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
+	per := func(to, from uint64) float64 {
+		if seconds <= 0 {
+			return 0
+		}
+		return float64(to-min(from, to)) / seconds
+	}
+	n := &a.Counters
+	return load{
+		Key: a.Key, Pod: a.Pod,
+		PacketsPerSecond: per(n.Packets, last.Packets),
+		BitsPerSecond:    8 * per(n.Bytes, last.Bytes),
+		DroppedPerSecond: per(n.Dropped, last.Dropped),
+		SettledPerSecond: per(n.Settled, last.Settled),
+	}
+}
+
+// comparison returns what puts the rows in order, the largest first.
+func comparison(by string) (func(a, b load) int, error) {
+	values := map[string]func(*load) float64{
+		"packets": func(l *load) float64 { return l.PacketsPerSecond },
+		"bits":    func(l *load) float64 { return l.BitsPerSecond },
+		"drops":   func(l *load) float64 { return l.DroppedPerSecond },
+		"settled": func(l *load) float64 { return l.SettledPerSecond },
+		"pod":     func(*load) float64 { return 0 },
+	}
+	value := values[by]
+	if value == nil {
+		return nil, usageErrorf("sort by %q: want packets, bits, drops, settled or pod", by)
+	}
+	return func(a, b load) int {
+		return cmp.Or(cmp.Compare(value(&b), value(&a)), cmp.Compare(a.who(), b.who()))
+	}, nil
+}
+
+// who names the pod, or the container where it has none.
+func (l *load) who() string {
+	if l.Pod.Name == "" {
+		return shortID(l.ContainerID) + "/" + l.Ifname
+	}
+	return l.Pod.String()
+}
+
+// clearScreen moves to the beginning of a terminal and clears it.
+const clearScreen = "\x1b[H\x1b[2J"
+
+func (c *command) writeLoads(all *loads, attachments int, again bool) error {
+	if again && c.width() > 0 {
+		fmt.Fprint(c.out, clearScreen)
+	}
+	fmt.Fprintf(c.out, "%s  %s, %d shown\n", all.Time.Format(time.RFC3339),
+		plural(attachments, "attachment"), len(all.Attachments))
+	t := table{
+		head: []string{
+			"POD", "PACKETS/S", "MBIT/S", "DROPPED/S", "SETTLED/S", "WAITING", "LOST",
+		},
+		elastic: "POD", spare: []string{"SETTLED/S"},
+	}
+	for i := range all.Attachments {
+		l := &all.Attachments[i]
+		t.add(l.who(), perSecond(l.PacketsPerSecond), perSecond(l.BitsPerSecond/1e6),
+			perSecond(l.DroppedPerSecond), perSecond(l.SettledPerSecond),
+			strconv.FormatUint(l.Waiting, 10), strconv.FormatUint(l.KernelDropped, 10))
+	}
+	if err := t.write(c.out, c.width()); err != nil || !again {
+		return err
+	}
+	if c.width() == 0 {
+		_, err := fmt.Fprintln(c.out)
+		return err
+	}
+	return nil
+}
+
+// perSecond prints a rate with as many digits as are of use.
+func perSecond(v float64) string {
+	if v == 0 || v >= 100 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64)
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// PacketEvent is one inspected packet, as a watch reports it.
+type PacketEvent struct {
+	// Packet numbers the packets that the watch is about from 1; numbers of packets
+	// that the watcher was too slow for, or that were more than its rate, are left
+	// out.
+	Packet uint64    `json:"packet"`
+	Time   time.Time `json:"time"`
+	Key
+	Pod             Pod        `json:"pod"`
+	Direction       string     `json:"direction"`
+	Source          netip.Addr `json:"source"`
+	SourcePort      uint16     `json:"sourcePort,omitempty"`
+	Destination     netip.Addr `json:"destination"`
+	DestinationPort uint16     `json:"destinationPort,omitempty"`
+	Protocol        string     `json:"protocol"`
+	Length          int        `json:"length"`
+	OriginMark      uint32     `json:"originMark"`
+	SetMark         uint32     `json:"setMark"`
+	Verdict         string     `json:"verdict"`
+	// Payload is the packet's beginning, from its IP header on, as long as was
+	// asked for and was copied from the kernel.
+	Payload []byte `json:"payload,omitempty"`
+}
+
+// MaxPayload is as much of a packet as can be asked for.
+const MaxPayload = 65535
+
+// WatchRequest says which packets a watch is about: those that have all of what
+// is set. The zero value is about all.
+type WatchRequest struct {
+	Namespace string // of the pod
+	Pod       string // its name
+	Direction string // in, out, forward or unknown
+	Protocol  string // a name, such as tcp, or a number
+	Port      uint16 // source or destination
+	Verdict   string // accept, drop, queue or none
+	// Rate is how many packets a second are reported at most; 0 is no limit but
+	// the watcher's own speed.
+	Rate uint32
+	// Payload is how many bytes of each packet are wanted. Only root's socket
+	// gives any.
+	Payload int
+}
+
+// The words that events use.
+func watchDirections() []string { return []string{"in", "out", "forward", "unknown"} }
+func watchVerdicts() []string   { return []string{"accept", "drop", "queue", "none"} }
+func watchProtocols() []string {
+	return []string{"icmp", "tcp", "udp", "icmpv6", "sctp", "udplite"}
+}
+
+// Validate finds what no packet could have.
+func (r *WatchRequest) Validate() error {
+	if r.Direction != "" && !slices.Contains(watchDirections(), r.Direction) {
+		return fmt.Errorf("direction %.20q: want one of %v", r.Direction, watchDirections())
+	}
+	if r.Verdict != "" && !slices.Contains(watchVerdicts(), r.Verdict) {
+		return fmt.Errorf("verdict %.20q: want one of %v", r.Verdict, watchVerdicts())
+	}
+	if r.Protocol != "" && !slices.Contains(watchProtocols(), r.Protocol) {
+		if _, err := strconv.ParseUint(r.Protocol, 10, 8); err != nil {
+			return fmt.Errorf("protocol %.20q: want one of %v, or a number to 255", r.Protocol,
+				watchProtocols())
+		}
+	}
+	if r.Payload < 0 || r.Payload > MaxPayload {
+		return fmt.Errorf("payload of %d bytes: want 0 to %d", r.Payload, MaxPayload)
+	}
+	return nil
+}
+
+// query returns the request as the query of a URL.
+func (r *WatchRequest) query() string {
+	q := url.Values{}
+	for name, value := range map[string]string{
+		"namespace": r.Namespace, "pod": r.Pod, "direction": r.Direction, "protocol": r.Protocol,
+		"verdict": r.Verdict,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	for name, value := range map[string]uint64{
+		"port": uint64(r.Port), "rate": uint64(r.Rate), "payload": uint64(r.Payload),
+	} {
+		if value != 0 {
+			q.Set(name, strconv.FormatUint(value, 10))
+		}
+	}
+	return q.Encode()
+}
+
+// parseWatch is the inverse of query. What it does not know is an error: a
+// filter that is misspelt must not pass for none.
+func parseWatch(query string) (WatchRequest, error) {
+	var r WatchRequest
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return r, fmt.Errorf("parse query: %w", err)
+	}
+	texts := map[string]*string{
+		"namespace": &r.Namespace, "pod": &r.Pod, "direction": &r.Direction,
+		"protocol": &r.Protocol, "verdict": &r.Verdict,
+	}
+	for name, values := range q {
+		value := values[0]
+		if len(values) > 1 || value == "" {
+			return r, fmt.Errorf("parameter %.40q: want one value", name)
+		}
+		if text := texts[name]; text != nil {
+			*text = value
+			continue
+		}
+		if err := r.setNumber(name, value); err != nil {
+			return r, err
+		}
+	}
+	return r, r.Validate()
+}
+
+func (r *WatchRequest) setNumber(name, value string) error {
+	bits := 32
+	if name == "port" {
+		bits = 16
+	}
+	n, err := strconv.ParseUint(value, 10, bits)
+	if err != nil {
+		return fmt.Errorf("parameter %.40q: %.40q is no number that it may be", name, value)
+	}
+	switch name {
+	case "port":
+		r.Port = uint16(n)
+	case "rate":
+		r.Rate = uint32(n)
+	case "payload":
+		r.Payload = int(n)
+	default:
+		return fmt.Errorf("parameter %.40q is unknown", name)
+	}
+	return nil
+}
+
+// Watch calls ready once the daemon reports packets, then emit for each one that
+// the request is about, until ctx ends (it then returns nil), emit returns an
+// error, or the connection breaks. A nil ready is not called.
+func (c *Client) Watch(
+	ctx context.Context, req WatchRequest, ready func(), emit func(*PacketEvent) error,
+) error {
+	if err := req.Validate(); err != nil {
+		return Errorf(CodeInvalidConfig, "%s", err)
+	}
+	path := pathWatch
+	if query := req.query(); query != "" {
+		path += "?" + query
+	}
+	resp, err := c.do(ctx, http.MethodGet, path, nil, nil)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if ready != nil {
+		ready()
+	}
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var e PacketEvent
+		if err := dec.Decode(&e); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("%w: watch ended: %w", ErrUnavailable, err)
+		}
+		if err := emit(&e); err != nil {
+			return err
+		}
+	}
+}
+
+// watchRequest reads what a call wants to watch, and refuses what is not for
+// those who only look.
+func (s *server) watchRequest(r *http.Request) (WatchRequest, error) {
+	req, err := parseWatch(r.URL.RawQuery)
+	if err != nil {
+		return req, Errorf(CodeInvalidConfig, "%s", err)
+	}
+	if req.Payload > 0 && s.observersOnly {
+		return req, Errorf(CodeReadOnly,
+			"the content of packets is not shown on the observers' socket; "+
+				"root has the other socket")
+	}
+	return req, nil
+}
+
+// watch streams one JSON object a line. The first flush tells the client that
+// packets are being reported from now on. A client may pause for as long as it
+// likes, but not hold up a server that stops.
+func (s *server) watch(w http.ResponseWriter, r *http.Request) {
+	req, err := s.watchRequest(r)
+	if err != nil {
+		s.writeError(w, r, err)
+		return
+	}
+	select {
+	case s.watches <- struct{}{}:
+		defer func() { <-s.watches }()
+	default:
+		s.writeError(w, r, Errorf(CodeTryAgainLater, "%d clients watch already", cap(s.watches)))
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.stopping, cancel)()
+
+	rc := http.NewResponseController(w)
+	// The limits are for requests and answers, also for those that this
+	// connection has carried before.
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+	limited := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(limited)
+		_ = rc.SetWriteDeadline(time.Now().Add(s.limits.grace))
+	})
+	defer func() {
+		if !stop() {
+			<-limited // w is not ours any more once this handler has returned
+		}
+	}()
+	started := func() error {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		w.WriteHeader(http.StatusOK)
+		return rc.Flush()
+	}
+	enc := json.NewEncoder(w)
+	// Once the status line is out, an error can only end the stream.
+	_ = s.observed.Watch(ctx, req, started, func(e *PacketEvent) error {
+		if err := enc.Encode(e); err != nil {
+			return err
+		}
+		return rc.Flush()
+	})
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+)
+
+func TestWatchRequestArrives(t *testing.T) {
+	d := apitest.Daemon{WatchEnds: true}
+	c := api.NewClient(d.Start(t))
+	want := []api.WatchRequest{
+		{},
+		{
+			Namespace: "a&b=c", Pod: "ü", Direction: "in", Protocol: "sctp", Port: 65535,
+			Verdict: "drop", Rate: 1000, Payload: api.MaxPayload,
+		},
+		{Protocol: "255"},
+	}
+	for _, req := range want {
+		if err := c.Watch(t.Context(), req, nil, nil); !errors.Is(err, api.ErrUnavailable) {
+			t.Errorf("%+v: %v", req, err)
+		}
+	}
+	if diff := cmp.Diff(want, d.Watched()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+// A filter that is misspelt must not pass for none, whoever makes the call.
+func TestWatchRequestRefused(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	for query, message := range map[string]string{
+		"prot=tcp":           `parameter "prot": "tcp" is no number that it may be`,
+		"prot=1":             `parameter "prot" is unknown`,
+		"port=65536":         `parameter "port": "65536" is no number that it may be`,
+		"port=-1":            `parameter "port": "-1" is no number that it may be`,
+		"port=1&port=2":      `parameter "port": want one value`,
+		"pod=":               `parameter "pod": want one value`,
+		"direction=up":       `direction "up": want one of [in out forward unknown]`,
+		"verdict=ACCEPT":     `verdict "ACCEPT": want one of [accept drop queue none]`,
+		"protocol=256":       `protocol "256": want one of`,
+		"payload=65536":      "payload of 65536 bytes: want 0 to 65535",
+		"%zz":                "parse query:",
+		"payload=4294967296": `parameter "payload": "4294967296" is no number that it may be`,
+	} {
+		r := dial(t, socket)
+		r.send(request("GET", "/v1/watch?"+query, ""), 0)
+		code, msg, _ := r.receive()
+		if code != api.CodeInvalidConfig || !strings.Contains(msg, message) {
+			t.Errorf("%s: code %d, %s", query, code, msg)
+		}
+	}
+	err := api.NewClient(socket).Watch(t.Context(), api.WatchRequest{Payload: -1}, nil, nil)
+	if api.CodeOf(err) != api.CodeInvalidConfig {
+		t.Errorf("%v", err)
+	}
+	if got := d.Watched(); got != nil {
+		t.Errorf("the daemon was asked: %v", got)
+	}
+}
+
+// Those who only look see who talks to whom, not what they say.
+func TestObserversSeeNoContent(t *testing.T) {
+	d := apitest.Daemon{Packets: []api.PacketEvent{{Packet: 1}}}
+	c := api.NewClient(d.StartObservers(t, -1))
+	err := c.Watch(t.Context(), api.WatchRequest{Payload: 1}, nil, nil)
+	if api.CodeOf(err) != api.CodeReadOnly {
+		t.Errorf("%v, want code %d", err, api.CodeReadOnly)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = c.Watch(ctx, api.WatchRequest{Port: 53}, nil, func(*api.PacketEvent) error {
+		cancel()
+		return nil
+	})
+	if got := d.Watched(); err != nil || len(got) != 1 || got[0].Port != 53 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// What is accepted means the same when it is written again.
+func FuzzParseWatch(f *testing.F) {
+	for _, query := range []string{
+		"", "port=53&protocol=udp", "pod=a&namespace=b&direction=in", "payload=1&rate=2&verdict=drop",
+		"%", "a;b", "port=1&port=1",
+	} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		req, err := api.ParseWatch(query)
+		if err != nil {
+			return
+		}
+		again, err := api.ParseWatch(req.Query())
+		if err != nil || again != req {
+			t.Errorf("%q: %+v, then %+v, %v", query, req, again, err)
+		}
+	})
+}

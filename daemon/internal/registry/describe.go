@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+)
+
+// Describe returns all that is known of an attachment, with what the kernel says
+// of its queues now.
+func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, error) {
+	a := r.named(key)
+	if a == nil {
+		return api.Description{}, api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
+	}
+	d := api.Description{Attachment: r.describe(a), Events: r.journal.about(key)}
+	if text := a.binding.problem.Load(); text != nil {
+		d.Problem = *text
+	}
+	var err error
+	if d.QueueStates, err = a.binding.queueStates(); err != nil && d.Problem == "" {
+		d.Problem = "queues not read: " + err.Error()
+	}
+	return d, nil
+}
+
+// queueStates asks the kernel for the queues.
+func (b *binding) queueStates() ([]api.QueueState, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.parts == nil {
+		return nil, nil
+	}
+	stats, err := nfqueue.Stats(b.parts.ns)
+	if err != nil {
+		return nil, err
+	}
+	var states []api.QueueState
+	for _, l := range b.parts.lanes {
+		stat, bound, err := l.queue.In(stats)
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, api.QueueState{
+			Queue: api.Queue{Number: l.number(), Length: l.queue.Config().Length},
+			Bound: bound, Waiting: stat.Waiting,
+			QueueDropped: stat.QueueDropped, UserDropped: stat.UserDropped,
+		})
+	}
+	return states, nil
+}
+
+// about returns the events about an attachment, the oldest first.
+func (j *journal) about(key api.Key) []api.Event {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var events []api.Event
+	for _, e := range j.events {
+		if e.Key == key {
+			events = append(events, e)
+		}
+	}
+	return events
+}

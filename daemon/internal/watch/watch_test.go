@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package watch
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// udp is a packet from 10.0.0.1:40000 to 10.0.0.2:53.
+func udp(length int) *inspect.Packet {
+	b := make([]byte, max(length, 28))
+	copy(b, []byte{
+		0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+		0x9c, 0x40, 0, 53, 0, 8, 0, 0,
+	})
+	return &inspect.Packet{
+		Direction: inspect.Out, Payload: b, Length: len(b), Mark: 1,
+		Attachment: &inspect.Attachment{
+			ContainerID: "c", Ifname: "eth0", PodNamespace: "default", PodName: "web",
+		},
+	}
+}
+
+// watching returns the events of a watch of the packets that observe offers.
+func watching(t *testing.T, req api.WatchRequest, observe func(h *Hub)) []api.PacketEvent {
+	t.Helper()
+	var h Hub
+	if h.Observer() != nil {
+		t.Error("nobody watches, but it is observed")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var events []api.PacketEvent
+	started := func() error { // no event is taken before it returns
+		observe(&h)
+		for _, w := range *h.watchers.Load() {
+			for range len(w.events) {
+				e := <-w.events
+				w.bytes.Add(-int64(len(e.Payload)))
+				events = append(events, e)
+			}
+			if n := w.bytes.Load(); n != 0 {
+				t.Errorf("%d bytes are counted of nothing", n)
+			}
+		}
+		cancel()
+		return nil
+	}
+	if err := h.Watch(ctx, req, started, nil); err != nil {
+		t.Error(err)
+	}
+	return events
+}
+
+func accept() inspect.Verdict { return inspect.Verdict{Action: inspect.Accept} }
+
+func TestFilter(t *testing.T) {
+	for _, test := range []struct {
+		req  api.WatchRequest
+		want bool
+	}{
+		{api.WatchRequest{}, true},
+		{api.WatchRequest{Namespace: "default", Pod: "web"}, true},
+		{api.WatchRequest{Namespace: "kube-system"}, false},
+		{api.WatchRequest{Pod: "we"}, false},
+		{api.WatchRequest{Direction: "out"}, true},
+		{api.WatchRequest{Direction: "in"}, false},
+		{api.WatchRequest{Protocol: "udp"}, true},
+		{api.WatchRequest{Protocol: "17"}, true},
+		{api.WatchRequest{Protocol: "tcp"}, false},
+		{api.WatchRequest{Protocol: "0"}, false},
+		{api.WatchRequest{Port: 53}, true},
+		{api.WatchRequest{Port: 40000}, true},
+		{api.WatchRequest{Port: 54}, false},
+		{api.WatchRequest{Verdict: "accept"}, true},
+		{api.WatchRequest{Verdict: "drop"}, false},
+		{api.WatchRequest{Protocol: "udp", Port: 53, Verdict: "drop"}, false},
+	} {
+		events := watching(t, test.req, func(h *Hub) { h.Observe(udp(28), accept(), 2) })
+		if got := len(events) == 1; got != test.want {
+			t.Errorf("%+v: %v, want %v", test.req, events, test.want)
+		}
+	}
+	broken := &inspect.Packet{Payload: []byte{1}, Attachment: udp(0).Attachment}
+	events := watching(t, api.WatchRequest{}, func(h *Hub) { h.Observe(broken, accept(), 0) })
+	if len(events) != 1 || events[0].Protocol != "unknown" {
+		t.Errorf("a packet that cannot be read: %+v", events)
+	}
+	none := watching(t, api.WatchRequest{Protocol: "0"}, func(h *Hub) { h.Observe(broken, accept(), 0) })
+	if len(none) != 0 {
+		t.Errorf("its protocol was taken for 0: %+v", none)
+	}
+}
+
+// Every name that events have is one that a request may have.
+func TestWordsAreValid(t *testing.T) {
+	var requests []api.WatchRequest
+	for proto := range 256 {
+		requests = append(requests, api.WatchRequest{Protocol: inspect.ProtocolName(uint8(proto))})
+	}
+	for d := inspect.Unknown; d <= inspect.Forward; d++ {
+		requests = append(requests, api.WatchRequest{Direction: d.String()})
+	}
+	for a := inspect.NoVerdict; a <= inspect.Queue; a++ {
+		requests = append(requests, api.WatchRequest{Verdict: a.String()})
+	}
+	for _, r := range requests {
+		if err := r.Validate(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Packets that are left out leave a gap in the numbers, and those that the watch
+// is not about do not.
+func TestSkippedAreNumbered(t *testing.T) {
+	const more = 5
+	req := api.WatchRequest{Port: 53}
+	events := watching(t, req, func(h *Hub) {
+		for range backlog + more {
+			h.Observe(udp(28), accept(), 0)
+		}
+		other := udp(28)
+		other.Payload[23], other.Payload[21] = 1, 1
+		h.Observe(other, accept(), 0)
+		w := (*h.watchers.Load())[0]
+		<-w.events
+		h.Observe(udp(28), accept(), 0)
+	})
+	last := events[len(events)-1].Packet
+	if len(events) != backlog || events[0].Packet != 2 || last != backlog+more+1 {
+		t.Errorf("%d events, from %d to %d", len(events), events[0].Packet, last)
+	}
+}
+
+func TestPayload(t *testing.T) {
+	events := watching(t, api.WatchRequest{Payload: 20}, func(h *Hub) {
+		p := udp(1000)
+		h.Observe(p, accept(), 0)
+		clear(p.Payload) // it is the reader's
+		h.Observe(&inspect.Packet{Attachment: p.Attachment}, accept(), 0)
+	})
+	if len(events) != 2 || !slices.Equal(events[0].Payload, udp(0).Payload[:20]) ||
+		events[0].Length != 1000 || len(events[1].Payload) != 0 {
+		t.Errorf("%+v", events)
+	}
+	const big = 60000
+	events = watching(t, api.WatchRequest{Payload: api.MaxPayload}, func(h *Hub) {
+		for range backlog {
+			h.Observe(udp(big), accept(), 0)
+		}
+	})
+	if len(events) != backlogBytes/big {
+		t.Errorf("%d events with %d bytes each are kept, want %d bytes", len(events), big, backlogBytes)
+	}
+}
+
+// A rate is renewed in parts of a second, and what was left over is not kept.
+func TestRate(t *testing.T) {
+	var p pace
+	if !p.allows() {
+		t.Error("no rate allows nothing")
+	}
+	p.setRate(101)
+	for range 3 {
+		allowed := 0
+		for range 50 {
+			if p.allows() {
+				allowed++
+			}
+		}
+		if allowed != 11 {
+			t.Errorf("%d allowed, want 11 in a tenth of a second", allowed)
+		}
+		p.renew()
+	}
+}
+
+// A watch goes on when its rate is renewed.
+func TestRateIsRenewed(t *testing.T) {
+	var h Hub
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := 0
+	first := func() error { h.Observe(udp(28), accept(), 0); h.Observe(udp(28), accept(), 0); return nil }
+	err := h.Watch(ctx, api.WatchRequest{Rate: 1}, first, func(e *api.PacketEvent) error {
+		if seen++; seen == 2 {
+			cancel()
+			return nil
+		}
+		go func() { // a reader that is busy
+			for ctx.Err() == nil {
+				h.Observe(udp(28), accept(), 0)
+			}
+		}()
+		return nil
+	})
+	if err != nil || seen != 2 {
+		t.Errorf("%d packets, %v", seen, err)
+	}
+}
+
+// A watcher costs a packet that it does not ask for no memory.
+func TestFilterAllocatesNothing(t *testing.T) {
+	watching(t, api.WatchRequest{Protocol: "tcp"}, func(h *Hub) {
+		p := udp(28)
+		if n := testing.AllocsPerRun(100, func() { h.Observe(p, accept(), 0) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+func BenchmarkObserve(b *testing.B) {
+	for name, req := range map[string]api.WatchRequest{
+		"other": {Protocol: "tcp"}, "full": {}, "rate": {Rate: 1000},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var h Hub
+			w := &watcher{filter: newFilter(req), events: make(chan api.PacketEvent, 1)}
+			w.pace.setRate(req.Rate)
+			h.add(w)
+			p := udp(28)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.Observe(p, accept(), 0)
+			}
+		})
+	}
+}

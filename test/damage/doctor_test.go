@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package damage
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// finding is what is looked at of doctor's answer.
+type finding struct{ Check, Result, What string }
+
+// examined returns doctor's findings that are not ok.
+func (r *rig) examined(t *testing.T, confDir string) (bad []finding) {
+	t.Helper()
+	out, err := r.nsqueuectl("doctor", "-o", "json", "--bin-dir", r.bin, "--conf-dir", confDir)
+	var report struct{ Findings []finding }
+	if jsonErr := json.NewDecoder(strings.NewReader(out)).Decode(&report); jsonErr != nil {
+		t.Fatalf("%v: %v: %s", jsonErr, err, out)
+	}
+	wrong := false
+	for _, f := range report.Findings {
+		if f.Result != "ok" {
+			bad = append(bad, f)
+		}
+		wrong = wrong || f.Result == "wrong"
+	}
+	if wrong != (err != nil) {
+		t.Errorf("exit status: %v: %s", err, out)
+	}
+	return bad
+}
+
+// TestDoctor examines a daemon that has followed one that was killed: who serves
+// the socket is the new one, and the kernel has everything as it should be.
+func TestDoctor(t *testing.T) {
+	r := newRig(t, api.Ignore)
+	r.inspector = nsqueued
+	r.start()
+	p := r.attach("pod")
+	before := r.status().PID
+	must(t, syscall.Kill(before, syscall.SIGKILL))
+	r.awaitWorker(before)
+	conf := t.TempDir()
+	list := filepath.Join(conf, "10.conflist")
+	entry := `{"type": "nsqueue", "socket": "` + r.socket() + `"}`
+	chain := func(plugins string) {
+		must(t, os.WriteFile(list, []byte(`{"name": "n", "plugins": [`+plugins+`]}`), 0o600))
+	}
+	chain(`{"type": "bridge"}, ` + entry)
+	// The test's directories are the test's affair, and so is the machine's limit.
+	must(t, os.Chmod(r.dir, 0o711))
+	for _, f := range r.examined(t, conf) {
+		if f.Check != "descriptors" || f.Result != "warning" {
+			t.Errorf("%+v", f)
+		}
+	}
+	chain(entry + `, {"type": "bridge"}`)
+	bad := r.examined(t, conf)
+	if len(bad) == 0 || bad[0].Check != "cni chain" || bad[0].Result != "wrong" {
+		t.Errorf("%+v, want the chain", bad)
+	}
+	must(t, r.client.Detach(t.Context(), p.key))
+}
