@@ -232,11 +232,16 @@ func (r *rig) logged(t *testing.T, texts ...string) {
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
+	within(t, patience, what, cond)
+}
+
+func within(t *testing.T, limit time.Duration, what string, cond func() bool) {
+	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !cond(); <-tick.C {
+	for deadline := time.Now().Add(limit); !cond(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
+			t.Fatalf("%s: not within %v", what, limit)
 		}
 	}
 }
