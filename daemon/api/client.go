@@ -20,6 +20,7 @@ const (
 	pathAttachments = "/v1/attachments"
 	pathCollect     = "/v1/collect"
 	pathLogLevel    = "/v1/log-level"
+	pathMarks       = "/v1/marks"
 	pathMetrics     = "/metrics"
 	pathStatus      = "/v1/status"
 	pathEvents      = "/v1/events"

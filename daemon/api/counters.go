@@ -28,6 +28,8 @@ type Counters struct {
 	Flushed uint64 `json:"flushed"`
 	// Errors the kernel reported on the queue socket otherwise.
 	Errors uint64 `json:"errors"`
+	// InspectNanoseconds is how long the inspector had packets in hand.
+	InspectNanoseconds uint64 `json:"inspectNanoseconds"`
 }
 
 // Add adds o to c.
@@ -43,6 +45,7 @@ func (c *Counters) Add(o Counters) {
 	c.Overruns += o.Overruns
 	c.Flushed += o.Flushed
 	c.Errors += o.Errors
+	c.InspectNanoseconds += o.InspectNanoseconds
 }
 
 // Sub takes o, which c has grown from, off c.
@@ -58,4 +61,5 @@ func (c *Counters) Sub(o Counters) {
 	c.Overruns -= o.Overruns
 	c.Flushed -= o.Flushed
 	c.Errors -= o.Errors
+	c.InspectNanoseconds -= o.InspectNanoseconds
 }

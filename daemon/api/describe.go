@@ -22,11 +22,23 @@ type QueueState struct {
 	UserDropped  uint64 `json:"userDropped"`
 }
 
+// HookCounters are what the hook did in the attachment's netns, without asking
+// the daemon, since the daemon has started.
+type HookCounters struct {
+	// Queued packets were sent to a queue.
+	Queued uint64 `json:"queued"`
+	// Exempt packets passed because they are never selected.
+	Exempt uint64 `json:"exempt"`
+	// Settled packets passed or were dropped because their flow is settled.
+	Settled uint64 `json:"settled"`
+}
+
 // Description is all that is known of one attachment.
 type Description struct {
 	Attachment
 
-	QueueStates []QueueState `json:"queueStates"`
+	QueueStates  []QueueState `json:"queueStates"`
+	HookCounters HookCounters `json:"hookCounters"`
 	// Problem says why packets are not inspected as they should be; empty for
 	// nothing.
 	Problem string `json:"problem,omitempty"`

@@ -31,6 +31,9 @@ type Backend interface {
 	DetachAll(ctx context.Context) (int, error)
 	// Check verifies that the attachment's hook and reader are really there.
 	Check(ctx context.Context, key Key) error
+	// Marks looks for what others in the attachments' netns do with the bits of
+	// the packet mark that the inspector may set.
+	Marks(ctx context.Context) (MarkReport, error)
 	// Collect detaches what a CNI GC call no longer names.
 	Collect(ctx context.Context, req CollectRequest) (DetachResult, error)
 	// Adopt looks for pods that are not attached and attaches them, unless the
@@ -180,6 +183,7 @@ func handler(
 	}))
 	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(withKey(b.Detach)))
 	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}/check", s.answer(withKey(b.Check)))
+	mux.HandleFunc("GET "+pathMarks, inTurn(s.collects, s.answer(marks(b))))
 	mux.HandleFunc("POST "+pathCollect, inTurn(s.collects, collect))
 	mux.HandleFunc("POST "+pathAdopt, inTurn(s.collects, adopt))
 	mux.HandleFunc("POST "+pathUpgrade, s.answer(func(r *http.Request) (any, error) {

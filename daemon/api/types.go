@@ -220,6 +220,14 @@ type HookStatus struct {
 	// Persistent: an armed hook outlives the daemon. Where it does not, pods
 	// under Fail pass packets unseen while no daemon runs.
 	Persistent bool `json:"persistent"`
+	// Flaws are what the kernel lacks for all that the hook could do.
+	Flaws []Flaw `json:"flaws,omitempty"`
+}
+
+// Flaw is something that works, but not as well as it could.
+type Flaw struct {
+	What   string `json:"what"`
+	Remedy string `json:"remedy"`
 }
 
 // Problem is an attachment whose packets are not inspected as they should be:
@@ -262,6 +270,19 @@ type Descriptors struct {
 	Room int `json:"room"`
 }
 
+// Buffers are the receive buffers of all queues' sockets, in bytes as the kernel
+// counts them.
+type Buffers struct {
+	Queues int `json:"queues"`
+	// Wanted is what each queue is to have, Each what it is asked for, so that all
+	// of them stay within Total.
+	Wanted int `json:"wanted"`
+	Each   int `json:"each"`
+	Total  int `json:"total"`
+	// Possible is how much of Each the kernel grants.
+	Possible int `json:"possible"`
+}
+
 // Status is the state of the daemon as a whole.
 type Status struct {
 	Version       string     `json:"version"`
@@ -275,9 +296,12 @@ type Status struct {
 	Counters      Counters   `json:"counters"`
 	// Orphans are packets that a daemon before this one had in hand when it
 	// died. They got the policy's verdict.
-	Orphans     uint64      `json:"orphans"`
-	Problems    []Problem   `json:"problems"`
+	Orphans  uint64    `json:"orphans"`
+	Problems []Problem `json:"problems"`
+	// Spooled are calls of the plugin that are not carried out so far.
+	Spooled     int         `json:"spooled"`
 	Descriptors Descriptors `json:"descriptors"`
+	Buffers     Buffers     `json:"buffers"`
 }
 
 // Ready says whether pods may be sent here. Its error is an [*Error] with

@@ -3,12 +3,15 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/kmod"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
+	"github.com/nsqueue/nsqueue/daemon/internal/kernel"
 )
 
 const hookAuto = "auto"
@@ -18,17 +21,36 @@ type choice struct {
 	hook     hook.Hook
 	fallback hook.Hook // nil unless the choice was ours
 	reason   string
+	flaws    []api.Flaw
 }
 
 func (c *choice) status() api.HookStatus {
 	return api.HookStatus{
 		Kind: string(c.hook.Kind()), Detail: c.hook.Describe(), Reason: c.reason,
-		Persistent: c.hook.Persistent(),
+		Persistent: c.hook.Persistent(), Flaws: c.flaws,
 	}
+}
+
+func (c *choice) flaw(what, remedy string) {
+	c.flaws = append(c.flaws, api.Flaw{What: what, Remedy: remedy})
 }
 
 // chooseHook returns the hook that the configuration asks for.
 func chooseHook(wanted, kmodPath string) (*choice, error) {
+	c, err := chooseKind(wanted, kmodPath)
+	if err != nil {
+		return nil, err
+	}
+	release, err := kernel.Release()
+	if err == nil && !kernel.TakesPriority(release) {
+		c.flaw("no flow can be settled, all packets stay queued: Linux "+release+
+			" takes no priority with verdicts",
+			"Use Linux 5.18 or newer where flows are to be settled.")
+	}
+	return c, err
+}
+
+func chooseKind(wanted, kmodPath string) (*choice, error) {
 	switch hook.Kind(wanted) {
 	case hook.NFTables:
 		return chooseNFTables("asked for")
@@ -40,7 +62,7 @@ func chooseHook(wanted, kmodPath string) (*choice, error) {
 		if err != nil {
 			return nil, fmt.Errorf("hook kmod: %w", err)
 		}
-		return &choice{hook: h, reason: "asked for"}, nil
+		return chooseModule(h, "asked for"), nil
 	}
 	if !kmod.Loaded() {
 		return chooseNFTables("kernel module not loaded")
@@ -56,19 +78,46 @@ func chooseNFTables(reason string) (*choice, error) {
 	return &choice{hook: h, reason: reason}, nil
 }
 
+func chooseModule(h *kmod.Hook, reason string) *choice {
+	c := &choice{hook: h, reason: reason}
+	if !h.Settles() {
+		c.flaw("the kernel module is too old to settle flows, all of them stay queued",
+			replaceModule)
+	}
+	return c
+}
+
+const replaceModule = "Install the nsqueue.ko of nsqueued's version, unload the old one " +
+	"(rmmod nsqueue), load it (modprobe nsqueue), and restart nsqueued."
+
 // chooseLoaded takes the module that is loaded, if it is one that we know, and
 // nftables in reserve, if the kernel has it.
 func chooseLoaded() (*choice, error) {
 	module, err := kmod.New()
 	if err != nil {
-		return chooseNFTables(err.Error())
+		c, nftErr := chooseNFTables(err.Error())
+		if nftErr != nil {
+			return nil, errors.Join(err, nftErr)
+		}
+		c.flaw("the kernel module is loaded, and not used: "+err.Error(), replaceModule)
+		return c, nil
 	}
-	c := &choice{hook: module, reason: "kernel module is loaded"}
+	c := chooseModule(module, "kernel module is loaded")
 	reserve, err := nft.New()
 	if err != nil {
-		c.reason += "; nothing in reserve: " + err.Error()
+		c.flaw("if the kernel module goes, nothing takes its place: "+err.Error(),
+			"Use a kernel with what is missing, or --hook kmod to do without.")
 		return c, nil
 	}
 	c.fallback = reserve
 	return c, nil
+}
+
+// canSettle says whether anybody wants to settle flows, on a kernel that can.
+func canSettle(c *Config, needs inspect.Needs) (bool, error) {
+	if !needs.Settles && c.SettleAfterPackets == 0 {
+		return false, nil
+	}
+	release, err := kernel.Release()
+	return kernel.TakesPriority(release), err
 }

@@ -170,6 +170,10 @@ func newRegistry(
 		return nil, err
 	}
 	needs := needsOf(inspector)
+	settling, err := canSettle(c, needs)
+	if err != nil {
+		return nil, err
+	}
 	queue := c.Queue.nfqueue()
 	queue.Modifies = needs.Modifies
 	switch {
@@ -184,7 +188,7 @@ func newRegistry(
 		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
 		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
 		Coalesce:    time.Duration(c.Queue.Coalesce),
-		Settle:      c.settle(needs.Settles || c.SettleAfterPackets > 0),
+		Settle:      c.settle(settling),
 		SettleAfter: c.SettleAfterPackets, Timings: timings,
 		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
 	})
@@ -318,6 +322,12 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
 	if s.Descriptors, err = b.Descriptors(); err != nil { // at the limit itself, perhaps
 		b.log.Warn("descriptors not counted", slog.Any("error", err))
+	}
+	if s.Buffers, err = b.Buffers(); err != nil {
+		b.log.Warn("receive buffers not measured", slog.Any("error", err))
+	}
+	if s.Spooled, err = b.drain.Count(); err != nil {
+		b.log.Warn("spool not counted", slog.Any("error", err))
 	}
 	return s, nil
 }

@@ -36,6 +36,8 @@ type Daemon struct {
 	Attachments []api.Attachment
 	Info        api.Status
 	Found       []api.AdoptResult
+	// Marked is the answer to a marks call.
+	Marked api.MarkReport
 	// Described is the answer to a describe call about its key.
 	Described []api.Description
 	// Happened is the answer to an events call.
@@ -200,6 +202,11 @@ func (d *Daemon) DetachAll(context.Context) (int, error) {
 // Check records the call.
 func (d *Daemon) Check(_ context.Context, key api.Key) error {
 	return d.called("check", key.String())
+}
+
+// Marks returns d.Marked.
+func (d *Daemon) Marks(context.Context) (api.MarkReport, error) {
+	return d.Marked, d.called("marks", "")
 }
 
 // Collect records the request.

@@ -28,6 +28,7 @@ type tally struct {
 	packets, bytes                     uint64
 	accepted, dropped, queued, settled uint64
 	malformed, panics, errors, flushed uint64
+	nanoseconds                        uint64 // of the inspector
 }
 
 // answer is a verdict as the kernel takes it.

@@ -181,6 +181,22 @@ func setReceiveBuffer(fd, size int) error {
 	return os.NewSyscallError("setsockopt SO_RCVBUF", err)
 }
 
+// GrantedBuffer returns what the kernel grants of a receive buffer, in any netns:
+// the limit for those without CAP_NET_ADMIN is the node's net.core.rmem_max.
+func GrantedBuffer(size int) (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC,
+		unix.NETLINK_NETFILTER)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := setReceiveBuffer(fd, size); err != nil {
+		return 0, err
+	}
+	granted, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	return granted, os.NewSyscallError("getsockopt SO_RCVBUF", err)
+}
+
 // Bind makes packets come. It returns [ErrInUse] where somebody else has the
 // queue.
 func (q *Queue) Bind() error {

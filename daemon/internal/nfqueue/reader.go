@@ -46,6 +46,8 @@ type Counters struct {
 	Flushed atomic.Uint64
 	// Other errors that the kernel sent back.
 	Errors atomic.Uint64
+	// InspectNanoseconds is how long the inspector had batches.
+	InspectNanoseconds atomic.Uint64
 }
 
 func (c *Counters) add(t *tally) {
@@ -63,6 +65,7 @@ func (c *Counters) add(t *tally) {
 		{&c.Panics, t.panics},
 		{&c.Flushed, t.flushed},
 		{&c.Errors, t.errors},
+		{&c.InspectNanoseconds, t.nanoseconds},
 	} {
 		if x.n > 0 {
 			x.counter.Add(x.n)

@@ -108,6 +108,10 @@ func (s *shift) begin(last []byte) {
 // send ends the inspector's time and gives the verdicts to the kernel, which
 // reinjects the packets before the call returns.
 func (s *shift) send(fd uintptr, b *batch) error {
+	if began := s.inspecting.Load(); began != 0 {
+		// The clock may have been set meanwhile.
+		s.answers.tally.nanoseconds = uint64(max(0, time.Now().UnixNano()-began))
+	}
 	if !s.claim() {
 		return ErrRelieved
 	}

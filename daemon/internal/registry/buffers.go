@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
@@ -70,3 +71,18 @@ func (b *buffers) resizeLocked(each int) error {
 	}
 	return errors.Join(errs...)
 }
+
+// status tells how the memory is divided, and whether the kernel grants it.
+func (b *buffers) status() (api.Buffers, error) {
+	b.mu.Lock()
+	s := api.Buffers{
+		Queues: len(b.queues), Wanted: b.want, Each: b.each, Total: b.total,
+	}
+	b.mu.Unlock()
+	granted, err := nfqueue.GrantedBuffer(s.Each)
+	s.Possible = min(granted, s.Each)
+	return s, err
+}
+
+// Buffers tells how large the queues' receive buffers are.
+func (r *Registry) Buffers() (api.Buffers, error) { return r.buffers.status() }

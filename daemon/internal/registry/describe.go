@@ -24,7 +24,20 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 	if d.QueueStates, err = a.binding.queueStates(); err != nil && d.Problem == "" {
 		d.Problem = "queues not read: " + err.Error()
 	}
+	if d.HookCounters, err = a.binding.hookCounters(); err != nil && d.Problem == "" {
+		d.Problem = "hook's counters not read: " + err.Error()
+	}
 	return d, nil
+}
+
+func (b *binding) hookCounters() (api.HookCounters, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.parts == nil || b.parts.handle == nil {
+		return api.HookCounters{}, nil
+	}
+	c, err := b.parts.handle.Counters()
+	return api.HookCounters{Queued: c.Queued, Exempt: c.Exempt, Settled: c.Settled}, err
 }
 
 // queueStates asks the kernel for the queues.

@@ -55,7 +55,7 @@ func counted(reader *nfqueue.Reader) api.Counters {
 		Accepted: c.Accepted.Load(), Dropped: c.Dropped.Load(), Queued: c.Queued.Load(),
 		Settled: c.Settled.Load(), Malformed: c.Malformed.Load(), Panics: c.Panics.Load(),
 		Overruns: c.Overruns.Load(), Flushed: c.Flushed.Load(),
-		Errors: c.Errors.Load(),
+		Errors: c.Errors.Load(), InspectNanoseconds: c.InspectNanoseconds.Load(),
 	}
 }
 

@@ -5,6 +5,7 @@ package registry
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -13,18 +14,23 @@ import (
 
 // List describes all attachments, ordered by key.
 func (r *Registry) List(context.Context) ([]api.Attachment, error) {
-	r.mu.Lock()
-	all := make([]*attachment, 0, len(r.attachments))
-	for _, a := range r.attachments {
-		all = append(all, a)
-	}
-	r.mu.Unlock()
+	all := r.sorted()
 	list := make([]api.Attachment, 0, len(all))
 	for _, a := range all {
 		list = append(list, r.describe(a))
 	}
-	slices.SortFunc(list, func(x, y api.Attachment) int { return compareKeys(x.Key, y.Key) })
 	return list, nil
+}
+
+// sorted returns the attachments, ordered by key.
+func (r *Registry) sorted() []*attachment {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.attachments))
+	r.mu.Unlock()
+	slices.SortFunc(all, func(x, y *attachment) int {
+		return compareKeys(x.record.Key, y.record.Key)
+	})
+	return all
 }
 
 // named returns the attachment of a key, nil where there is none.

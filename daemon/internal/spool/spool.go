@@ -73,6 +73,17 @@ func (d *Drain) Once(ctx context.Context) error {
 	return d.drain(ctx, dir)
 }
 
+// Count returns how many calls wait to be carried out.
+func (d *Drain) Count() (int, error) {
+	dir, err := spool.Open(d.path)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	keys, _, err := dir.List()
+	return len(keys), err
+}
+
 func (d *Drain) drain(ctx context.Context, dir *spool.Dir) error {
 	if err := d.recover(dir); err != nil {
 		return err

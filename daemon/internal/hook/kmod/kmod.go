@@ -41,6 +41,7 @@ func Loaded() bool {
 // Hook uses the loaded module. See [hook.Hook].
 type Hook struct {
 	version string
+	settles bool
 }
 
 // New checks that the loaded module is one that this package knows.
@@ -64,8 +65,13 @@ func New() (*Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Hook{version: strings.TrimSpace(string(version))}, nil
+	return &Hook{
+		version: strings.TrimSpace(string(version)), settles: state.version >= settleInterface,
+	}, nil
 }
+
+// Settles reports whether the module can settle flows.
+func (h *Hook) Settles() bool { return h.settles }
 
 // Kind returns [hook.Module].
 func (*Hook) Kind() hook.Kind { return hook.Module }
