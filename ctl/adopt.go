@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,14 +107,18 @@ func (c *command) writeAdopted(found api.AdoptResults) error {
 		_, err := fmt.Fprintln(c.err, "No pods found.")
 		return err
 	}
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "CONTAINER ID\tIFNAME\tPOD\tNETWORK\tNETNS\tOUTCOME\tREASON")
-	for _, r := range found.Results {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			cmp.Or(shortID(r.ContainerID), "-"), cmp.Or(r.Ifname, "-"), r.Pod,
-			cmp.Or(r.Network, "-"), cmp.Or(r.Netns.Path, "-"), r.Outcome, cmp.Or(r.Reason, "-"))
+	t := table{
+		head: []string{
+			"CONTAINER ID", "IFNAME", "POD", "NETWORK", "NETNS", "OUTCOME", "REASON",
+		},
+		elastic: "POD", spare: []string{"NETNS", "NETWORK", "IFNAME"}, prose: true,
 	}
-	return errors.Join(w.Flush(), c.summarize(&found))
+	for _, r := range found.Results {
+		t.add(cmp.Or(c.id(r.ContainerID), "-"), cmp.Or(r.Ifname, "-"), r.Pod.String(),
+			cmp.Or(r.Network, "-"), cmp.Or(r.Netns.Path, "-"), string(r.Outcome),
+			cmp.Or(r.Reason, "-"))
+	}
+	return errors.Join(c.writeTable(&t), c.summarize(&found))
 }
 
 // summarize prints how often there was each outcome.

@@ -48,7 +48,8 @@ marks as the comment of each packet. - writes to a pipe.
 
 Packets that come faster than --rate, or than they can be written, are left out
 and counted; their verdicts do not wait. What is written is as much of a packet
-as nsqueued gets from the kernel, --snaplen bytes at most. It needs root.`,
+as nsqueued gets from the kernel, --snaplen bytes at most. It needs root, and
+goes on over a restart of nsqueued.`,
 		Example: `  nsqueuectl capture -w dns.pcapng --protocol udp --port 53 --count 100
   nsqueuectl capture -w - --pod default/busybox1 | tshark -r -`,
 		Args: cobra.NoArgs,
@@ -105,7 +106,10 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 		defer cancel()
 	}
 	t := tally{verdicts: map[string]uint64{}, verb: "written"}
-	capturing := func() { fmt.Fprintln(c.err, "capturing, Ctrl-C ends it") }
+	capturing := func() {
+		t.begin()
+		fmt.Fprintln(c.err, "capturing, Ctrl-C ends it")
+	}
 	err = c.watchPackets(ctx, req, capturing, func(e *api.PacketEvent) error {
 		if err := w.record(e); err != nil {
 			return err

@@ -24,9 +24,11 @@ func attachments() []api.Attachment {
 			Pod:   api.Pod{Namespace: "default", Name: "busybox1", UID: "u"},
 			Netns: api.Netns{Cookie: 4097, Dev: 4, Ino: 4026532000, Path: "/run/netns/a"},
 			Hook:  "nft", State: api.Active, FailurePolicy: api.Fail,
-			Queues:   []api.Queue{{Number: 80, Length: 4096}},
-			Counters: api.Counters{Packets: 1234, Bytes: 99999, Accepted: 1230, Dropped: 4},
-			Created:  testNow().Add(-5 * time.Minute),
+			Queues: []api.Queue{{Number: 80, Length: 4096}},
+			Counters: api.Counters{
+				Packets: 1234, Bytes: 99999, Accepted: 1230, Dropped: 4, InspectNanoseconds: 2468000,
+			},
+			Created: testNow().Add(-5 * time.Minute),
 		},
 		{
 			Key: key("0fd31c8e5a2b77aa01", "net1"), Hook: "nft", State: api.Active,
@@ -75,15 +77,19 @@ func TestListNothing(t *testing.T) {
 func TestStatus(t *testing.T) {
 	d := apitest.Daemon{Info: api.Status{
 		Version: "v1.2.3", PID: 4711, Started: testNow().Add(-3 * time.Hour),
-		Supervisor: api.Supervisor{Kind: api.Supervise, PID: 4700, Restarts: 1},
+		Supervisor: api.Supervisor{Kind: api.Supervise, PID: 4700, Restarts: 1, Stored: 4, Capacity: 9},
 		StateDir:   "/run/nsqueue", FailurePolicy: api.Ignore,
-		Hook:        api.HookStatus{Kind: "nft", Detail: "xt target", Reason: "the module is not loaded"},
+		Hook: api.HookStatus{
+			Kind: "nft", Detail: "xt target", Reason: "the module is not loaded",
+			Flaws: []api.Flaw{{What: "flows cannot be settled"}},
+		},
 		Attachments: 2,
 		Counters: api.Counters{
 			Packets: 12, Bytes: 1008, Accepted: 9, Dropped: 1, Queued: 2, Malformed: 3, Panics: 4, Errors: 5,
 			Overruns: 6, Flushed: 7,
 		},
-		Orphans: 64,
+		Orphans: 64, Spooled: 1, Descriptors: api.Descriptors{Open: 20, Limit: 1024, Room: 100},
+		Buffers: api.Buffers{Queues: 2, Each: 8 << 20, Possible: 8 << 20, Total: 1 << 30},
 		Problems: []api.Problem{
 			{
 				Key: api.Key{ContainerID: "0fd31c8e5a2b77aa01", Ifname: "eth0"},
@@ -98,23 +104,30 @@ func TestStatus(t *testing.T) {
 	}}
 	socket := d.Start(t)
 	nsqueuectl(t.Context(), socket, "status").want(t, 0, `
-Version:          v1.2.3
-Process:          4711
-Started:          2026-01-02T00:04:05Z (3h ago)
-Supervisor:       supervise (process 4700, 1 restart)
-State directory:  /run/nsqueue
-Failure policy:   Ignore
-Hook:             nft (xt target)
-Hook chosen:      the module is not loaded
-Attachments:      2
-Packets:          12, 1008 bytes
-Verdicts:         9 accepted, 1 dropped, 2 queued
-Trouble:          3 malformed, 4 panics, 6 overruns, 7 flushed, 5 errors
-Orphans:          64
-Problems:         2
-  0fd31c8e5a2b/eth0 of pod default/busybox1, packets dropped: queue 80 is taken
+Version:           v1.2.3 (this is nsqueuectl `[1:]+api.Version()+`)
+Process:           4711
+Started:           2026-01-02T00:04:05Z (3h ago)
+Supervisor:        supervise (process 4700, 1 restart)
+Keeps:             4 of at most 9 descriptors
+State directory:   /run/nsqueue
+Failure policy:    Ignore
+Hook:              nft (xt target)
+Hook chosen:       the module is not loaded
+Hook flaw:         flows cannot be settled
+Hook outlives it:  no
+Attachments:       2
+Packets:           12, 1008 bytes
+Verdicts:          9 accepted, 1 dropped, 2 queued
+Trouble:           3 malformed, 4 panics, 6 overruns, 7 flushed, 5 errors
+Receive buffers:   8 MiB for each of 2 queues, at most 1 GiB in all
+Descriptors:       20 of 1024, room for 100 more pods
+Spooled:           1 call
+Orphans:           64 packets
+Problems:          2
+  0fd31c8e5a2b/eth0 of pod default/busybox1, packets dropped: queue 80 is
+    taken
   0fd4/eth0 of pod -, packets pass unseen: no table
-`[1:], "")
+`, "")
 
 	o := nsqueuectl(t.Context(), socket, "status", "-o", "json")
 	var got api.Status

@@ -29,8 +29,8 @@ func TestCompletion(t *testing.T) {
 		"watch --namespace k":  "kube-system",
 		"capture --direction ": "in out forward",
 		"watch --verdict ":     "accept drop queue",
-		"stats --sort ":        "packets bits drops settled pod",
-		"list -o ":             "table json yaml",
+		"stats --sort ":        "packets bits drops settled time pod",
+		"list -o ":             "table wide json yaml",
 	} {
 		args := append([]string{"__complete"}, strings.Split(line, " ")...)
 		o := nsqueuectl(t.Context(), socket, args...)

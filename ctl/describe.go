@@ -96,10 +96,8 @@ func resolveAny(attachments []api.Attachment, name string) ([]api.Key, error) {
 }
 
 func (c *command) writeDescription(d *api.Description) error {
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
-	}
+	var f fields
+	line := f.add
 	n := &d.Counters
 	line("Container ID", "%s", d.ContainerID)
 	line("Interface", "%s", d.Ifname)
@@ -119,10 +117,19 @@ func (c *command) writeDescription(d *api.Description) error {
 		outcomeOf(d.FailurePolicy))
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Settled", "%d flows", n.Settled)
+	line("Inspector", "%s for a packet", perPacket(n))
+	line("Settled", "%d flows, %d packets by the kernel alone", n.Settled, d.HookCounters.Settled)
 	line("Trouble", "%s", trouble(n))
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
-	return errors.Join(w.Flush(), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
+	return errors.Join(f.write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
+}
+
+// perPacket is how long the inspector had each packet so far.
+func perPacket(n *api.Counters) string {
+	if n.Packets == 0 {
+		return "-"
+	}
+	return time.Duration(n.InspectNanoseconds / n.Packets).Round(10 * time.Nanosecond).String()
 }
 
 // outcomeOf says what a policy does with a packet.

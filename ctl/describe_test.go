@@ -51,7 +51,8 @@ Hook:            nft
 Failure policy:  Fail: what cannot be inspected is dropped
 Packets:         1234, 99999 bytes
 Verdicts:        1230 accepted, 4 dropped, 0 queued
-Settled:         0 flows
+Inspector:       2µs for a packet
+Settled:         0 flows, 0 packets by the kernel alone
 Trouble:         0 malformed, 0 panics, 0 overruns, 0 flushed, 0 errors
 Problem:         none
 Queues:
@@ -76,7 +77,7 @@ Interface:       net1
 Pod:             default/busybox1
 Pod UID:         u
 Network:         -
-Origin:          
+Origin:
 State:           active
 Attached:        2025-12-31T01:04:05Z (2d ago)
 Netns:           -
@@ -85,7 +86,8 @@ Hook:            nft
 Failure policy:  Ignore: what cannot be inspected passes unseen
 Packets:         0, 0 bytes
 Verdicts:        0 accepted, 0 dropped, 0 queued
-Settled:         0 flows
+Inspector:       - for a packet
+Settled:         0 flows, 0 packets by the kernel alone
 Trouble:         0 malformed, 0 panics, 0 overruns, 0 flushed, 0 errors
 Problem:         queue 80 is taken
 Queues:

@@ -28,9 +28,11 @@ func newDoctor(run runner) *cobra.Command {
 		Long: `Find out what is wrong with nsqueue on this node, and what to do about it:
 whether nsqueued answers, its version is that of the plugin and of this command,
 the CNI configuration has nsqueue as its last plugin, sockets and state are
-root's alone, calls wait in the spool, the hook and the supervisor are good
-enough for the failure policy, a control group limits its processor time, there
-are descriptors for more pods, and the packets of each pod really come to it.
+root's alone, calls wait in the spool, the kernel has what it takes, the hook
+and the supervisor are good enough for the failure policy, a control group
+limits its processor time, there are descriptors for more pods, the receive
+buffers are as large as they are to be, the packets of each pod really come to
+it, and others in the pods' netns go by mark bits that the inspector may set.
 
 It changes nothing. Each line begins with ok, warning, wrong, or unknown where
 the check could not be made. The exit status is 1 if something is wrong.`,

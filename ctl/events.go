@@ -4,10 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +18,7 @@ const followPoll = 500 * time.Millisecond
 
 func newEvents(run runner) *cobra.Command {
 	follow := false
+	var pods podFilter
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show what happened without anybody's call",
@@ -33,25 +32,30 @@ is one JSON object a line then, -o yaml a document each.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
-				if follow {
-					return followEvents(ctx, c)
+				if err := pods.parse(); err != nil {
+					return err
 				}
-				return events(ctx, c)
+				if follow {
+					return followEvents(ctx, c, pods)
+				}
+				return events(ctx, c, pods)
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	pods.addTo(cmd, run)
 	return cmd
 }
 
-func (c *command) fetchEvents(ctx context.Context) ([]api.Event, error) {
+func (c *command) fetchEvents(ctx context.Context, pods podFilter) ([]api.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return c.client.Events(ctx)
+	list, err := c.client.Events(ctx)
+	return slices.DeleteFunc(list, func(e api.Event) bool { return !pods.matches(e.Pod) }), err
 }
 
-func events(ctx context.Context, c *command) error {
-	list, err := c.fetchEvents(ctx)
+func events(ctx context.Context, c *command, pods podFilter) error {
+	list, err := c.fetchEvents(ctx, pods)
 	if err != nil {
 		return err
 	}
@@ -62,58 +66,32 @@ func events(ctx context.Context, c *command) error {
 		_, err := fmt.Fprintln(c.err, "No events.")
 		return err
 	}
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "TIME\tKIND\tATTACHMENT\tPOD\tMESSAGE")
+	t := table{
+		head:    []string{"TIME", "KIND", "ATTACHMENT", "POD", "MESSAGE"},
+		elastic: "POD", spare: []string{"ATTACHMENT"}, prose: true,
+	}
 	for i := range list {
 		e := &list[i]
-		fmt.Fprintf(w, "%s\t%s\t%s/%s\t%s\t%s\n", eventTime(e), e.Kind,
-			shortID(e.ContainerID), e.Ifname, e.Pod, e.Message)
+		t.add(eventTime(e), string(e.Kind), c.id(e.ContainerID)+"/"+e.Ifname, e.Pod.String(),
+			e.Message)
 	}
-	return w.Flush()
+	return c.writeTable(&t)
 }
 
 func eventTime(e *api.Event) string { return e.Time.UTC().Format(time.RFC3339) }
 
 // followEvents prints events as they happen, those of daemons to come as well.
-func followEvents(ctx context.Context, c *command) error {
-	seen, err := c.fetchEvents(ctx)
-	if err != nil {
-		return ended(ctx, err)
-	}
-	if err := c.printEvents(seen); err != nil {
-		return err
-	}
-	tick := time.NewTicker(followPoll)
-	defer tick.Stop()
-	away := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+func followEvents(ctx context.Context, c *command, pods podFilter) error {
+	var seen []api.Event
+	return c.repeat(ctx, followPoll, func(ctx context.Context) error {
+		list, err := c.fetchEvents(ctx, pods)
+		if err != nil {
+			return err
 		}
-		list, err := c.fetchEvents(ctx)
-		switch {
-		case err != nil && !errors.Is(err, api.ErrUnavailable):
-			return ended(ctx, err)
-		case err != nil && !away && ctx.Err() == nil:
-			fmt.Fprintln(c.err, "nsqueued does not answer, waiting for it")
-		case err == nil:
-			if err := c.printEvents(news(seen, list)); err != nil {
-				return err
-			}
-			seen = list
-		}
-		away = err != nil
-	}
-}
-
-// ended is a call's error, or none where the call was given up.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+		fresh := news(seen, list)
+		seen = list
+		return c.printEvents(fresh)
+	})
 }
 
 // news returns what of the later list is not in the earlier one. The daemon

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 )
@@ -13,9 +15,12 @@ const lineWidth = 80
 // wrap breaks text between words, so that lines with the indent before them fit
 // a terminal; the first one is not indented here. A longer word, such as a path,
 // gets a line of its own and stays whole.
-func wrap(text, indent string) string {
+func wrap(text, indent string) string { return wrapAt(text, indent, lineWidth) }
+
+// wrapAt is wrap for lines of another width.
+func wrapAt(text, indent string, width int) string {
 	var b strings.Builder
-	room := lineWidth - utf8.RuneCountInString(indent)
+	room := width - utf8.RuneCountInString(indent)
 	column := 0
 	for word := range strings.FieldsSeq(text) {
 		length := utf8.RuneCountInString(word)
@@ -32,4 +37,27 @@ func wrap(text, indent string) string {
 		column += length
 	}
 	return b.String()
+}
+
+// fields are what is printed one below the other, each with its name.
+type fields [][2]string
+
+func (f *fields) add(name, format string, args ...any) {
+	*f = append(*f, [2]string{name + ":", fmt.Sprintf(format, args...)})
+}
+
+// write prints them; what is long goes on below.
+func (f *fields) write(w io.Writer) error {
+	width := 0
+	for _, field := range *f {
+		width = max(width, len(field[0]))
+	}
+	for _, field := range *f {
+		text := wrap(field[1], strings.Repeat(" ", width+columnGap))
+		line := fmt.Sprintf("%-*s%s", width+columnGap, field[0], text)
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }

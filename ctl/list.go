@@ -3,8 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,52 +16,75 @@ import (
 )
 
 func newList(run runner) *cobra.Command {
-	return &cobra.Command{
+	var pods podFilter
+	watching := false
+	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List the attachments: what is inspected",
 		Long: `List the attachments: the interfaces whose packets nsqueued inspects, with what
 it has seen of them. On a narrow terminal, names of pods are shortened and some
-columns left out; a pipe gets everything.`,
+columns left out; a pipe gets everything, and -o wide more columns.
+
+With --watch it goes on, also over a restart of nsqueued; -o json is one JSON
+object a line then, -o yaml a document each.`,
+		Example: `  nsqueuectl list -n default -o wide
+  nsqueuectl list --watch`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), list)
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				if err := pods.parse(); err != nil {
+					return err
+				}
+				return c.once(ctx, watching, func(ctx context.Context) error {
+					return list(ctx, c, pods, watching)
+				})
+			})
 		},
 	}
+	pods.addTo(cmd, run)
+	addWatch(cmd, &watching)
+	return cmd
 }
 
-func list(ctx context.Context, c *command) error {
+func list(ctx context.Context, c *command, pods podFilter, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	l, err := c.client.List(ctx)
 	if err != nil {
 		return err
 	}
+	l.Attachments = slices.DeleteFunc(l.Attachments, func(a api.Attachment) bool {
+		return !pods.matches(a.Pod)
+	})
 	if c.structured() {
-		return c.writeObject(l)
+		return c.writeOne(again, l)
 	}
-	if len(l.Attachments) == 0 {
+	return c.show(again, func() error { return c.writeAttachments(l.Attachments) })
+}
+
+func (c *command) writeAttachments(attachments []api.Attachment) error {
+	if len(attachments) == 0 {
 		_, err := fmt.Fprintln(c.err, "No attachments.")
 		return err
 	}
-	return c.writeTable(l.Attachments)
-}
-
-func (c *command) writeTable(attachments []api.Attachment) error {
 	t := table{
 		head: []string{
 			"CONTAINER ID", "IFNAME", "POD", "HOOK", "POLICY", "STATE", "QUEUE", "PACKETS",
-			"DROPPED", "AGE",
+			"DROPPED", "AGE", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
 		},
 		elastic: "POD", spare: []string{"HOOK", "QUEUE", "IFNAME", "STATE"},
+		extra: []string{"NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
 	}
 	for i := range attachments {
 		a := &attachments[i]
-		t.add(shortID(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
+		t.add(c.id(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
 			string(a.State), queueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
-			strconv.FormatUint(a.Counters.Dropped, 10), age(c.now().Sub(a.Created)))
+			strconv.FormatUint(a.Counters.Dropped, 10), age(c.now().Sub(a.Created)),
+			cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
+			strconv.FormatUint(a.Netns.Cookie, 10), cmp.Or(a.Netns.Path, "-"))
 	}
-	return t.write(c.out, c.width())
+	return c.writeTable(&t)
 }
 
 // queueNumbers prints consecutive numbers as a range.

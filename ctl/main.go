@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -136,8 +137,19 @@ type command struct {
 	output string
 }
 
+// The output formats, the default first.
+func formats() []string { return []string{"table", "wide", "json", "yaml"} }
+
 // structured says that the output is for programs.
-func (c *command) structured() bool { return c.output != "table" }
+func (c *command) structured() bool { return c.output == "json" || c.output == "yaml" }
+
+// writeTable prints a table: wide is all of it, whatever the terminal is.
+func (c *command) writeTable(t *table) error {
+	if c.output == "wide" {
+		return t.write(c.out, 0)
+	}
+	return t.without(t.extra).write(c.out, c.width())
+}
 
 // writeObject prints v the way that kubectl prints JSON or YAML.
 func (c *command) writeObject(v any) error {
@@ -165,7 +177,7 @@ netns on this node.
 
 Exit status:
   0  success
-  1  nsqueued refused the call, or the call failed
+  1  nsqueued refused the call, the call failed, or doctor found something wrong
   2  wrong usage
   3  nsqueued could not be reached`
 
@@ -193,8 +205,8 @@ func newRoot(s *streams) *cobra.Command {
 	add := func(build func(runner) *cobra.Command) {
 		var output string
 		cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
-			if !slices.Contains([]string{"table", "json", "yaml"}, output) {
-				return usageErrorf("output format %q: want table, json or yaml", output)
+			if !slices.Contains(formats(), output) {
+				return usageErrorf("output format %q: want table, wide, json or yaml", output)
 			}
 			err := f(ctx, &command{
 				streams: s, client: api.NewClient(socket), socket: socket, output: output,
@@ -204,8 +216,9 @@ func newRoot(s *streams) *cobra.Command {
 			}
 			return nil
 		})
-		cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table, json or yaml")
-		completeFlag(cmd, "output", words("table", "json", "yaml"))
+		cmd.Flags().StringVarP(&output, "output", "o", formats()[0],
+			strings.Join(formats(), "|"))
+		completeFlag(cmd, "output", words(formats()...))
 		root.AddCommand(cmd)
 	}
 	for _, build := range []func(runner) *cobra.Command{

@@ -94,7 +94,7 @@ func TestUsageErrors(t *testing.T) {
 	for line, message := range map[string]string{
 		"frobnicate":                                 `unknown command "frobnicate" for "nsqueuectl"`,
 		"list everything":                            `unknown command "everything" for "nsqueuectl list"`,
-		"list -o xml":                                `output format "xml": want table, json or yaml`,
+		"list -o xml":                                `output format "xml": want table, wide, json or yaml`,
 		"adopt everything":                           `unknown command "everything" for "nsqueuectl adopt"`,
 		"install --mode x":                           `mode "x": want auto, append or drop-in`,
 		"install --profile x":                        `profile "x": want auto, k3s, microk8s, kubeadm, kind`,

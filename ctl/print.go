@@ -24,6 +24,14 @@ func shortID(id string) string {
 	return id
 }
 
+// id is as much of a container ID as the output has room for.
+func (c *command) id(id string) string {
+	if c.output == "wide" {
+		return id
+	}
+	return shortID(id)
+}
+
 func writeIndented(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)

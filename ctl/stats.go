@@ -5,7 +5,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,6 +20,8 @@ const leastInterval = 100 * time.Millisecond
 
 // statsFlags are the command's own flags.
 type statsFlags struct {
+	podFilter
+
 	sort     string
 	interval time.Duration
 	once     bool
@@ -34,14 +35,15 @@ func newStats(run runner) *cobra.Command {
 		Aliases: []string{"top"},
 		Short:   "Show who has how many packets, live",
 		Long: `Show who has how many packets, again after each interval, until Ctrl-C: packets
-and megabits a second, packets that verdicts drop, flows that are settled (the
-kernel decides the rest of them), packets that wait in the queues now, and those
-that the kernel has lost there so far, because a queue or the receive buffer of
-its reader was full.
+and bits a second, packets that verdicts drop, flows that are settled (the
+kernel decides the rest of them), how long the inspector takes for a packet, the
+packets that wait in the queues now, and those that the kernel has lost there so
+far, because a queue or the receive buffer of its reader was full.
 
 The busiest come first, and only --limit of them. It goes on over a restart of
 nsqueued. With -o json it is one JSON object a line, -o yaml a document each.`,
 		Example: `  nsqueuectl stats --sort drops
+  nsqueuectl stats -n default --sort time
   nsqueuectl stats --once --limit 0 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,11 +53,13 @@ nsqueued. With -o json it is one JSON object a line, -o yaml a document each.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.sort, "sort", "packets", "packets, bits, drops, settled or pod")
+	f.podFilter.addTo(cmd, run)
+	flags.StringVar(&f.sort, "sort", "packets",
+		"packets, bits, drops, settled, time or pod\n")
 	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two looks")
 	flags.BoolVar(&f.once, "once", false, "end after the first interval")
 	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")
-	completeFlag(cmd, "sort", words("packets", "bits", "drops", "settled", "pod"))
+	completeFlag(cmd, "sort", words("packets", "bits", "drops", "settled", "time", "pod"))
 	return cmd
 }
 
@@ -67,6 +71,8 @@ type load struct {
 	BitsPerSecond    float64 `json:"bitsPerSecond"`
 	DroppedPerSecond float64 `json:"droppedPerSecond"`
 	SettledPerSecond float64 `json:"settledPerSecond"`
+	// InspectMicroseconds is how long the inspector had each packet in hand.
+	InspectMicroseconds float64 `json:"inspectMicroseconds"`
 	// Waiting now, and KernelDropped so far, in all queues.
 	Waiting       uint64 `json:"waiting"`
 	KernelDropped uint64 `json:"kernelDropped"`
@@ -95,53 +101,45 @@ func (f *statsFlags) validate() error {
 	if f.limit < 0 {
 		return usageErrorf("limit %d: want 0 or more", f.limit)
 	}
-	return nil
+	return f.parse()
 }
 
 func stats(ctx context.Context, c *command, f statsFlags) error {
 	if err := f.validate(); err != nil {
 		return err
 	}
-	last, err := c.sample(ctx)
-	if err != nil {
-		return ended(ctx, err)
-	}
-	tick := time.NewTicker(f.interval)
-	defer tick.Stop()
-	away := false
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		next, err := c.sample(ctx)
-		if err == nil {
+	var last *sample
+	look := func(ctx context.Context) error {
+		next, err := c.sample(ctx, f.podFilter)
+		if err == nil && last != nil {
 			err = c.showLoads(ctx, &f, last, next)
 		}
-		switch {
-		case err != nil && (f.once || !errors.Is(err, api.ErrUnavailable)):
-			return ended(ctx, err)
-		case err != nil && !away && ctx.Err() == nil:
-			fmt.Fprintln(c.err, "nsqueued does not answer, waiting for it")
-		case err == nil && f.once:
-			return nil
-		case err == nil:
+		if err == nil {
 			last = next
 		}
-		away = err != nil
+		return err
 	}
+	if !f.once {
+		return c.repeat(ctx, f.interval, look)
+	}
+	if err := look(ctx); err != nil || !pause(ctx, f.interval) {
+		return ended(ctx, err)
+	}
+	return ended(ctx, look(ctx))
 }
 
-func (c *command) sample(ctx context.Context) (sample, error) {
+func (c *command) sample(ctx context.Context, pods podFilter) (*sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	l, err := c.client.List(ctx)
-	return sample{at: c.now(), attachments: l.Attachments}, err
+	l.Attachments = slices.DeleteFunc(l.Attachments, func(a api.Attachment) bool {
+		return !pods.matches(a.Pod)
+	})
+	return &sample{at: c.now(), attachments: l.Attachments}, err
 }
 
 // showLoads prints what happened between two samples.
-func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to sample) error {
+func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample) error {
 	compare, err := comparison(f.sort)
 	if err != nil {
 		return err
@@ -156,13 +154,10 @@ func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to sample)
 			return err
 		}
 	}
-	switch {
-	case c.structured() && f.once:
-		return c.writeObject(all)
-	case c.structured():
-		return c.writeItem(all)
+	if c.structured() {
+		return c.writeOne(!f.once, all)
 	}
-	return c.writeLoads(&all, len(to.attachments), !f.once)
+	return c.show(!f.once, func() error { return c.writeLoads(&all, len(to.attachments)) })
 }
 
 // addQueues asks for what waits and was lost. What is gone meanwhile has neither.
@@ -182,7 +177,7 @@ func (c *command) addQueues(ctx context.Context, l *load) error {
 
 // loadsBetween returns those of all attachments that are in both samples; a new
 // one has counted from zero.
-func loadsBetween(from, to sample) loads {
+func loadsBetween(from, to *sample) loads {
 	before := make(map[api.Key]*api.Attachment)
 	for i := range from.attachments {
 		before[from.attachments[i].Key] = &from.attachments[i]
@@ -210,12 +205,17 @@ func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
 		return float64(to-min(from, to)) / seconds
 	}
 	n := &a.Counters
+	micros := 0.0
+	if packets := n.Packets - min(last.Packets, n.Packets); packets > 0 {
+		took := n.InspectNanoseconds - min(last.InspectNanoseconds, n.InspectNanoseconds)
+		micros = float64(took) / 1000 / float64(packets)
+	}
 	return load{
 		Key: a.Key, Pod: a.Pod,
 		PacketsPerSecond: per(n.Packets, last.Packets),
 		BitsPerSecond:    8 * per(n.Bytes, last.Bytes),
 		DroppedPerSecond: per(n.Dropped, last.Dropped),
-		SettledPerSecond: per(n.Settled, last.Settled),
+		SettledPerSecond: per(n.Settled, last.Settled), InspectMicroseconds: micros,
 	}
 }
 
@@ -226,11 +226,12 @@ func comparison(by string) (func(a, b load) int, error) {
 		"bits":    func(l *load) float64 { return l.BitsPerSecond },
 		"drops":   func(l *load) float64 { return l.DroppedPerSecond },
 		"settled": func(l *load) float64 { return l.SettledPerSecond },
+		"time":    func(l *load) float64 { return l.InspectMicroseconds },
 		"pod":     func(*load) float64 { return 0 },
 	}
 	value := values[by]
 	if value == nil {
-		return nil, usageErrorf("sort by %q: want packets, bits, drops, settled or pod", by)
+		return nil, usageErrorf("sort by %q: want packets, bits, drops, settled, time or pod", by)
 	}
 	return func(a, b load) int {
 		return cmp.Or(cmp.Compare(value(&b), value(&a)), cmp.Compare(a.who(), b.who()))
@@ -245,35 +246,25 @@ func (l *load) who() string {
 	return l.Pod.String()
 }
 
-// clearScreen moves to the beginning of a terminal and clears it.
-const clearScreen = "\x1b[H\x1b[2J"
-
-func (c *command) writeLoads(all *loads, attachments int, again bool) error {
-	if again && c.width() > 0 {
-		fmt.Fprint(c.out, clearScreen)
-	}
+func (c *command) writeLoads(all *loads, attachments int) error {
 	fmt.Fprintf(c.out, "%s  %s, %d shown\n", all.Time.Format(time.RFC3339),
 		plural(attachments, "attachment"), len(all.Attachments))
 	t := table{
 		head: []string{
-			"POD", "PACKETS/S", "MBIT/S", "DROPPED/S", "SETTLED/S", "WAITING", "LOST",
+			"POD", "PACKETS/S", "BIT/S", "DROP/S", "SETTLE/S", "US/PKT", "WAITING", "LOST",
+			"CONTAINER ID", "IFNAME",
 		},
-		elastic: "POD", spare: []string{"SETTLED/S"},
+		elastic: "POD", spare: []string{"SETTLE/S", "US/PKT"},
+		extra: []string{"CONTAINER ID", "IFNAME"},
 	}
 	for i := range all.Attachments {
 		l := &all.Attachments[i]
-		t.add(l.who(), perSecond(l.PacketsPerSecond), perSecond(l.BitsPerSecond/1e6),
+		t.add(l.who(), perSecond(l.PacketsPerSecond), scaled(l.BitsPerSecond),
 			perSecond(l.DroppedPerSecond), perSecond(l.SettledPerSecond),
-			strconv.FormatUint(l.Waiting, 10), strconv.FormatUint(l.KernelDropped, 10))
+			perSecond(l.InspectMicroseconds), strconv.FormatUint(l.Waiting, 10),
+			strconv.FormatUint(l.KernelDropped, 10), l.ContainerID, l.Ifname)
 	}
-	if err := t.write(c.out, c.width()); err != nil || !again {
-		return err
-	}
-	if c.width() == 0 {
-		_, err := fmt.Fprintln(c.out)
-		return err
-	}
-	return nil
+	return c.writeTable(&t)
 }
 
 // perSecond prints a rate with as many digits as are of use.
@@ -282,4 +273,18 @@ func perSecond(v float64) string {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 1, 64)
+}
+
+// scaled prints a rate with three digits and the letter of its unit, such as
+// 9.41G.
+func scaled(v float64) string {
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if v >= unit.size*0.9995 { // what is rounded to it
+			return strconv.FormatFloat(v/unit.size, 'g', 3, 64) + unit.name
+		}
+	}
+	return strconv.FormatFloat(v, 'f', 0, 64)
 }

@@ -30,7 +30,9 @@ func (g *growing) List(context.Context) ([]api.Attachment, error) {
 	defer g.mu.Unlock()
 	list := attachments()
 	n := g.lists
-	list[0].Counters = api.Counters{Packets: 1000 * n, Bytes: 1e6 * n, Dropped: 3 * n, Settled: n}
+	list[0].Counters = api.Counters{
+		Packets: 1000 * n, Bytes: 1e6 * n, Dropped: 3 * n, Settled: n, InspectNanoseconds: 2.5e6 * n,
+	}
 	list[1].Counters = api.Counters{Packets: 2 * n, Bytes: 100 * n, Dropped: 20 * n}
 	list[2].Counters.Packets = 7
 	g.lists++
@@ -78,10 +80,10 @@ func TestStatsOnce(t *testing.T) {
 	const interval = "--interval=100ms"
 	runStats(t.Context(), socket, "--once", interval).want(t, 0, `
 2026-01-02T03:04:07Z  3 attachments, 3 shown
-POD                PACKETS/S  MBIT/S  DROPPED/S  SETTLED/S  WAITING  LOST
-default/busybox1   1000       8.0     3.0        1.0        3        9
-0fd31c8e5a2b/net1  2.0        0.0     20.0       0          0        0
-0fd4/eth0          0          0       0          0          0        0
+POD                PACKETS/S  BIT/S  DROP/S  SETTLE/S  US/PKT  WAITING  LOST
+default/busybox1   1000       8M     3.0     1.0       2.5     3        9
+0fd31c8e5a2b/net1  2.0        800    20.0    0         0       0        0
+0fd4/eth0          0          0      0       0         0       0        0
 `[1:], "")
 	o := runStats(t.Context(), socket, "--once", interval, "--sort", "drops", "--limit", "1")
 	if o.status != 0 || !strings.Contains(o.stdout, "3 attachments, 1 shown\n") ||
@@ -95,7 +97,7 @@ default/busybox1   1000       8.0     3.0        1.0        3        9
 	}
 	want := load{
 		Key: attachments()[0].Key, Pod: attachments()[0].Pod, PacketsPerSecond: 1000,
-		BitsPerSecond: 8e6, DroppedPerSecond: 3, SettledPerSecond: 1, Waiting: 3, KernelDropped: 9,
+		BitsPerSecond: 8e6, DroppedPerSecond: 3, SettledPerSecond: 1, InspectMicroseconds: 2.5, Waiting: 3, KernelDropped: 9,
 	}
 	if len(got.Attachments) != 3 || got.Seconds != 1 {
 		t.Fatalf("%+v", got)
@@ -179,10 +181,10 @@ func TestStatsDaemonAway(t *testing.T) {
 
 func TestLoadsOfANewDaemon(t *testing.T) {
 	a := attachments()[:1]
-	from := sample{testNow(), a}
+	from := &sample{testNow(), a}
 	b := attachments()[:1]
 	b[0].Counters = api.Counters{Packets: 10}
-	got := loadsBetween(from, sample{testNow().Add(2 * time.Second), b})
+	got := loadsBetween(from, &sample{testNow().Add(2 * time.Second), b})
 	if got.Attachments[0].PacketsPerSecond != 5 {
 		t.Errorf("%+v, want 5 packets a second", got.Attachments[0])
 	}

@@ -5,29 +5,37 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
 func newStatus(run runner) *cobra.Command {
-	return &cobra.Command{
+	watching := false
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how nsqueued is doing",
 		Long: `Show how nsqueued is doing. Orphans are packets that an nsqueued before this
-one had in hand when it died; they got the failure policy's verdict. Problems
-are attachments whose packets are not inspected as they should be.`,
+one had in hand when it died; they got the failure policy's verdict. Spooled are
+calls of the plugin that are not carried out so far. Problems are attachments
+whose packets are not inspected as they should be.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), status)
+			return run(cmd.Context(), func(ctx context.Context, c *command) error {
+				return c.once(ctx, watching, func(ctx context.Context) error {
+					return status(ctx, c, watching)
+				})
+			})
 		},
 	}
+	addWatch(cmd, &watching)
+	return cmd
 }
 
-func status(ctx context.Context, c *command) error {
+func status(ctx context.Context, c *command, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	s, err := c.client.Status(ctx)
@@ -35,47 +43,73 @@ func status(ctx context.Context, c *command) error {
 		return err
 	}
 	if c.structured() {
-		return c.writeObject(s)
+		return c.writeOne(again, s)
 	}
-	return c.writeStatus(s)
+	return c.show(again, func() error { return c.writeStatus(&s) })
 }
 
-func (c *command) writeStatus(s api.Status) error {
-	n := s.Counters
+func (c *command) writeStatus(s *api.Status) error {
+	n := &s.Counters
 	hook := s.Hook.Kind
 	if s.Hook.Detail != "" {
 		hook += " (" + s.Hook.Detail + ")"
 	}
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
-	}
-	line("Version", "%s", s.Version)
+	var f fields
+	line := f.add
+	line("Version", "%s", versions(s.Version))
 	line("Process", "%d", s.PID)
 	line("Started", "%s (%s ago)", s.Started.UTC().Format(time.RFC3339),
 		age(c.now().Sub(s.Started)))
 	line("Supervisor", "%s", supervisor(s.Supervisor))
+	if s.Supervisor.Capacity > 0 {
+		line("Keeps", "%d of at most %d descriptors", s.Supervisor.Stored, s.Supervisor.Capacity)
+	}
 	line("State directory", "%s", s.StateDir)
 	line("Failure policy", "%s", s.FailurePolicy)
 	line("Hook", "%s", hook)
 	if s.Hook.Reason != "" {
 		line("Hook chosen", "%s", s.Hook.Reason)
 	}
+	for i := range s.Hook.Flaws {
+		line("Hook flaw", "%s", s.Hook.Flaws[i].What)
+	}
+	line("Hook outlives it", "%s", yesNo(s.Hook.Persistent))
 	line("Attachments", "%d", s.Attachments)
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Trouble", "%s", trouble(&n))
-	line("Orphans", "%d", s.Orphans)
+	line("Trouble", "%s", trouble(n))
+	line("Receive buffers", "%s for each of %s, at most %s in all", doctor.Size(s.Buffers.Possible),
+		plural(s.Buffers.Queues, "queue"), doctor.Size(s.Buffers.Total))
+	line("Descriptors", "%d of %d, room for %s", s.Descriptors.Open, s.Descriptors.Limit,
+		plural(s.Descriptors.Room, "more pod"))
+	line("Spooled", "%s", plural(s.Spooled, "call"))
+	line("Orphans", "%s", plural(int(s.Orphans), "packet"))
 	line("Problems", "%d", len(s.Problems))
-	if err := w.Flush(); err != nil {
+	if err := f.write(c.out); err != nil {
 		return err
 	}
 	for i := range s.Problems {
 		p := &s.Problems[i]
-		fmt.Fprintf(c.out, "  %s/%s of pod %s, %s: %s\n", shortID(p.ContainerID), p.Ifname,
-			p.Pod, consequence(p.FailurePolicy), p.Message)
+		fmt.Fprintln(c.out, "  "+wrap(fmt.Sprintf("%s/%s of pod %s, %s: %s",
+			shortID(p.ContainerID), p.Ifname, p.Pod, consequence(p.FailurePolicy), p.Message),
+			"    "))
 	}
 	return nil
+}
+
+// versions tells that of nsqueued, and of this program where it is another.
+func versions(daemon string) string {
+	if own := api.Version(); own != daemon {
+		return daemon + " (this is nsqueuectl " + own + ")"
+	}
+	return daemon
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
 }
 
 // trouble prints what packets met with that should not be.
@@ -97,7 +131,7 @@ func supervisor(s api.Supervisor) string {
 	switch s.Kind {
 	case api.Supervise:
 		return fmt.Sprintf("supervise (process %d, %s)", s.PID, plural(s.Restarts, "restart"))
-	case api.Systemd:
+	case api.Systemd: // which alone knows how often
 		return fmt.Sprintf("systemd (process %d)", s.PID)
 	}
 	return "none: nobody restarts nsqueued, and what waits in its queues ends with it"

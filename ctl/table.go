@@ -19,15 +19,39 @@ type table struct {
 	elastic string
 	// spare are columns that a narrow terminal can do without, in this order.
 	spare []string
+	// extra are columns that only who asks for all of them gets.
+	extra []string
+	// prose says that the last column is text, which may take several lines.
+	prose bool
 }
 
 const (
 	columnGap = 2
 	// leastElastic is how much of a name must be left to know it by.
 	leastElastic = 16
+	// leastProse is how narrow text can be.
+	leastProse = 24
 )
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+// without returns the table without some columns.
+func (t *table) without(columns []string) *table {
+	keep := func(row []string) (kept []string) {
+		for i, cell := range row {
+			if !slices.Contains(columns, t.head[i]) {
+				kept = append(kept, cell)
+			}
+		}
+		return kept
+	}
+	rest := *t
+	rest.head, rest.rows = keep(t.head), nil
+	for _, row := range t.rows {
+		rest.rows = append(rest.rows, keep(row))
+	}
+	return &rest
+}
 
 // write prints the table, at most so wide; 0 is no limit.
 func (t *table) write(w io.Writer, width int) error {
@@ -47,10 +71,15 @@ func (t *table) write(w io.Writer, width int) error {
 			if i == elastic {
 				cell = shorten(cell, widths[i])
 			}
-			b.WriteString(cell)
-			if n < len(columns)-1 {
-				b.WriteString(strings.Repeat(" ",
+			switch {
+			case n < len(columns)-1:
+				b.WriteString(cell + strings.Repeat(" ",
 					widths[i]-utf8.RuneCountInString(cell)+columnGap))
+			case t.prose && width > 0:
+				at := utf8.RuneCountInString(b.String())
+				b.WriteString(wrapAt(cell, strings.Repeat(" ", at), max(width, at+leastProse)))
+			default:
+				b.WriteString(cell)
 			}
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
@@ -76,6 +105,9 @@ func (t *table) widths() []int {
 func (t *table) fit(widths []int, elastic, width int) (columns []int) {
 	for i := range t.head {
 		columns = append(columns, i)
+	}
+	if last := len(widths) - 1; t.prose {
+		widths[last] = min(widths[last], leastProse)
 	}
 	spare := t.spare
 	for {

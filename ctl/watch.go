@@ -31,7 +31,8 @@ With -o json it is one JSON object a line, with -o yaml a document each.
 
 Packets that come faster than --rate, or than they can be printed, are left out
 here, and counted in the summary; their verdicts do not wait for the terminal.
-nsqueued itself looks for those that are asked for.`,
+nsqueued itself looks for those that are asked for. It goes on over a restart of
+nsqueued; packets in between are neither shown nor counted.`,
 		Example: `  nsqueuectl watch
   nsqueuectl watch --pod default/busybox1 --count 10
   nsqueuectl watch -n default --protocol udp --port 53 --verdict drop`,
@@ -59,7 +60,10 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 		return err
 	}
 	t := tally{verdicts: map[string]uint64{}, verb: "printed"}
-	watching := func() { fmt.Fprintln(c.err, "watching, Ctrl-C ends it") }
+	watching := func() {
+		t.begin()
+		fmt.Fprintln(c.err, "watching, Ctrl-C ends it")
+	}
 	err = c.watchPackets(ctx, req, watching, func(e *api.PacketEvent) error {
 		t.add(e)
 		if err := c.printPacket(e); err != nil {
@@ -114,10 +118,14 @@ func endpoint(addr netip.Addr, port uint16) string {
 type tally struct {
 	printed  uint64
 	last     uint64 // the number of the last packet
+	before   uint64 // as many were numbered by earlier daemons
 	verdicts map[string]uint64
 	order    []string // of the verdicts, as they came
 	verb     string   // what was done to them
 }
+
+// begin is called when a daemon begins to number packets.
+func (t *tally) begin() { t.before, t.last = t.before+t.last, 0 }
 
 func (t *tally) add(e *api.PacketEvent) {
 	t.last = e.Packet
@@ -140,8 +148,8 @@ func (t *tally) summary() string {
 		}
 		fmt.Fprintf(&b, "%s%d %s", sep, t.verdicts[v], v)
 	}
-	if t.last > t.printed {
-		fmt.Fprintf(&b, "; %d left out because they came too fast", t.last-t.printed)
+	if n := t.before + t.last - t.printed; n > 0 {
+		fmt.Fprintf(&b, "; %d left out because they came too fast", n)
 	}
 	return b.String()
 }

@@ -28,6 +28,9 @@ func (e *examination) problems() {
 	}
 }
 
+// rootRemedy is for what the observers' socket does not serve.
+const rootRemedy = "Run nsqueuectl doctor as root, on the other socket."
+
 // where names an attachment, and the pod that people know it by.
 func where(k api.Key, p api.Pod) string {
 	if p.Name == "" {
@@ -59,8 +62,7 @@ func (e *examination) attachments(ctx context.Context) {
 				"Run nsqueuectl doctor again when nsqueued serves.")
 			return
 		case code == api.CodeReadOnly:
-			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(),
-				"Run nsqueuectl doctor as root, on the other socket.")
+			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(), rootRemedy)
 			return
 		case code == api.CodeNotAttached, a.State != api.Active:
 			// It came or went meanwhile.

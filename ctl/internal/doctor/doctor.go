@@ -7,6 +7,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func (r *Report) Count(result Result) int {
 	return n
 }
 
-// Options say what is examined. All but Proc are required.
+// Options say what is examined. All but Proc and Root are required.
 type Options struct {
 	Socket  string // of the daemon
 	BinDir  string // where the runtime finds CNI plugins
@@ -62,6 +63,8 @@ type Options struct {
 	Now     func() time.Time
 	// Proc is where the proc file system is mounted; empty means /proc.
 	Proc string
+	// Root is before /boot, /lib and /sys; empty means /.
+	Root string
 }
 
 // examination is one examination: what is known so far.
@@ -76,22 +79,23 @@ type examination struct {
 
 // Examine makes all checks. They need the daemon's answers, or do without.
 func Examine(ctx context.Context, o Options) Report {
-	if o.Proc == "" {
-		o.Proc = "/proc"
-	}
+	o.Proc, o.Root = cmp.Or(o.Proc, "/proc"), cmp.Or(o.Root, "/")
 	e := &examination{Options: o, client: api.NewClient(o.Socket)}
 	e.daemon(ctx)
 	e.versions(ctx)
 	e.chain()
 	e.permissions()
 	e.spool()
+	e.kernel()
 	if e.reached {
 		e.hook()
 		e.supervisor()
 		e.cpuLimit()
 		e.descriptors()
+		e.buffers()
 		e.problems()
 		e.attachments(ctx)
+		e.marks(ctx)
 	}
 	return e.report
 }

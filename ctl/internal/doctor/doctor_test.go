@@ -21,7 +21,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 )
 
-const version = "v1.2.3"
+const version, release = "v1.2.3", "6.12.5-amd64"
 
 // patient is a node on which everything is in order, until a test changes that.
 type patient struct {
@@ -39,7 +39,7 @@ func newPatient(t *testing.T) *patient {
 	p := &patient{t: t, state: t.TempDir()}
 	p.Options = doctor.Options{
 		Socket: apitest.SocketPath(t), BinDir: t.TempDir(), ConfDir: t.TempDir(), Proc: t.TempDir(),
-		Version: version, Now: time.Now,
+		Root: t.TempDir(), Version: version, Now: time.Now,
 	}
 	key := api.Key{ContainerID: "0fd3", Ifname: "eth0"}
 	p.daemon.Attachments = []api.Attachment{{
@@ -50,7 +50,13 @@ func newPatient(t *testing.T) *patient {
 		Attachments: 1, Hook: api.HookStatus{Kind: "nft", Reason: "the module is not loaded"},
 		Supervisor:  api.Supervisor{Kind: api.Systemd, PID: 1, Stored: 3, Capacity: 8192},
 		Descriptors: api.Descriptors{Open: 20, Limit: 65536, Room: 20000},
+		Buffers: api.Buffers{
+			Queues: 1, Wanted: 8 << 20, Each: 8 << 20, Total: 1 << 30, Possible: 8 << 20,
+		},
 	}
+	p.daemon.Marked = api.MarkReport{MarkMask: 0xff000000, Netns: 1}
+	p.write(filepath.Join(p.Proc, "sys/kernel/osrelease"), release+"\n")
+	p.write(filepath.Join(p.Root, "boot/config-"+release), debianConfig)
 	p.plugin("#!/bin/sh\necho nsqueue " + version + "\n")
 	p.write(filepath.Join(p.ConfDir, "10-flannel.conflist"),
 		strings.ReplaceAll(goodChain, "SOCKET", p.Socket))
@@ -134,8 +140,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 11 {
-		t.Errorf("checks %v, want 11", checks)
+	if len(checks) != 14 {
+		t.Errorf("checks %v, want 14", checks)
 	}
 }
 
@@ -322,7 +328,8 @@ func TestObserver(t *testing.T) {
 	p.serveObservers(l)
 	p.Socket = observer
 	lines, _ := p.examine()
-	if len(lines) != 1 || !strings.HasPrefix(lines[0], "unknown attachments SOCKET: not checked:") {
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "unknown attachments SOCKET: not checked:") ||
+		!strings.HasPrefix(lines[1], "unknown marks SOCKET: not checked:") {
 		t.Errorf("%q", lines)
 	}
 }

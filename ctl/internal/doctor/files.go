@@ -57,17 +57,17 @@ func (e *examination) judgeChain(path string, c *conflist.Chain) {
 	case len(c.Plugins) == 0:
 		e.add(Wrong, checkChain, path,
 			"the runtime takes this configuration, which is no list: new pods are not inspected",
-			"Make a conflist of it, with nsqueue as the last plugin.")
+			"Make a conflist of it, then run nsqueuectl install.")
 	case c.Entries() == 0:
 		e.add(Wrong, checkChain, path,
 			"the runtime takes this configuration, and nsqueue is not in it ("+order+
 				"): new pods are not inspected",
-			`Append {"type": "nsqueue"} to its plugins; if another file has it, that must come `+
-				"first by name.")
+			"Run nsqueuectl install, or append {\"type\": \"nsqueue\"} to its plugins; if another "+
+				"file has it, that must come first by name.")
 	case c.Entries() > 1 || !c.Last():
 		e.add(Wrong, checkChain, path,
 			"nsqueue must be the last plugin, after another, and once: "+order,
-			"Move its entry to the end of the plugins.")
+			"Run nsqueuectl install, which moves its entry to the end of the plugins.")
 	case c.Socket != e.Socket && api.ObserverSocket(c.Socket) != e.Socket:
 		e.add(Warning, checkChain, path,
 			fmt.Sprintf("new pods go to the nsqueued at %s, this is about the one at %s",

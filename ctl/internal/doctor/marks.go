@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+// marksTimeout is for looking into every netns, and rules may be many.
+const marksTimeout = time.Minute
+
+// use is what pods have in common that were set up by one mesh.
+type use struct {
+	where string
+	sets  bool
+	mask  uint32
+}
+
+// marks has the daemon look for those in pods' netns who go by, or change, the
+// bits of the packet mark that the inspector may set.
+func (e *examination) marks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, marksTimeout)
+	defer cancel()
+	report, err := e.client.Marks(ctx)
+	switch {
+	case api.CodeOf(err) == api.CodeReadOnly:
+		e.add(Unknown, checkMarks, e.Socket, "not checked: "+err.Error(), rootRemedy)
+		return
+	case err != nil:
+		e.unseen(checkMarks, e.Socket, fmt.Errorf("look for marks: %w", err))
+		return
+	}
+	for _, text := range report.Unseen {
+		e.add(Unknown, checkMarks, "", "not checked in "+text, "Run nsqueuectl doctor again.")
+	}
+	pods := make(map[use][]string)
+	var order []use
+	for i := range report.Uses {
+		m := &report.Uses[i]
+		u := use{m.Where, m.Sets, m.Mask}
+		if pods[u] == nil {
+			order = append(order, u)
+		}
+		pods[u] = append(pods[u], where(m.Key, m.Pod))
+	}
+	for _, u := range order {
+		e.addUse(u, pods[u], report.MarkMask)
+	}
+	switch {
+	case report.MarkMask == 0:
+		e.ok(checkMarks, "", "the inspector sets none (markMask is 0)")
+	case len(order) == 0:
+		e.ok(checkMarks, "", "nobody else uses those under markMask 0x%08x, in %d netns",
+			report.MarkMask, report.Netns)
+	}
+}
+
+// addUse warns: it only matters where the inspector sets marks.
+func (e *examination) addUse(u use, pods []string, mask uint32) {
+	who := pods[0]
+	if more := len(pods) - 1; more > 0 {
+		who += fmt.Sprintf(" and %d more", more)
+	}
+	what := fmt.Sprintf("%s looks at mark bits 0x%08x, of which 0x%08x is in markMask: packets "+
+		"that the inspector marks do not match", u.where, u.mask, u.mask&mask)
+	if u.sets {
+		what = fmt.Sprintf("%s changes mark bits 0x%08x, of which 0x%08x is in markMask: the "+
+			"inspector's are lost", u.where, u.mask, u.mask&mask)
+	}
+	e.add(Warning, checkMarks, who, what,
+		fmt.Sprintf("Give it a mask without these bits (MARK/0x%08x), or choose others for "+
+			"markMask, 0 where the inspector sets no marks.", u.mask&^mask))
+}

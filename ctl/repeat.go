@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
+
+const (
+	// refresh is how often what is watched is looked at.
+	refresh = time.Second
+	// reconnect is how often a daemon that has gone is asked for.
+	reconnect = 500 * time.Millisecond
+)
+
+// away is what is said once when a daemon that has answered does so no more.
+const away = "nsqueued does not answer, waiting for it"
+
+// addWatch gives a command the flag to go on.
+func addWatch(cmd *cobra.Command, watching *bool) {
+	cmd.Flags().BoolVarP(watching, "watch", "w", false, "show it again every second, until Ctrl-C")
+}
+
+// once looks once, or again and again.
+func (c *command) once(
+	ctx context.Context, watching bool, look func(context.Context) error,
+) error {
+	if watching {
+		return c.repeat(ctx, refresh, look)
+	}
+	return look(ctx)
+}
+
+// repeat looks now and after each interval, until ctx ends or a look fails. Once
+// one has succeeded, it waits for a daemon that is not there, such as one that
+// restarts.
+func (c *command) repeat(
+	ctx context.Context, interval time.Duration, look func(context.Context) error,
+) error {
+	if err := look(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for told := false; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		err := look(ctx)
+		switch {
+		case err != nil && !errors.Is(err, api.ErrUnavailable):
+			return ended(ctx, err)
+		case err != nil && !told && ctx.Err() == nil:
+			fmt.Fprintln(c.err, away)
+		}
+		told = err != nil
+	}
+}
+
+// ended is a call's error, or none where the call was given up.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// pause waits for an interval, and reports false if ctx ends before.
+func pause(ctx context.Context, interval time.Duration) bool {
+	t := time.NewTimer(interval)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// clearScreen moves to the beginning of a terminal and clears it.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// show prints what is shown again and again: a terminal is cleared before, and a
+// pipe gets an empty line after.
+func (c *command) show(again bool, write func() error) error {
+	terminal := c.width() > 0
+	if again && terminal {
+		fmt.Fprint(c.out, clearScreen)
+	}
+	if err := write(); err != nil || !again || terminal {
+		return err
+	}
+	_, err := fmt.Fprintln(c.out)
+	return err
+}
+
+// writeOne prints an object for programs, one of many where it is shown again.
+func (c *command) writeOne(again bool, v any) error {
+	if again {
+		return c.writeItem(v)
+	}
+	return c.writeObject(v)
+}
