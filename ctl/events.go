@@ -21,11 +21,12 @@ func newEvents(run runner) *cobra.Command {
 	var pods podFilter
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Show what happened without anybody's call",
-		Long: `Show the latest events, the oldest first: pods taken over from an earlier
-nsqueued, what that had in hand when it died (orphans), repairs, pods that are
-gone without a DEL, and those who are in nsqueued's way in a netns. nsqueued
-remembers the last 512; all of them are in its log.
+		Short: "Show what happened",
+		Long: `Show the latest events, the oldest first: pods that were attached, detached, or
+taken over from an earlier nsqueued, what that had in hand when it died
+(orphans), repairs, failures, pods that are gone without a DEL, and those who
+are in nsqueued's way in a netns. nsqueued remembers the last 512; all of them
+are in its log.
 
 With --follow it goes on until Ctrl-C, also over a restart of nsqueued; -o json
 is one JSON object a line then, -o yaml a document each.`,

@@ -333,6 +333,9 @@ type EventKind string
 
 // The kinds of events.
 const (
+	// EventAttach and EventDetach: inspection began, or ended, by somebody's call.
+	EventAttach EventKind = "attach"
+	EventDetach EventKind = "detach"
 	// EventTakeOver: a pod of an earlier daemon is inspected again.
 	EventTakeOver EventKind = "takeOver"
 	// EventOrphans: packets that a dead daemon had in hand got the policy's
@@ -351,11 +354,12 @@ const (
 // EventKinds returns all kinds.
 func EventKinds() []EventKind {
 	return []EventKind{
-		EventTakeOver, EventOrphans, EventRepair, EventLostDetach, EventSecurity, EventFailure,
+		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventLostDetach,
+		EventSecurity, EventFailure,
 	}
 }
 
-// Event is something that happened to an attachment without anybody's call.
+// Event is something that happened to an attachment.
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind EventKind `json:"kind"`

@@ -37,7 +37,8 @@ func TestDescribeWaiting(t *testing.T) {
 	if len(got.QueueStates) != 1 || got.QueueStates[0] != want || got.Problem != "" {
 		t.Errorf("%+v, %q; want %+v", got.QueueStates, got.Problem, want)
 	}
-	if got.Key != a.Key || got.Netns != a.Netns || len(got.Events) > 0 {
+	if got.Key != a.Key || got.Netns != a.Netns || len(got.Events) != 1 ||
+		got.Events[0].Kind != api.EventAttach {
 		t.Errorf("%+v", got)
 	}
 	if n := receive(t, to, sent, reply); n != sent {
@@ -71,19 +72,19 @@ func TestDescribeProblem(t *testing.T) {
 	if got.QueueStates[0].Bound || !strings.Contains(got.Problem, "queue 80") {
 		t.Errorf("%+v", got)
 	}
-	if len(got.Events) != 1 || got.Events[0].Kind != api.EventSecurity {
+	if len(got.Events) != 2 || got.Events[1].Kind != api.EventSecurity {
 		t.Errorf("events %+v, want that somebody is in our way", got.Events)
 	}
 	must(t, foreign.Close())
 	d.Prove(t.Context())
 	got, err = d.Describe(t.Context(), a.Key)
 	must(t, err)
-	if !got.QueueStates[0].Bound || got.Problem != "" || len(got.Events) != 2 {
+	if !got.QueueStates[0].Bound || got.Problem != "" || len(got.Events) != 3 {
 		t.Errorf("after the repair: %+v", got)
 	}
 	whole, err := d.Describe(t.Context(), b.Key)
 	must(t, err)
-	if len(whole.Events) > 0 {
+	if len(whole.Events) != 1 || whole.Events[0].Kind != api.EventAttach {
 		t.Errorf("events about another attachment: %+v", whole.Events)
 	}
 	_, err = d.Describe(t.Context(), api.Key{ContainerID: "three", Ifname: "eth0"})

@@ -52,14 +52,19 @@ func (r *Registry) EventCounts() map[api.EventKind]uint64 {
 	return maps.Clone(r.journal.counts)
 }
 
-// report logs an event about an attachment and remembers it.
-func (r *Registry) report(
-	level slog.Level, kind api.EventKind, rec *state.Record, message string,
-) {
+// remember notes an event about an attachment.
+func (r *Registry) remember(kind api.EventKind, rec *state.Record, message string) {
 	r.journal.add(api.Event{
 		Time: time.Now().UTC(), Kind: kind, Key: rec.Key, Pod: rec.Pod,
 		Netns: rec.Netns.Cookie, Message: message,
 	})
+}
+
+// report logs an event about an attachment and remembers it.
+func (r *Registry) report(
+	level slog.Level, kind api.EventKind, rec *state.Record, message string,
+) {
+	r.remember(kind, rec, message)
 	r.log(rec).Log(context.Background(), level, "event",
 		slog.String("kind", string(kind)), slog.String("message", message))
 }
