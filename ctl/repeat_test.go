@@ -18,13 +18,12 @@ import (
 func TestWatching(t *testing.T) {
 	d := apitest.Daemon{Attachments: attachments()}
 	socket := d.Start(t)
-	for _, line := range []string{"list --watch", "status -w", "list -w -o json"} {
+	for line, word := range map[string]string{
+		"list --watch": "CONTAINER ID", "status -w": "Version:", "list -w -o json": "\n",
+	} {
 		for _, width := range []int{0, 80} {
 			ctx, cancel := context.WithCancel(t.Context())
-			out := &stopWriter{word: "\n", times: 45, stop: cancel}
-			if strings.Contains(line, "json") {
-				out.times = 2
-			}
+			out := &stopWriter{word: word, times: 2, stop: cancel}
 			s := &streams{
 				out: out, err: &bytes.Buffer{}, now: testNow, width: func() int { return width },
 				getenv: func(string) string { return "" },
