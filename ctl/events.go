@@ -24,8 +24,9 @@ func newEvents(run runner) *cobra.Command {
 		Short: "Show what happened",
 		Long: `Show the latest events, the oldest first: pods that were attached, detached, or
 taken over from an earlier nsqueued, what that had in hand when it died
-(orphans), repairs, failures, pods that are gone without a DEL, and those who
-are in nsqueued's way in a netns. nsqueued remembers the last 512; all of them
+(orphans), repairs, failures, queues that are full and inspectors that take too
+long (overload), pods that are gone without a DEL, and those who are in
+nsqueued's way in a netns. nsqueued remembers the last 512; all of them
 are in its log.
 
 With --follow it goes on until Ctrl-C, also over a restart of nsqueued; -o json

@@ -343,6 +343,9 @@ const (
 	EventOrphans EventKind = "orphans"
 	// EventRepair: the kernel did not have what it should, and has it again.
 	EventRepair EventKind = "repair"
+	// EventOverload: packets get the policy's verdict, because a queue is full or
+	// the inspector takes too long.
+	EventOverload EventKind = "overload"
 	// EventLostDetach: a pod is gone and nobody had said so.
 	EventLostDetach EventKind = "lostDetach"
 	// EventSecurity: somebody in the netns is in our way.
@@ -354,8 +357,8 @@ const (
 // EventKinds returns all kinds.
 func EventKinds() []EventKind {
 	return []EventKind{
-		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventLostDetach,
-		EventSecurity, EventFailure,
+		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
+		EventLostDetach, EventSecurity, EventFailure,
 	}
 }
 

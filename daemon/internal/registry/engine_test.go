@@ -150,6 +150,8 @@ func TestWatchdogRelieves(t *testing.T) {
 	if c := d.counters("one"); c.Overruns != 1 {
 		t.Errorf("%d overruns, want 1", c.Overruns)
 	}
+	d.Prove(t.Context())
+	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches let pass unseen: 1")
 	cancel()
 	watchdog.Wait()
 	close(release)

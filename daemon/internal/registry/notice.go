@@ -10,10 +10,13 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// noticed is what was reported last of somebody in the netns who is in our way.
+// noticed is what was reported last of somebody in the netns who is in our way,
+// and of an inspector that cannot keep up.
 type noticed struct {
-	warning string
-	flushed uint64
+	warning  string
+	flushed  uint64
+	overruns uint64
+	full     bool
 }
 
 // notice reports what is new. The caller holds b.mu.
@@ -22,7 +25,8 @@ func (r *Registry) notice(b *binding, rec *state.Record) {
 	if err := b.parts.handle.Warning(); err != nil {
 		now.warning = err.Error()
 	}
-	now.flushed = b.counters().Flushed
+	counted := b.counters()
+	now.flushed, now.overruns = counted.Flushed, counted.Overruns
 	if now.warning != "" && now.warning != b.noticed.warning {
 		r.report(slog.LevelWarn, api.EventSecurity, rec, now.warning)
 	}
@@ -31,5 +35,23 @@ func (r *Registry) notice(b *binding, rec *state.Record) {
 			"%d verdicts came too late: somebody in the netns unregisters hooks, and the kernel "+
 				"drops what waits then", n))
 	}
+	now.full = b.fill.Load().full()
+	r.noticeOverload(b, rec, &now)
 	b.noticed = now
+}
+
+// noticeOverload reports what got the policy's verdict and not the inspector's.
+func (r *Registry) noticeOverload(b *binding, rec *state.Record, now *noticed) {
+	outcome := "dropped"
+	if b.parts.selector.Bypass {
+		outcome = "let pass unseen"
+	}
+	if now.full && !b.noticed.full {
+		r.report(slog.LevelWarn, api.EventOverload, rec,
+			"the queue is full: what comes now is "+outcome)
+	}
+	if n := now.overruns - b.noticed.overruns; now.overruns > b.noticed.overruns {
+		r.report(slog.LevelWarn, api.EventOverload, rec, fmt.Sprintf(
+			"the inspector exceeded its budget, batches %s: %d", outcome, n))
+	}
 }

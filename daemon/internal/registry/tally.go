@@ -86,6 +86,9 @@ type fill struct {
 	waiting, length uint64
 }
 
+// full reports whether no packet had room; nobody has looked where f is nil.
+func (f *fill) full() bool { return f != nil && f.length > 0 && f.waiting >= f.length }
+
 // refused counts packets that found a queue or its socket full and were not let
 // pass for it: the kernel does not count those that were.
 type refused struct {

@@ -113,6 +113,10 @@ func TestQueueTotals(t *testing.T) {
 			t.Errorf("full: %+v", q)
 		}
 	}
+	d.wantEvent(api.EventOverload, "the queue is full: what comes now is dropped")
+	if n := d.EventCounts()[api.EventOverload]; n != 1 {
+		t.Errorf("a full queue was told of %d times", n)
+	}
 	free.Do(func() { close(release) })
 	nstest.Eventually(t, reply, "the queue empties", func() bool {
 		d.Prove(t.Context())
