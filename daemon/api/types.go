@@ -309,6 +309,10 @@ type EventKind string
 
 // The kinds of events.
 const (
+	// EventAttach: a pod is inspected from now on.
+	EventAttach EventKind = "attach"
+	// EventDetach: a pod is not inspected any more, as it was called for.
+	EventDetach EventKind = "detach"
 	// EventTakeOver: a pod of an earlier daemon is inspected again.
 	EventTakeOver EventKind = "takeOver"
 	// EventOrphans: packets that a dead daemon had in hand got the policy's
@@ -324,14 +328,20 @@ const (
 	EventFailure EventKind = "failure"
 )
 
+// Routine reports that events of the kind are nobody's worry, and many.
+func (k EventKind) Routine() bool {
+	return k == EventAttach || k == EventDetach || k == EventTakeOver
+}
+
 // EventKinds returns all kinds.
 func EventKinds() []EventKind {
 	return []EventKind{
-		EventTakeOver, EventOrphans, EventRepair, EventLostDetach, EventSecurity, EventFailure,
+		EventAttach, EventDetach, EventTakeOver,
+		EventOrphans, EventRepair, EventLostDetach, EventSecurity, EventFailure,
 	}
 }
 
-// Event is something that happened to an attachment without anybody's call.
+// Event is something that happened to an attachment.
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind EventKind `json:"kind"`

@@ -68,8 +68,7 @@ func newCollector(d Daemon) *collector {
 			"policy"),
 		orphans: desc("orphaned_packets_total", "Packets that an earlier daemon had in hand when "+
 			"it died, and that got the failure policy's verdict."),
-		events: desc("events_total", "What happened to pod interfaces without anybody's call, "+
-			"by kind.", "kind"),
+		events: desc("events_total", "What happened to pod interfaces, by kind.", "kind"),
 		restarts: desc("supervisor_restarts_total", "Daemons that the supervisor started again."),
 		info: desc("daemon_info", "Hook and failure policy of new attachments, in its labels.",
 			"hook", "policy"),

@@ -117,6 +117,12 @@ func (r *Registry) attach(
 	r.options.Timings.Attached(took, nil)
 	log.Info("attached", slog.String("hook", attached.Hook),
 		slog.String("failurePolicy", string(rec.FailurePolicy)), slog.Duration("took", took))
+	if fresh.restored {
+		r.remember(api.EventTakeOver, &rec, "attachment of an earlier daemon taken over")
+	} else {
+		r.remember(api.EventAttach, &rec, "attached with hook "+attached.Hook+
+			", failure policy "+string(rec.FailurePolicy))
+	}
 	return attached, nil
 }
 

@@ -52,6 +52,7 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 		return err
 	}
 	log.Info("detached", slog.Duration("took", took))
+	r.remember(api.EventDetach, &a.record, "detached")
 	return nil
 }
 

@@ -195,7 +195,6 @@ func (r *Registry) restore(ctx context.Context, rec state.Record) error {
 	if was == api.Detaching {
 		return r.Detach(ctx, rec.Key)
 	}
-	r.report(slog.LevelInfo, api.EventTakeOver, &rec, "attachment of an earlier daemon taken over")
 	return nil
 }
 
