@@ -130,6 +130,14 @@ bench-docs: bench-build ## run the benchmark and write docs/performance.{md,svg}
 		$(BIN)/test/bench-plot --json $(BIN)/test/bench.json \
 			--svg docs/performance.svg --markdown docs/performance.md)
 
+# The picture names its source, so that a test finds one that is older.
+.PHONY: docs
+docs: need-docs ## write the pages and the picture that are made of the code and of docs/*.dot
+	@cd docs/gen && go generate
+	@sum=$$(sha256sum docs/architecture.dot | cut -d ' ' -f 1); dot -Tsvg docs/architecture.dot \
+		| sed "s,^<svg ,<!-- architecture.dot has the SHA-256 $$sum -->\n&," >docs/architecture.svg.new
+	@mv docs/architecture.svg.new docs/architecture.svg
+
 .PHONY: bench-build
 bench-build: need-bench build
 	@mkdir -p $(BIN)/test
@@ -260,10 +268,11 @@ $(BIN)/tools/promtool:
 
 # Distribution packages, as command:package or file:package. What is missing is
 # installed.
-.PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes
+.PHONY: need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes need-docs
+need-docs: NEED := dot:graphviz /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core
 need-netns: NEED := nft:nftables iptables:iptables
 need-e2e: NEED := nft:nftables iptables:iptables iperf3:iperf3 systemd-analyze:systemd \
-	tshark:tshark capinfos:wireshark-common
+	tshark:tshark capinfos:wireshark-common curl:curl
 need-runtimes: NEED := nft:nftables iptables:iptables busybox:busybox-static nsenter:util-linux \
 	ip:iproute2 gcc:gcc /usr/include/stdio.h:libc6-dev
 need-demo: NEED := iptables:iptables busybox:busybox-static
@@ -272,7 +281,7 @@ need-vm: NEED := gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
 	nft:nftables iptables:iptables ip:iproute2
 need-bench: NEED := nft:nftables iperf3:iperf3 gcc:gcc /usr/include/stdio.h:libc6-dev \
 	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev
-need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes:
+need-netns need-e2e need-demo need-lint need-vm need-bench need-runtimes need-docs:
 	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
 	for n in $(NEED); do [ -f "$${n%%:*}" ] || command -v "$${n%%:*}" >/dev/null \
 		|| missing+=" $${n##*:}"; done; \

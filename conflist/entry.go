@@ -12,10 +12,11 @@ import (
 	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
 )
 
 // pluginType is the name of our plugin, and of its binary.
-const pluginType = "nsqueue"
+const pluginType = cnipod.PluginType
 
 // maxSocketPath is what fits into a sockaddr_un with its final zero.
 const maxSocketPath = 107
@@ -59,16 +60,10 @@ func (e *Entry) Validate() error {
 // text returns the entry as JSON, indented unless unit is empty. It has no
 // newline at its end.
 func (e *Entry) text(prefix, unit string) ([]byte, error) {
-	v := struct {
-		Type              string          `json:"type"`
-		Socket            string          `json:"socket"`
-		FailurePolicy     api.Policy      `json:"failurePolicy"`
-		ExcludeNamespaces []string        `json:"excludeNamespaces,omitempty"`
-		PodAnnotations    []string        `json:"podAnnotations,omitempty"`
-		Capabilities      map[string]bool `json:"capabilities"`
-	}{
-		pluginType, e.Socket, e.FailurePolicy, e.ExcludeNamespaces, e.PodAnnotations,
-		map[string]bool{"io.kubernetes.cri.pod-annotations": true},
+	v := cnipod.Entry{
+		Type: pluginType, Socket: e.Socket, FailurePolicy: e.FailurePolicy,
+		ExcludeNamespaces: e.ExcludeNamespaces, PodAnnotations: e.PodAnnotations,
+		Capabilities: map[string]bool{cnipod.AnnotationsCapability: true},
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

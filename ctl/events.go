@@ -99,19 +99,20 @@ func followEvents(ctx context.Context, c *command, pods podFilter) error {
 // news returns what of the later list is not in the earlier one. The daemon
 // forgets old events, and one that has started anew knows nothing of them.
 func news(earlier, later []api.Event) []api.Event {
-	for forgotten := range earlier {
-		known := earlier[forgotten:]
-		if len(known) <= len(later) && slices.EqualFunc(known, later[:len(known)], sameEvent) {
-			return later[len(known):]
-		}
+	known := make(map[api.Event]int)
+	for _, e := range earlier {
+		known[instant(e)]++
 	}
-	return later
+	return slices.DeleteFunc(slices.Clone(later), func(e api.Event) bool {
+		known[instant(e)]--
+		return known[instant(e)] >= 0
+	})
 }
 
-func sameEvent(a, b api.Event) bool {
-	same := a.Time.Equal(b.Time)
-	a.Time, b.Time = time.Time{}, time.Time{}
-	return same && a == b
+// instant is the event with its time as an instant alone.
+func instant(e api.Event) api.Event {
+	e.Time = time.Unix(0, e.Time.UnixNano())
+	return e
 }
 
 func (c *command) printEvents(list []api.Event) error {

@@ -81,7 +81,7 @@ func TestNews(t *testing.T) {
 		{"abc", "bcd", "d"},
 		{"abc", "de", "de"}, // all forgotten, or another daemon
 		{"abc", "", ""},
-		{"abc", "b", "b"}, // another daemon's: ours does not forget the latest
+		{"abc", "acd", "d"}, // some are forgotten before older ones
 		{"aa", "aaa", "a"},
 	} {
 		got := news(list(tt.earlier), list(tt.later))

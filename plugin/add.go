@@ -23,7 +23,7 @@ func (p *process) add() ([]byte, error) {
 		p.log.Info("pod is not inspected")
 		return c.config.prevResult, nil
 	}
-	client := api.NewClient(c.config.socket)
+	client := api.NewClient(c.config.Socket)
 	req := api.AttachRequest{
 		Key:           c.key,
 		Network:       c.config.network,

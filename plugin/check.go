@@ -20,7 +20,7 @@ func (p *process) check() error {
 	if !c.inspect {
 		return nil
 	}
-	client := api.NewClient(c.config.socket)
+	client := api.NewClient(c.config.Socket)
 	err = p.callDaemon(c.policy, func(ctx context.Context) error {
 		return client.Check(ctx, c.key)
 	})

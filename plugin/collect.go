@@ -26,14 +26,14 @@ func (p *process) collect() error {
 		return types.NewError(types.ErrInvalidNetworkConfig,
 			keyValidAttachments+" is missing: the attachments to keep are not known", "")
 	}
-	client := api.NewClient(c.socket)
+	client := api.NewClient(c.Socket)
 	req := api.CollectRequest{Network: c.network, Valid: c.valid}
-	err = p.callDaemon(c.policy, func(ctx context.Context) error {
+	err = p.callDaemon(c.FailurePolicy, func(ctx context.Context) error {
 		r, err := client.Collect(ctx, req)
 		if r.Detached > 0 {
 			p.log.Info("stale attachments detached", slog.Int("attachments", r.Detached))
 		}
 		return err
 	})
-	return p.tolerate(c.policy, err)
+	return p.tolerate(c.FailurePolicy, err)
 }

@@ -40,14 +40,10 @@ const maxSocketPath = 107
 type config struct {
 	cniVersion string
 	network    string
-	socket     string
-	// policy is never empty: an entry that names none means Ignore. The plugin
+	// Its policy is never empty: an entry that names none means Ignore. The plugin
 	// needs a policy for the case that there is no daemon, so that the daemon's
 	// own default never applies to a pod that came by CNI.
-	policy            api.Policy
-	excludeNamespaces []string
-	// lowering names the annotations by which a pod may ask for less.
-	lowering    []string
+	cnipod.Entry
 	annotations map[string]string
 	prevResult  json.RawMessage
 	// valid is what a GC call names; it has no list where isGC is false.
@@ -76,7 +72,7 @@ func parseConfig(data []byte) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &config{socket: api.DefaultSocket, policy: api.Ignore}
+	c := &config{Entry: cnipod.DefaultEntry()}
 	if err := c.parseHead(object); err != nil {
 		return c, err
 	}
@@ -109,42 +105,41 @@ func (c *config) parseHead(object map[string]json.RawMessage) error {
 			"want one of "+strings.Join(supported().SupportedVersions(), ", "))
 	}
 	c.cniVersion = cniVersion
-	var pluginType string
-	return parseField(object, "type", "a string", &pluginType)
+	return parseField(object, "type", "a string", &c.Type)
 }
 
 // parseOwn reads the plugin's own fields.
 func (c *config) parseOwn(object map[string]json.RawMessage) error {
-	err := parseField(object, keySocket, "a path", &c.socket)
+	err := parseField(object, keySocket, "a path", &c.Socket)
 	if err != nil {
 		return err
 	}
-	if err := validSocket(c.socket); err != nil {
+	if err := validSocket(c.Socket); err != nil {
 		return err
 	}
-	err = parseField(object, keyFailurePolicy, `"Ignore" or "Fail"`, &c.policy)
+	err = parseField(object, keyFailurePolicy, `"Ignore" or "Fail"`, &c.FailurePolicy)
 	if err != nil {
 		return err
 	}
-	if c.policy.Validate() != nil {
+	if c.FailurePolicy.Validate() != nil {
 		return invalidField(keyFailurePolicy, `want "Ignore" or "Fail", got %.40q`,
-			string(c.policy))
+			string(c.FailurePolicy))
 	}
-	err = parseField(object, keyExcludeNamespaces, "a list of namespaces", &c.excludeNamespaces)
+	err = parseField(object, keyExcludeNamespaces, "a list of namespaces", &c.ExcludeNamespaces)
 	if err != nil {
 		return err
 	}
-	for _, ns := range c.excludeNamespaces {
+	for _, ns := range c.ExcludeNamespaces {
 		if !validNamespace(ns) {
 			return invalidField(keyExcludeNamespaces, "want names of Kubernetes namespaces "+
 				"(lower-case letters, digits, '-'), got %.70q", ns)
 		}
 	}
-	err = parseField(object, keyPodAnnotations, "a list of annotations", &c.lowering)
+	err = parseField(object, keyPodAnnotations, "a list of annotations", &c.PodAnnotations)
 	if err != nil {
 		return err
 	}
-	for _, a := range c.lowering {
+	for _, a := range c.PodAnnotations {
 		if a != inspectName && a != policyName {
 			return invalidField(keyPodAnnotations, "want %q or %q, got %.60q",
 				inspectName, policyName, a)
@@ -155,8 +150,7 @@ func (c *config) parseOwn(object map[string]json.RawMessage) error {
 
 // parseInjected reads what libcni and the runtime put beside our own fields.
 func (c *config) parseInjected(object map[string]json.RawMessage) error {
-	var capabilities map[string]bool
-	err := parseField(object, "capabilities", "names with true or false", &capabilities)
+	err := parseField(object, "capabilities", "names with true or false", &c.Capabilities)
 	if err != nil {
 		return err
 	}

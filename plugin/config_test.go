@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
 )
 
 // badConfigs are configurations with the code that ADD, CHECK, GC and STATUS
@@ -114,7 +116,7 @@ func TestParseConfig(t *testing.T) {
 	const minimal = `{"cniVersion":"0.3.1","name":"cbr0","type":"nsqueue"`
 	defaults := func(change func(*config)) *config {
 		c := &config{
-			cniVersion: "0.3.1", network: "cbr0", socket: api.DefaultSocket, policy: api.Ignore,
+			cniVersion: "0.3.1", network: "cbr0", Entry: cnipod.DefaultEntry(),
 		}
 		change(c)
 		return c
@@ -136,15 +138,18 @@ func TestParseConfig(t *testing.T) {
 		"injected": {
 			`,"capabilities":{"io.kubernetes.cri.pod-annotations":true},"ipam":{},"dns":{},` +
 				`"args":{"cni":1},"runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"a":"b"}}`,
-			defaults(func(c *config) { c.annotations = map[string]string{"a": "b"} }),
+			defaults(func(c *config) {
+				c.Capabilities = map[string]bool{cnipod.AnnotationsCapability: true}
+				c.annotations = map[string]string{"a": "b"}
+			}),
 		},
 		"all of ours": {
 			`,"socket":"/s","failurePolicy":"Fail","excludeNamespaces":["kube-system","a-1"],` +
 				`"podAnnotations":["inspect","failure-policy"]`,
 			defaults(func(c *config) {
-				c.socket, c.policy = "/s", api.Fail
-				c.excludeNamespaces = []string{"kube-system", "a-1"}
-				c.lowering = []string{"inspect", "failure-policy"}
+				c.Socket, c.FailurePolicy = "/s", api.Fail
+				c.ExcludeNamespaces = []string{"kube-system", "a-1"}
+				c.PodAnnotations = []string{"inspect", "failure-policy"}
 			}),
 		},
 		"GC": {
@@ -170,6 +175,36 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
+// What the configuration reference is made of is what the plugin understands.
+func TestEntryIsUnderstood(t *testing.T) {
+	want := cnipod.Entry{
+		Type: cnipod.PluginType, Socket: "/s", FailurePolicy: api.Fail,
+		ExcludeNamespaces: []string{"kube-system"}, PodAnnotations: []string{inspectName, policyName},
+		Capabilities: map[string]bool{keyAnnotations: true},
+	}
+	fields := reflect.ValueOf(want)
+	for i := range fields.NumField() {
+		if fields.Field(i).IsZero() {
+			t.Errorf("field %s is not tried", fields.Type().Field(i).Name)
+		}
+	}
+	b, err := json.Marshal(struct {
+		CNIVersion string `json:"cniVersion"`
+		Name       string `json:"name"`
+		cnipod.Entry
+	}{"1.1.0", "cbr0", want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseConfig(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got.Entry); diff != "" {
+		t.Errorf("entry (-want +got):\n%s", diff)
+	}
+}
+
 func FuzzParseConfig(f *testing.F) {
 	for _, bad := range badConfigs() {
 		f.Add([]byte(bad.config))
@@ -184,7 +219,7 @@ func FuzzParseConfig(f *testing.F) {
 			}
 			return
 		}
-		if !filepath.IsAbs(c.socket) || c.policy.Validate() != nil || !validName(c.network) {
+		if !filepath.IsAbs(c.Socket) || c.FailurePolicy.Validate() != nil || !validName(c.network) {
 			t.Errorf("accepted %q as %+v", data, c)
 		}
 		if c.requirePrevResult() == nil && !json.Valid(c.prevResult) {

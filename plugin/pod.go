@@ -23,8 +23,8 @@ type decision struct {
 // decide joins the configuration with the pod's annotations.
 func decide(c *config, namespace string) decision {
 	s := cnipod.Settings{
-		Policy: c.policy, ExcludeNamespaces: c.excludeNamespaces,
-		Lowering: c.lowering, Annotations: c.annotations,
+		Policy: c.FailurePolicy, ExcludeNamespaces: c.ExcludeNamespaces,
+		Lowering: c.PodAnnotations, Annotations: c.annotations,
 	}
 	d := s.Decide(namespace)
 	return decision{inspect: d.Inspect, policy: d.Policy, warnings: d.Warnings}

@@ -37,7 +37,7 @@ func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Durati
 	req.Warnings = req.Warnings[:min(len(req.Warnings), maxSpooledWarnings)]
 	e, err := spool.NewAdd(req, c.netns, called)
 	if err == nil {
-		err = p.leave(c.config.socket, e)
+		err = p.leave(c.config.Socket, e)
 	}
 	if err != nil {
 		p.log.Error("ADD lost: the pod stays without inspection", errorAttr(err))

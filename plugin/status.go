@@ -21,7 +21,7 @@ func (p *process) status() error {
 	if err := c.requireVersion("STATUS", "1.1.0"); err != nil {
 		return err
 	}
-	client := api.NewClient(c.socket)
+	client := api.NewClient(c.Socket)
 	err = p.retry(p.limits.status, isBusy, func(ctx context.Context) error {
 		s, err := client.Status(ctx)
 		if err != nil {
@@ -32,7 +32,7 @@ func (p *process) status() error {
 	if err == nil {
 		return nil
 	}
-	if c.policy == api.Ignore {
+	if c.FailurePolicy == api.Ignore {
 		p.log.Warn("error ignored because failurePolicy is Ignore", errorAttr(err))
 		return nil
 	}

@@ -333,8 +333,9 @@ type EventKind string
 
 // The kinds of events.
 const (
-	// EventAttach and EventDetach: inspection began, or ended, by somebody's call.
+	// EventAttach: a pod is inspected from now on.
 	EventAttach EventKind = "attach"
+	// EventDetach: a pod is not inspected any more, as it was called for.
 	EventDetach EventKind = "detach"
 	// EventTakeOver: a pod of an earlier daemon is inspected again.
 	EventTakeOver EventKind = "takeOver"
@@ -353,6 +354,11 @@ const (
 	// EventFailure: packets of the pod are not inspected; it is tried again.
 	EventFailure EventKind = "failure"
 )
+
+// Routine reports that events of the kind are nobody's worry, and many.
+func (k EventKind) Routine() bool {
+	return k == EventAttach || k == EventDetach || k == EventTakeOver
+}
 
 // EventKinds returns all kinds.
 func EventKinds() []EventKind {

@@ -23,7 +23,7 @@ const adoptingAtATime = 8
 
 // AdoptConfig is about pods that are older than the daemon.
 type AdoptConfig struct {
-	// Existing adopts them at each start.
+	// Existing adopts pods that are older than nsqueued, at each start.
 	Existing bool `json:"existing"`
 	// ExcludeNamespaces are Kubernetes namespaces whose pods are not adopted,
 	// besides those of the CNI configuration that a pod was made with.

@@ -28,19 +28,23 @@ const (
 )
 
 // Config is the daemon's configuration, in a file or from a program that
-// embeds the daemon. Start from [DefaultConfig].
+// embeds the daemon. Start from [DefaultConfig]. The comments of its fields are the
+// configuration reference's.
 type Config struct {
+	// APIVersion of the file. It must be there, and must be this one.
 	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
+	// Kind of the file. It must be there, and must be this one.
+	Kind string `json:"kind"`
 	// Socket is where the API listens.
 	Socket string `json:"socket"`
 	// StateDir holds what must survive a restart, but not a reboot.
 	StateDir string `json:"stateDir"`
-	// Hook is auto, nft or kmod.
+	// Hook is what queues packets: auto, nft or kmod. With auto it is the kernel
+	// module where that is loaded, else nftables; kmod loads the module.
 	Hook string `json:"hook"`
 	// KmodPath is the module's file for hook kmod; empty means the installed one.
 	KmodPath string `json:"kmodPath,omitempty"`
-	// FailurePolicy of attachments whose request names none.
+	// FailurePolicy of attachments whose request names none: Ignore or Fail.
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel api.LogLevel `json:"logLevel"`
@@ -59,7 +63,7 @@ type Config struct {
 	MarkMask uint32      `json:"markMask"`
 	Queue    QueueConfig `json:"queue"`
 	// InspectBudget is how long the inspector may take for a batch of at most 64
-	// packets, as a duration such as 1s; 0s is no limit.
+	// packets; 0s is no limit.
 	InspectBudget Duration `json:"inspectBudget"`
 	// SettleAfterPackets lets the kernel decide the rest of a flow, in both
 	// directions, once the inspector has accepted this many of its packets; 0
@@ -81,21 +85,21 @@ type SettleConfig struct {
 type QueueConfig struct {
 	// Number of the queue in the pod's netns, of several the first one's.
 	Number uint16 `json:"number"`
-	// Count is how many queues share a pod's packets. Both directions of a flow
-	// are in the same one; each has a reader of its own.
+	// Count is how many queues share a pod's packets; 0 means one. Both directions
+	// of a flow are in the same one; each has a reader of its own.
 	Count uint16 `json:"count"`
 	// Length is how many packets may wait for a verdict.
 	Length uint32 `json:"length"`
-	// CopyRange is how many bytes of each packet the inspector is shown.
+	// CopyRange is how many bytes of each packet the inspector is shown, at most.
 	CopyRange uint32 `json:"copyRange"`
 	// ReceiveBuffer of each queue's socket, in bytes as the kernel counts them.
 	ReceiveBuffer int `json:"receiveBuffer"`
-	// ReceiveBufferTotal is what all of them may take together: where there are
-	// many queues, each gets half, a quarter and so on.
+	// ReceiveBufferTotal is what all of them may take together, in bytes: where there
+	// are many queues, each gets half, a quarter and so on.
 	ReceiveBufferTotal int `json:"receiveBufferTotal"`
 	// Coalesce is how long packets of a queue may be left waiting where they come
-	// so fast that the processor time for each of them matters more, as a
-	// duration such as 200us. The kernel adds about 50us. 0s means never.
+	// so fast that the processor time for each of them matters more. The kernel adds
+	// about 50us. 0s means never.
 	Coalesce Duration `json:"coalesce"`
 }
 

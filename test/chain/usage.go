@@ -17,7 +17,8 @@ type Usage struct {
 	Files []string
 	// Threads is their number.
 	Threads int
-	// ResidentKiB is its memory.
+	// ResidentKiB is its memory, with all of the program: how much of that is
+	// resident is between the kernel and what else runs there.
 	ResidentKiB int
 }
 
@@ -36,6 +37,10 @@ func (u Usage) HeldSince(before Usage) []string {
 func UsageOf(pid int) (Usage, error) {
 	var u Usage
 	proc := filepath.Join("/proc", fmt.Sprint(pid))
+	program, err := os.Stat(filepath.Join(proc, "exe"))
+	if err != nil {
+		return u, err
+	}
 	entries, err := os.ReadDir(filepath.Join(proc, "fd"))
 	if err != nil {
 		return u, err
@@ -55,7 +60,8 @@ func UsageOf(pid int) (Usage, error) {
 	defer status.Close()
 	for s := bufio.NewScanner(status); s.Scan(); {
 		_, _ = fmt.Sscanf(s.Text(), "Threads: %d", &u.Threads)
-		_, _ = fmt.Sscanf(s.Text(), "VmRSS: %d kB", &u.ResidentKiB)
+		_, _ = fmt.Sscanf(s.Text(), "RssAnon: %d kB", &u.ResidentKiB)
 	}
+	u.ResidentKiB += int(program.Size() >> 10)
 	return u, nil
 }

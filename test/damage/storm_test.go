@@ -64,19 +64,20 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// usageAtRest waits until the daemon has given back what it does not need.
+// usageAtRest waits until the daemon has given back what it does not need, which
+// it does a second after the last pod has gone.
 func (r *rig) usageAtRest() chain.Usage {
 	r.t.Helper()
-	steady := 0
+	const steady = 2 * time.Second
+	pid, since := r.status().PID, time.Now()
 	var least chain.Usage
 	nstest.Eventually(r.t, patience, "memory is at rest", func() bool {
-		u, err := chain.UsageOf(r.status().PID)
+		u, err := chain.UsageOf(pid)
 		must(r.t, err)
 		if least.ResidentKiB == 0 || u.ResidentKiB < least.ResidentKiB {
-			least, steady = u, 0
+			least, since = u, time.Now()
 		}
-		steady++
-		return steady > 300
+		return time.Since(since) > steady
 	})
 	return least
 }
@@ -84,10 +85,11 @@ func (r *rig) usageAtRest() chain.Usage {
 // wantUsage expects the daemon to come back to what it held.
 func (r *rig) wantUsage(want chain.Usage, drift float64) {
 	r.t.Helper()
+	pid := r.status().PID
 	var u chain.Usage
 	back := nstest.Poll(patience, func() bool {
 		var err error
-		u, err = chain.UsageOf(r.status().PID)
+		u, err = chain.UsageOf(pid)
 		must(r.t, err)
 		return len(u.Files) <= len(want.Files) &&
 			float64(u.ResidentKiB) <= float64(want.ResidentKiB)*(1+drift)

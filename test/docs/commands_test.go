@@ -3,16 +3,18 @@
 package docs
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nsqueue/nsqueue/test/docs/shown"
 )
 
 // Each command line of nsqueuectl that the documentation shows is one that it
-// understands: the command is there, and so is each of its flags.
+// understands: the command is there, and so is each of its flags. That it works,
+// too, shows TestShownCommands of test/e2e.
 func TestShownCommandsExist(t *testing.T) {
 	ctl := filepath.Join(t.TempDir(), "nsqueuectl")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", ctl, "./ctl")
@@ -20,23 +22,20 @@ func TestShownCommandsExist(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build nsqueuectl: %v\n%s", err, out)
 	}
-	pages, err := filepath.Glob(filepath.Join(root, "docs/*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	lines := 0
-	for _, page := range append(pages, filepath.Join(root, "README.md")) {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, line := range shownCommands(string(text)) {
+	for page, text := range pages(t) {
+		for _, line := range shown.Commands(text) {
+			line, _, _ = strings.Cut(line, " | ")
+			rest, ours := strings.CutPrefix(line, "nsqueuectl ")
+			if !ours {
+				continue
+			}
 			lines++
-			cmd := exec.CommandContext(t.Context(), ctl, append(line, "--help")...)
+			args := strings.Fields(rest)
+			cmd := exec.CommandContext(t.Context(), ctl, append(args, "--help")...)
 			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "\n  nsqueuectl "+command(line)) {
-				t.Errorf("%s: nsqueuectl %s: %v\n%s", filepath.Base(page), strings.Join(line, " "), err,
-					out)
+			if err != nil || !strings.Contains(string(out), "\n  nsqueuectl "+command(args)) {
+				t.Errorf("%s: %s: %v\n%s", page, line, err, out)
 			}
 		}
 	}
@@ -58,13 +57,27 @@ func command(args []string) string {
 	return ""
 }
 
-// shownCommands returns the arguments of nsqueuectl in what is set as code: a
-// line that is further in, or words between backquotes.
-func shownCommands(text string) (commands [][]string) {
-	shown := regexp.MustCompile("(?m)(?:^ {4,}|`)nsqueuectl ([^`|\n]+)")
-	for _, match := range shown.FindAllStringSubmatch(text, -1) {
-		args, _, _ := strings.Cut(match[1], "#")
-		commands = append(commands, strings.Fields(args))
+// What is not run by the test of shown commands is shown, and the test that stands
+// for it is there.
+func TestElsewhere(t *testing.T) {
+	var lines []string
+	for _, text := range pages(t) {
+		lines = append(lines, shown.Commands(text)...)
 	}
-	return commands
+	for _, e := range shown.AllElsewhere() {
+		uses := func(line string) bool {
+			found, ok := shown.FindElsewhere(line)
+			return ok && found == e
+		}
+		if !slices.ContainsFunc(lines, uses) {
+			t.Errorf("no page shows %s", e.Line)
+		}
+		dir, name, named := strings.Cut(e.Test, ": ")
+		if named && !hasTest(t, dir, name) {
+			t.Errorf("%s: there is no %s in %s", e.Line, name, dir)
+		}
+		if e.Why == "" || e.Test != "" && !named {
+			t.Errorf("%s: why is it not run, and which test stands for it? %+v", e.Line, e)
+		}
+	}
 }

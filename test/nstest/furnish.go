@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -86,6 +87,15 @@ func ownDirectory(dir string) error {
 		return fmt.Errorf("%w (not needed where %s exists)", err, dir)
 	}
 	return os.Mkdir(dir, 0o755)
+}
+
+// OwnDirectory gives the node an empty directory for the rest of its life,
+// whatever the machine has there.
+func OwnDirectory(tb testing.TB, dir string) {
+	tb.Helper()
+	if err := ownDirectory(dir); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // ownTemporary puts temporary files where they vanish with the node.

@@ -15,12 +15,19 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// The annotations that a pod may carry are named AnnotationPrefix and one of
-// the names.
+// AnnotationPrefix begins the names of the annotations that a pod may carry.
+const AnnotationPrefix = "nsqueue.io/"
+
+// The annotations that a pod may carry. One that is refused or has another
+// value changes nothing, and is logged by nsqueued.
 const (
-	AnnotationPrefix = "nsqueue.io/"
-	InspectName      = "inspect"
-	PolicyName       = "failure-policy"
+	// InspectName says whether the pod is inspected. "true" is always allowed, also
+	// in an excluded namespace; "false" only where the entry's podAnnotations has
+	// inspect.
+	InspectName = "inspect"
+	// PolicyName is the pod's failure policy. "Fail" is always allowed; "Ignore",
+	// where the entry says Fail, only if its podAnnotations has failure-policy.
+	PolicyName = "failure-policy"
 )
 
 // AnnotationsCapability is the capability by which runtimes pass a pod's
@@ -29,6 +36,39 @@ const AnnotationsCapability = "io.kubernetes.cri.pod-annotations"
 
 // keyLowering is the configuration's name of [Settings.Lowering].
 const keyLowering = "podAnnotations"
+
+// PluginType is the plugin's name in a CNI configuration, and that of its
+// binary.
+const PluginType = "nsqueue"
+
+// Entry is nsqueue's entry in the plugins of a CNI configuration. The comments of
+// its fields are the configuration reference's.
+type Entry struct {
+	// Type is the name of the plugin's binary. It is the one field that must be
+	// there.
+	Type string `json:"type"`
+	// Socket is where nsqueued listens: an absolute path of at most 107 bytes.
+	Socket string `json:"socket"`
+	// FailurePolicy is what happens to a pod that cannot be inspected. Ignore: it
+	// has its network all the same. Fail: it does not start, and packets that cannot
+	// be inspected are dropped. The plugin always tells nsqueued which one it is, so
+	// that nsqueued's own default does not apply to pods that come this way.
+	FailurePolicy api.Policy `json:"failurePolicy"`
+	// ExcludeNamespaces are Kubernetes namespaces whose pods are not inspected. Under
+	// Fail, exclude those that nsqueued itself or the cluster's start depends on.
+	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
+	// PodAnnotations are the annotations by which a pod may ask for less: inspect,
+	// failure-policy.
+	PodAnnotations []string `json:"podAnnotations,omitempty"`
+	// Capabilities has the runtime pass the pod's annotations, with
+	// {"io.kubernetes.cri.pod-annotations": true}; without it there are none.
+	Capabilities map[string]bool `json:"capabilities,omitempty"`
+}
+
+// DefaultEntry returns what an entry means that has no field but its type.
+func DefaultEntry() Entry {
+	return Entry{Type: PluginType, Socket: api.DefaultSocket, FailurePolicy: api.Ignore}
+}
 
 // ParseArgs takes the pod's identity from CNI_ARGS ("A=B;C=D"). Runtimes put
 // other things in there too, and none of it is worth a pod's start.

@@ -16,9 +16,6 @@ import (
 // kindV1 is what libcni writes into each file of its cache, from 0.8 on.
 const kindV1 = "cniCacheV1"
 
-// pluginType is our entry in a CNI configuration.
-const pluginType = "nsqueue"
-
 // record is what a file of the cache says of a pod.
 type record struct {
 	key     api.Key
@@ -112,14 +109,6 @@ func (r *result) addresses(ifname string) ([]netip.Addr, error) {
 	return canonical(all), nil
 }
 
-// entry is the part of a plugin's configuration that we read.
-type entry struct {
-	Type              string     `json:"type"`
-	FailurePolicy     api.Policy `json:"failurePolicy"`
-	ExcludeNamespaces []string   `json:"excludeNamespaces"`
-	PodAnnotations    []string   `json:"podAnnotations"`
-}
-
 // parseSettings finds our entry in a configuration, which need not have one.
 // The fields of other plugins' entries are not ours to judge.
 func parseSettings(config []byte, annotations json.RawMessage) (cnipod.Settings, error) {
@@ -139,16 +128,16 @@ func parseSettings(config []byte, annotations json.RawMessage) (cnipod.Settings,
 		var head struct {
 			Type string `json:"type"`
 		}
-		if json.Unmarshal(raw, &head) != nil || head.Type != pluginType {
+		if json.Unmarshal(raw, &head) != nil || head.Type != cnipod.PluginType {
 			continue
 		}
-		var e entry
+		var e cnipod.Entry
 		if err := json.Unmarshal(raw, &e); err != nil {
-			return s, fmt.Errorf("CNI configuration: entry %s: %w", pluginType, err)
+			return s, fmt.Errorf("CNI configuration: entry %s: %w", cnipod.PluginType, err)
 		}
 		if e.FailurePolicy != "" {
 			if err := e.FailurePolicy.Validate(); err != nil {
-				return s, fmt.Errorf("CNI configuration: entry %s: %w", pluginType, err)
+				return s, fmt.Errorf("CNI configuration: entry %s: %w", cnipod.PluginType, err)
 			}
 		}
 		s.Policy, s.ExcludeNamespaces = e.FailurePolicy, e.ExcludeNamespaces

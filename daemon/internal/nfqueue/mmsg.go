@@ -3,6 +3,7 @@
 package nfqueue
 
 import (
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -42,11 +43,18 @@ type batch struct {
 	verdicts []byte
 }
 
-func newBatch(size int) *batch {
+// newBatch maps the far buffers: few of their pages are ever touched, and Go
+// would let as much garbage gather as if all of them were in use.
+func newBatch(size int) (*batch, error) {
 	rest := max(size-nearSize, 0)
+	far, err := unix.Mmap(-1, 0, batchSize*(nearSize+rest),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
 	b := &batch{
 		near:     make([]byte, batchSize*nearSize),
-		far:      make([]byte, batchSize*(nearSize+rest)),
+		far:      far,
 		farSize:  nearSize + rest,
 		verdicts: make([]byte, 0, batchSize*verdictLen),
 	}
@@ -62,8 +70,10 @@ func newBatch(size int) *batch {
 			hdr.SetIovlen(2)
 		}
 	}
-	return b
+	return b, nil
 }
+
+func (b *batch) free() error { return os.NewSyscallError("munmap", unix.Munmap(b.far)) }
 
 // receive reads up to batchSize messages without waiting, so the scheduler need
 // not know of the call.

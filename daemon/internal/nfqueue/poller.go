@@ -117,8 +117,12 @@ func (p *Poller) reader(token int32) *Reader {
 // Run serves the readers until Stop, and returns nil then. It returns
 // [ErrRelieved] in a goroutine that was held up by an inspector and whose
 // successor serves them now. Errors of single readers are the readers' own.
-func (p *Poller) Run() error {
-	b := newBatch(p.size)
+func (p *Poller) Run() (err error) {
+	b, err := newBatch(p.size)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.free()) }()
 	for {
 		ready, err := p.waiter.wait(p.due)
 		if err != nil {

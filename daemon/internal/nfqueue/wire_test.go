@@ -256,7 +256,15 @@ func BenchmarkReader(b *testing.B) {
 
 // The receive path knows messages that are cut.
 func TestBatchMessage(t *testing.T) {
-	b := newBatch(64)
+	b, err := newBatch(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := b.free(); err != nil {
+			t.Error(err)
+		}
+	}()
 	b.headers[0].len = 8
 	if m := b.message(0); len(m) != 8 {
 		t.Errorf("message of %d bytes, want 8", len(m))

@@ -115,13 +115,14 @@ func (r *Registry) attach(
 	r.settle(a, api.Active)
 	attached, took := r.describe(a), time.Since(began)
 	r.options.Timings.Attached(took, nil)
-	kind, what := api.EventAttach, "inspected from now on"
-	if fresh.restored {
-		kind, what = api.EventTakeOver, "inspected again, after an earlier nsqueued"
-	}
-	r.remember(kind, &rec, what+", failure policy "+string(rec.FailurePolicy))
 	log.Info("attached", slog.String("hook", attached.Hook),
 		slog.String("failurePolicy", string(rec.FailurePolicy)), slog.Duration("took", took))
+	if fresh.restored {
+		r.remember(api.EventTakeOver, &rec, "attachment of an earlier daemon taken over")
+	} else {
+		r.remember(api.EventAttach, &rec, "attached with hook "+attached.Hook+
+			", failure policy "+string(rec.FailurePolicy))
+	}
 	return attached, nil
 }
 

@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -68,13 +69,5 @@ func (b *binding) queueStates() ([]api.QueueState, error) {
 
 // about returns the events about an attachment, the oldest first.
 func (j *journal) about(key api.Key) []api.Event {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var events []api.Event
-	for _, e := range j.events {
-		if e.Key == key {
-			events = append(events, e)
-		}
-	}
-	return events
+	return slices.DeleteFunc(j.list(), func(e api.Event) bool { return e.Key != key })
 }

@@ -51,8 +51,8 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 		log.Error("detached with errors", slog.Any("error", err))
 		return err
 	}
-	r.remember(api.EventDetach, &a.record, "no longer inspected")
 	log.Info("detached", slog.Duration("took", took))
+	r.remember(api.EventDetach, &a.record, "detached")
 	return nil
 }
 

@@ -14,35 +14,44 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// journalLength is how many events are remembered.
+// journalLength is how many events are remembered, routine and others each.
 const journalLength = 512
 
-// journal holds the latest events, the oldest first.
+// journal holds the latest events, the oldest first. Those of routine are apart
+// so that a node that is drained does not make it forget the others.
 type journal struct {
-	mu     sync.Mutex
-	events []api.Event
-	counts map[api.EventKind]uint64
+	mu              sync.Mutex
+	routine, others []api.Event
+	counts          map[api.EventKind]uint64
 }
 
 func (j *journal) add(e api.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.events) == journalLength {
-		j.events = slices.Delete(j.events, 0, 1)
+	events := &j.others
+	if e.Kind.Routine() {
+		events = &j.routine
 	}
-	j.events = append(j.events, e)
+	if len(*events) == journalLength {
+		*events = slices.Delete(*events, 0, 1)
+	}
+	*events = append(*events, e)
 	if j.counts == nil {
 		j.counts = make(map[api.EventKind]uint64)
 	}
 	j.counts[e.Kind]++
 }
 
-// Events returns the latest events, the oldest first.
-func (r *Registry) Events(context.Context) ([]api.Event, error) {
-	r.journal.mu.Lock()
-	defer r.journal.mu.Unlock()
-	return slices.Clone(r.journal.events), nil
+func (j *journal) list() []api.Event {
+	j.mu.Lock()
+	events := slices.Concat(j.routine, j.others)
+	j.mu.Unlock()
+	slices.SortStableFunc(events, func(a, b api.Event) int { return a.Time.Compare(b.Time) })
+	return events
 }
+
+// Events returns the latest events, the oldest first.
+func (r *Registry) Events(context.Context) ([]api.Event, error) { return r.journal.list(), nil }
 
 // EventCounts returns how many events there were of each kind, also of those
 // that are forgotten by now.
@@ -52,7 +61,7 @@ func (r *Registry) EventCounts() map[api.EventKind]uint64 {
 	return maps.Clone(r.journal.counts)
 }
 
-// remember notes an event about an attachment.
+// remember adds an event to the journal.
 func (r *Registry) remember(kind api.EventKind, rec *state.Record, message string) {
 	r.journal.add(api.Event{
 		Time: time.Now().UTC(), Kind: kind, Key: rec.Key, Pod: rec.Pod,

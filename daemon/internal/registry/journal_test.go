@@ -1,28 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry_test
+package registry
 
 import (
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/inspect"
-	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// The life of an attachment can be read from its events, over a restart too.
-func TestEventsOfALife(t *testing.T) {
-	d := start(t, inspect.AcceptAll{})
-	a := d.attach("one", nstest.New(t), api.Fail)
-	d.wantEvent(api.EventAttach, "failure policy Fail")
-	d.attach("one", nstest.Open(t, a.Netns.Path), api.Fail) // once more is no event
-	events, err := d.Events(t.Context())
-	must(t, err)
-	if len(events) != 1 || events[0].Key != a.Key || events[0].Netns != a.Netns.Cookie {
-		t.Errorf("%+v", events)
+// A node that is drained does not make the daemon forget what went wrong.
+func TestRoutineIsApart(t *testing.T) {
+	var j journal
+	j.add(api.Event{Kind: api.EventSecurity})
+	for i := range 2 * journalLength {
+		j.add(api.Event{Kind: api.EventAttach, Time: time.Unix(int64(i), 0)})
 	}
-	d.restart()
-	d.wantEvent(api.EventTakeOver, "inspected again")
-	must(t, d.Detach(t.Context(), a.Key))
-	d.wantEvent(api.EventDetach, "no longer inspected")
+	list := j.list()
+	if len(list) != 1+journalLength || list[0].Kind != api.EventSecurity {
+		t.Errorf("%d events, the first is %v", len(list), list[0].Kind)
+	}
+	if last := list[journalLength].Time.Unix(); last != 2*journalLength-1 {
+		t.Errorf("the last event is number %d", last)
+	}
 }

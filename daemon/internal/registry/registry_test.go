@@ -438,6 +438,7 @@ func TestRestart(t *testing.T) {
 	if list, err := d.List(t.Context()); err != nil || len(list) != 2 {
 		t.Errorf("attachments %v, %v, want the two whose netns exists", list, err)
 	}
+	d.wantEvent(api.EventTakeOver, "taken over")
 }
 
 func TestCollect(t *testing.T) {

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package shown
+
+import "strings"
+
+// Elsewhere is what test/e2e does not run of the commands that are shown.
+type Elsewhere struct {
+	// Line is the command; one with a space at its end stands for all that begin
+	// with it.
+	Line string
+	// Why it is not run there.
+	Why string
+	// Test is what shows that it works, as "dir: TestName"; empty where nothing
+	// here can.
+	Test string
+}
+
+// FindElsewhere says whether, and why, a command is not run by test/e2e.
+func FindElsewhere(line string) (Elsewhere, bool) {
+	for _, e := range AllElsewhere() {
+		if line == e.Line || strings.HasSuffix(e.Line, " ") && strings.HasPrefix(line, e.Line) {
+			return e, true
+		}
+	}
+	return Elsewhere{}, false
+}
+
+// AllElsewhere returns what test/e2e does not run.
+func AllElsewhere() []Elsewhere {
+	const (
+		builds   = "it builds, or starts all tests of a kind, of which this is one"
+		machine  = "it wants a machine with systemd"
+		kernel   = "it wants a kernel for the module, which a virtual machine has"
+		mention  = "it has a placeholder, or is the name of a command in a sentence"
+		firmware = "it wants the machine's firmware"
+	)
+	return []Elsewhere{
+		{"make ", builds, ""},
+		{"NSQUEUE_BIN=$PWD/bin go ", builds, "test/damage: TestKilledWorker"},
+		{`NSQUEUE_VM_QEMU="-icount shift=0" `, kernel, "test/vm/guest/kmod: TestCost"},
+		{"systemctl ", machine, "test/systemd: TestUnit"},
+		{"sudo modprobe nsqueue", kernel, "daemon/internal/hook/kmod: TestLoad"},
+		{"sudo nsenter --net=/run/netns/pod1 ", kernel, "test/vm/guest/kmod: TestDirections"},
+		{"insmod nsqueue.ko ", kernel, "test/vm/guest/kmod: TestArticle"},
+		{"sudo mokutil ", firmware, ""},
+		{"/usr/lib/linux-kbuild-*/scripts/sign-file ", firmware, ""},
+		{"nsqueued --config FILE", mention, "test/e2e: TestAdopt"},
+		{"nsqueued supervise -- FLAGS", mention, "test/damage: TestKilledWorker"},
+		{"nsqueued supervise", mention, "test/damage: TestKilledWorker"},
+		{"nsqueued --adopt-existing", "a second daemon is refused", "test/e2e: TestAdoptExisting"},
+		{"nsqueuectl describe", mention, "test/e2e: TestOperatorLooks"},
+		{"nsqueuectl capture", mention, "test/e2e: TestCapture"},
+		{"nsqueuectl attach", mention, "ctl: TestAttach"},
+	}
+}
