@@ -7,6 +7,7 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 
+#include "compat/compat.h"
 #include "flows.h"
 #include "hook.h"
 #include "netns.h"
@@ -148,31 +149,79 @@ exempt:
 		.priority = NSQ_PRIORITY,                         \
 	}
 
-#define NSQ_HOOKS(function)                                          \
-	NSQ_HOOK(function, NFPROTO_IPV4, NF_INET_LOCAL_IN),          \
-		NSQ_HOOK(function, NFPROTO_IPV4, NF_INET_LOCAL_OUT), \
-		NSQ_HOOK(function, NFPROTO_IPV4, NF_INET_FORWARD),   \
-		NSQ_HOOK(function, NFPROTO_IPV6, NF_INET_LOCAL_IN),  \
-		NSQ_HOOK(function, NFPROTO_IPV6, NF_INET_LOCAL_OUT), \
-		NSQ_HOOK(function, NFPROTO_IPV6, NF_INET_FORWARD)
+#define NSQ_HOOKS(family, where)                         \
+	NSQ_HOOK(nsq_settle_hook, family, where),        \
+		NSQ_HOOK(nsq_queue_hook, family, where)
 
 /*
  * Of equal priorities the one registered later runs first: packets meet the
- * queue hook and then, with nothing between them whatever the netns registers,
- * the one that trusts what the verdict said.
+ * queue hook and then, with nothing between them whatever the netns registers
+ * afterwards, the one that trusts what the verdict said.
  */
 static const struct nf_hook_ops nsq_hook_ops[] = {
-	NSQ_HOOKS(nsq_settle_hook),
-	NSQ_HOOKS(nsq_queue_hook),
+	NSQ_HOOKS(NFPROTO_IPV4, NF_INET_LOCAL_IN),
+	NSQ_HOOKS(NFPROTO_IPV4, NF_INET_LOCAL_OUT),
+	NSQ_HOOKS(NFPROTO_IPV4, NF_INET_FORWARD),
+	NSQ_HOOKS(NFPROTO_IPV6, NF_INET_LOCAL_IN),
+	NSQ_HOOKS(NFPROTO_IPV6, NF_INET_LOCAL_OUT),
+	NSQ_HOOKS(NFPROTO_IPV6, NF_INET_FORWARD),
 };
 
-int nsq_hooks_register(struct net *net)
+/* How often we try to have our hooks together. */
+#define NSQ_TRIES 5
+
+/* The caller holds rcu_read_lock(). */
+static bool nsq_pair_adjoins(const struct net *net, const struct nf_hook_ops *op)
 {
-	return nf_register_net_hooks(net, nsq_hook_ops,
-				     ARRAY_SIZE(nsq_hook_ops));
+	const struct nf_hook_entries *entries;
+	int i;
+
+	if (op->pf == NFPROTO_IPV4)
+		entries = rcu_dereference(net->nf.hooks_ipv4[op->hooknum]);
+	else
+		entries = rcu_dereference(net->nf.hooks_ipv6[op->hooknum]);
+	for (i = 0; i < entries->num_hook_entries - 1; i++)
+		if (entries->hooks[i].hook == nsq_queue_hook)
+			return entries->hooks[i + 1].hook == nsq_settle_hook;
+	return false;
 }
 
+/*
+ * Whether nothing is between our hooks: what the netns registers while we do,
+ * at the same priority, may be. Later nothing can come there.
+ */
+static bool nsq_hooks_adjoin(const struct net *net)
+{
+	bool adjoin = true;
+	size_t i;
+
+	rcu_read_lock();
+	for (i = 0; i < ARRAY_SIZE(nsq_hook_ops) && adjoin; i += 2)
+		adjoin = nsq_pair_adjoins(net, &nsq_hook_ops[i]);
+	rcu_read_unlock();
+	return adjoin;
+}
+
+/* -EAGAIN: the netns kept registering hooks between ours. */
+int nsq_hooks_register(struct net *net)
+{
+	int err, i;
+
+	for (i = 0; i < NSQ_TRIES; i++) {
+		err = nf_register_net_hooks(net, nsq_hook_ops,
+					    ARRAY_SIZE(nsq_hook_ops));
+		if (err)
+			return err;
+		if (nsq_hooks_adjoin(net))
+			return 0;
+		nsq_hooks_unregister(net);
+	}
+	return -EAGAIN;
+}
+
+/* They queue nothing any more, or not yet. What waits in queues is dropped. */
 void nsq_hooks_unregister(struct net *net)
 {
+	nsq_drop_waiting(net);
 	nf_unregister_net_hooks(net, nsq_hook_ops, ARRAY_SIZE(nsq_hook_ops));
 }

@@ -8,7 +8,6 @@
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #include <net/netns/generic.h>
 
-#include "compat/compat.h"
 #include "flows.h"
 #include "hook.h"
 #include "netns.h"
@@ -182,7 +181,6 @@ static void nsq_net_unhook(struct nsq_net *nn)
 	synchronize_rcu_expedited();
 	nsq_flows_free(old->flows);
 	kfree(old);
-	nsq_drop_waiting(nn->net);
 	nsq_hooks_unregister(nn->net);
 	nf_defrag_ipv6_disable(nn->net);
 	nf_defrag_ipv4_disable(nn->net);

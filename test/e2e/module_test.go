@@ -45,13 +45,13 @@ func TestModuleIsUnloaded(t *testing.T) {
 	checks := 0
 	for r.Client.Check(t.Context(), a.Key()) != nil || r.Client.Check(t.Context(), b.Key()) != nil {
 		checks++
-		if time.Since(unloaded) > patience {
+		if time.Since(unloaded) > nstest.Patient(patience) {
 			t.Fatal("the module was not replaced")
 		}
 	}
 	took := time.Since(unloaded)
 	t.Logf("replaced after %v, %d checks told the truth", took, checks)
-	if took > replaced {
+	if took > nstest.Patient(replaced) {
 		t.Errorf("replacing the module took %v, want %v at most", took, replaced)
 	}
 	wantHook(t, r, "nft")

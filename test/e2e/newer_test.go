@@ -174,7 +174,7 @@ func TestNewerStateSupervised(t *testing.T) {
 	})
 	s.write(t, s.before)
 	got := make([]byte, len(late))
-	if err := to.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := to.SetReadDeadline(time.Now().Add(nstest.Patient(patience))); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := to.Read(got); err != nil || string(got[:n]) != late {

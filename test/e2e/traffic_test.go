@@ -108,7 +108,7 @@ func echoTCP(t *testing.T, from, to *chain.Pod, addr netip.Addr) {
 func expire(t *testing.T, conns ...net.Conn) {
 	t.Helper()
 	for _, c := range conns {
-		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := c.SetDeadline(time.Now().Add(nstest.Patient(patience))); err != nil {
 			t.Fatal(err)
 		}
 	}

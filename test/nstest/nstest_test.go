@@ -144,3 +144,15 @@ func netnsID(t *testing.T, path string) string {
 	}
 	return fmt.Sprintf("netns:%d", st.Ino)
 }
+
+func TestPatient(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"": time.Second, "1": time.Second, "10": 10 * time.Second,
+		"0": time.Second, "-2": time.Second, "much": time.Second,
+	} {
+		t.Setenv(nstest.SlownessEnv, value)
+		if got := nstest.Patient(time.Second); got != want {
+			t.Errorf("patient for %v where %s=%q, want %v", got, nstest.SlownessEnv, value, want)
+		}
+	}
+}

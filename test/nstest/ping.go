@@ -21,7 +21,7 @@ type echo struct {
 const echoHeader = 8 // type, code, checksum, identifier, sequence number
 
 // Ping sends count echo requests from the netns at once and returns how many
-// of them were answered, at the latest after the timeout.
+// of them were answered, at the latest after the timeout, for which it is [Patient].
 func (ns *NetNS) Ping(tb testing.TB, dst netip.Addr, count int, timeout time.Duration) int {
 	tb.Helper()
 	received, err := ns.ping(dst, count, timeout)
@@ -45,7 +45,7 @@ func (ns *NetNS) ping(dst netip.Addr, count int, timeout time.Duration) (int, er
 		return 0, fmt.Errorf("open ping socket: %w", err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(Patient(timeout))); err != nil {
 		return 0, err
 	}
 	ident := uint16(rand.Uint32())

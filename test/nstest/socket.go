@@ -96,7 +96,7 @@ func open[T interface{ Close() error }](
 	tb testing.TB, ns *NetNS, opener func(context.Context) (T, error),
 ) T {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), dialTimeout)
+	ctx, cancel := context.WithTimeout(tb.Context(), Patient(dialTimeout))
 	defer cancel()
 	var s T
 	err := ns.Try(func() (err error) {

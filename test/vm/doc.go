@@ -15,5 +15,5 @@
 // of QEMU ("-icount shift=0": the guest's clock counts instructions, which makes
 // TestCost exact whatever else the machine does). NSQUEUE_VM_TREE is a kernel
 // source tree, configured with debug.config and built; then TestTree runs the
-// same programs in that kernel, with five times the time.
+// same programs in that kernel, with ten times the time.
 package vm

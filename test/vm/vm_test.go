@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // kernels are the series that README.md and dkms.conf claim.
@@ -86,6 +88,10 @@ func TestKernel(t *testing.T) {
 	}
 }
 
+// debugSlowness is how many times slower than a packaged kernel one is that
+// looks after itself as debug.config says.
+const debugSlowness = 10
+
 // TestTree is for a kernel that no package has; without one it has no subject.
 func TestTree(t *testing.T) {
 	tree := os.Getenv("NSQUEUE_VM_TREE")
@@ -98,7 +104,9 @@ func TestTree(t *testing.T) {
 	}
 	all := programs()
 	for i := range all {
-		all[i].Timeout *= 5
+		all[i].Timeout *= debugSlowness
+		all[i].Env = append(slices.Clip(all[i].Env), fmt.Sprintf("%s=%d",
+			nstest.SlownessEnv, debugSlowness))
 	}
 	testKernel(t, k, build(t, all), all)
 }

@@ -255,13 +255,13 @@ func errnoOf(payload []byte) error {
 }
 
 // AnswerAll gives every packet that waits in the queue the same verdict,
-// including those that a reader has in hand.
+// including those that a reader has in hand. Those that are accepted lose their
+// priority: a verdict must carry no request that a pod has put there.
 func (q *Queue) AnswerAll(newest uint32, accept bool) error {
-	verdict := uint32(verdictDrop)
+	msg := appendBatchVerdict(nil, q.config.Number, newest, verdictDrop)
 	if accept {
-		verdict = verdictAccept
+		msg = appendBatchAccept(nil, q.config.Number, newest)
 	}
-	msg := appendBatchVerdict(nil, q.config.Number, newest, verdict)
 	return q.control(func(fd int) error {
 		return os.NewSyscallError("send batch verdict", sendToKernel(fd, msg))
 	})

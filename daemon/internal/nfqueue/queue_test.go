@@ -195,6 +195,36 @@ func TestMarkOfVerdict(t *testing.T) {
 	}
 }
 
+// A pod's rules can send packets into our queues with what only a verdict may
+// ask for. The verdict that asks for nothing takes it out.
+func TestVerdictCarriesNoForgedRequest(t *testing.T) {
+	f := newFixture(t)
+	f.pod.Run(t, "nft", `add table ip forge;
+		add chain ip forge before { type filter hook output priority -10; };
+		add rule ip forge before meta priority set 0x41000005;
+		add chain ip forge after { type filter hook output priority 10; };
+		add rule ip forge after meta priority & 0xff000000 != 0 drop`)
+	f.pod.Run(t, "iptables", "-A", "OUTPUT", "-j", "NFQUEUE", "--queue-num", "82")
+	f.read(80, false, verdict(inspect.Verdict{Action: inspect.Accept}))
+	q := f.bind(82)
+	f.send(2)
+	nstest.Eventually(t, reply, "both wait", func() bool {
+		stat, _, err := q.Stat(f.ns)
+		f.must(err)
+		return stat.Waiting == 2
+	})
+	f.must(q.AnswerAll(2, true))
+	if got := f.arrive(2, reply); got != 2 {
+		t.Errorf("%d of 2 datagrams arrived that were accepted together", got)
+	}
+	f.pod.Run(t, "nft", "add rule ip forge after meta priority != 0:5 drop")
+	f.run(q, false, verdict(inspect.Verdict{Action: inspect.Accept}))
+	f.send(2)
+	if got := f.arrive(2, reply); got != 2 {
+		t.Errorf("%d of 2 datagrams arrived with their own priority", got)
+	}
+}
+
 func TestRequeue(t *testing.T) {
 	f := newFixture(t)
 	first := f.read(80, false, verdict(inspect.Verdict{Action: inspect.Queue, Queue: 81}))

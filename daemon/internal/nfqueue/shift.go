@@ -196,6 +196,9 @@ func (s *shift) inspect(p *inspect.Packet) (v inspect.Verdict) {
 	return s.reader.options.Inspector.Inspect(p)
 }
 
+// answer says what v says, and no more. Our hook queues no packet with a request
+// in its priority, but a pod's own rule can send one into our queue; hooks that
+// the pod adds meanwhile then let it go on at the hook that believes us.
 func (s *shift) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	a := answer{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
 	switch v.Action {
@@ -207,6 +210,9 @@ func (s *shift) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 		a.payload = s.replacement(p, v.Payload)
 	}
 	settled := s.requestSettling(p, v, &a)
+	if !settled && p.Priority&settleMask != 0 {
+		a.priority, a.setPriority = p.Priority&^settleMask, true
+	}
 	s.answers.count(v.Action, settled)
 	s.answers.add(p.ID, &a)
 }

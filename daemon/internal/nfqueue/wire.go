@@ -191,11 +191,21 @@ func appendVerdict(b []byte, queue uint16, id uint32, v *answer) []byte {
 // appendBatchVerdict appends one verdict for all waiting packets up to id.
 func appendBatchVerdict(b []byte, queue uint16, id, verdict uint32) []byte {
 	start := len(b)
+	return endMessage(appendBatchHeader(b, queue, id, verdict), start)
+}
+
+// appendBatchAccept accepts all waiting packets up to id, without a priority.
+func appendBatchAccept(b []byte, queue uint16, id uint32) []byte {
+	start := len(b)
+	b = appendBatchHeader(b, queue, id, verdictAccept)
+	return endMessage(appendAttr32(b, attrPriority, 0), start)
+}
+
+func appendBatchHeader(b []byte, queue uint16, id, verdict uint32) []byte {
 	b = appendHeader(b, msgVerdictBatch, unix.NLM_F_REQUEST, 0, queue)
 	b = appendAttrHeader(b, attrVerdictHdr, 8)
 	b = binary.BigEndian.AppendUint32(b, verdict)
-	b = binary.BigEndian.AppendUint32(b, id)
-	return endMessage(b, start)
+	return binary.BigEndian.AppendUint32(b, id)
 }
 
 // appendBind appends the message that binds the queue and configures it. One

@@ -11,6 +11,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 const queues = 4
@@ -108,7 +109,7 @@ func testBalanceOrder(t *testing.T, h hook.Hook) {
 	buf := make([]byte, 4)
 	for _, k := range talks {
 		for n := range uint32(each) {
-			must(t, k.peer.SetReadDeadline(time.Now().Add(reply)))
+			must(t, k.peer.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 			_, err := k.peer.Read(buf)
 			must(t, err)
 			if got := binary.BigEndian.Uint32(buf); got != n {

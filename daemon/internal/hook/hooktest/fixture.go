@@ -192,7 +192,7 @@ func receive(t *testing.T, c interface {
 	t.Helper()
 	buf := make([]byte, 1<<16)
 	for i := range n {
-		must(t, c.SetReadDeadline(time.Now().Add(reply)))
+		must(t, c.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		if _, err := c.Read(buf); err != nil {
 			return i
 		}

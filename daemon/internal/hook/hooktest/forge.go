@@ -171,7 +171,7 @@ func testForgeWaiting(t *testing.T, h hook.Hook) {
 func testForgeSettled(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	selector := settling(1)
-	selector.Settle.Timeout = settleBriefly
+	selector.Settle.Timeout = nstest.Patient(settleBriefly)
 	s := f.armSettling(selector, false)
 	to := f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	k := &talk{f, f.pod.DialUDP(t, to.LocalAddr().String(),

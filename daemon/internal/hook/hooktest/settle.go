@@ -103,7 +103,7 @@ func testSettleTCP(t *testing.T, h hook.Hook) {
 			_, err := c.Write(make([]byte, size))
 			sent <- err
 		}()
-		must(t, accepted.SetReadDeadline(time.Now().Add(reply)))
+		must(t, accepted.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		_, err = io.ReadFull(accepted, make([]byte, size))
 		must(t, err)
 		must(t, <-sent)
@@ -170,7 +170,7 @@ func testDropWins(t *testing.T, h hook.Hook) {
 func testSettleTimeout(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	selector := settling(1)
-	selector.Settle.Timeout = settleBriefly
+	selector.Settle.Timeout = nstest.Patient(settleBriefly)
 	s := f.armSettling(selector, false)
 	k := f.talk(f.peer.IPv4())
 	k.out(1)
@@ -259,7 +259,7 @@ func testSettleICMP(t *testing.T, h hook.Hook) {
 		t.Helper()
 		_, err := k.pod.Write([]byte("out"))
 		must(t, err)
-		must(t, k.pod.SetReadDeadline(time.Now().Add(reply)))
+		must(t, k.pod.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		if _, err := k.pod.Read(make([]byte, 16)); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Fatalf("the socket got %v, want the ICMP error", err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // queued is a packet in a queue, with its priority.
@@ -217,7 +218,7 @@ func (k *talk) in(n int) int {
 func (k *talk) nothing(when string) {
 	k.Helper()
 	for _, c := range []*net.UDPConn{k.pod, k.peer} {
-		must(k.T, c.SetReadDeadline(time.Now().Add(silence)))
+		must(k.T, c.SetReadDeadline(time.Now().Add(nstest.Patient(silence))))
 		if _, err := c.Read(make([]byte, 16)); err == nil {
 			k.Errorf("a datagram arrived %s", when)
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // A flow is a UDP socket on the node and one in the pod.
@@ -52,7 +54,7 @@ func (f *flow) must(t *testing.T, err error) {
 // endReads lets reads fail after a while from now.
 func endReads(t *testing.T, c *net.UDPConn, after time.Duration) {
 	t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(after)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(nstest.Patient(after))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -63,7 +65,7 @@ func received(t *testing.T, c *net.UDPConn, want int) int {
 	buf := make([]byte, 1<<16)
 	n := 0
 	for ; n < want; n++ {
-		endReads(t, c, 5*time.Second)
+		endReads(t, c, delivery)
 		if _, _, err := c.ReadFromUDPAddrPort(buf); err != nil {
 			break
 		}

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // Variables of the role "reader".
@@ -41,7 +43,7 @@ func playReader() int {
 	r.request.Store(uint32(request))
 	fmt.Println("bound")
 	for in := bufio.NewScanner(os.Stdin); ; {
-		p, err := r.next(time.Minute)
+		p, err := r.next(nstest.Patient(time.Minute))
 		if err != nil {
 			fmt.Println("next packet:", err)
 			return 1

@@ -101,7 +101,7 @@ func TestReload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.next(10 * time.Second); err != nil {
+		if _, err := r.next(nstest.Patient(10 * time.Second)); err != nil {
 			t.Errorf("round %d: %v", i, err)
 		}
 		if err := rmmod(); err != nil {
