@@ -149,8 +149,8 @@ exempt:
 		.priority = NSQ_PRIORITY,                         \
 	}
 
-#define NSQ_HOOKS(family, where)                         \
-	NSQ_HOOK(nsq_settle_hook, family, where),        \
+#define NSQ_HOOKS(family, where)                  \
+	NSQ_HOOK(nsq_settle_hook, family, where), \
 		NSQ_HOOK(nsq_queue_hook, family, where)
 
 /*
@@ -171,7 +171,8 @@ static const struct nf_hook_ops nsq_hook_ops[] = {
 #define NSQ_TRIES 5
 
 /* The caller holds rcu_read_lock(). */
-static bool nsq_pair_adjoins(const struct net *net, const struct nf_hook_ops *op)
+static bool nsq_pair_adjoins(const struct net *net,
+			     const struct nf_hook_ops *op)
 {
 	const struct nf_hook_entries *entries;
 	int i;
