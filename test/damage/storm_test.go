@@ -43,6 +43,9 @@ func TestStorm(t *testing.T) {
 		}
 		began = time.Now()
 		r.storm("DEL", round, netns)
+		nstest.Eventually(t, patience, "all pods are detached", func() bool {
+			return r.status().Attachments == 0
+		})
 		t.Logf("round %d: %d ADD in %v, %d DEL in %v", round+1, pods, added, pods, time.Since(began))
 		if round == 0 {
 			// What the first storm needs at once, such as threads, is kept.
@@ -131,7 +134,9 @@ func (r *rig) call(command, id, netns string) error {
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w: %s%s", command, id, err, out.String(), log.String())
 	}
-	if log.Len() > 0 {
+	// On a busy machine the daemon's turn may come later than the plugin can wait.
+	late := command == "DEL" && strings.Contains(log.String(), "DEL spooled")
+	if log.Len() > 0 && !late {
 		return fmt.Errorf("%s %s: the plugin complains: %s", command, id, log.String())
 	}
 	return nil
