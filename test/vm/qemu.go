@@ -42,7 +42,7 @@ func (g *guest) command(ctx context.Context) *exec.Cmd {
 		"-no-reboot", "-kernel", g.vmlinuz, "-initrd", g.initrd,
 		"-serial", "file:"+g.log, "-serial", "stdio",
 		"-append", "console=ttyS0 panic=-1 panic_on_warn=1 oops=panic"+
-			" slab_nomerge mitigations=off loglevel=7 printk.time=1")
+			" slab_nomerge mitigations=off loglevel=7 printk.time=1 printk.devkmsg=on")
 	cmd.Args = append(cmd.Args, strings.Fields(os.Getenv("NSQUEUE_VM_QEMU"))...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 5 * time.Second

@@ -34,7 +34,7 @@ type program struct {
 // programs run in this order in each kernel; a new one is one line.
 func programs() []program {
 	return []program{
-		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 4 * time.Minute},
+		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 6 * time.Minute},
 		{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 3 * time.Minute},
 		{Name: "hook-nft.test", Package: hooks + "nft", Timeout: 3 * time.Minute},
 		{

@@ -69,7 +69,7 @@ func crowdTransaction() []byte {
 // A pod that adds hooks while it is armed for the first time has none between
 // ours: there it could make the reader's verdicts ask for what the pod wants.
 func TestArmAmongNewHooks(t *testing.T) {
-	const rounds = 30
+	const rounds = 10
 	unloadAtEnd(t)
 	n := newNode(t)
 	p := n.newPod(t)
