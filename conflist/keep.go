@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/nsqueue/nsqueue/internal/dirwatch"
 )
 
 const (
@@ -27,7 +29,7 @@ func (i *Installer) First(
 	ctx context.Context, install func() (*Plan, error), waiting func(error),
 ) (*Plan, error) {
 	w, _ := newWatch(ctx, edited) // without, the clock will do
-	defer w.close()
+	defer w.Close()
 	var invalid time.Time
 	for {
 		if err := w.add(i.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -81,7 +83,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		k.Failed(fmt.Errorf("watch %s, it is looked at every %v: %w", k.Installer.Dir, k.Look, err))
 	}
-	defer w.close()
+	defer w.Close()
 	var broken complaint
 	for ctx.Err() == nil {
 		p, err := k.look(w)
@@ -102,7 +104,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		if p != nil && len(p.Changes) > 0 {
 			if d := k.Fight.repaired(time.Now()); d > 0 {
 				k.GaveWay(p, k.Fight.repairs, d)
-				pause(ctx, d)
+				dirwatch.Pause(ctx, d)
 			}
 			continue // what happened before everything was watched is seen now
 		}

@@ -297,7 +297,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer runtime.close()
+	defer runtime.Close()
 	if err := runtime.add(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -306,8 +306,9 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if n, err := runtime.file.Read(make([]byte, 4096)); n == 0 || err != nil {
-		t.Errorf("the runtime saw nothing: %v", err)
+	something := func(events []byte) bool { return len(events) > 0 }
+	if !runtime.Wait(t.Context(), patience, something) {
+		t.Error("the runtime saw nothing")
 	}
 	if r.Wait(t.Context(), time.Millisecond) {
 		t.Error("somebody has read a configuration before the runtime did")

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/dirwatch"
 )
 
 // What a watch may wait for.
@@ -26,51 +26,23 @@ const (
 	readBySomebody = unix.IN_CLOSE_NOWRITE
 )
 
-// watch waits for what happens to files in directories.
+// watch waits for what happens to configurations.
 type watch struct {
-	file *os.File // nil where the kernel has no watch left
-	stop func() bool
-	mask uint32
+	*dirwatch.Watch
 	// target is the name of the active file where it is a link's target.
 	target string
 }
 
-// newWatch returns a watch of nothing yet, which waits until ctx ends at most.
-// It is usable also where there is an error: then it waits by the clock alone.
 func newWatch(ctx context.Context, mask uint32) (*watch, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return &watch{}, os.NewSyscallError("inotify_init1", err)
-	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	return &watch{file: f, mask: mask, stop: context.AfterFunc(ctx, func() {
-		_ = f.SetReadDeadline(time.Unix(0, 0))
-	})}, nil
+	w, err := dirwatch.New(ctx, mask)
+	return &watch{Watch: w}, err
 }
 
-func (w *watch) close() {
-	if w.file != nil {
-		w.stop()
-		_ = w.file.Close()
-	}
-}
-
-// add watches a directory. Doing it again changes nothing, unless there is
-// another directory at the path by now. One that is missing is not watched.
+// add watches a directory. One that is missing is not watched.
 func (w *watch) add(dir string) error {
-	if w.file == nil {
+	err := w.Add(dir)
+	if errors.Is(err, unix.ENOENT) {
 		return nil
-	}
-	raw, err := w.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var addErr error
-	err = raw.Control(func(fd uintptr) {
-		_, addErr = unix.InotifyAddWatch(int(fd), dir, w.mask|unix.IN_ONLYDIR)
-	})
-	if addErr != nil && !errors.Is(addErr, unix.ENOENT) {
-		err = errors.Join(err, &os.PathError{Op: "watch", Path: dir, Err: addErr})
 	}
 	return err
 }
@@ -78,37 +50,7 @@ func (w *watch) add(dir string) error {
 // wait returns true when something has happened since the last time that
 // concerns the configurations, false when the limit is over or ctx ends.
 func (w *watch) wait(ctx context.Context, limit time.Duration) bool {
-	if w.file == nil {
-		pause(ctx, limit)
-		return false
-	}
-	if w.file.SetReadDeadline(time.Now().Add(limit)) != nil {
-		pause(ctx, limit)
-		return false
-	}
-	events := make([]byte, 64<<10)
-	// The end of ctx sets a deadline as well; the one above may have replaced it.
-	for ctx.Err() == nil {
-		n, err := w.file.Read(events)
-		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				pause(ctx, limit)
-			}
-			return false
-		}
-		if w.concerns(events[:n]) {
-			return true
-		}
-	}
-	return false
-}
-
-// pause waits by the clock.
-func pause(ctx context.Context, limit time.Duration) {
-	select {
-	case <-time.After(limit):
-	case <-ctx.Done():
-	}
+	return w.Wait(ctx, limit, w.concerns)
 }
 
 // concerns says whether one of the kernel's events is about a configuration, or
@@ -148,7 +90,7 @@ func (i *Installer) Reload(ctx context.Context, p *Plan) (*ReloadWatch, error) {
 		err = errors.Join(err, w.add(filepath.Dir(target)))
 	}
 	if err = errors.Join(err, i.Touch()); err != nil {
-		w.close()
+		w.Close()
 		return nil, err
 	}
 	return &ReloadWatch{w}, nil
@@ -166,9 +108,9 @@ func (r *ReloadWatch) Wait(ctx context.Context, limit time.Duration) bool {
 	if !r.watch.wait(ctx, limit) {
 		return false
 	}
-	pause(ctx, inTwo)
+	dirwatch.Pause(ctx, inTwo)
 	return true
 }
 
 // Close ends the watch.
-func (r *ReloadWatch) Close() { r.watch.close() }
+func (r *ReloadWatch) Close() { r.watch.Close() }
