@@ -30,6 +30,7 @@ func TestManyRemovedAtOnce(t *testing.T) {
 	r.isolated = true
 	r.start(t, "watchdog="+watchdog.String())
 	r.live(t)
+	r.logged(t, "daemon ready") // it has read what came before
 	before := r.openSockets(t)
 	if before < ownedTables {
 		t.Fatalf("the supervisor has %d sockets, want %d and more", before, ownedTables)
