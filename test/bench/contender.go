@@ -48,7 +48,7 @@ const (
 )
 
 // contenders returns the rows in the report's order.
-func contenders(o *options, bare, queued, settled *bed) []*contender {
+func contenders(o *options, bare, queued, settled *bed) ([]*contender, error) {
 	program := func(name string, more ...string) []string {
 		return append([]string{
 			filepath.Join(o.bin, "test", "bench-"+name), fmt.Sprint(queueNumber),
@@ -88,11 +88,24 @@ func contenders(o *options, bare, queued, settled *bed) []*contender {
 		},
 	}
 	if len(o.only) == 0 {
-		return all
+		return all, nil
+	}
+	for _, name := range o.only {
+		if !slices.ContainsFunc(all, func(c *contender) bool { return c.name == name }) {
+			return nil, fmt.Errorf("no contender %q: want some of %s", name, names(all))
+		}
 	}
 	return slices.DeleteFunc(all, func(c *contender) bool {
 		return !slices.Contains(o.only, c.name)
-	})
+	}), nil
+}
+
+func names(all []*contender) string {
+	var list []string
+	for _, c := range all {
+		list = append(list, c.name)
+	}
+	return strings.Join(list, ",")
 }
 
 // reader is a contender at work.

@@ -23,7 +23,10 @@ func measureContenders(ctx context.Context, o *options, r *report.Report) error 
 			return err
 		}
 	}
-	all := contenders(o, beds[0], beds[1], beds[2])
+	all, err := contenders(o, beds[0], beds[1], beds[2])
+	if err != nil {
+		return err
+	}
 	if err := armBeds(ctx, beds, all); err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func (c *contender) measure(ctx context.Context, row *report.Row) (time.Duration
 		errs = append(errs, c.tcp(read, row))
 	}
 	if o.has(partLatency) {
-		errs = append(errs, c.ping(row))
+		errs = append(errs, c.ping(read, row))
 	}
 	errs = append(errs, c.sawPackets(read), read.stop())
 	return time.Since(began), errors.Join(errs...)
@@ -198,17 +201,20 @@ func (c *contender) tcp(read *reader, row *report.Row) error {
 	return nil
 }
 
-func (c *contender) ping(row *report.Row) error {
+func (c *contender) ping(read *reader, row *report.Row) error {
 	s := &c.bed.options.size
-	d, err := c.bed.traffic("ping", s.ping, s.pingRate)
+	m, err := c.udp(read, "ping", s.ping, s.pingRate)
 	if err != nil {
 		return err
 	}
-	if d.Delivered < d.Sent {
-		return fmt.Errorf("ping: %d of %d answered", d.Delivered, d.Sent)
+	if m.Delivered < m.Sent {
+		return fmt.Errorf("ping: %d of %d answered", m.Delivered, m.Sent)
 	}
-	row.Add(report.PingP50, d.P50)
-	row.Add(report.PingP99, d.P99)
+	row.Add(report.PingP50, m.P50)
+	row.Add(report.PingP99, m.P99)
+	if read.pid != 0 {
+		row.Add(report.PingCPU, m.cpuPerPacket()/2)
+	}
 	return nil
 }
 

@@ -24,6 +24,7 @@ func columns() [][2]string {
 		{"TCP % CPU", TCPCPU},
 		{"round trip p50 µs", PingP50},
 		{"p99 µs", PingP99},
+		{"µs/packet", PingCPU},
 	}
 }
 

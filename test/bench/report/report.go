@@ -38,6 +38,7 @@ const (
 	TCPCPU    = "tcpCPUShare" // of one processor
 	PingP50   = "pingP50"
 	PingP99   = "pingP99"
+	PingCPU   = "pingCPUPerPacket" // two packets a round trip
 )
 
 // Report is everything that one run measured. Parts that were not asked for
