@@ -70,7 +70,7 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 // watchPackets watches, and lets everybody else go first. It goes on with the
 // next daemon when one ends; ready is called for each of them.
 func (c *command) watchPackets(
-	ctx context.Context, req api.WatchRequest, ready func(), emit func(*api.PacketEvent) error,
+	ctx context.Context, req api.WatchRequest, ready func(), emit func([]api.PacketEvent) error,
 ) error {
 	if c.yield != nil {
 		c.yield()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,8 @@ func newWatch(run runner) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Print each packet as it gets its verdict",
-		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C.
+		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C,
+20 times a second what has come.
 With -o json it is one JSON object a line, with -o yaml a document each.
 
 Packets that come faster than --rate, or than they can be printed, are left out
@@ -64,15 +66,18 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 		t.begin()
 		fmt.Fprintln(c.err, "watching, Ctrl-C ends it")
 	}
-	err = c.watchPackets(ctx, req, watching, func(e *api.PacketEvent) error {
-		t.add(e)
-		if err := c.printPacket(e); err != nil {
-			return fmt.Errorf("print packet: %w", err)
+	lines := bufio.NewWriter(c.out)
+	c.out = lines
+	err = c.watchPackets(ctx, req, watching, func(events []api.PacketEvent) error {
+		enough := false
+		for i := 0; i < len(events) && !enough; i++ {
+			t.add(&events[i])
+			if err := c.printPacket(&events[i]); err != nil {
+				return fmt.Errorf("print packet: %w", err)
+			}
+			enough = t.printed == f.count // never 0 here
 		}
-		if t.printed == f.count { // never 0 here
-			return errEnough
-		}
-		return nil
+		return flush(lines, enough)
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -81,6 +86,17 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 		fmt.Fprintln(c.err, t.summary())
 	}
 	return err
+}
+
+// flush writes what has come together, and ends the watch if that is enough.
+func flush(w *bufio.Writer, enough bool) error {
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if enough {
+		return errEnough
+	}
+	return nil
 }
 
 func (c *command) printPacket(e *api.PacketEvent) error {

@@ -137,10 +137,11 @@ type cancelWriter struct {
 }
 
 func (w *cancelWriter) Write(b []byte) (int, error) {
-	if w.after--; w.after == 0 {
+	n, err := w.Builder.Write(b)
+	if strings.Count(w.String(), "\n") >= w.after {
 		w.cancel()
 	}
-	return w.Builder.Write(b)
+	return n, err
 }
 
 // It goes on with the next daemon, says so, and knows that its packets are

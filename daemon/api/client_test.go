@@ -124,7 +124,7 @@ func calls(c *api.Client) map[string]func(context.Context) error {
 		"status":  func(ctx context.Context) error { _, err := c.Status(ctx); return err },
 		"upgrade": c.Upgrade,
 		"watch": func(ctx context.Context) error {
-			return c.Watch(ctx, api.WatchRequest{}, nil, func(*api.PacketEvent) error { return nil })
+			return c.Watch(ctx, api.WatchRequest{}, nil, func([]api.PacketEvent) error { return nil })
 		},
 	}
 }
@@ -238,12 +238,12 @@ func TestUnavailable(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	addr := netip.MustParseAddr
-	events := []api.PacketEvent{
+	want := []api.PacketEvent{
 		{Packet: 1, Key: testKey(), Source: addr("10.0.0.1"), Destination: addr("10.0.0.2"), SetMark: 7},
 		{Packet: 3, Source: addr("fd00::1"), SourcePort: 53, Destination: addr("fd00::2")},
 		{Packet: 4},
 	}
-	d := apitest.Daemon{Packets: events}
+	d := apitest.Daemon{Packets: want}
 	path := apitest.SocketPath(t)
 	l, err := api.Listen(path)
 	if err != nil {
@@ -257,8 +257,8 @@ func TestWatch(t *testing.T) {
 		defer cancel()
 		var got []api.PacketEvent
 		ready := 0
-		err := c.Watch(ctx, api.WatchRequest{}, func() { ready++ }, func(e *api.PacketEvent) error {
-			if got = append(got, *e); len(got) == len(events) {
+		err := c.Watch(ctx, api.WatchRequest{}, func() { ready++ }, func(events []api.PacketEvent) error {
+			if got = append(got, events...); len(got) == len(want) {
 				cancel()
 			}
 			return nil
@@ -267,7 +267,7 @@ func TestWatch(t *testing.T) {
 			t.Errorf("watch: %v, ready %d times", err, ready)
 		}
 		same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
-		if diff := cmp.Diff(events, got, same); diff != "" {
+		if diff := cmp.Diff(want, got, same); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 		if err := c.Watch(ctx, api.WatchRequest{}, nil, nil); err != nil {
@@ -276,13 +276,13 @@ func TestWatch(t *testing.T) {
 	})
 	t.Run("emit fails", func(t *testing.T) {
 		enough := errors.New("enough")
-		err := c.Watch(t.Context(), api.WatchRequest{}, nil, func(*api.PacketEvent) error { return enough })
+		err := c.Watch(t.Context(), api.WatchRequest{}, nil, func([]api.PacketEvent) error { return enough })
 		if !errors.Is(err, enough) || errors.Is(err, api.ErrUnavailable) {
 			t.Errorf("watch: %v", err)
 		}
 	})
 	t.Run("server stops", func(t *testing.T) {
-		err := c.Watch(t.Context(), api.WatchRequest{}, stop, func(*api.PacketEvent) error { return nil })
+		err := c.Watch(t.Context(), api.WatchRequest{}, stop, func([]api.PacketEvent) error { return nil })
 		if !errors.Is(err, api.ErrUnavailable) {
 			t.Errorf("watch: %v", err)
 		}

@@ -20,10 +20,11 @@ type Observed interface {
 	Status(ctx context.Context) (Status, error)
 	// Events returns what happened of late, the oldest first.
 	Events(ctx context.Context) ([]Event, error)
-	// Watch calls started once, then emit for each packet from that moment on that
-	// the request is about, until ctx ends or one of them returns an error.
+	// Watch calls started once, then emit for the packets from that moment on that
+	// the request is about, some at a time, until ctx ends or one of them returns an
+	// error. The packets are emit's until it returns.
 	Watch(ctx context.Context, req WatchRequest, started func() error,
-		emit func(*PacketEvent) error) error
+		emit func([]PacketEvent) error) error
 	// Metrics answers a scrape in a format that Prometheus reads.
 	Metrics(w http.ResponseWriter, r *http.Request)
 }

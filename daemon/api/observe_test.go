@@ -53,7 +53,7 @@ func TestObserversLook(t *testing.T) {
 		t.Errorf("events: %v, %v", events, err)
 	}
 	n := 0
-	err = c.Watch(ctx, api.WatchRequest{}, nil, func(*api.PacketEvent) error { n++; return nil })
+	err = c.Watch(ctx, api.WatchRequest{}, nil, func([]api.PacketEvent) error { n++; return nil })
 	if !errors.Is(err, api.ErrUnavailable) || n != 1 {
 		t.Errorf("watch: %d packets, %v", n, err)
 	}

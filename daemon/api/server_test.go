@@ -198,13 +198,13 @@ type chattyBackend struct {
 
 func (b *chattyBackend) Watch(
 	_ context.Context, _ api.WatchRequest, started func() error,
-	emit func(*api.PacketEvent) error,
+	emit func([]api.PacketEvent) error,
 ) error {
 	if err := started(); err != nil {
 		return err
 	}
 	for {
-		if err := emit(&api.PacketEvent{Verdict: strings.Repeat("x", 10_000)}); err != nil {
+		if err := emit([]api.PacketEvent{{Verdict: strings.Repeat("x", 10_000)}}); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,8 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -157,11 +159,12 @@ func (r *WatchRequest) setNumber(name, value string) error {
 	return nil
 }
 
-// Watch calls ready once the daemon reports packets, then emit for each one that
-// the request is about, until ctx ends (it then returns nil), emit returns an
-// error, or the connection breaks. A nil ready is not called.
+// Watch calls ready once the daemon reports packets, then emit for those that the
+// request is about, as many at a time as have come, until ctx ends (it then
+// returns nil), emit returns an error, or the connection breaks. A nil ready is
+// not called. The packets are emit's until it returns.
 func (c *Client) Watch(
-	ctx context.Context, req WatchRequest, ready func(), emit func(*PacketEvent) error,
+	ctx context.Context, req WatchRequest, ready func(), emit func([]PacketEvent) error,
 ) error {
 	if err := req.Validate(); err != nil {
 		return Errorf(CodeInvalidConfig, "%s", err)
@@ -184,17 +187,44 @@ func (c *Client) Watch(
 	if ready != nil {
 		ready()
 	}
-	dec := json.NewDecoder(resp.Body)
+	lines := bufio.NewReaderSize(resp.Body, streamBuffer)
+	var events []PacketEvent
 	for {
-		var e PacketEvent
-		if err := dec.Decode(&e); err != nil {
-			if ctx.Err() != nil {
-				return nil
+		clear(events) // of payloads
+		events, err = readPackets(lines, events[:0])
+		if len(events) > 0 {
+			if err := emit(events); err != nil {
+				return err
 			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("%w: watch ended: %w", ErrUnavailable, err)
 		}
-		if err := emit(&e); err != nil {
-			return err
+	}
+}
+
+// streamBuffer is how much of a watch is read or written at once.
+const streamBuffer = 64 << 10
+
+// readPackets waits for a line, and appends its packet and those of the lines
+// that have come with it.
+func readPackets(r *bufio.Reader, events []PacketEvent) ([]PacketEvent, error) {
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			return events, err
+		}
+		var e PacketEvent
+		if err := json.Unmarshal(line, &e); err != nil {
+			return events, err
+		}
+		events = append(events, e)
+		ahead, _ := r.Peek(r.Buffered())
+		if bytes.IndexByte(ahead, '\n') < 0 {
+			return events, nil
 		}
 	}
 }
@@ -254,12 +284,15 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return rc.Flush()
 	}
-	enc := json.NewEncoder(w)
+	lines := bufio.NewWriterSize(w, streamBuffer)
+	enc := json.NewEncoder(lines)
 	// Once the status line is out, an error can only end the stream.
-	_ = s.observed.Watch(ctx, req, started, func(e *PacketEvent) error {
-		if err := enc.Encode(e); err != nil {
-			return err
+	_ = s.observed.Watch(ctx, req, started, func(events []PacketEvent) error {
+		for i := range events {
+			if err := enc.Encode(&events[i]); err != nil {
+				return err
+			}
 		}
-		return rc.Flush()
+		return errors.Join(lines.Flush(), rc.Flush())
 	})
 }

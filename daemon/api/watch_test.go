@@ -78,7 +78,7 @@ func TestObserversSeeNoContent(t *testing.T) {
 		t.Errorf("%v, want code %d", err, api.CodeReadOnly)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err = c.Watch(ctx, api.WatchRequest{Port: 53}, nil, func(*api.PacketEvent) error {
+	err = c.Watch(ctx, api.WatchRequest{Port: 53}, nil, func([]api.PacketEvent) error {
 		cancel()
 		return nil
 	})

@@ -300,7 +300,7 @@ func (d *Daemon) Watched() []api.WatchRequest {
 // Watch records the request and emits d.Packets, whatever it is about.
 func (d *Daemon) Watch(
 	ctx context.Context, req api.WatchRequest, started func() error,
-	emit func(*api.PacketEvent) error,
+	emit func([]api.PacketEvent) error,
 ) error {
 	d.mu.Lock()
 	d.watched = append(d.watched, req)
@@ -312,7 +312,7 @@ func (d *Daemon) Watch(
 		return err
 	}
 	for i := range d.Packets {
-		if err := emit(&d.Packets[i]); err != nil {
+		if err := emit(d.Packets[i : i+1]); err != nil {
 			return err
 		}
 	}

@@ -515,7 +515,7 @@ func TestWatch(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- d.Watch(ctx, api.WatchRequest{}, func() error { close(started); return nil },
-			func(e *api.PacketEvent) error { events <- *e; return nil })
+			func(e []api.PacketEvent) error { events <- e[0]; return nil })
 	}()
 	<-started
 	peer.Ping(t, pod.IPv4(), 1, reply)

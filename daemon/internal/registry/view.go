@@ -81,7 +81,7 @@ func compareKeys(x, y api.Key) int {
 // Watch reports packets as they are inspected. See [api.Backend].
 func (r *Registry) Watch(
 	ctx context.Context, req api.WatchRequest, started func() error,
-	emit func(*api.PacketEvent) error,
+	emit func([]api.PacketEvent) error,
 ) error {
 	return r.hub.Watch(ctx, req, started, emit)
 }

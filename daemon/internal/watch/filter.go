@@ -63,23 +63,29 @@ func (f *filter) wants(s *seen) bool {
 		(r.Port == 0 || r.Port == flow.SourcePort || r.Port == flow.DestinationPort)
 }
 
-// paces is how often in a second a rate begins anew.
-const paces = 10
+// parts is how many parts a second has, each with its share of the rate.
+const parts = 20
 
 // pace lets so many packets through until it is renewed, and never waits. Asking
 // it costs a reader no look at the clock.
 type pace struct {
-	each int64 // 0 is all
-	left atomic.Int64
+	perSecond, part int64 // perSecond 0 is all
+	left            atomic.Int64
 }
 
 func (p *pace) setRate(perSecond uint32) {
-	p.each = (int64(perSecond) + paces - 1) / paces
+	p.perSecond = int64(perSecond)
 	p.renew()
 }
 
 // renew begins the next part of a second.
-func (p *pace) renew() { p.left.Store(p.each) }
+func (p *pace) renew() {
+	p.left.Store(p.until(p.part+1) - p.until(p.part))
+	p.part = (p.part + 1) % parts
+}
+
+// until is how many may come before that part of a second.
+func (p *pace) until(part int64) int64 { return (p.perSecond*part + parts - 1) / parts }
 
 // allows reports whether one more packet may be reported.
-func (p *pace) allows() bool { return p.each == 0 || p.left.Add(-1) >= 0 }
+func (p *pace) allows() bool { return p.perSecond == 0 || p.left.Add(-1) >= 0 }

@@ -37,6 +37,8 @@ type watcher struct {
 	number atomic.Uint64
 	bytes  atomic.Int64 // of payloads in events
 	events chan api.PacketEvent
+	// crowded is signalled when events should not wait for the clock.
+	crowded chan struct{}
 }
 
 // Observer returns the hub while somebody watches, else nil.
@@ -65,8 +67,9 @@ func (w *watcher) offer(s *seen) {
 		return
 	}
 	e := event(s, number)
+	bytes := w.bytes.Load()
 	if n := min(w.filter.request.Payload, len(s.packet.Payload)); n > 0 {
-		if w.bytes.Load()+int64(n) > backlogBytes {
+		if bytes += int64(n); bytes > backlogBytes {
 			return
 		}
 		e.Payload = slices.Clone(s.packet.Payload[:n])
@@ -77,36 +80,60 @@ func (w *watcher) offer(s *seen) {
 	default:
 		w.bytes.Add(-int64(len(e.Payload)))
 	}
+	if len(w.events) >= backlog/2 || bytes > backlogBytes/2 {
+		select {
+		case w.crowded <- struct{}{}:
+		default:
+		}
+	}
 }
 
-// Watch calls started, then emit for every packet from that moment on that the
-// request is about, until ctx ends, which is no error, or one of them returns one.
+// Watch calls started once and then emit for the matching packets, some at a
+// time, until ctx ends or one of them returns an error. Where few come, it looks
+// for them by the clock, so that no reader has to wake anybody.
 func (h *Hub) Watch(
 	ctx context.Context, req api.WatchRequest, started func() error,
-	emit func(*api.PacketEvent) error,
+	emit func([]api.PacketEvent) error,
 ) error {
-	w := &watcher{filter: newFilter(req), events: make(chan api.PacketEvent, backlog)}
+	w := &watcher{
+		filter: newFilter(req), events: make(chan api.PacketEvent, backlog),
+		crowded: make(chan struct{}, 1),
+	}
 	w.pace.setRate(req.Rate)
-	tick := time.NewTicker(time.Second / paces)
+	tick := time.NewTicker(time.Second / parts)
 	defer tick.Stop()
 	h.add(w)
 	defer h.remove(w)
 	if err := started(); err != nil {
 		return err
 	}
+	var events []api.PacketEvent
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 			w.pace.renew()
-		case e := <-w.events:
-			w.bytes.Add(-int64(len(e.Payload)))
-			if err := emit(&e); err != nil {
-				return err
-			}
+		case <-w.crowded:
+		}
+		clear(events) // of payloads
+		if events = w.take(events[:0]); len(events) == 0 {
+			continue
+		}
+		if err := emit(events); err != nil {
+			return err
 		}
 	}
+}
+
+// take appends what has come.
+func (w *watcher) take(events []api.PacketEvent) []api.PacketEvent {
+	for range len(w.events) {
+		e := <-w.events
+		w.bytes.Add(-int64(len(e.Payload)))
+		events = append(events, e)
+	}
+	return events
 }
 
 func (h *Hub) add(w *watcher) {

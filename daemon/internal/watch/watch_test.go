@@ -39,11 +39,7 @@ func watching(t *testing.T, req api.WatchRequest, observe func(h *Hub)) []api.Pa
 	started := func() error { // no event is taken before it returns
 		observe(&h)
 		for _, w := range *h.watchers.Load() {
-			for range len(w.events) {
-				e := <-w.events
-				w.bytes.Add(-int64(len(e.Payload)))
-				events = append(events, e)
-			}
+			events = w.take(events)
 			if n := w.bytes.Load(); n != 0 {
 				t.Errorf("%d bytes are counted of nothing", n)
 			}
@@ -166,18 +162,58 @@ func TestRate(t *testing.T) {
 	if !p.allows() {
 		t.Error("no rate allows nothing")
 	}
-	p.setRate(101)
-	for range 3 {
-		allowed := 0
-		for range 50 {
-			if p.allows() {
-				allowed++
+	for _, rate := range []uint32{1, 19, 101, 1000} {
+		var p pace
+		p.setRate(rate)
+		var allowed uint32
+		for range parts {
+			n := allowedNow(&p)
+			if n > rate/parts+1 {
+				t.Errorf("%d of %d a second at once, want an equal share", n, rate)
 			}
+			allowed += n
+			p.renew()
 		}
-		if allowed != 11 {
-			t.Errorf("%d allowed, want 11 in a tenth of a second", allowed)
+		if allowed != rate {
+			t.Errorf("%d in a second, want %d", allowed, rate)
 		}
-		p.renew()
+	}
+}
+
+func allowedNow(p *pace) (n uint32) {
+	for range 100 {
+		if p.allows() {
+			n++
+		}
+	}
+	return n
+}
+
+// Where many come, a watcher does not wait for the clock.
+func TestCrowded(t *testing.T) {
+	for name, fill := range map[string]func(h *Hub){
+		"packets": func(h *Hub) {
+			for range backlog / 2 {
+				h.Observe(udp(28), accept(), 0)
+			}
+		},
+		"content": func(h *Hub) {
+			for range backlogBytes/2/60000 + 1 {
+				h.Observe(udp(60000), accept(), 0)
+			}
+		},
+	} {
+		watching(t, api.WatchRequest{Payload: api.MaxPayload}, func(h *Hub) {
+			w := (*h.watchers.Load())[0]
+			h.Observe(udp(28), accept(), 0)
+			if len(w.crowded) != 0 {
+				t.Errorf("%s: one packet is a crowd", name)
+			}
+			fill(h)
+			if len(w.crowded) != 1 {
+				t.Errorf("%s: %d are no crowd", name, len(w.events))
+			}
+		})
 	}
 }
 
@@ -188,8 +224,8 @@ func TestRateIsRenewed(t *testing.T) {
 	defer cancel()
 	seen := 0
 	first := func() error { h.Observe(udp(28), accept(), 0); h.Observe(udp(28), accept(), 0); return nil }
-	err := h.Watch(ctx, api.WatchRequest{Rate: 1}, first, func(e *api.PacketEvent) error {
-		if seen++; seen == 2 {
+	err := h.Watch(ctx, api.WatchRequest{Rate: 1}, first, func(e []api.PacketEvent) error {
+		if seen += len(e); seen == 2 {
 			cancel()
 			return nil
 		}
