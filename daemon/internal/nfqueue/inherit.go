@@ -117,15 +117,32 @@ func (q *Queue) AnswerOrphans(at netns.Place, accept bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	newest, inSocket := stat.Sequence, 0
+	newest := stat.Sequence
 	if found {
-		newest, inSocket = first-1, max(int(int32(stat.Sequence-first)+1), 0)
+		newest = first - 1
 	}
-	orphans := int(stat.Waiting) - inSocket
-	if orphans <= 0 {
-		return 0, nil
+	orphans, err := q.countUpTo(newest, at)
+	if orphans == 0 || err != nil {
+		return 0, err
 	}
 	return orphans, q.AnswerAll(newest, accept)
+}
+
+// countUpTo returns how many packets wait whose ID is not after newest. While it
+// puts a packet into the socket, the kernel has given its ID and not counted it
+// yet, so that a single look may find one too few.
+func (q *Queue) countUpTo(newest uint32, at netns.Place) (int, error) {
+	const looks = 4
+	count := 0
+	for range looks {
+		stat, bound, err := q.Stat(at)
+		if err != nil || !bound {
+			return 0, err
+		}
+		later := max(int(int32(stat.Sequence-newest)), 0)
+		count = max(count, int(stat.Waiting)-later)
+	}
+	return count, nil
 }
 
 // firstWaiting returns the ID of the first packet in the socket, and takes out
