@@ -177,7 +177,7 @@ func (c *Config) Validate() error {
 		selector.Validate(), c.InspectBudget.validate("inspectBudget", minBudget, 0),
 		c.Queue.Coalesce.validate("queue.coalesce", minCoalesce, maxCoalesce),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
-		c.FailurePolicy.Validate(), queue.Validate(),
+		c.FailurePolicy.Validate(), queue.Validate(), c.Queue.validateTotal(),
 		c.LogLevel.Validate(), validateLogFormat(c.LogFormat),
 		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),
 		directionsErr, protocolsErr, c.Adopt.validate(),
@@ -186,6 +186,15 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))
 	}
 	return errors.Join(errs...)
+}
+
+// validateTotal refuses a total that is less than what any queue may be given.
+func (q *QueueConfig) validateTotal() error {
+	if q.ReceiveBufferTotal < nfqueue.MinReceiveBuffer {
+		return fmt.Errorf("queue.receiveBufferTotal %d: want at least %d",
+			q.ReceiveBufferTotal, nfqueue.MinReceiveBuffer)
+	}
+	return nil
 }
 
 func absolute(field, path string) error {

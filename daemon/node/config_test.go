@@ -40,6 +40,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"relative socket": {header + "socket: nsqueued.sock\n", "socket"},
 		"queue length":    {header + "queue: {length: 100000}\n", "100000"},
 		"coalesce":        {header + "queue: {coalesce: 1s}\n", "queue.coalesce"},
+		"buffers":         {header + "queue: {receiveBufferTotal: 1}\n", "receiveBufferTotal 1"},
 		"queue number":    {header + "queue: {number: 65536}\n", "number"},
 		"protocol":        {header + "protocols: [quic]\n", "quic"},
 		"direction":       {header + "directions: [up]\n", "up"},

@@ -31,6 +31,8 @@ const (
 	// DefaultReceiveBuffer holds 3,640 packets of 1,400 bytes, at the
 	// 2,304 bytes each of them is charged.
 	DefaultReceiveBuffer = 8 << 20
+	// MinReceiveBuffer holds a merged packet.
+	MinReceiveBuffer = 1 << 16
 	// MaxCopyRange is the most that the kernel copies of a packet.
 	MaxCopyRange = 0xffff - attrLen
 )
@@ -58,8 +60,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("queue length %d: want 1 to %d", c.Length, MaxLength)
 	case c.CopyRange == 0 || c.CopyRange > MaxCopyRange:
 		return fmt.Errorf("copy range %d: want 1 to %d", c.CopyRange, MaxCopyRange)
-	case c.ReceiveBuffer < 1<<16:
-		return fmt.Errorf("receive buffer %d: want at least %d", c.ReceiveBuffer, 1<<16)
+	case c.ReceiveBuffer < MinReceiveBuffer:
+		return fmt.Errorf("receive buffer %d: want at least %d", c.ReceiveBuffer,
+			MinReceiveBuffer)
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
-	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
@@ -59,14 +58,7 @@ func TestDescribeProblem(t *testing.T) {
 	pod, other := nstest.New(t), nstest.New(t)
 	a, b := d.attach("one", pod, api.Ignore), d.attach("two", other, api.Ignore)
 	d.Unbind("one")
-	ns, err := netns.Open(pod.Path())
-	must(t, err)
-	defer ns.Close()
-	foreign, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
-	})
-	must(t, err)
-	must(t, foreign.Bind())
+	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
 	d.Prove(t.Context())
 	got, err := d.Describe(t.Context(), a.Key)
 	must(t, err)

@@ -13,8 +13,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
-	"github.com/nsqueue/nsqueue/daemon/internal/netns"
-	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -114,15 +112,8 @@ func TestForeignReaderEndsSettling(t *testing.T) {
 	if n := talk(); n != 0 {
 		t.Fatalf("%d packets of a settled flow were inspected after a proof", n)
 	}
-	ns, err := netns.Open(pod.Path())
-	must(t, err)
-	defer ns.Close()
-	foreign, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: 5, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
-	})
-	must(t, err)
+	foreign := holdQueue(t, pod, 5)
 	defer foreign.Close()
-	must(t, foreign.Bind())
 	d.Prove(t.Context())
 	d.wantEvent(api.EventSecurity, "another program reads a queue")
 	if n := talk(); n != 5 {

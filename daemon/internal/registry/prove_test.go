@@ -138,14 +138,7 @@ func TestProofRepairsTheQueue(t *testing.T) {
 		t.Fatal("the queue is still bound")
 	}
 	// Somebody else is faster.
-	ns, err := netns.Open(pod.Path())
-	must(t, err)
-	defer ns.Close()
-	foreign, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
-	})
-	must(t, err)
-	must(t, foreign.Bind())
+	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
 	d.Prove(t.Context())
 	d.wantEvent(api.EventSecurity, "another program holds this queue")
 	if problems := d.Problems(); len(problems) != 1 {
@@ -167,14 +160,7 @@ func (d *daemon) runWithForeignReader(pod *nstest.NetNS) *nfqueue.Queue {
 	must(d.t, d.Suspend())
 	must(d.t, d.Registry.Close())
 	must(d.t, d.store.Close())
-	ns, err := netns.Open(pod.Path())
-	must(d.t, err)
-	defer ns.Close()
-	foreign, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
-	})
-	must(d.t, err)
-	must(d.t, foreign.Bind())
+	foreign := holdQueue(d.t, pod, nfqueue.DefaultNumber)
 	d.run()
 	return foreign
 }

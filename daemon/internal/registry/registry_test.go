@@ -247,18 +247,25 @@ func TestSharedNetns(t *testing.T) {
 	d.wantNothing(pod)
 }
 
-func TestForeignQueueHolder(t *testing.T) {
-	d := start(t, inspect.AcceptAll{})
-	pod, _ := nstest.Pair(t)
+// holdQueue has somebody else read a queue in the pod's netns.
+func holdQueue(t testing.TB, pod *nstest.NetNS, number uint16) *nfqueue.Queue {
+	t.Helper()
 	ns, err := netns.Open(pod.Path())
 	must(t, err)
 	defer ns.Close()
-	foreign, err := nfqueue.Open(ns, nfqueue.Config{
-		Number: nfqueue.DefaultNumber, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
+	q, err := nfqueue.Open(ns, nfqueue.Config{
+		Number: number, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
 	})
 	must(t, err)
-	must(t, foreign.Bind())
-	_, err = d.Attach(t.Context(), request("one", pod, api.Fail), nil)
+	must(t, q.Bind())
+	return q
+}
+
+func TestForeignQueueHolder(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
+	_, err := d.Attach(t.Context(), request("one", pod, api.Fail), nil)
 	if !errors.Is(err, nfqueue.ErrInUse) {
 		t.Errorf("attach: %v, want %v", err, nfqueue.ErrInUse)
 	}
