@@ -75,20 +75,15 @@ func newBatch(size int) (*batch, error) {
 
 func (b *batch) free() error { return os.NewSyscallError("munmap", unix.Munmap(b.far)) }
 
-// receive reads up to batchSize messages without waiting, so the scheduler need
-// not know of the call.
-func (b *batch) receive(fd uintptr) (int, error) {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
-			uintptr(unsafe.Pointer(&b.headers[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), nil
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
+// receive reads up to batchSize messages. The scheduler does not know of the
+// call, which should not wait unless the goroutine may.
+func (b *batch) receive(fd uintptr, flags int) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
+		uintptr(unsafe.Pointer(&b.headers[0])), batchSize, uintptr(flags), 0, 0)
+	if errno != 0 {
+		return 0, errno
 	}
+	return int(n), nil
 }
 
 // message returns the i-th message, nil where it is not whole.

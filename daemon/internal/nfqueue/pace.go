@@ -42,6 +42,9 @@ type haul struct {
 type pace struct {
 	interval int64 // between turns by the clock; 0 for never
 	timed    bool  // by the clock
+	// steady is true after a window by events that took no longer than a poller
+	// would have waited hot for each.
+	steady bool
 
 	began   int64 // of the window
 	turns   int
@@ -59,13 +62,14 @@ func (c *pace) turn(now int64, h haul) {
 	c.turns++
 	c.packets += h.packets
 	c.bytes += h.bytes
-	if c.turns < paceWindow || c.interval == 0 {
+	c.steady = false
+	if c.turns < paceWindow {
 		return
 	}
 	elapsed := now - c.began
 	rate := float64(c.packets) / float64(max(elapsed, 1))
 	switch {
-	case c.bytes > c.packets*paceMaxPacket:
+	case c.interval == 0, c.bytes > c.packets*paceMaxPacket:
 		c.timed = false
 	case !c.timed:
 		c.timed = c.promising(elapsed) && now >= c.retry
@@ -79,6 +83,7 @@ func (c *pace) turn(now int64, h haul) {
 		c.windows++
 		c.timed = c.windows < paceRecheck
 	}
+	c.steady = !c.timed && elapsed < paceWindow*hotFor
 	c.began, c.turns, c.packets, c.bytes = now, 0, 0, 0
 }
 

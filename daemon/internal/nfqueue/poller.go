@@ -21,9 +21,10 @@ import (
 //
 // Of a queue with many packets, others get their turn after turnBatches.
 type Poller struct {
-	epoll int
-	wake  int // an eventfd that ends Run
-	size  int // of a message
+	epoll  int
+	wake   int // an eventfd that ends Run
+	size   int // of a message
+	offers Offers
 	// coalesce is the time between turns by the clock, due is when the next
 	// ones are, timed are whose. They and waiter are the goroutine's on duty.
 	coalesce int64
@@ -49,6 +50,8 @@ type PollerOptions struct {
 	Coalesce time.Duration
 	// Seats are shared by the pollers of a process; nil is none.
 	Seats Seats
+	// Offers are taken by attendants; nil is none.
+	Offers Offers
 	// Awake, if any, is called whenever the poller is no longer idle.
 	Awake func()
 }
@@ -64,7 +67,7 @@ func NewPoller(o PollerOptions) (*Poller, error) {
 		return nil, errors.Join(os.NewSyscallError("eventfd", err), unix.Close(epoll))
 	}
 	p := &Poller{
-		epoll: epoll, wake: wake, size: messageSize(o.CopyRange),
+		epoll: epoll, wake: wake, size: messageSize(o.CopyRange), offers: o.Offers,
 		coalesce: o.Coalesce.Nanoseconds(),
 		waiter:   newWaiter(epoll, &o),
 		readers:  make(map[int32]*Reader),
@@ -90,12 +93,26 @@ func (p *Poller) Add(r *Reader) error {
 	p.readers[token] = r
 	r.pace.interval = p.coalesce
 	p.mu.Unlock()
-	r.queue.onClose(func() { p.forget(token) })
+	r.queue.onClose(func() {
+		p.forget(token)
+		r.dismiss()
+	})
+	if err := p.watch(token, r); err != nil {
+		p.forget(token)
+		return err
+	}
+	return nil
+}
+
+// watch has the kernel tell of the reader's packets. What was done to the reader
+// before is known to the goroutine that serves it then.
+func (p *Poller) watch(token int32, r *Reader) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	err := r.queue.control(func(fd int) error {
 		return p.control(unix.EPOLL_CTL_ADD, fd, token)
 	})
 	if err != nil {
-		p.forget(token)
 		return fmt.Errorf("poll queue %d: %w", r.queue.config.Number, err)
 	}
 	return nil
@@ -164,12 +181,30 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 	if h.packets > 0 {
 		p.waiter.stayHot(now)
 	}
-	was := r.pace.timed
 	r.pace.turn(now, h)
-	if r.pace.timed != was {
+	switch {
+	case r.pace.timed != slices.Contains(p.timed, token):
 		p.setTimed(token, r)
+	case r.pace.steady && p.waiter.seated && p.offers != nil:
+		p.offer(token, r)
+		return false, nil
 	}
 	return h.more, nil
+}
+
+// offer leaves the reader to an attendant, if one is free.
+func (p *Poller) offer(token int32, r *Reader) {
+	err := r.queue.control(func(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, token) })
+	if err != nil { // it has been closed
+		return
+	}
+	c := newCharge(p, token, r)
+	select {
+	case p.offers <- c:
+		p.waiter.seated = false // the seat goes with it
+	default:
+		c.giveBack(nil)
+	}
 }
 
 // setTimed has the kernel tell of the reader's packets or not, as its pace is.
@@ -224,11 +259,10 @@ func (p *Poller) Relieve(budget time.Duration) (*Reader, error) {
 	if r == nil {
 		return nil, nil
 	}
-	relieved, err := r.relieve(budget)
+	relieved, err := r.relieve(budget, func() bool { return p.serving.CompareAndSwap(r, nil) })
 	if !relieved {
 		return nil, err
 	}
-	p.serving.CompareAndSwap(r, nil)
 	return r, err
 }
 

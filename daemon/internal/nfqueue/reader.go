@@ -89,7 +89,8 @@ type Reader struct {
 	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
 	stopped  atomic.Pointer[error]
 
-	pace pace // its poller's
+	pace   pace                   // whose turn it is
+	charge atomic.Pointer[charge] // while an attendant has it
 
 	mu    sync.Mutex
 	shift *shift // on duty
@@ -156,13 +157,14 @@ func (r *Reader) onDuty() *shift {
 	return r.shift
 }
 
-// relieve puts a new shift in place of one that overran: see Poller.Relieve.
-func (r *Reader) relieve(budget time.Duration) (bool, error) {
+// relieve puts a new shift in place of one that overran: see Poller.Relieve. The
+// reader may have gone to somebody else meanwhile; claim says that it has not.
+func (r *Reader) relieve(budget time.Duration, claim func() bool) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.shift
 	began := old.inspecting.Load()
-	if began == 0 || time.Duration(time.Now().UnixNano()-began) < budget {
+	if began == 0 || time.Duration(time.Now().UnixNano()-began) < budget || !claim() {
 		return false, nil
 	}
 	r.shift = newShift(r)

@@ -50,10 +50,12 @@ func (s *shift) drain(fd uintptr) error {
 		if s.reader.queue.closed.Load() {
 			return nil
 		}
-		n, err := s.batch.receive(fd)
+		n, err := s.batch.receive(fd, unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
 		case errors.Is(err, unix.ENOBUFS): // reports are off, but harmless
 			s.reader.Counters.Errors.Add(1)
 			continue
@@ -152,13 +154,18 @@ func (s *shift) handle(msg []byte) {
 
 // countError counts what the kernel answered to a verdict. It knows no such
 // packet where somebody in the netns has unregistered a hook, which drops all
-// that wait.
+// that wait. No error is what answers a nudge.
 func (s *shift) countError(payload []byte) {
-	if len(payload) >= 4 && errors.Is(errnoOf(payload), unix.ENOENT) {
-		s.answers.tally.flushed++
+	if len(payload) < 4 {
+		s.answers.tally.errors++
 		return
 	}
-	s.answers.tally.errors++
+	switch err := errnoOf(payload); {
+	case errors.Is(err, unix.ENOENT):
+		s.answers.tally.flushed++
+	case err != nil:
+		s.answers.tally.errors++
+	}
 }
 
 func (s *shift) handlePacket(body []byte) {

@@ -18,11 +18,13 @@ import (
 const maxPollers = 16
 
 // pollers serve all queues of the node, each in a goroutine of its own. Queues
-// are dealt out to them in turn.
+// are dealt out to them in turn; attendants help.
 type pollers struct {
 	log  *slog.Logger
 	all  []*nfqueue.Poller
 	deal atomic.Uint32
+	// servers are the pollers and the attendants.
+	servers []server
 	// awake holds a value since one of them was no longer idle.
 	awake chan struct{}
 	// running is how many goroutines are on duty. One that was relieved ends
@@ -30,7 +32,16 @@ type pollers struct {
 	running sync.WaitGroup
 }
 
-// newPollers makes a poller for each processor and runs it.
+// server reads queues in a goroutine that may need a successor.
+type server interface {
+	Run() error
+	Relieve(budget time.Duration) (*nfqueue.Reader, error)
+	Idle() bool
+	Stop() error
+}
+
+// newPollers makes a poller for each processor and runs it. One processor is
+// left to everybody else, and each of the others has an attendant.
 func newPollers(
 	copyRange uint32, coalesce time.Duration, log *slog.Logger,
 ) (*pollers, error) {
@@ -38,7 +49,7 @@ func newPollers(
 	processors := runtime.GOMAXPROCS(0)
 	o := nfqueue.PollerOptions{
 		CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake,
-		Seats: nfqueue.NewSeats(processors - 1), // one is left to everybody else
+		Seats: nfqueue.NewSeats(processors - 1), Offers: nfqueue.NewOffers(),
 	}
 	for range min(processors, maxPollers) {
 		poller, err := nfqueue.NewPoller(o)
@@ -46,17 +57,25 @@ func newPollers(
 			return nil, errors.Join(err, p.close())
 		}
 		p.all = append(p.all, poller)
-		p.running.Add(1)
-		p.run(poller)
+		p.employ(poller)
+	}
+	for range min(processors-1, maxPollers) {
+		p.employ(nfqueue.NewAttendant(o))
 	}
 	return p, nil
 }
 
-// run serves the poller's readers in a new goroutine, which takes over the
-// place that was counted for it or for the one that it succeeds.
-func (p *pollers) run(poller *nfqueue.Poller) {
+func (p *pollers) employ(s server) {
+	p.servers = append(p.servers, s)
+	p.running.Add(1)
+	p.run(s)
+}
+
+// run has a server work in a new goroutine, which takes over the place that was
+// counted for it or for the one that it succeeds.
+func (p *pollers) run(s server) {
 	go func() {
-		err := poller.Run()
+		err := s.Run()
 		if errors.Is(err, nfqueue.ErrRelieved) {
 			return
 		}
@@ -77,13 +96,13 @@ func (p *pollers) wake() {
 
 // idle reports that nobody has a batch, nor will have before awake is full.
 func (p *pollers) idle() bool {
-	return !slices.ContainsFunc(p.all, func(x *nfqueue.Poller) bool { return !x.Idle() })
+	return !slices.ContainsFunc(p.servers, func(s server) bool { return !s.Idle() })
 }
 
 // relieve puts successors in place of goroutines whose inspector overran.
 func (p *pollers) relieve(budget time.Duration) {
-	for _, poller := range p.all {
-		r, err := poller.Relieve(budget)
+	for _, s := range p.servers {
+		r, err := s.Relieve(budget)
 		if err != nil {
 			p.log.Error("overrun not ended", slog.Any("error", err))
 		}
@@ -93,7 +112,7 @@ func (p *pollers) relieve(budget time.Duration) {
 		p.log.Warn("inspector overran its budget, the batch got the policy's verdict",
 			slog.String("containerID", r.Attachment().ContainerID),
 			slog.Int("queue", int(r.Number())), slog.Duration("budget", budget))
-		p.run(poller)
+		p.run(s)
 	}
 }
 
@@ -104,8 +123,8 @@ func (p *pollers) next() *nfqueue.Poller {
 // stop ends the goroutines, once all packets that they have read are answered.
 func (p *pollers) stop() error {
 	var errs []error
-	for _, poller := range p.all {
-		errs = append(errs, poller.Stop())
+	for _, s := range p.servers {
+		errs = append(errs, s.Stop())
 	}
 	p.running.Wait()
 	return errors.Join(errs...)

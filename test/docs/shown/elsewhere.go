@@ -34,11 +34,13 @@ func AllElsewhere() []Elsewhere {
 		kernel   = "it wants a kernel for the module, which a virtual machine has"
 		mention  = "it has a placeholder, or is the name of a command in a sentence"
 		firmware = "it wants the machine's firmware"
+		perf     = "it wants perf, and a kernel that lets it trace"
 	)
 	return []Elsewhere{
 		{"make ", builds, ""},
 		{"NSQUEUE_BIN=$PWD/bin go ", builds, "test/damage: TestKilledWorker"},
 		{`NSQUEUE_VM_QEMU="-icount shift=0" `, kernel, "test/vm/guest/kmod: TestCost"},
+		{"perf ", perf, ""},
 		{"systemctl ", machine, "test/systemd: TestUnit"},
 		{"sudo modprobe nsqueue", kernel, "daemon/internal/hook/kmod: TestLoad"},
 		{"sudo nsenter --net=/run/netns/pod1 ", kernel, "test/vm/guest/kmod: TestDirections"},
