@@ -44,7 +44,7 @@ type collector struct {
 	pods   *podDescs // nil for none
 
 	packets, attachments, problems, orphans, events, restarts, info *prometheus.Desc
-	waiting, fullness, refused                                      *prometheus.Desc
+	waiting, fullness, refused, inspecting                          *prometheus.Desc
 }
 
 // total is a counter of the whole daemon that has no labels.
@@ -66,6 +66,8 @@ func newCollector(d Daemon) *collector {
 		problems: desc("problems", "Pod interfaces whose packets are not inspected as they should "+
 			"be, by failure policy: under Ignore they pass unseen, under Fail they are dropped.",
 			"policy"),
+		inspecting: desc("inspect_seconds_total", "How long inspectors had packets in hand, all "+
+			"queues together."),
 		orphans: desc("orphaned_packets_total", "Packets that an earlier daemon had in hand when "+
 			"it died, and that got the failure policy's verdict."),
 		events:   desc("events_total", "What happened to pod interfaces, by kind.", "kind"),
@@ -128,7 +130,7 @@ func totals() []total {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.packets, c.attachments, c.problems, c.orphans, c.events, c.restarts, c.info,
-		c.waiting, c.fullness, c.refused,
+		c.waiting, c.fullness, c.refused, c.inspecting,
 	} {
 		ch <- d
 	}
@@ -172,6 +174,7 @@ func (c *collector) collectCounters(s *sink) {
 	s.counter(c.packets, n.Accepted, accepted)
 	s.counter(c.packets, n.Dropped, dropped)
 	s.counter(c.packets, n.Queued, queued)
+	s.seconds(c.inspecting, n.InspectNanoseconds)
 	for _, t := range c.totals {
 		s.counter(t.desc, t.of(&n))
 	}
@@ -215,7 +218,7 @@ const (
 )
 
 // podDescs are the series that each attachment has.
-type podDescs struct{ packets, bytes, settled, flushed *prometheus.Desc }
+type podDescs struct{ packets, bytes, settled, flushed, inspecting *prometheus.Desc }
 
 func newPodDescs() *podDescs {
 	labels := []string{"namespace", "pod", "container_id", "interface"}
@@ -229,11 +232,15 @@ func newPodDescs() *podDescs {
 			"with the request to settle their flow.", labels...),
 		flushed: desc("attachment_flushed_verdicts_total", "Verdicts about packets of the pod "+
 			"interface that came when the kernel had dropped the packets already.", labels...),
+		inspecting: desc("attachment_inspect_seconds_total", "How long the inspector had packets "+
+			"of the pod interface in hand.", labels...),
 	}
 }
 
 func (p *podDescs) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{p.packets, p.bytes, p.settled, p.flushed} {
+	for _, d := range []*prometheus.Desc{
+		p.packets, p.bytes, p.settled, p.flushed, p.inspecting,
+	} {
 		ch <- d
 	}
 }
@@ -250,6 +257,7 @@ func (p *podDescs) collect(s *sink, a *api.Attachment) {
 	s.counter(p.bytes, n.Bytes, namespace, pod, id, ifname)
 	s.counter(p.settled, n.Settled, namespace, pod, id, ifname)
 	s.counter(p.flushed, n.Flushed, namespace, pod, id, ifname)
+	s.seconds(p.inspecting, n.InspectNanoseconds, namespace, pod, id, ifname)
 }
 
 // maxLabel is the length of the longest name that Kubernetes gives.
@@ -266,6 +274,11 @@ type sink struct{ ch chan<- prometheus.Metric }
 
 func (s *sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
 	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s *sink) seconds(d *prometheus.Desc, nanoseconds uint64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(nanoseconds)/1e9,
+		labels...)
 }
 
 func (s *sink) gauge(d *prometheus.Desc, v float64, labels ...string) {

@@ -33,7 +33,8 @@ func (n *node) List(context.Context) ([]api.Attachment, error) { return n.pods, 
 func (n *node) Total() api.Counters {
 	return api.Counters{
 		Packets: 111, Bytes: 1, Accepted: 100, Dropped: 10, Queued: 1, Settled: 2, Malformed: 3,
-		Panics: 4, Overruns: 5, Flushed: 6, Errors: 7,
+		InspectNanoseconds: 1500,
+		Panics:             4, Overruns: 5, Flushed: 6, Errors: 7,
 	}
 }
 
@@ -132,6 +133,7 @@ nsqueue_packets_total{verdict="queue"} 1
 		"nsqueue_bytes_total":              "nsqueue_bytes_total 1\n",
 		"nsqueue_settled_packets_total":    "nsqueue_settled_packets_total 2\n",
 		"nsqueue_malformed_packets_total":  "nsqueue_malformed_packets_total 3\n",
+		"nsqueue_inspect_seconds_total":    "nsqueue_inspect_seconds_total 1.5e-06\n",
 		"nsqueue_inspector_panics_total":   "nsqueue_inspector_panics_total 4\n",
 		"nsqueue_inspector_overruns_total": "nsqueue_inspector_overruns_total 5\n",
 		"nsqueue_flushed_verdicts_total":   "nsqueue_flushed_verdicts_total 6\n",
