@@ -36,9 +36,10 @@ func run() int {
 	defer context.AfterFunc(ctx, stop)()
 	s := &streams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
-		root:  "/",
-		width: func() int { return terminalWidth(os.Stdout) },
-		yield: yieldProcessor,
+		root:   "/",
+		width:  func() int { return terminalWidth(os.Stdout) },
+		height: func() int { return terminalHeight(os.Stdout) },
+		yield:  yieldProcessor,
 	}
 	return execute(ctx, s, os.Args[1:])
 }
@@ -56,6 +57,8 @@ type streams struct {
 	yield func()
 	// width is how many columns out has where it is a terminal, else 0.
 	width func() int
+	// height is how many lines out has there, 0 where nobody knows.
+	height func() int
 }
 
 // The exit statuses.

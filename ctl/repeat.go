@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,15 +93,44 @@ const clearScreen = "\x1b[H\x1b[2J"
 // show prints what is shown again and again: a terminal is cleared before, and a
 // pipe gets an empty line after.
 func (c *command) show(again bool, write func() error) error {
-	terminal := c.width() > 0
-	if again && terminal {
-		fmt.Fprint(c.out, clearScreen)
+	if !again {
+		return write()
 	}
-	if err := write(); err != nil || !again || terminal {
+	if c.width() > 0 {
+		return c.showScreen(write)
+	}
+	if err := write(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(c.out)
 	return err
+}
+
+// showScreen prints as much as fits on the terminal.
+func (c *command) showScreen(write func() error) error {
+	out, screen := c.out, &strings.Builder{}
+	c.out = screen
+	err := write()
+	c.out = out
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(out, clearScreen, top(screen.String(), c.height()))
+	return err
+}
+
+// top returns so many lines of text that the cursor has one of height, too, and
+// says what is missing. A height of 0 is not known.
+func top(text string, height int) string {
+	// For a heading, a line, what is missing, and the cursor.
+	const least = 4
+	lines := strings.SplitAfter(text, "\n") // the last one is empty
+	if height < least || len(lines) <= height {
+		return text
+	}
+	shown := height - 2
+	return strings.Join(lines[:shown], "") +
+		fmt.Sprintf("... and %s that do not fit here\n", plural(len(lines)-1-shown, "line"))
 }
 
 // writeOne prints an object for programs, one of many where it is shown again.

@@ -26,7 +26,7 @@ func TestWatching(t *testing.T) {
 			out := &stopWriter{word: word, times: 2, stop: cancel}
 			s := &streams{
 				out: out, err: &bytes.Buffer{}, now: testNow, width: func() int { return width },
-				getenv: func(string) string { return "" },
+				height: func() int { return 0 }, getenv: func(string) string { return "" },
 			}
 			args := append(strings.Fields(line), "--socket", socket)
 			status := execute(ctx, s, args)
@@ -40,6 +40,19 @@ func TestWatching(t *testing.T) {
 					t.Errorf("%s: more than %d columns: %q", line, width, text)
 				}
 			}
+		}
+	}
+}
+
+// A screen ends with what does not fit, so that the heading stays on it.
+func TestTop(t *testing.T) {
+	const text = "a\nb\nc\nd\n"
+	for height, want := range map[int]string{
+		0: text, 3: text, 5: text, 6: text,
+		4: "a\nb\n... and 2 lines that do not fit here\n",
+	} {
+		if got := top(text, height); got != want {
+			t.Errorf("%d lines: %q, want %q", height, got, want)
 		}
 	}
 }

@@ -121,7 +121,7 @@ func TestStatsLive(t *testing.T) {
 		out := &cancelWriter{after: 12, cancel: cancel}
 		s := &streams{
 			out: out, err: &bytes.Buffer{}, now: clock(), width: func() int { return width },
-			getenv: func(string) string { return "" },
+			height: func() int { return 0 }, getenv: func(string) string { return "" },
 		}
 		status := execute(ctx, s, []string{"stats", "--socket", socket, "--interval", "100ms"})
 		got := out.String()

@@ -20,3 +20,13 @@ func terminalWidth(f *os.File) int {
 	}
 	return int(size.Col)
 }
+
+// terminalHeight returns how many lines the terminal f has, 0 where it is none or
+// does not know.
+func terminalHeight(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Row)
+}
