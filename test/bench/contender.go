@@ -37,6 +37,9 @@ type contender struct {
 	config string
 	// watched has somebody look at nsqueued meanwhile.
 	watched bool
+	// rival is where the TCP throughput is that this one's is compared with: of
+	// the same reader, unwatched.
+	rival *bed
 	// unavailable says why it cannot be measured.
 	unavailable string
 }
@@ -76,7 +79,7 @@ func contenders(o *options, bare, queued, settled *bed) ([]*contender, error) {
 		{name: report.Full, label: "nsqueued", bed: queued},
 		{
 			name: report.Watched, label: "nsqueued, watched, captured, scraped", bed: queued,
-			watched: true,
+			watched: true, rival: queued,
 		},
 		{
 			name: report.Header, label: "nsqueued, 128 bytes copied", bed: queued,
@@ -84,7 +87,7 @@ func contenders(o *options, bare, queued, settled *bed) ([]*contender, error) {
 		},
 		{
 			name: report.Settled, label: "nsqueued, flows settled after 16", bed: settled,
-			config: settleConfig,
+			config: settleConfig, rival: bare,
 		},
 	}
 	if len(o.only) == 0 {
@@ -112,6 +115,8 @@ func names(all []*contender) string {
 type reader struct {
 	pid  int // 0 where there is none
 	stop func() error
+	// unwatched runs a function while nobody looks; nil is where nobody does.
+	unwatched func(func() error) error
 }
 
 // start returns when the contender serves the queue.
@@ -149,9 +154,20 @@ func startWatched(ctx context.Context, bin string, d *chain.Daemon) (*reader, er
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
-	return &reader{pid: d.PID(), stop: func() error {
-		return errors.Join(w.stop(), d.Stop())
-	}}, nil
+	return &reader{
+		pid:  d.PID(),
+		stop: func() error { return errors.Join(w.stop(), d.Stop()) },
+		unwatched: func(do func() error) error {
+			if err := errors.Join(w.stop(), do()); err != nil {
+				return err
+			}
+			again, err := startWatchers(ctx, bin, d)
+			if err == nil {
+				w = again
+			}
+			return err
+		},
+	}, nil
 }
 
 // startProgram starts a reader that prints a line when it is ready.

@@ -73,7 +73,7 @@ type size struct {
 	flood, window      int           // packets, and how many are under way, less than a backlog
 	pace, rate         int           // packets, and how many a second
 	ping, pingRate     int           // round trips, and how many a second
-	tcp                int           // seconds
+	tcp, tcpTurns      int           // seconds, and turns beside a rival
 	loss               int           // seconds
 	idle               time.Duration // for which the idle daemon is watched
 	fewPods, scalePods int
@@ -83,7 +83,8 @@ type size struct {
 func fullSize() size {
 	return size{
 		flood: 300_000, window: 960, pace: 100_000, rate: 50_000, ping: 1500, pingRate: 1000,
-		tcp: 2, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000, attachPods: 200,
+		tcp: 2, tcpTurns: 6, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000,
+		attachPods: 200,
 	}
 }
 
@@ -91,7 +92,7 @@ func fullSize() size {
 func quickSize() size {
 	return size{
 		flood: 10_000, window: 960, pace: 5000, rate: 50_000, ping: 50, pingRate: 1000,
-		tcp: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
+		tcp: 1, tcpTurns: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (c *contender) measure(ctx context.Context, row *report.Row) (time.Duration
 		errs = append(errs, c.flood(read, row), c.pace(read, row))
 	}
 	if o.has(partTCP) {
-		errs = append(errs, c.tcp(read, row))
+		errs = append(errs, c.tcp(read, row), c.beside(read, row))
 	}
 	if o.has(partLatency) {
 		errs = append(errs, c.ping(read, row))
@@ -198,6 +199,41 @@ func (c *contender) tcp(read *reader, row *report.Row) error {
 	}
 	row.Add(report.TCPRate, rate)
 	row.Add(report.TCPCPU, 100*cpu.Seconds()/float64(seconds))
+	return nil
+}
+
+// beside compares the throughput with the rival's in turns of a second: it
+// changes within a few.
+func (c *contender) beside(read *reader, row *report.Row) error {
+	if c.rival == nil {
+		return nil
+	}
+	const seconds = 1
+	var own, rivals float64
+	turn := func(b *bed, sum *float64) func() error {
+		return func() error {
+			rate, err := b.tcp(seconds)
+			*sum += rate
+			return err
+		}
+	}
+	self, rival := turn(c.bed, &own), turn(c.rival, &rivals)
+	if read.unwatched != nil {
+		run := rival
+		rival = func() error { return read.unwatched(run) }
+	}
+	for i := range c.bed.options.size.tcpTurns {
+		order := []func() error{self, rival}
+		if i%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, run := range order {
+			if err := run(); err != nil {
+				return err
+			}
+		}
+	}
+	row.Add(report.TCPBeside, own/rivals)
 	return nil
 }
 

@@ -36,6 +36,7 @@ const (
 	PaceDrop  = "paceQueueDropped"
 	TCPRate   = "tcpGbitPerSec"
 	TCPCPU    = "tcpCPUShare" // of one processor
+	TCPBeside = "tcpBeside"   // to that of a rival, in turns of a second
 	PingP50   = "pingP50"
 	PingP99   = "pingP99"
 	PingCPU   = "pingCPUPerPacket" // two packets a round trip

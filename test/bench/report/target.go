@@ -57,7 +57,8 @@ func (t *Target) Bound() string {
 	return sign + number(t.Want) + " (" + number(t.Stretch) + ")"
 }
 
-// comparison is a target that compares two rows.
+// comparison is a target that compares two rows or, without the second one, has
+// a row's own comparison.
 type comparison struct {
 	what, metric, row, to string
 	want, stretch         float64
@@ -84,8 +85,8 @@ func comparisons() []comparison {
 			to: Full, want: 0.95, atLeast: true,
 		},
 		{
-			what: "TCP throughput, watched, to nsqueued", metric: TCPRate, row: Watched,
-			to: Full, want: 0.95, atLeast: true,
+			what: "TCP throughput, watched, to nsqueued", metric: TCPBeside, row: Watched,
+			want: 0.95, atLeast: true,
 		},
 		{what: tcp + "no queue", metric: TCPRate, to: None, informative: true},
 		{
@@ -93,7 +94,7 @@ func comparisons() []comparison {
 			informative: true,
 		},
 		{
-			what: tcp + "no queue, flows settled", metric: TCPRate, row: Settled, to: None,
+			what: tcp + "no queue, flows settled", metric: TCPBeside, row: Settled,
 			want: 0.97, atLeast: true,
 		},
 	}
@@ -107,16 +108,11 @@ func (r *Report) Judge() {
 		if name == "" {
 			name = Full
 		}
-		row, to := r.Row(name), r.Row(c.to)
-		if row == nil || to == nil {
-			continue
-		}
-		t := Target{
-			What: c.what, Got: ratio(row.Metrics[c.metric], to.Metrics[c.metric]),
-			Want: c.want, Stretch: c.stretch, AtLeast: c.atLeast, Informative: c.informative,
-		}
-		if len(t.Got.Rounds) > 0 {
-			r.Targets = append(r.Targets, t)
+		if got := r.compare(c.metric, name, c.to); len(got.Rounds) > 0 {
+			r.Targets = append(r.Targets, Target{
+				What: c.what, Got: got, Want: c.want, Stretch: c.stretch, AtLeast: c.atLeast,
+				Informative: c.informative,
+			})
 		}
 	}
 	r.judgeLatency()
@@ -129,6 +125,19 @@ func (r *Report) Judge() {
 	if s := r.Scale; s != nil {
 		r.judgeScale(s)
 	}
+}
+
+// compare returns the ratios of two rows, or what the first has where there is no
+// second.
+func (r *Report) compare(metric, name, to string) Spread {
+	row, other := r.Row(name), r.Row(to)
+	switch {
+	case row == nil || to != "" && other == nil:
+		return Spread{}
+	case to == "":
+		return row.Metrics[metric]
+	}
+	return ratio(row.Metrics[metric], other.Metrics[metric])
 }
 
 // judgeLatency compares what the readers add to the way without a queue.
