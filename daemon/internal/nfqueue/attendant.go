@@ -100,7 +100,8 @@ func (a *Attendant) attend(c *charge, b *batch) error {
 	return nil
 }
 
-// giveBack ends the charge, and lets the poller serve the reader again, unless it cannot be read.
+// giveBack ends the charge, and lets the poller serve the reader again, unless it
+// cannot be read.
 func (c *charge) giveBack(err error) {
 	c.end()
 	if err == nil {
