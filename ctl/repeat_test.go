@@ -74,17 +74,24 @@ func (w *stopWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Over a restart it waits, says so once, and goes on.
-func TestWatchingDaemonAway(t *testing.T) {
-	d := apitest.Daemon{Attachments: attachments()}
-	socket := apitest.SocketPath(t)
-	listen := func() (stop func()) {
+// startable returns a socket, and what has the daemon answer there until it is
+// stopped.
+func startable(t *testing.T, d *apitest.Daemon) (socket string, listen func() (stop func())) {
+	t.Helper()
+	socket = apitest.SocketPath(t)
+	return socket, func() func() {
 		l, err := api.Listen(socket)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return d.Serve(t, l)
 	}
+}
+
+// Over a restart it waits, says so once, and goes on.
+func TestWatchingDaemonAway(t *testing.T) {
+	d := apitest.Daemon{Attachments: attachments()}
+	socket, listen := startable(t, &d)
 	stop := listen()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -144,14 +144,7 @@ func TestStatsDaemonAway(t *testing.T) {
 	var d apitest.Daemon
 	d.Attachments = attachments()[2:]
 	d.Described = []api.Description{{Attachment: attachments()[2]}}
-	socket := apitest.SocketPath(t)
-	listen := func() (stop func()) {
-		l, err := api.Listen(socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d.Serve(t, l)
-	}
+	socket, listen := startable(t, &d)
 	stop := listen()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
