@@ -4,10 +4,13 @@ package nstest
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -36,11 +39,18 @@ func (ns *NetNS) ping(dst netip.Addr, count int, timeout time.Duration) (int, er
 	if dst.Is6() {
 		kind = echo{network: "ip6:ipv6-icmp", request: 128, reply: 129}
 	}
-	var conn net.PacketConn
+	to := &net.IPAddr{IP: dst.AsSlice(), Zone: dst.Zone()}
+	// Connected, or it would get the replies to everybody's pings, more of them
+	// than its buffer holds.
+	var conn *net.IPConn
 	err := ns.Try(func() (err error) {
-		conn, err = net.ListenPacket(kind.network, "")
+		conn, err = net.DialIP(kind.network, nil, to)
 		return err
 	})
+	var call *os.SyscallError
+	if errors.As(err, &call) && call.Syscall == "connect" { // no way there: a loss
+		return 0, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("open ping socket: %w", err)
 	}
@@ -49,10 +59,9 @@ func (ns *NetNS) ping(dst netip.Addr, count int, timeout time.Duration) (int, er
 		return 0, err
 	}
 	ident := uint16(rand.Uint32())
-	to := &net.IPAddr{IP: dst.AsSlice(), Zone: dst.Zone()}
 	for seq := range count {
 		// A hook that drops local packets makes the send fail; that is a loss.
-		_, _ = conn.WriteTo(kind.message(ident, uint16(seq)), to)
+		_, _ = conn.Write(kind.message(ident, uint16(seq)))
 	}
 	return kind.collect(conn, ident, count), nil
 }
@@ -71,11 +80,14 @@ func (e echo) message(ident, seq uint16) []byte {
 
 // collect counts the different replies until it has all or the deadline ends
 // the wait.
-func (e echo) collect(conn net.PacketConn, ident uint16, count int) int {
+func (e echo) collect(conn *net.IPConn, ident uint16, count int) int {
 	seen := make(map[uint16]bool)
 	buf := make([]byte, 1500)
 	for len(seen) < count {
 		n, _, err := conn.ReadFrom(buf)
+		if errors.As(err, new(syscall.Errno)) { // of an ICMP error about a request
+			continue
+		}
 		if err != nil {
 			break
 		}
