@@ -25,8 +25,9 @@ const (
 // HandoverFormats is this program's answer.
 func HandoverFormats() string { return strconv.Itoa(handoverVersion) }
 
-// askTimeout bounds how long a new program may take to answer.
-const askTimeout = 5 * time.Second
+// askTimeout bounds how long a new program may take to answer. On a busy node,
+// where many pods start, each of the two questions takes some seconds.
+const askTimeout = 15 * time.Second
 
 // upgrade begins to replace the daemon and this process.
 func (s *supervisor) upgrade() error {
