@@ -22,6 +22,8 @@ type holder struct {
 	t    *testing.T
 	path string
 	conn *net.UnixConn
+	// synced has a value for each message that asks for one.
+	synced chan struct{}
 
 	mu   sync.Mutex
 	held []fdstore.Descriptor
@@ -32,7 +34,7 @@ func newHolder(t *testing.T) *holder {
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	must(t, err)
-	h := &holder{t: t, path: path, conn: conn}
+	h := &holder{t: t, path: path, conn: conn, synced: make(chan struct{}, 1)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -62,6 +64,10 @@ func (h *holder) handle(text string, oob []byte) {
 	for line := range strings.SplitSeq(text, "\n") {
 		key, value, _ := strings.Cut(line, "=")
 		message[key] = value
+	}
+	if message["SYNC"] != "" {
+		h.synced <- struct{}{}
+		return
 	}
 	name := message["FDNAME"]
 	if message["FDSTOREREMOVE"] != "" {
@@ -128,6 +134,18 @@ func (h *holder) await(n int) {
 	})
 }
 
+// sync returns when all that was sent before has been handled, as a supervisor
+// does before it starts a daemon.
+func (h *holder) sync() {
+	h.t.Helper()
+	conn, err := net.Dial("unixgram", h.path)
+	must(h.t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("SYNC=1"))
+	must(h.t, err)
+	<-h.synced
+}
+
 // connect returns the store of a new process and what it inherits.
 func (h *holder) connect() (*fdstore.Store, []fdstore.Descriptor) {
 	if h == nil {
@@ -142,6 +160,7 @@ func (h *holder) connect() (*fdstore.Store, []fdstore.Descriptor) {
 	})
 	must(h.t, err)
 	h.t.Cleanup(store.Close)
+	h.sync()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var inherited []fdstore.Descriptor
