@@ -116,7 +116,7 @@ BENCH_C := classic mmsg traffic
 BENCH_CFLAGS := -O2 -Wall -Wextra -Werror
 
 .PHONY: bench
-bench: bench-build ## measure nsqueued beside other readers (root, 8 minutes, quiet machine)
+bench: bench-build ## measure nsqueued beside other readers (root, 9 minutes, quiet machine)
 	@$(call timed,$(BIN)/test/bench --bin $(BIN) $(BENCHFLAGS))
 
 .PHONY: bench-smoke
