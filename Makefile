@@ -35,14 +35,11 @@ GOLANGCI_VERSION := v2.15.0
 # Two processors are what the smallest CI machine has; packages of the netns
 # tests share its kernel and run one after the other.
 TESTFLAGS := -count=1
-# Packages whose tests run inside a throw-away node (they use test/nstest).
-NODE_PKGS = $(shell go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... \
-	| awk '/test\/nstest/ {print $$1}' | grep -Ev '/test/(bench|vm)$$|$(E2E_RE)')
-# Packages that run the built programs.
-E2E := test/e2e test/damage test/systemd daemon/internal/fault
-E2E_RE := /(test/e2e|test/damage|test/systemd|internal/fault|test/runtimes(/cluster)?)$$$$
-UNIT_PKGS = $(filter-out $(NODE_PKGS) $(addprefix %/,$(E2E) test/runtimes),$(shell go list \
-	-f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...))
+# The tests of a tier have its name as their build tag. What has no tag needs no
+# privilege, and no program but Go.
+TAGS := netns e2e runtimes vm vmguest promtool
+tagged = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^//go:build $(1)( |$$$$)' \
+	$(addprefix ./,$(wildcard conflist ctl daemon docs internal plugin test)))))
 
 # timed runs a command and prints how long it took, whether it worked or not.
 timed = start=$$(date +%s); rc=0; ( $(1) ) || rc=$$?; \
@@ -69,16 +66,16 @@ test: test-unit test-netns test-e2e test-runtimes test-vm ## run all tests
 
 .PHONY: test-unit
 test-unit: promtool ## run the tests that need no privilege, with the race detector
-	@$(call timed,go test -race -p 2 $(UNIT_PKGS))
+	@$(call timed,go test -race -p 2 -tags promtool ./...)
 
 .PHONY: test-netns
 test-netns: need-netns ## run the tests that need network namespaces
-	@$(call timed,go test $(TESTFLAGS) -p 1 $(NODE_PKGS))
+	@$(call timed,go test $(TESTFLAGS) -p 1 -tags netns $(call tagged,netns))
 
 .PHONY: test-e2e
 test-e2e: need-e2e cni-plugins build faults ## run the built programs in a real CNI chain, and damage them (root)
 	@CGO_ENABLED=0 go build -o $(BIN)/test/stamper ./test/damage/stamper
-	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -p 1 $(addprefix ./,$(E2E)))
+	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -p 1 -tags e2e $(call tagged,e2e))
 
 .PHONY: faults
 faults:
@@ -91,7 +88,7 @@ test-runtimes: need-runtimes cni-plugins runtimes build ## run it under containe
 	@mkdir -p $(BIN)/test
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN)/test/ \
 		./test/runtimes/recorder ./test/runtimes/podtool
-	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -v ./test/runtimes 2>&1 \
+	@$(call timed,NSQUEUE_BIN=$(BIN) go test $(TESTFLAGS) -tags runtimes -v ./test/runtimes 2>&1 \
 		| tee $(BIN)/test/runtimes.log | grep --line-buffered -E '^ *--- |@@ |FAIL|^(ok|panic)' \
 		|| { tail -n 200 $(BIN)/test/runtimes.log; echo 'all of it: $(BIN)/test/runtimes.log'; false; })
 
@@ -147,10 +144,6 @@ bench-build: need-bench build
 	@for p in $(BENCH_C); do libs=; [ $$p != classic ] || libs=-lnetfilter_queue; \
 		gcc $(BENCH_CFLAGS) -o $(BIN)/test/bench-$$p test/bench/c/$$p.c $$libs; done
 
-# What only guests run, and what starts them; see test/vm.
-VM_TAGS := vm vmguest
-VM_PKGS := ./test/vm/... ./test/e2e ./daemon/internal/hook/kmod
-
 # Libraries stay synchronous: only these, and tests, start goroutines and join
 # them.
 GO_ALLOWED := ^(daemon/main\.go|daemon/(node|api|internal/(registry|netns|supervise))/|(.*/)?[a-z]*test/)
@@ -170,9 +163,8 @@ lint-kmod:
 lint-steps:
 	@go mod tidy -diff
 	@go vet ./...
-	@go vet -tags '$(VM_TAGS)' $(VM_PKGS)
-	@$(BIN)/tools/golangci-lint run ./...
-	@$(BIN)/tools/golangci-lint run --build-tags '$(VM_TAGS)' $(VM_PKGS)
+	@go vet -tags '$(TAGS)' ./...
+	@$(BIN)/tools/golangci-lint run --build-tags '$(TAGS)' ./...
 	@$(BIN)/tools/golangci-lint fmt --diff ./...
 	@if git ls-files --cached --others --exclude-standard '*.go' | grep -v '_test\.go$$' \
 		| grep -Ev '$(GO_ALLOWED)' | xargs -r grep -nE '^[[:space:]]*go [a-zA-Z]+.*\(' ; then \

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build e2e
+
 // Package damage kills, stops, starves and floods the daemon under load, and
 // counts what that costs the pods.
 package damage

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build e2e
+
 // Package e2e tests the built programs from outside: real plugins called by
 // libcni, the real daemon, real packets. It needs root's network rights inside
 // the node that it makes for itself, and what `make build cni-plugins` builds.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build vmguest
+//go:build e2e && vmguest
 
 package e2e
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build netns
+
 package nstest_test
 
 import (
@@ -128,14 +130,6 @@ func TestCommandRunsInside(t *testing.T) {
 // TestHelperPrintsNetns is what the test above runs.
 func TestHelperPrintsNetns(t *testing.T) { t.Log(netnsID(t, "/proc/self/ns/net")) }
 
-func TestEventually(t *testing.T) {
-	calls := 0
-	nstest.Eventually(t, time.Second, "third call", func() bool { calls++; return calls == 3 })
-	if nstest.Poll(time.Millisecond, func() bool { return false }) {
-		t.Error("Poll reports a condition that never held")
-	}
-}
-
 func netnsID(t *testing.T, path string) string {
 	t.Helper()
 	var st unix.Stat_t
@@ -143,16 +137,4 @@ func netnsID(t *testing.T, path string) string {
 		t.Error(err)
 	}
 	return fmt.Sprintf("netns:%d", st.Ino)
-}
-
-func TestPatient(t *testing.T) {
-	for value, want := range map[string]time.Duration{
-		"": time.Second, "1": time.Second, "10": 10 * time.Second,
-		"0": time.Second, "-2": time.Second, "much": time.Second,
-	} {
-		t.Setenv(nstest.SlownessEnv, value)
-		if got := nstest.Patient(time.Second); got != want {
-			t.Errorf("patient for %v where %s=%q, want %v", got, nstest.SlownessEnv, value, want)
-		}
-	}
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build runtimes
+
 // Package runtimes runs nsqueue under the programs that call it in the field:
 // flanneld with vxlan over two nodes, containerd 1.6 and 2 through CRI, podman.
 // The nodes are namespaces (package cluster); the programs come from

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build e2e
+
 // Package systemd runs nsqueued by its unit under a real systemd, which is PID 1
 // of a PID, a mount and a control group namespace of its own.
 package systemd

@@ -25,7 +25,7 @@ func kernels() []string { return []string{"6.1", "6.12"} }
 type program struct {
 	Name    string        // of the binary, and in the report
 	Package string        // import path, or relative to this folder
-	Tags    string        // build tags
+	Tags    string        // build tags, separated by commas
 	Timeout time.Duration // of the whole program, in the guest
 	Args    []string      // more arguments
 	Env     []string      // more variables
@@ -36,21 +36,21 @@ func programs() []program {
 	return []program{
 		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 6 * time.Minute},
 		{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 3 * time.Minute},
-		{Name: "hook-nft.test", Package: hooks + "nft", Timeout: 3 * time.Minute},
+		{Name: "hook-nft.test", Package: hooks + "nft", Tags: "netns", Timeout: 3 * time.Minute},
 		{
-			Name: "e2e-kmod.test", Package: "../e2e", Tags: "vmguest", Timeout: 4 * time.Minute,
+			Name: "e2e-kmod.test", Package: "../e2e", Tags: "e2e,vmguest", Timeout: 4 * time.Minute,
 			Env: e2eEnv("kmod"), Args: []string{e2eRun},
 		},
 		{
-			Name: "e2e-nft.test", Package: "../e2e", Timeout: 4 * time.Minute,
+			Name: "e2e-nft.test", Package: "../e2e", Tags: "e2e", Timeout: 4 * time.Minute,
 			Env: e2eEnv("nft"), Args: []string{e2eRun},
 		},
 		{
-			Name: "fault-kmod.test", Package: "../../daemon/internal/fault",
+			Name: "fault-kmod.test", Package: "../../daemon/internal/fault", Tags: "e2e",
 			Timeout: 3 * time.Minute, Env: e2eEnv("kmod"),
 		},
 		{
-			Name: "fault-nft.test", Package: "../../daemon/internal/fault",
+			Name: "fault-nft.test", Package: "../../daemon/internal/fault", Tags: "e2e",
 			Timeout: 3 * time.Minute, Env: e2eEnv("nft"),
 		},
 	}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,32 +20,6 @@ const (
 	root     = "../../../"
 	deployed = root + "deploy/observability/"
 )
-
-// promtool runs the tool, which `make promtool` fetches.
-func promtool(t *testing.T, stdin string, args ...string) {
-	t.Helper()
-	path, err := filepath.Abs(root + "bin/tools/promtool")
-	if err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		if path, err = exec.LookPath("promtool"); err != nil {
-			t.Fatalf("%v: run `make promtool`", err)
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), path, args...)
-	cmd.Dir, cmd.Stdin = deployed, strings.NewReader(stdin)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("promtool %v: %v\n%s", args, err, out)
-	}
-}
-
-func TestPromtool(t *testing.T) {
-	m := newMetrics(&node{pods: pods(2)}, true)
-	promtool(t, scrape(t, m), "check", "metrics")
-	promtool(t, "", "check", "rules", "--lint-fatal", "alerts.yaml")
-	promtool(t, "", "test", "rules", "alerts_test.yaml")
-}
 
 // known are the names that queries may have: ours with what histograms add, and
 // those of the process.
@@ -111,27 +83,34 @@ func TestEveryAlertIsTested(t *testing.T) {
 	}
 }
 
-func TestDashboard(t *testing.T) {
+// dashboard is what is checked of Grafana's.
+type dashboard struct {
+	Title, UID string
+	Panels     []struct {
+		Title   string
+		GridPos struct{ H, W, X, Y int }
+		Targets []struct{ Expr string }
+	}
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
 	text, err := os.ReadFile(deployed + "dashboard.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var d struct {
-		Title, UID string
-		Panels     []struct {
-			Title   string
-			GridPos struct{ H, W, X, Y int }
-			Targets []struct{ Expr string }
-		}
-	}
 	if err := json.Unmarshal(text, &d); err != nil {
 		t.Fatal(err)
 	}
+	return d
+}
+
+func TestDashboard(t *testing.T) {
+	d := readDashboard(t)
 	if d.Title == "" || d.UID == "" || len(d.Panels) == 0 {
 		t.Errorf("%+v", d)
 	}
 	taken := make(map[[2]int]string)
-	var queries []string
 	for _, p := range d.Panels {
 		if p.Title == "" || len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 {
 			t.Errorf("panel %+v", p)
@@ -143,34 +122,7 @@ func TestDashboard(t *testing.T) {
 			}
 			taken[at] = p.Title
 		}
-		for _, target := range p.Targets {
-			queries = append(queries, target.Expr)
-		}
 	}
-	promtoolParses(t, queries)
-}
-
-// promtoolParses has promtool read a dashboard's queries, as those of rules.
-func promtoolParses(t *testing.T, queries []string) {
-	t.Helper()
-	variables := strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*")
-	var rules []any
-	for i, query := range queries {
-		rules = append(rules, map[string]any{
-			"record": fmt.Sprintf("query:%d", i), "expr": variables.Replace(query),
-		})
-	}
-	text, err := json.Marshal(map[string]any{
-		"groups": []any{map[string]any{"name": "queries", "rules": rules}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "rules.yaml")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	promtool(t, "", "check", "rules", path)
 }
 
 // The page of the metrics has a row for each of them, in order, and no other.
