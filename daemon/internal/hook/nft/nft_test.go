@@ -111,7 +111,10 @@ func bytecode(t *testing.T, n *nstest.NetNS) (rules map[string][]string, queuein
 	header := regexp.MustCompile(`^inet nsqueue (\w+) [\d ]+$`)
 	rules = make(map[string][]string)
 	chain := ""
-	for line := range strings.Lines(n.Run(t, "nft", "--debug=netlink", "list", "ruleset")) {
+	// Without standard error: nft's warnings come in the middle of a line.
+	out, err := n.Command("nft", "--debug=netlink", "list", "ruleset").Output()
+	must(t, err)
+	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)
 		switch m := header.FindStringSubmatch(line); {
 		case m != nil:
