@@ -56,8 +56,11 @@ func (f *fixture) armSettling(s hook.Selector, drop bool) *settler {
 
 func (f *fixture) addresses() []netip.Addr { return []netip.Addr{f.peer.IPv4(), f.peer.IPv6()} }
 
+// want waits until n packets of the protocol have got their verdicts, and
+// expects no more of them.
 func (s *settler) want(t *testing.T, when string, protocol uint8, n int) {
 	t.Helper()
+	nstest.Poll(reply, func() bool { return s.answered(protocol) >= n })
 	if got := s.count(protocol); got != n {
 		t.Errorf("%s: %d packets were queued, want %d", when, got, n)
 	}
@@ -121,6 +124,7 @@ func testSettleDrop(t *testing.T, h hook.Hook) {
 			for range n {
 				_, _ = k.pod.Write([]byte("out"))
 			}
+			s.want(t, "of a dropped flow", inspect.ProtoUDP, i+1)
 			k.nothing("out of a dropped flow")
 		}
 		_, err := k.peer.WriteTo([]byte("in"), k.pod.LocalAddr())
@@ -155,7 +159,7 @@ func testDropWins(t *testing.T, h hook.Hook) {
 			return a
 		})
 		nstest.Eventually(t, reply, "both verdicts", func() bool {
-			return s.count(inspect.ProtoUDP) == 2
+			return s.answered(inspect.ProtoUDP) == 2
 		})
 		if got := receive(t, k.peer, 1); got != 1 {
 			t.Error("the accepted packet did not arrive")

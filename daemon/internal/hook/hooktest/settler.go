@@ -24,6 +24,7 @@ import (
 type queued struct {
 	inspect.Packet
 	priority uint32
+	answered bool // the kernel has done what its verdict says
 }
 
 // answer is a verdict with a request to settle.
@@ -123,6 +124,7 @@ func parseQueued(b []byte) *queued {
 func (s *settler) answer(fd int, body []byte) {
 	p := parseQueued(body)
 	s.mu.Lock()
+	at := len(s.seen)
 	s.seen = append(s.seen, *p)
 	ask := s.ask
 	s.mu.Unlock()
@@ -133,6 +135,9 @@ func (s *settler) answer(fd int, body []byte) {
 	}
 	_, _ = unix.Write(fd, verdictMessage(s.queue.Config().Number, p.ID, verdict,
 		p.priority&^hook.SettleMask|a.request))
+	s.mu.Lock()
+	s.seen[at].answered = true
+	s.mu.Unlock()
 }
 
 func verdictMessage(queue uint16, id, verdict, priority uint32) []byte {
@@ -158,13 +163,23 @@ func (s *settler) change(ask func(*queued) answer) {
 	s.ask = ask
 }
 
-// count returns how many packets of the protocol came.
+// count returns how many packets of the protocol came. Of the last ones the
+// kernel may not have the verdict yet.
 func (s *settler) count(protocol uint8) int {
+	return s.matching(protocol, func(*queued) bool { return true })
+}
+
+// answered returns how many packets of the protocol have got their verdict.
+func (s *settler) answered(protocol uint8) int {
+	return s.matching(protocol, func(p *queued) bool { return p.answered })
+}
+
+func (s *settler) matching(protocol uint8, match func(*queued) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for i := range s.seen {
-		if flow, ok := s.seen[i].Flow(); ok && flow.Protocol == protocol {
+		if flow, ok := s.seen[i].Flow(); ok && flow.Protocol == protocol && match(&s.seen[i]) {
 			n++
 		}
 	}
