@@ -45,8 +45,6 @@ struct nsq_config {
 	 * configuration has the same ones, unless it settles otherwise.
 	 */
 	struct nsq_flows *flows;
-	/* Directions whose packets lose what the pod wrote as a request. */
-	u8 cleared;
 	DECLARE_BITMAP(protocols, NSQ_PROTOCOLS);
 };
 

@@ -121,12 +121,10 @@ static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
 	struct nsq_packet pkt;
 	unsigned int verdict;
 
-	/* None: the netns is about to lose its hooks. */
-	if (!cfg)
-		return NF_ACCEPT;
-	if (cfg->cleared & direction)
+	if (READ_ONCE(nn->cleared) & direction)
 		nsq_request_clear(skb);
-	if (!cfg->enabled)
+	/* None: the netns is about to lose its hooks. */
+	if (!cfg || !cfg->enabled)
 		return NF_ACCEPT;
 	if (!(cfg->directions & direction) || nsq_on_loopback(state))
 		goto exempt;

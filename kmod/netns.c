@@ -78,7 +78,7 @@ static void nsq_net_publish(struct nsq_net *nn, struct nsq_config *cfg)
 	struct nsq_flows *flows = nsq_config_own_flows(old, cfg);
 
 	rcu_assign_pointer(nn->config, cfg);
-	if (old->enabled || flows || cfg->cleared & ~old->cleared)
+	if (old->enabled || flows)
 		synchronize_rcu_expedited();
 	nsq_flows_free(flows);
 	kfree_rcu(old, rcu);
@@ -89,19 +89,15 @@ static void nsq_net_publish(struct nsq_net *nn, struct nsq_config *cfg)
  * and packets are not cleared yet, that begins first, and those under way that
  * have missed it are waited for. Those that wait in a queue are cleared anyway.
  */
-static int nsq_net_clear(struct nsq_net *nn, const struct nsq_config *cfg)
+static void nsq_net_heed(struct nsq_net *nn, const struct nsq_config *cfg)
 {
-	const struct nsq_config *old = nsq_config_locked(nn);
-	struct nsq_config *clearing;
+	u8 wanted = nn->cleared | nsq_config_settles(cfg);
 
-	if (!(cfg->cleared & ~old->cleared))
-		return 0;
-	clearing = kmemdup(old, sizeof(*old), GFP_KERNEL);
-	if (!clearing)
-		return -ENOMEM;
-	clearing->cleared |= cfg->cleared;
-	nsq_net_publish(nn, clearing);
-	return 0;
+	if (wanted == nn->cleared)
+		return;
+	WRITE_ONCE(nn->cleared, wanted);
+	synchronize_rcu_expedited();
+	WRITE_ONCE(nn->heeded, wanted);
 }
 
 /* A configuration that is to settle flows, and has no table, gets one. */
@@ -131,10 +127,7 @@ static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
 		if (err)
 			return err;
 	}
-	cfg->cleared = nsq_config_settles(cfg);
-	err = nsq_net_clear(nn, cfg);
-	if (err)
-		return err;
+	nsq_net_heed(nn, cfg);
 	nsq_net_publish(nn, cfg);
 	return 0;
 }

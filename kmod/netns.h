@@ -23,8 +23,16 @@ struct nsq_net {
 	struct nsq_stats __percpu *stats;
 	u32 hash_seed;
 
-	/* Held by writers of config and hooked. */
+	/* Held by writers of config, cleared, heeded and hooked. */
 	struct mutex lock;
+	/*
+	 * Directions whose packets lose what the pod wrote as a request, and
+	 * those where requests behind the queue are heeded: the same ones, a
+	 * grace period later. Neither shrinks while the netns lives, because a
+	 * verdict to drop may come when settling is off again.
+	 */
+	u8 cleared;
+	u8 heeded;
 	/* Hooks are registered: from the first arming to the netns' end. */
 	bool hooked;
 

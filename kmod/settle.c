@@ -3,6 +3,7 @@
 
 #include <linux/capability.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/user_namespace.h>
 
 #include "flows.h"
@@ -15,18 +16,30 @@
  * The queue hook has cleared what a pod wrote into its packets, but a pod has
  * one way around that hook: hooks that it adds while a packet waits in a queue
  * of its own move all later ones, and the packet goes on at the same number,
- * which then is ours. That happens in the pod's context, or in a softirq. So a
- * request counts only from those who may write the sysctls.
+ * which then is ours. That happens in the pod's context, in a softirq, or in a
+ * thread of the kernel that may do anything. So a request counts only from a
+ * program that may write the sysctls.
  */
 static bool nsq_reader_trusted(void)
 {
-	return in_task() && ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN);
+	return in_task() && !(current->flags & PF_KTHREAD) &&
+	       ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN);
 }
 
 static u32 nsq_request(const struct nsq_config *cfg, bool drop)
 {
 	return (drop ? NSQ_REQUEST_DROP : NSQ_REQUEST_ACCEPT) |
 	       cfg->generation << NSQ_REQUEST_SHIFT;
+}
+
+/* Whether @request settles flows of this direction now. */
+static bool nsq_request_counts(const struct nsq_config *cfg, u32 request,
+			       u8 direction)
+{
+	if (!cfg || !(nsq_config_settles(cfg) & direction))
+		return false;
+	return request == nsq_request(cfg, request & NSQ_REQUEST_DROP) &&
+	       nsq_reader_trusted();
 }
 
 static void nsq_settle(const struct nsq_config *cfg, const struct sk_buff *skb,
@@ -42,24 +55,26 @@ static void nsq_settle(const struct nsq_config *cfg, const struct sk_buff *skb,
 
 /*
  * The caller holds rcu_read_lock(). A request to drop comes in a verdict that
- * accepts, so the packet is dropped here, whatever else is wrong with it.
+ * accepts, so the packet is dropped here, whatever else is wrong with it: also
+ * when nothing settles flows any more.
  */
 unsigned int nsq_settle_hook(void *priv, struct sk_buff *skb,
 			     const struct nf_hook_state *state)
 {
 	struct nsq_net *nn = nsq_net(state->net);
 	const struct nsq_config *cfg = rcu_dereference(nn->config);
+	u8 direction = nsq_direction(state);
 	u32 request;
 	bool drop;
 
-	if (!cfg || !(nsq_config_settles(cfg) & nsq_direction(state)))
+	if (!(READ_ONCE(nn->heeded) & direction))
 		return NF_ACCEPT;
 	request = skb->priority & NSQ_REQUEST;
 	if (likely(!request))
 		return NF_ACCEPT;
 	nsq_request_clear(skb);
 	drop = request & NSQ_REQUEST_DROP;
-	if (request == nsq_request(cfg, drop) && nsq_reader_trusted())
+	if (nsq_request_counts(cfg, request, direction))
 		nsq_settle(cfg, skb, state->pf, drop);
 	return drop ? NF_DROP : NF_ACCEPT;
 }
