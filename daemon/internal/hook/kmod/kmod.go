@@ -220,11 +220,20 @@ func (m *module) Counters() (hook.Counters, error) {
 	if err != nil {
 		return hook.Counters{}, err
 	}
+	return since(&m.before, s.counters), nil
+}
+
+// since returns by how much the counters have grown. A module that was loaded
+// again has begun at zero, and so does before then.
+func since(before *hook.Counters, now hook.Counters) hook.Counters {
+	if now.Queued < before.Queued || now.Exempt < before.Exempt || now.Settled < before.Settled {
+		*before = hook.Counters{}
+	}
 	return hook.Counters{
-		Queued:  s.counters.Queued - m.before.Queued,
-		Exempt:  s.counters.Exempt - m.before.Exempt,
-		Settled: s.counters.Settled - m.before.Settled,
-	}, nil
+		Queued:  now.Queued - before.Queued,
+		Exempt:  now.Exempt - before.Exempt,
+		Settled: now.Settled - before.Settled,
+	}
 }
 
 // Remove disarms; the module's hook stays in the netns, letting all pass.

@@ -210,3 +210,18 @@ func FuzzModuleFiles(f *testing.F) {
 		parseDepends(info)
 	})
 }
+
+// Where the module was loaded again, its counters have begun anew.
+func TestCountersOfReloadedModule(t *testing.T) {
+	before := hook.Counters{Queued: 10, Exempt: 20, Settled: 30}
+	for _, c := range []struct{ now, want hook.Counters }{
+		{hook.Counters{Queued: 10, Exempt: 20, Settled: 30}, hook.Counters{}},
+		{hook.Counters{Queued: 11, Exempt: 22, Settled: 33}, hook.Counters{Queued: 1, Exempt: 2, Settled: 3}},
+		{hook.Counters{Queued: 40, Exempt: 19, Settled: 30}, hook.Counters{Queued: 40, Exempt: 19, Settled: 30}},
+		{hook.Counters{Queued: 41, Exempt: 50, Settled: 31}, hook.Counters{Queued: 41, Exempt: 50, Settled: 31}},
+	} {
+		if got := since(&before, c.now); got != c.want {
+			t.Errorf("%+v: grown by %+v, want %+v", c.now, got, c.want)
+		}
+	}
+}
