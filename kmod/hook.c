@@ -52,15 +52,20 @@ static bool nsq_unknown_selected(const struct nsq_config *cfg, u8 family)
 }
 
 static bool nsq_packet_selected(const struct nsq_config *cfg,
-				const struct nsq_packet *pkt,
-				const struct sk_buff *skb)
+				const struct nsq_packet *pkt)
 {
 	if (bitmap_full(cfg->protocols, NSQ_PROTOCOLS))
-		return !nsq_packet_is_neighbour(pkt, skb);
+		return true;
 	if (!pkt->known)
 		return nsq_unknown_selected(cfg, pkt->family);
-	return nsq_protocol_selected(cfg, pkt->family, pkt->protocol) &&
-	       !nsq_packet_is_neighbour(pkt, skb);
+	return nsq_protocol_selected(cfg, pkt->family, pkt->protocol);
+}
+
+/* No neighbour is behind a router. */
+static bool nsq_packet_exempt(const struct nsq_packet *pkt,
+			      const struct sk_buff *skb, u8 direction)
+{
+	return direction != NSQ_FORWARD && nsq_packet_is_neighbour(pkt, skb);
 }
 
 /* The number is stable while the netns lives and its queues stay the same. */
@@ -129,7 +134,8 @@ static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
 	if (!(cfg->directions & direction) || nsq_on_loopback(state))
 		goto exempt;
 	nsq_packet_parse(&pkt, skb, state->pf);
-	if (!nsq_packet_selected(cfg, &pkt, skb))
+	if (!nsq_packet_selected(cfg, &pkt) ||
+	    nsq_packet_exempt(&pkt, skb, direction))
 		goto exempt;
 	verdict = nsq_settled(cfg, &pkt, skb);
 	if (verdict == NF_QUEUE)

@@ -46,36 +46,47 @@ void nsq_packet_parse(struct nsq_packet *pkt, const struct sk_buff *skb,
 		nsq_packet_parse6(pkt, skb);
 }
 
-/*
- * Neighbour discovery and multicast listener reports: without them a pod is
- * unreachable even where every other packet is let pass. A type that cannot
- * be read is no such message; RFC 6980 forbids fragments of them.
- */
-bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
-			     const struct sk_buff *skb)
+/* The hop limit that ICMPv6 messages of this type have on their link, or 0. */
+static u8 nsq_neighbour_hop_limit(u8 type)
 {
-	u8 buffer;
-	const u8 *type;
-
-	if (pkt->family != NFPROTO_IPV6 || !pkt->known || pkt->fragment ||
-	    pkt->protocol != IPPROTO_ICMPV6)
-		return false;
-	type = skb_header_pointer(skb, pkt->offset, sizeof(buffer), &buffer);
-	if (!type)
-		return false;
-	switch (*type) {
-	case ICMPV6_MGM_QUERY:
-	case ICMPV6_MGM_REPORT:
-	case ICMPV6_MGM_REDUCTION:
-	case ICMPV6_MLD2_REPORT:
+	switch (type) {
 	case NDISC_ROUTER_SOLICITATION:
 	case NDISC_ROUTER_ADVERTISEMENT:
 	case NDISC_NEIGHBOUR_SOLICITATION:
 	case NDISC_NEIGHBOUR_ADVERTISEMENT:
 	case NDISC_REDIRECT:
-		return true;
+		return 255;
+	case ICMPV6_MGM_QUERY:
+	case ICMPV6_MGM_REPORT:
+	case ICMPV6_MGM_REDUCTION:
+	case ICMPV6_MLD2_REPORT:
+		return 1;
 	}
-	return false;
+	return 0;
+}
+
+/*
+ * Neighbour discovery and multicast listener discovery: without them a pod is
+ * unreachable even where every other packet is let pass. What has another hop
+ * limit may come from elsewhere, and what has another code is unknown: neither
+ * is such a message, nor is one whose type cannot be read; RFC 6980 forbids
+ * fragments of them.
+ */
+bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
+			     const struct sk_buff *skb)
+{
+	u8 buffer[2];
+	const u8 *icmp; /* type and code */
+	u8 limit;
+
+	if (pkt->family != NFPROTO_IPV6 || !pkt->known || pkt->fragment ||
+	    pkt->protocol != IPPROTO_ICMPV6)
+		return false;
+	icmp = skb_header_pointer(skb, pkt->offset, sizeof(buffer), buffer);
+	if (!icmp || icmp[1])
+		return false;
+	limit = nsq_neighbour_hop_limit(icmp[0]);
+	return limit && ipv6_hdr(skb)->hop_limit == limit;
 }
 
 static bool nsq_has_ports(const struct nsq_packet *pkt)

@@ -48,7 +48,8 @@ const (
 
 // Selector says which packets go to which queue. Never selected, because a pod
 // without them is cut off before anybody could inspect it: the loopback
-// device, IPv6 neighbour discovery and multicast listener discovery.
+// device, and in and out, IPv6 neighbour discovery with hop limit 255 and
+// multicast listener discovery with hop limit 1, both of code 0.
 type Selector struct {
 	// Queue is the queue's number, of several the first one's.
 	Queue uint16

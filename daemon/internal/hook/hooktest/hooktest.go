@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func Run(t *testing.T, h hook.Hook) {
 		{"counters count", testCounters},
 		{"removing leaves nothing", testRemove},
 	}
-	run(t, h, append(tests, balanceTests()...))
+	run(t, h, slices.Concat(tests, neighbourTests(), balanceTests()))
 }
 
 func run(t *testing.T, h hook.Hook, tests []contract) {

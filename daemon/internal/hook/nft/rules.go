@@ -30,14 +30,21 @@ const (
 	defragChain = "defrag"
 
 	arphrdLoopback = 772 // ARPHRD_LOOPBACK
+
+	hopLimitOffset = 7 // in IPv6's header
 )
 
-// ICMPv6 types that are never queued: multicast listener discovery 130 to 132
-// and 143 (RFC 2710, 3810), neighbour discovery 133 to 137 (RFC 4861).
+// ICMPv6 types of multicast listener discovery (RFC 2710, 3810) and neighbour
+// discovery (RFC 4861), and the hop limits that these have on their link.
 const (
-	firstExemptICMPv6 = 130
-	lastExemptICMPv6  = 137
-	mldv2Report       = 143
+	firstMLD    = 130
+	lastMLD     = 132
+	mldv2Report = 143
+	mldHopLimit = 1
+
+	firstND    = 133
+	lastND     = 137
+	ndHopLimit = 255
 )
 
 // rule is a list of expressions.
@@ -56,7 +63,7 @@ func queueRules(p *place, s *hook.Selector, native bool) []rule {
 	if s.Settle.On() {
 		rules = append(rules, rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: lookupChain}})
 	}
-	rules = append(rules, neighbourRules()...)
+	rules = append(rules, neighbourRules(p.point)...)
 	if len(s.Protocols) == 0 {
 		return append(rules, selected(s, native))
 	}
@@ -90,21 +97,52 @@ func loopbackRules(device expr.MetaKey) []rule {
 		equals(device, binary.NativeEndian.AppendUint16(nil, arphrdLoopback)), exempt())}
 }
 
-// neighbourRules let pass what IPv6 cannot do without.
-func neighbourRules() []rule {
-	// The family comes first: the same protocol number over IPv4 is no ICMPv6.
-	icmpv6 := slices.Concat(
+// neighbourRules let pass what IPv6 cannot do without on a link. No neighbour is
+// behind a router.
+func neighbourRules(point uint32) []rule {
+	if point == unix.NF_INET_FORWARD {
+		return nil
+	}
+	return []rule{
+		neighbourRule(ndHopLimit, typesOfCode0(firstND, lastND)),
+		neighbourRule(mldHopLimit, typesOfCode0(firstMLD, lastMLD)),
+		neighbourRule(mldHopLimit, rule{
+			transport(0, 2), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{mldv2Report, 0}},
+		}),
+	}
+}
+
+// neighbourRule lets pass the ICMPv6 messages that have the hop limit: others
+// may come from elsewhere.
+func neighbourRule(hopLimit byte, messages rule) rule {
+	return slices.Concat(
+		// The family comes first: the same protocol number over IPv4 is no ICMPv6.
 		equals(expr.MetaKeyNFPROTO, []byte{unix.NFPROTO_IPV6}),
 		equals(expr.MetaKeyL4PROTO, []byte{inspect.ProtoICMPv6}),
-		rule{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Len: 1}})
-	return []rule{
-		slices.Concat(icmpv6, rule{
-			&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{firstExemptICMPv6}},
-			&expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: []byte{lastExemptICMPv6}},
-		}, exempt()),
-		slices.Concat(icmpv6, rule{
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{mldv2Report}},
-		}, exempt()),
+		rule{
+			&expr.Payload{
+				DestRegister: 1, Base: expr.PayloadBaseNetworkHeader,
+				Offset: hopLimitOffset, Len: 1,
+			},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{hopLimit}},
+		}, messages, exempt())
+}
+
+// typesOfCode0 matches ICMPv6 messages from one type to another.
+func typesOfCode0(first, last byte) rule {
+	return rule{
+		transport(0, 1),
+		&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{first}},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: []byte{last}},
+		transport(1, 1),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}},
+	}
+}
+
+// transport loads bytes of the transport header.
+func transport(offset, length uint32) expr.Any {
+	return &expr.Payload{
+		DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: length,
 	}
 }
 

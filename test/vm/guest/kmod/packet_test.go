@@ -224,7 +224,7 @@ func TestLoopbackExempt(t *testing.T) {
 
 // icmp6 sends one message of that type from the node, with a hop-by-hop header
 // before it if options says so.
-func (n *node) icmp6(t *testing.T, to netip.Addr, kind byte, options bool) {
+func (n *node) icmp6(t *testing.T, to netip.Addr, kind byte, hops int, options bool) {
 	t.Helper()
 	n.must(t, func() error {
 		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
@@ -232,6 +232,9 @@ func (n *node) icmp6(t *testing.T, to netip.Addr, kind byte, options bool) {
 			return err
 		}
 		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, hops); err != nil {
+			return err
+		}
 		if options {
 			// Router alert, as in a listener report, and two bytes of padding.
 			hop := []byte{0, 0, 5, 2, 0, 0, 1, 0}
@@ -260,9 +263,14 @@ func TestNeighbourMessagesExempt(t *testing.T) {
 	r := p.newReader(t, 80)
 	for _, options := range []bool{false, true} {
 		for kind := 125; kind <= 145; kind++ {
-			exempt := kind >= 130 && kind <= 137 || kind == 143
-			n.icmp6(t, p.v6, byte(kind), options)
-			if exempt {
+			discovery := kind >= 133 && kind <= 137
+			listener := kind >= 130 && kind <= 132 || kind == 143
+			hops := 1
+			if discovery {
+				hops = 255
+			}
+			n.icmp6(t, p.v6, byte(kind), hops, options)
+			if discovery || listener {
 				continue
 			}
 			packet := r.expect(t, 1)[0]
@@ -273,6 +281,38 @@ func TestNeighbourMessagesExempt(t *testing.T) {
 	}
 	if packet, err := r.next(50 * time.Millisecond); err == nil {
 		t.Errorf("queued type %d too", icmp6Type(packet))
+	}
+}
+
+// A netns that bridges can have what one neighbour sends to another as
+// forwarded, with the hop limit that it was sent with: it is queued.
+func TestBridgedNeighboursQueued(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p1, p2 := n.newPod(t), n.newPod(t)
+	n.must(t, func() error { return writeFile("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "1") })
+	r := n.newReader(t, 80)
+	n.set(t, "directions", "forward")
+	n.set(t, "protocols", "icmpv6")
+	n.set(t, "enabled", "1")
+	before := n.status(t)
+	from, to := p1.listenUDP(t, p1.v6), p2.listenUDP(t, p2.v6)
+	must(t, send(from, to, []byte("x")))
+	for solicited := false; !solicited; { // a report of listeners may come too
+		packet := r.expect(t, 1)[0]
+		if packet.hook != hookForward {
+			t.Fatalf("packet at hook %d, expected forward", packet.hook)
+		}
+		solicited = icmp6Type(packet) == 135 && packet.payload[7] == 255
+		must(t, r.accept(packet))
+	}
+	defer r.serve(nil)()
+	if received(t, to, 1) != 1 {
+		t.Error("the datagram behind the solicitation was not delivered")
+	}
+	// Only what is not forwarded is exempt.
+	if now := n.status(t); now.count(t, "queued") == before.count(t, "queued") {
+		t.Errorf("the counters are %v, were %v", now, before)
 	}
 }
 
