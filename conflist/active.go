@@ -26,25 +26,6 @@ var (
 // plugin to the next.
 const oldest = "0.3.0"
 
-// configFiles returns the names of the files that runtimes take for CNI
-// configurations, in their order: the first is that of the pods' network.
-func configFiles(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if !e.IsDir() && isConfig(e.Name()) {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
-
 // isConfig says whether runtimes read files of that name.
 func isConfig(name string) bool {
 	switch filepath.Ext(name) {
@@ -61,19 +42,31 @@ type file struct {
 	text         []byte
 }
 
-// read reads a file. One that has gone since it was listed is ErrChanged.
+// read reads a file. One that has gone since it was listed is ErrChanged. What
+// is no regular file is refused: to read a pipe is to wait for its writer.
 func read(path string) (*file, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err == nil {
 		var text []byte
-		if text, err = os.ReadFile(target); err == nil {
+		if text, err = readRegular(target); err == nil {
 			return &file{path, target, text}, nil
 		}
 	}
 	if _, gone := os.Lstat(path); errors.Is(gone, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read %s: %w", path, ErrChanged)
 	}
-	return nil, err
+	return nil, fmt.Errorf("read %s: %w", path, err)
+}
+
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	return os.ReadFile(path)
 }
 
 // loadList reads a conflist with the library of the runtimes, and finds what

@@ -3,6 +3,7 @@
 package conflist
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -27,21 +28,31 @@ func ParseChain(text []byte) (Chain, error) {
 	}
 	c := Chain{Socket: api.DefaultSocket}
 	for _, e := range l.plugins {
-		c.Plugins = append(c.Plugins, e.plugin)
-		if !e.isOurs() {
-			continue
-		}
-		var entry struct {
-			Socket string `json:"socket"`
-		}
-		if err := json.Unmarshal(e.of(text), &entry); err != nil {
-			return Chain{}, fmt.Errorf("%w: entry of %s: %w", ErrInvalid, pluginType, err)
-		}
-		if entry.Socket != "" {
-			c.Socket = entry.Socket
+		if err := c.add(e.of(text)); err != nil {
+			return Chain{}, err
 		}
 	}
 	return c, nil
+}
+
+// add appends one plugin's object.
+func (c *Chain) add(plugin []byte) error {
+	name, err := typeOf(plugin)
+	if err != nil {
+		return err
+	}
+	c.Plugins = append(c.Plugins, name)
+	if name != pluginType {
+		return nil
+	}
+	var entry struct {
+		Socket string `json:"socket"`
+	}
+	if err := json.Unmarshal(plugin, &entry); err != nil {
+		return fmt.Errorf("%w: entry of %s: %w", ErrInvalid, pluginType, err)
+	}
+	c.Socket = cmp.Or(entry.Socket, api.DefaultSocket)
+	return nil
 }
 
 // Entries says how many of the plugins are ours.

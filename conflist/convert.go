@@ -30,12 +30,9 @@ func conversionName(name string) string {
 // convert returns the conflist that does the same as a .conf file, as runtimes
 // convert it in memory. The text of the plugin is kept as it is.
 func convert(conf []byte) ([]byte, error) {
-	c, err := libcni.NetworkPluginConfFromBytes(conf)
+	c, err := loadSingle(conf)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	if c.Network.Name == "" {
-		return nil, fmt.Errorf("%w: it has no name", ErrInvalid)
+		return nil, err
 	}
 	name, err := json.Marshal(c.Network.Name)
 	if err != nil {
@@ -48,6 +45,32 @@ func convert(conf []byte) ([]byte, error) {
 	return fmt.Appendf(nil,
 		"{\n  \"name\": %s,\n  \"cniVersion\": %s,\n  \"plugins\": [\n    %s\n  ]\n}\n",
 		name, cniVersion, bytes.Trim(conf, " \t\r\n")), nil
+}
+
+// loadSingle reads the only plugin of a .conf file.
+func loadSingle(conf []byte) (*libcni.PluginConfig, error) {
+	c, err := libcni.NetworkPluginConfFromBytes(conf)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if c.Network.Name == "" {
+		return nil, fmt.Errorf("%w: it has no name", ErrInvalid)
+	}
+	return c, nil
+}
+
+// isOrphan says whether a conversion has lost its source, or was made of one
+// that is a meta plugin.
+func isOrphan(dir, conversion string) bool {
+	source, err := sourceOf(dir, conversion)
+	if err != nil {
+		return false
+	}
+	if source == "" {
+		return true
+	}
+	f, err := read(source)
+	return err == nil && isMeta(f.text)
 }
 
 // isConversion says whether a conflist is one that convert has made, with our

@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
+	"slices"
 )
 
 // Mode says where the entry goes.
@@ -58,6 +58,11 @@ type Plan struct {
 	// Changes are in the order in which they have to be made.
 	Changes []Change `json:"changes"`
 
+	// Elsewhere are files with the entry whose network is not the active one, and
+	// Leftovers those that have no name that runtimes read. They stay as they are.
+	Elsewhere []string `json:"elsewhere,omitempty"`
+	Leftovers []string `json:"leftovers,omitempty"`
+
 	// dirs are the directories, besides the one, that have files of ours, or had
 	// or will have, networks those of drop-ins among them.
 	dirs, networks []string
@@ -83,49 +88,127 @@ func (p *Plan) remove(f *file) {
 
 // Plan says what Install would do now. It changes nothing.
 func (i *Installer) Plan() (*Plan, error) {
-	names, err := configFiles(i.Dir)
+	s, err := Look(i.Dir)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{Changes: []Change{}}
-	for _, name := range names {
-		f, err := read(filepath.Join(i.Dir, name))
-		if err != nil {
-			return nil, err
-		}
-		p.Active = f.path
-		p.visit(f)
-		if isConversion(name, f.text) {
-			source, err := sourceOf(i.Dir, name)
-			if err != nil {
-				return nil, err
-			}
-			if source == "" { // its network is gone, and with it what was made of it
-				p.remove(f)
-				continue
-			}
-			if f, err = read(source); err != nil {
-				return nil, err
-			}
-		}
-		if err := i.enter(p, f); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.path, err)
-		}
+	s.removeConversions(p)
+	if s.active == nil && len(p.Changes) == 0 {
+		return nil, fmt.Errorf("%w in %s", ErrNoConfig, i.Dir)
+	}
+	if s.active == nil {
 		return p, nil
 	}
-	return nil, fmt.Errorf("%w in %s", ErrNoConfig, i.Dir)
+	if s.Err != nil {
+		return nil, s.Err
+	}
+	p.Active = s.Active
+	p.visit(s.active.file)
+	if err := i.enter(p, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Active, err)
+	}
+	return p, nil
 }
 
-// enter plans how the entry gets into a file's chain.
-func (i *Installer) enter(p *Plan, f *file) error {
-	if filepath.Ext(f.path) != ".conflist" {
+// removeConversions plans to remove the conversions that are not called, and
+// notes the other places of the entry.
+func (s *Survey) removeConversions(p *Plan) {
+	for n := range s.files {
+		f := &s.files[n]
+		spare := slices.Contains(s.Elsewhere, f.path) && isConversion(f.name(), f.text)
+		switch {
+		case spare, slices.Contains(s.Orphans, f.path):
+			p.remove(f.file)
+		case slices.Contains(s.Elsewhere, f.path):
+			p.Elsewhere = append(p.Elsewhere, f.path)
+		}
+	}
+}
+
+// enter plans how the entry gets into the active chain.
+func (i *Installer) enter(p *Plan, s *Survey) error {
+	f := s.active.file
+	if isConversion(s.active.name(), f.text) {
+		source, err := sourceOf(i.Dir, s.active.name())
+		if err != nil {
+			return err
+		}
+		if f, err = read(source); err != nil {
+			return err
+		}
 		return i.enterConverted(p, f)
 	}
+	switch {
+	case s.delegate != nil:
+		return i.enterDelegate(p, s)
+	case !s.active.isList():
+		return i.enterConverted(p, f)
+	}
+	return i.enterList(p, f, i.Mode)
+}
+
+// enterDelegate plans the entry in the list that a meta plugin hands pods on to,
+// and in the plugin's own copy of it, which would else count until it is made
+// anew.
+func (i *Installer) enterDelegate(p *Plan, s *Survey) error {
+	f, d := s.active, s.delegate
+	if s.OwnDropIn != "" { // else the plugin would be called twice
+		own, err := read(s.OwnDropIn)
+		if err != nil {
+			return err
+		}
+		p.remove(own)
+	}
+	if d.source != nil {
+		p.visit(d.source)
+		if err := i.enterList(p, d.source, Append); err != nil {
+			return fmt.Errorf("%s: %w", d.source.path, err)
+		}
+	}
+	p.Network, p.Mode = d.network, Append
+	bare, action, err := f.text, Unchanged, error(nil)
+	if f.isList() { // the same
+		if bare, action, err = Remove(f.text); err != nil {
+			return err
+		}
+	}
+	if !d.inline {
+		p.edit(f.file, bare, action)
+		return nil
+	}
+	return i.enterInline(p, f, bare)
+}
+
+// enterInline plans the entry in the list that a meta plugin has a copy of. bare
+// is its file's text without an entry that comes after the plugin.
+func (i *Installer) enterInline(p *Plan, f *found, bare []byte) error {
+	at, err := inlineList(&found{file: &file{path: f.path, text: bare}})
+	if err != nil {
+		return err
+	}
+	inline := at.of(bare)
+	if _, err := loadList(inline); err != nil {
+		return err
+	}
+	after, action, err := Add(inline, i.Entry)
+	if err != nil {
+		return err
+	}
+	if action == Unchanged && !bytes.Equal(bare, f.text) {
+		action = Moved
+	}
+	p.edit(f.file, at.replace(bare, after), action)
+	return nil
+}
+
+// enterList plans how the entry gets into the chain of a list.
+func (i *Installer) enterList(p *Plan, f *file, mode Mode) error {
 	l, err := loadList(f.text)
 	if err != nil {
 		return err
 	}
-	p.Network, p.Mode = l.Name, i.Mode
+	p.Network, p.Mode = l.Name, mode
 	if l.LoadOnlyInlinedPlugins {
 		p.Mode = Append
 	}
@@ -150,6 +233,10 @@ func (i *Installer) enter(p *Plan, f *file) error {
 
 // enterConverted plans the conflist for a .conf file, which stays as it is.
 func (i *Installer) enterConverted(p *Plan, source *file) error {
+	if hasEntry(source.text) {
+		return fmt.Errorf("%s has an entry of %s already, where it is no plugin of a list: take it out",
+			source.path, pluginType)
+	}
 	bare, err := convert(source.text)
 	if err != nil {
 		return err
@@ -203,13 +290,16 @@ func (p *Plan) write(path string, after []byte) error {
 	return nil
 }
 
-// networkName is what the specification allows. Others make no directory.
-const networkName = `^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`
+// isNetworkName says whether the specification allows a name. Others make no
+// directory.
+func isNetworkName(name string) bool {
+	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`).MatchString(name)
+}
 
 // dropIns returns our file in the directory of a network, nil if there is
 // none, and the number of the others.
 func (i *Installer) dropIns(network string) (own *file, others int, err error) {
-	if !regexp.MustCompile(networkName).MatchString(network) {
+	if !isNetworkName(network) {
 		return nil, 0, fmt.Errorf("%w: network name %q", ErrInvalid, network)
 	}
 	dir := filepath.Join(i.Dir, network)
@@ -237,24 +327,28 @@ func (i *Installer) dropIns(network string) (own *file, others int, err error) {
 // PlanUninstall says what Uninstall would do now. It changes nothing.
 //
 // All configurations lose their entry, also those that are not active: they
-// could become so when the plugin is gone.
+// could become so when the plugin is gone. Where it cannot be taken out, the file
+// is one of the leftovers.
 func (i *Installer) PlanUninstall() (*Plan, error) {
-	names, err := configFiles(i.Dir)
+	s, err := Look(i.Dir)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Changes: []Change{}}
+	p := &Plan{Changes: []Change{}, Leftovers: s.Leftovers}
 	var errs []error
-	for _, name := range names {
-		if strings.HasSuffix(name, ".conflist") {
-			errs = append(errs, i.leave(p, name))
+	for n := range s.files {
+		f := &s.files[n]
+		switch {
+		case f.err != nil:
+			errs = append(errs, f.err)
+		case !f.counts:
+		case f.isList():
+			errs = append(errs, i.leave(p, f))
+		default:
+			p.leaveInline(f, f.text, Unchanged)
 		}
 	}
-	paths, err := filepath.Glob(filepath.Join(i.Dir, "*", dropInName))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range paths {
+	for _, path := range dropInsOfOurs(i.Dir) {
 		f, err := read(path)
 		if err == nil {
 			p.remove(f)
@@ -265,18 +359,13 @@ func (i *Installer) PlanUninstall() (*Plan, error) {
 }
 
 // leave plans how the entry gets out of a conflist.
-func (i *Installer) leave(p *Plan, name string) error {
-	f, err := read(filepath.Join(i.Dir, name))
-	if err != nil {
-		return err
-	}
-	if isConversion(name, f.text) {
-		p.remove(f)
+func (i *Installer) leave(p *Plan, f *found) error {
+	if isConversion(f.name(), f.text) {
+		p.remove(f.file)
 		return nil
 	}
-	p.visit(f)
 	l, err := loadList(f.text)
-	if err == nil && regexp.MustCompile(networkName).MatchString(l.Name) {
+	if err == nil && isNetworkName(l.Name) {
 		p.networks = append(p.networks, filepath.Join(i.Dir, l.Name))
 	}
 	after, action, err := Remove(f.text)
@@ -286,6 +375,22 @@ func (i *Installer) leave(p *Plan, name string) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	p.edit(f, after, action)
+	p.leaveInline(f, after, action)
 	return nil
+}
+
+// leaveInline plans how the entry gets out of what a meta plugin has a copy of;
+// after is the text of its file so far.
+func (p *Plan) leaveInline(f *found, after []byte, action Action) {
+	p.visit(f.file)
+	if at, err := inlineList(&found{file: &file{path: f.path, text: after}}); err == nil {
+		bare, inner, err := Remove(at.of(after))
+		if err == nil && inner == Removed {
+			after, action = at.replace(after, bare), Removed
+		}
+	}
+	if hasEntry(after) { // deep in another plugin
+		p.Leftovers = append(p.Leftovers, f.path)
+	}
+	p.edit(f.file, after, action)
 }

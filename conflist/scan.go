@@ -3,9 +3,11 @@
 package conflist
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +19,11 @@ var ErrInvalid = errors.New("invalid CNI configuration")
 type span struct{ start, end int }
 
 func (s span) of(text []byte) []byte { return text[s.start:s.end] }
+
+// replace returns the text with another part in its place.
+func (s span) replace(text, part []byte) []byte {
+	return slices.Concat(text[:s.start], part, text[s.end:])
+}
 
 // element is one plugin's object in a list.
 type element struct {
@@ -107,6 +114,30 @@ func typeOf(raw []byte) (string, error) {
 		return "", fmt.Errorf("%w: it has no type", ErrInvalid)
 	}
 	return conf.Type, nil
+}
+
+// hasEntry says whether a text names our plugin as one to be called, however
+// deep in it. One that is no JSON is searched for the name.
+func hasEntry(text []byte) bool {
+	var v any
+	if json.Unmarshal(text, &v) != nil {
+		return bytes.Contains(text, []byte(`"`+pluginType+`"`))
+	}
+	return callsOurs(v)
+}
+
+func callsOurs(v any) bool {
+	switch v := v.(type) {
+	case []any:
+		return slices.ContainsFunc(v, callsOurs)
+	case map[string]any:
+		for key, value := range v {
+			if strings.EqualFold(key, "type") && value == pluginType || callsOurs(value) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // The functions below walk over text that is known to be valid JSON.
