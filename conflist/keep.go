@@ -53,7 +53,7 @@ func (i *Installer) First(
 		waiting(err)
 		w.wait(ctx, limit)
 		if ctx.Err() != nil {
-			return nil, errors.Join(err, ctx.Err())
+			return nil, fmt.Errorf("%w (%w)", err, ctx.Err())
 		}
 	}
 }

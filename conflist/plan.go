@@ -25,6 +25,9 @@ const (
 	DropIn Mode = "drop-in"
 )
 
+// DropInReaders says which runtimes read drop-ins.
+const DropInReaders = "containerd reads it from 2.1.0 on, CRI-O from 1.33.0 on"
+
 // dropInName sorts behind what others are likely to put there.
 const dropInName = "zz-nsqueue.conf"
 
@@ -114,14 +117,16 @@ func (i *Installer) Plan() (*Plan, error) {
 // removeConversions plans to remove the conversions that are not called, and
 // notes the other places of the entry.
 func (s *Survey) removeConversions(p *Plan) {
+	p.Elsewhere = slices.Clone(s.Elsewhere)
 	for n := range s.files {
 		f := &s.files[n]
-		spare := slices.Contains(s.Elsewhere, f.path) && isConversion(f.name(), f.text)
-		switch {
-		case spare, slices.Contains(s.Orphans, f.path):
+		at := slices.Index(p.Elsewhere, f.path)
+		spare := at >= 0 && isConversion(f.name(), f.text)
+		if spare {
+			p.Elsewhere = slices.Delete(p.Elsewhere, at, at+1)
+		}
+		if spare || slices.Contains(s.Orphans, f.path) {
 			p.remove(f.file)
-		case slices.Contains(s.Elsewhere, f.path):
-			p.Elsewhere = append(p.Elsewhere, f.path)
 		}
 	}
 }

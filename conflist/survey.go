@@ -3,6 +3,7 @@
 package conflist
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,6 +51,9 @@ type Survey struct {
 	Inline    Chain
 	DropIns   Chain
 	OwnDropIn string
+	// Outdated is the source of the active conversion, where that is of an earlier
+	// text.
+	Outdated string
 	// Orphans are conversions whose source is gone, or must not be converted.
 	Orphans []string
 	// Elsewhere are files with our entry whose network is not the active one.
@@ -158,6 +162,7 @@ func (s *Survey) readChain(dir string) error {
 		return &Unusable{f.path, err}
 	}
 	s.Network = l.Name
+	s.Outdated = outdated(dir, f)
 	// A list of a meta plugin has a place for the entry in any case.
 	if d, err := s.findDelegate(f); err == nil && d != nil {
 		s.handOn(d)
@@ -166,6 +171,26 @@ func (s *Survey) readChain(dir string) error {
 		return nil
 	}
 	return s.readDropIns(filepath.Join(dir, l.Name))
+}
+
+// outdated returns the source of a conversion that says something else by now.
+func outdated(dir string, f *found) string {
+	if !isConversion(f.name(), f.text) {
+		return ""
+	}
+	source, err := sourceOf(dir, f.name())
+	if err != nil || source == "" {
+		return ""
+	}
+	now, err := read(source)
+	if err != nil {
+		return ""
+	}
+	bare, _, _ := Remove(f.text) // a conversion is valid
+	if again, err := convert(now.text); err == nil && bytes.Equal(again, bare) {
+		return ""
+	}
+	return source
 }
 
 // readSingle reads a file that has one plugin and no list.

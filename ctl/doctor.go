@@ -14,14 +14,8 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// The directories that runtimes use unless they are told otherwise.
-const (
-	defaultBinDir  = "/opt/cni/bin"
-	defaultConfDir = "/etc/cni/net.d"
-)
-
 func newDoctor(run runner) *cobra.Command {
-	var o doctor.Options
+	var f placeFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out what is wrong with nsqueue on this node, and what to do",
@@ -35,24 +29,31 @@ buffers are as large as they are to be, the packets of each pod really come to
 it, and others in the pods' netns go by mark bits that the inspector may set.
 
 It changes nothing. Each line begins with ok, warning, wrong, or unknown where
-the check could not be made. The exit status is 1 if something is wrong.`,
+the check could not be made. The exit status is 1 if something is wrong; what is
+unknown alone does not make it so.`,
 		Example: `  nsqueuectl doctor
   nsqueuectl doctor -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
-				return examine(ctx, c, o)
+				return examine(ctx, c, f)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.BinDir, "bin-dir", defaultBinDir, "`DIR` of the CNI plugins")
-	cmd.Flags().StringVar(&o.ConfDir, "conf-dir", defaultConfDir, "`DIR` of the CNI configuration")
+	f.addDirectories(cmd)
 	return cmd
 }
 
-func examine(ctx context.Context, c *command, o doctor.Options) error {
-	o.Socket, o.Version, o.Now = c.socket, api.Version(), c.now
-	report := doctor.Examine(ctx, o)
+func examine(ctx context.Context, c *command, f placeFlags) error {
+	p, err := f.place(c.root)
+	if err != nil {
+		return err
+	}
+	found := findRuntimes(ctx, p)
+	report := doctor.Examine(ctx, doctor.Options{
+		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: api.Version(), Now: c.now,
+		Runtimes: found.found, DropIns: found.dropIns,
+	})
 	if err := c.writeReport(&report); err != nil {
 		return err
 	}

@@ -47,6 +47,49 @@ func TestDoctorHealthy(t *testing.T) {
 	}
 }
 
+// What install does for a runtime, doctor finds right for it.
+func TestDoctorAfterInstall(t *testing.T) {
+	for _, version := range []string{"v2.1.0", "1.7.27"} {
+		_, socket, args := healthy(t)
+		bin, conf := args[2], args[4]
+		if err := os.Remove(conf + "/10.conflist"); err != nil {
+			t.Fatal(err)
+		}
+		write(t, conf+"/10-flannel.conflist", stockList)
+		path := t.TempDir()
+		write(t, path+"/containerd", "#!/bin/sh\necho containerd containerd.io "+version+" abc\n")
+		if err := os.Chmod(path+"/containerd", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", path)
+		m := newMachine(t)
+		install := []string{
+			"install", "--plugin", m.plugin, "--bin-dir", t.TempDir(), "--conf-dir", conf,
+			"--reload-wait", "5ms",
+		}
+		if o := nsqueuectl(t.Context(), socket, install...); o.status != 0 {
+			t.Fatalf("%+v", o)
+		}
+		o := nsqueuectl(t.Context(), socket, "doctor", "--bin-dir", bin, "--conf-dir", conf)
+		if o.status != 0 || !strings.Contains(o.stdout, "nsqueue is the last plugin") {
+			t.Errorf("%s: %+v", version, o)
+		}
+		write(t, path+"/containerd", "#!/bin/sh\necho containerd containerd.io 1.7.0 abc\n")
+		o = nsqueuectl(t.Context(), socket, "doctor", "--bin-dir", bin, "--conf-dir", conf)
+		if wrong := version == "v2.1.0"; (o.status == 1) != wrong {
+			t.Errorf("%s, and then an older one: %+v", version, o)
+		}
+	}
+}
+
+// The directories are those of the distribution, as for install.
+func TestDoctorProfile(t *testing.T) {
+	o := nsqueuectl(t.Context(), apitest.SocketPath(t), "doctor", "--profile", "microk8s")
+	if !strings.Contains(o.stdout, "var/snap/microk8s/current/") {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestDoctorSick(t *testing.T) {
 	d, socket, args := healthy(t)
 	d.Change(func(s *api.Status) {

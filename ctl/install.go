@@ -23,12 +23,18 @@ type placeFlags struct {
 	timeout, reloadWait      time.Duration
 }
 
-func (f *placeFlags) add(cmd *cobra.Command) {
+// addDirectories adds those that say where the runtime's directories are.
+func (f *placeFlags) addDirectories(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.profile, "profile", "auto",
 		"`NAME` of whose directories to take: auto, k3s,\nmicrok8s, kubeadm or kind")
 	flags.StringVar(&f.confDir, "conf-dir", "", "`DIRECTORY` of CNI configurations")
 	flags.StringVar(&f.binDir, "bin-dir", "", "`DIRECTORY` of CNI plugins")
+}
+
+func (f *placeFlags) add(cmd *cobra.Command) {
+	f.addDirectories(cmd)
+	flags := cmd.Flags()
 	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, print what would be changed")
 	flags.DurationVar(&f.timeout, "timeout", 2*time.Minute,
 		"how long to wait for the network's own\nconfiguration; 0s: for ever")
@@ -164,6 +170,7 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 		if err != nil {
 			return fmt.Errorf("install: %w", err)
 		}
+		c.noteElsewhere(p)
 		return c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
 	}
 	c.warnWithoutDaemon(ctx, i.Entry)
@@ -181,6 +188,7 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 	if done.Reloaded, err = c.awaitReload(ctx, i, p, f.reloadWait); err != nil {
 		return err
 	}
+	c.noteElsewhere(p)
 	return c.writeInstalled(done)
 }
 
@@ -195,12 +203,25 @@ func (c *command) first(ctx context.Context, i *conflist.Installer,
 		defer cancel()
 	}
 	var next time.Time
-	return i.First(ctx, do, func(err error) {
+	p, err := i.First(ctx, do, func(err error) {
 		if now := time.Now(); now.After(next) {
 			next = now.Add(5 * c.patience)
 			fmt.Fprintf(c.err, "waiting: %v\n", err)
 		}
 	})
+	if errors.Is(err, conflist.ErrNoConfig) && errors.Is(err, context.DeadlineExceeded) {
+		return p, fmt.Errorf("%w within %v: install the pod network, which writes it, or name the "+
+			"runtime's directory with --conf-dir or --profile; --timeout 0s waits for ever", err, timeout)
+	}
+	return p, err
+}
+
+// noteElsewhere names the files whose entry is not called for pods.
+func (c *command) noteElsewhere(p *conflist.Plan) {
+	for _, path := range p.Elsewhere {
+		fmt.Fprintf(c.err, "note: nsqueue is in %s, too, which runtimes do not take for pods: take it\n"+
+			"out of it unless other programs (such as podman) use that file\n", path)
+	}
 }
 
 // warnWithoutDaemon says what happens to pods if nobody can inspect them.

@@ -199,7 +199,9 @@ func TestInstallWaits(t *testing.T) {
 	}
 	o := nsqueuectl(t.Context(), "/s", m.install("--timeout", "20ms")...)
 	if o.status != 1 || !strings.Contains(o.err, "waiting: no CNI configuration in "+m.conf+"\n") ||
-		!strings.Contains(o.err, "nsqueuectl: install: no CNI configuration in") {
+		!strings.HasSuffix(o.err, "nsqueuectl: install: no CNI configuration in "+m.conf+" (context "+
+			"deadline exceeded) within 20ms: install the pod network, which writes it, or name the "+
+			"runtime's directory with --conf-dir or --profile; --timeout 0s waits for ever\n") {
 		t.Errorf("%+v", o)
 	}
 	var out strings.Builder
@@ -286,6 +288,57 @@ func TestUninstallKeepsPluginForCRIO(t *testing.T) {
 		want(t, 0, m.bin+"/nsqueue: kept\n"+m.conf+": unchanged\n", "")
 	nsqueuectl(t.Context(), "/s", m.uninstall("--keep-plugin=false")...).
 		want(t, 0, m.bin+"/nsqueue: deleted\n"+m.conf+": unchanged\n", "")
+}
+
+// A program that renames files, as cilium does, takes the entry away and brings
+// it back: the plugin is there whenever a runtime may call it.
+func TestUninstallKeepsPluginForRenamedFile(t *testing.T) {
+	m := newMachine(t)
+	t.Setenv("PATH", t.TempDir())
+	renamed := m.list + ".cilium_bak"
+	if o := nsqueuectl(t.Context(), "/s", m.install()...); o.status != 0 {
+		t.Fatalf("%+v", o)
+	}
+	if err := os.Rename(m.list, renamed); err != nil {
+		t.Fatal(err)
+	}
+	said := "nsqueue is still in " + renamed + ", and no pod could start without the plugin"
+	kept := m.bin + "/nsqueue: kept\n" + m.conf + ": unchanged\n"
+	for _, more := range [][]string{{}, {"--keep-plugin=false"}} {
+		o := nsqueuectl(t.Context(), "/s", m.uninstall(more...)...)
+		if o.status != 1 || o.stdout != kept || !strings.HasPrefix(o.err, "nsqueuectl: "+said) {
+			t.Errorf("%v: %+v", more, o)
+		}
+	}
+	o := nsqueuectl(t.Context(), "/s", m.uninstall("--dry-run")...)
+	if o.status != 1 || !strings.HasPrefix(o.err, m.bin+"/nsqueue would be: kept\n") || !strings.Contains(o.err, said) {
+		t.Errorf("dry run: %+v", o)
+	}
+	o = nsqueuectl(t.Context(), "/s", m.uninstall("--keep-plugin")...)
+	if o.status != 0 || !strings.HasPrefix(o.err, "note: "+said) {
+		t.Errorf("--keep-plugin: %+v", o)
+	}
+	if err := os.Rename(renamed, m.list); err != nil {
+		t.Fatal(err)
+	}
+	nsqueuectl(t.Context(), "/s", m.uninstall()...).
+		want(t, 0, m.bin+"/nsqueue: deleted\n"+m.list+": removed\n", m.unread())
+}
+
+// What a file has that is first no more is said at once, and by doctor.
+func TestInstallNotesOtherEntries(t *testing.T) {
+	m := newMachine(t)
+	t.Setenv("PATH", t.TempDir())
+	if o := nsqueuectl(t.Context(), "/s", m.install()...); o.status != 0 {
+		t.Fatalf("%+v", o)
+	}
+	write(t, m.conf+"/05-late.conflist", stockList)
+	said := "note: nsqueue is in " + m.list + ", too"
+	for _, args := range [][]string{m.install("--dry-run"), m.install()} {
+		if o := nsqueuectl(t.Context(), "/s", args...); o.status != 0 || !strings.Contains(o.err, said) {
+			t.Errorf("%+v", o)
+		}
+	}
 }
 
 // What rewrites the file is answered, pods of the gap are adopted, and a lost

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,8 @@ there before, byte for byte.
 Pods that run stay inspected until they end; nsqueuectl detach --all lets go of
 them. CRI-O calls the plugin for pods that it was called for before, and needs
 it until they have ended: there the plugin is kept, unless --keep-plugin=false
-says otherwise.`,
+says otherwise. It is kept as well, and the exit status is 1, where a file has
+the entry still that cannot be edited, such as one that was renamed.`,
 		Example: `  nsqueuectl uninstall --dry-run
   nsqueuectl uninstall && nsqueuectl detach --all`,
 		Args: cobra.NoArgs,
@@ -63,7 +65,9 @@ func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) e
 		if err != nil {
 			return fmt.Errorf("uninstall: %w", err)
 		}
-		return c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
+		left := plugin.stayFor(p)
+		return errors.Join(
+			c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin}), c.tell(left, keepPlugin))
 	}
 	alone, err := lockDir(f.binDir, syscall.LOCK_EX)
 	switch {
@@ -88,10 +92,34 @@ func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) e
 			return err
 		}
 	}
+	left := plugin.stayFor(p)
 	if err := plugin.remove(); err != nil { // now nothing names it any more
 		return err
 	}
-	return c.writeInstalled(done)
+	return errors.Join(c.writeInstalled(done), c.tell(left, keepPlugin))
+}
+
+// stayFor has the plugin stay where a file has its entry still: a runtime reads
+// that file as soon as another program gives it its name back.
+func (p *pluginFile) stayFor(plan *conflist.Plan) error {
+	if len(plan.Leftovers) == 0 {
+		return nil
+	}
+	if p.Action == conflist.Deleted {
+		p.Action = kept
+	}
+	return fmt.Errorf("nsqueue is still in %s, and no pod could start without the plugin if a "+
+		"runtime took that: take it out, or remove the file, and run nsqueuectl uninstall again",
+		strings.Join(plan.Leftovers, ", "))
+}
+
+// tell is for what was left: an error, unless the plugin was to stay in any case.
+func (c *command) tell(left error, keepPlugin bool) error {
+	if left == nil || !keepPlugin {
+		return left
+	}
+	_, err := fmt.Fprintf(c.err, "note: %v\n", left)
+	return err
 }
 
 // leavingPlugin says what is to be done to the plugin.

@@ -76,6 +76,9 @@ func (e *examination) versions(ctx context.Context) {
 	}
 	version, err := pluginVersion(ctx, plugin)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && !hasFiles(e.BinDir):
+		e.unseen(checkVersions, plugin, fmt.Errorf("there are no CNI plugins in %s", e.BinDir))
+		return
 	case errors.Is(err, fs.ErrNotExist):
 		e.add(Wrong, checkVersions, plugin, "the runtime finds no plugin there",
 			"Install nsqueue there (make install), or name the runtime's directory with --bin-dir.")
@@ -100,6 +103,13 @@ func (e *examination) versions(ctx context.Context) {
 		e.ok(checkVersions, plugin, "plugin and nsqueuectl are %s; that of nsqueued is not known",
 			e.Version)
 	}
+}
+
+// hasFiles says whether a directory is there and has anything in it: an empty one
+// may be a container's own.
+func hasFiles(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) > 0
 }
 
 func pluginVersion(ctx context.Context, plugin string) (string, error) {

@@ -54,13 +54,18 @@ func (r *Report) Count(result Result) int {
 	return n
 }
 
-// Options say what is examined. All but Proc and Root are required.
+// Options say what is examined. All but Runtimes, DropIns, Proc and Root are
+// required.
 type Options struct {
 	Socket  string // of the daemon
 	BinDir  string // where the runtime finds CNI plugins
 	ConfDir string // where it finds CNI configurations
 	Version string // of the program that asks
-	Now     func() time.Time
+	// Runtimes are the container runtimes whose programs are seen, and DropIns says
+	// that all of them read plugins that are in files of their own.
+	Runtimes []string
+	DropIns  bool
+	Now      func() time.Time
 	// Proc is where the proc file system is mounted; empty means /proc.
 	Proc string
 	// Root is before /boot, /lib and /sys; empty means /.

@@ -175,46 +175,91 @@ func TestPluginBroken(t *testing.T) {
 	p.plugin("#!/bin/sh\necho other 1\n")
 	p.want("wrong versions BIN/nsqueue: the plugin does not run: " +
 		`it says "other 1\n" for its version`)
+	p.write(filepath.Join(p.BinDir, "loopback"), "")
 	if err := os.Remove(filepath.Join(p.BinDir, "nsqueue")); err != nil {
 		t.Fatal(err)
 	}
 	p.want("wrong versions BIN/nsqueue: the runtime finds no plugin there")
 }
 
+// A container that the plugins' directory is not mounted in has none, or an empty
+// one of its own: that says nothing of the node.
+func TestPluginsNotSeen(t *testing.T) {
+	p := newPatient(t)
+	want := "unknown versions BIN/nsqueue: not checked: there are no CNI plugins in BIN"
+	if err := os.Remove(filepath.Join(p.BinDir, "nsqueue")); err != nil {
+		t.Fatal(err)
+	}
+	p.want(want)
+	if err := os.Remove(p.BinDir); err != nil {
+		t.Fatal(err)
+	}
+	p.want(want)
+}
+
+// elsewhere is what is said of the good file where another comes first.
+const elsewhere = "warning cni chain CONF/10-flannel.conflist: nsqueue is in it, and it is not what " +
+	"the runtime takes for pods"
+
 func TestChain(t *testing.T) {
-	for name, test := range map[string]struct{ file, text, want string }{
+	const stops = "; containerd stops there and takes no new pods, CRI-O passes over it"
+	for name, test := range map[string]struct {
+		file, text string
+		want       []string
+	}{
 		"earlier file": {
 			"05-other.conflist", `{"name":"n","plugins":[{"type":"bridge"}]}`,
-			"wrong cni chain CONF/05-other.conflist: the runtime takes this configuration, and " +
-				"nsqueue is not in it (bridge): new pods are not inspected",
+			[]string{"wrong cni chain CONF/05-other.conflist: the runtime takes this configuration, and " +
+				"nsqueue is not in it (bridge): new pods are not inspected", elsewhere},
 		},
 		"no list": {
 			"05-other.conf", `{"name":"n","type":"bridge"}`,
-			"wrong cni chain CONF/05-other.conf: the runtime takes this configuration, which is no " +
-				"list: new pods are not inspected",
+			[]string{"wrong cni chain CONF/05-other.conf: the runtime takes this configuration, which is " +
+				"no list: new pods are not inspected", elsewhere},
 		},
 		"not last": {
 			"10-flannel.conflist", `{"name":"n","plugins":[{"type":"nsqueue"},{"type":"a"}]}`,
-			"wrong cni chain CONF/10-flannel.conflist: nsqueue must be the last plugin, after " +
-				"another, and once: nsqueue, a",
+			[]string{"wrong cni chain CONF/10-flannel.conflist: nsqueue must be the last plugin, after " +
+				"another, and once: nsqueue, a"},
 		},
 		"other socket": {
 			"10-flannel.conflist", strings.ReplaceAll(goodChain, "SOCKET", "/run/other.sock"),
-			"warning cni chain CONF/10-flannel.conflist: new pods go to the nsqueued at " +
-				"/run/other.sock, this is about the one at SOCKET",
+			[]string{"warning cni chain CONF/10-flannel.conflist: new pods go to the nsqueued at " +
+				"/run/other.sock, this is about the one at SOCKET"},
 		},
-		"unreadable":  {"05-other.conf", `{`, "runtimes skip it"},
-		"no CNI file": {"05-other.txt", `{`, ""},
+		"cut off": {
+			"05-other.conf", `{`,
+			[]string{"wrong cni chain CONF/05-other.conf: invalid CNI configuration: error parsing " +
+				"configuration: unexpected end of JSON input" + stops},
+		},
+		"empty": {
+			"05-x.conflist", "",
+			[]string{"wrong cni chain CONF/05-x.conflist: invalid CNI configuration: error parsing " +
+				"configuration list: unexpected end of JSON input" + stops},
+		},
+		"later file is empty": {"20-x.conflist", "", nil},
+		"no CNI file":         {"05-other.txt", `{`, nil},
+		"hands pods on": {
+			"00-multus.conf", `{"name":"m","type":"multus","delegates":[{"name":"cbr0","plugins":[{"type":"flannel"}]}]}`,
+			[]string{"wrong cni chain CONF/00-multus.conf: the runtime takes this configuration, and " +
+				"nsqueue is not in it (flannel): new pods are not inspected"},
+		},
+		"hands pods on to what is not seen": {
+			"00-multus.conf", `{"name":"m","type":"multus","clusterNetwork":"x"}`,
+			[]string{`wrong cni chain CONF/00-multus.conf: a meta plugin hands pods on to what has no place ` +
+				`for nsqueue: multus: it hands pods on to "x", which is no .conflist file of this directory; ` +
+				`let it hand pods on to a .conflist file`},
+		},
+		"conversion without a source": {
+			"05-x-with-nsqueue.conflist", conversion,
+			[]string{"wrong cni chain CONF/05-x-with-nsqueue.conflist: it was made of a .conf file that is " +
+				"gone, or that hands pods on itself: it must go"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPatient(t)
 			p.write(filepath.Join(p.ConfDir, test.file), test.text)
-			got, _ := p.examine()
-			switch {
-			case test.want == "" && len(got) == 0:
-			case len(got) != 1 || !strings.Contains(got[0], test.want):
-				t.Errorf("%q, want %q", got, test.want)
-			}
+			p.want(test.want...)
 		})
 	}
 	p := newPatient(t)
@@ -222,6 +267,49 @@ func TestChain(t *testing.T) {
 	p.want("wrong cni chain CONF: there is no CNI configuration: pods get no network")
 	p.ConfDir = filepath.Join(p.ConfDir, "missing")
 	p.want("unknown cni chain CONF: not checked: open CONF: no such file or directory")
+}
+
+// conversion is what install makes of a .conf file.
+const conversion = `{
+  "name": "n",
+  "cniVersion": "1.0.0",
+  "plugins": [
+    {"name":"n","cniVersion":"1.0.0","type":"bridge"},
+    {"type":"nsqueue"}
+  ]
+}
+`
+
+func TestConversionOutdated(t *testing.T) {
+	p := newPatient(t)
+	p.write(filepath.Join(p.ConfDir, "05-x-with-nsqueue.conflist"),
+		strings.ReplaceAll(conversion, `"type":"nsqueue"`, `"type":"nsqueue","socket":"`+p.Socket+`"`))
+	source := filepath.Join(p.ConfDir, "05-x.conf")
+	p.write(source, `{"name":"n","cniVersion":"1.0.0","type":"bridge"}`)
+	p.want(elsewhere)
+	p.write(source, `{"name":"n","cniVersion":"1.0.0","type":"ptp"}`)
+	p.want("wrong cni chain CONF/05-x-with-nsqueue.conflist: it was made of CONF/05-x.conf, which has "+
+		"changed since", elsewhere)
+}
+
+// An entry in a file of its own counts where the runtimes read it.
+func TestDropIn(t *testing.T) {
+	p := newPatient(t)
+	p.write(filepath.Join(p.ConfDir, "10-flannel.conflist"), `{"name":"cbr0","plugins":[{"type":"flannel"}]}`)
+	dropIn := filepath.Join(p.ConfDir, "cbr0", "zz-nsqueue.conf")
+	p.write(dropIn, `{"type":"nsqueue","socket":"`+p.Socket+`"}`)
+	p.want("unknown cni chain CONF/cbr0/zz-nsqueue.conf: nsqueue is in a file of its own (containerd " +
+		"reads it from 2.1.0 on, CRI-O from 1.33.0 on), and no runtime's program is seen from here")
+	p.Runtimes, p.DropIns = []string{"containerd"}, true
+	p.want()
+	p.DropIns = false
+	p.want("wrong cni chain CONF/cbr0/zz-nsqueue.conf: nsqueue is in a file of its own, which containerd " +
+		"of this node does not read: new pods are not inspected (containerd reads it from 2.1.0 on, " +
+		"CRI-O from 1.33.0 on)")
+	p.DropIns = true
+	p.write(filepath.Join(p.ConfDir, "cbr0", "zzz.conf"), `{"type":"late"}`)
+	p.want("wrong cni chain CONF/cbr0/zz-nsqueue.conf: nsqueue must be the last plugin, after another, " +
+		"and once: flannel, nsqueue, late")
 }
 
 func TestPermissions(t *testing.T) {

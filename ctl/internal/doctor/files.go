@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,46 +17,73 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
 )
 
-// chain looks at the configuration that the runtime takes: the first that it can
-// read, by name. Those after it are as good as none.
+// chain looks at the configuration that the runtime takes, and for what is left
+// of nsqueue in others.
 func (e *examination) chain() {
-	entries, err := os.ReadDir(e.ConfDir) // sorted
+	if _, err := os.ReadDir(e.ConfDir); err != nil {
+		e.unseen(checkChain, e.ConfDir, err)
+		return
+	}
+	s, err := conflist.Look(e.ConfDir)
 	if err != nil {
 		e.unseen(checkChain, e.ConfDir, err)
 		return
 	}
-	for _, entry := range entries {
-		if !slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(entry.Name())) {
-			continue
-		}
-		path := filepath.Join(e.ConfDir, entry.Name())
-		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrPermission) {
-			e.unseen(checkChain, path, err)
-			return
-		}
-		var c conflist.Chain
-		if err == nil {
-			c, err = conflist.ParseChain(text)
-		}
-		if err != nil {
-			e.add(Warning, checkChain, path, "runtimes skip it: "+err.Error(), "Mend or remove it.")
-			continue
-		}
-		e.judgeChain(path, &c)
+	for _, path := range s.Orphans {
+		e.add(Wrong, checkChain, path, "it was made of a .conf file that is gone, or that hands pods "+
+			"on itself: it must go", "Run nsqueuectl install, which removes it.")
+	}
+	e.judgeActive(s)
+	if s.Err != nil { // then it is not known what the runtime takes
 		return
 	}
-	e.add(Wrong, checkChain, e.ConfDir, "there is no CNI configuration: pods get no network",
-		"Install the pod network, or name the runtime's directory with --conf-dir.")
+	for _, path := range s.Elsewhere {
+		e.add(Warning, checkChain, path, "nsqueue is in it, and it is not what the runtime takes for "+
+			"pods", "Take nsqueue out of it, or remove it, unless other programs (such as podman) "+
+			"use it.")
+	}
 }
 
-func (e *examination) judgeChain(path string, c *conflist.Chain) {
-	order := strings.Join(c.Plugins, ", ")
+func (e *examination) judgeActive(s *conflist.Survey) {
+	var unusable *conflist.Unusable
+	switch {
+	case s.Active == "" && len(s.Orphans) > 0: // said already
+	case s.Active == "":
+		e.add(Wrong, checkChain, e.ConfDir, "there is no CNI configuration: pods get no network",
+			"Install the pod network, or name the runtime's directory with --conf-dir.")
+	case errors.Is(s.Err, fs.ErrPermission):
+		e.unseen(checkChain, s.Active, s.Err)
+	case errors.As(s.Err, &unusable):
+		e.add(Wrong, checkChain, s.Active, unusable.What(), "Mend or remove it.")
+	case s.Err != nil:
+		e.add(Wrong, checkChain, s.Active, strings.TrimPrefix(s.Err.Error(), s.Active+": "),
+			"Then run nsqueuectl install.")
+	case s.Outdated != "":
+		e.add(Wrong, checkChain, s.Active, "it was made of "+s.Outdated+
+			", which has changed since", "Run nsqueuectl install, and let it --watch.")
+	default:
+		e.judgeChain(s)
+	}
+}
+
+// judgeChain looks at the order of the plugins. Where no runtime is seen, it is
+// taken for one that reads drop-ins, and that is said.
+func (e *examination) judgeChain(s *conflist.Survey) {
+	seen := len(e.Runtimes) > 0
+	c := s.Chain(e.DropIns || !seen)
+	path, order := s.Active, strings.Join(c.Plugins, ", ")
+	if s.OwnDropIn != "" && s.Inline.Entries() == 0 {
+		path = s.OwnDropIn
+	}
 	switch {
 	case len(c.Plugins) == 0:
 		e.add(Wrong, checkChain, path,
 			"the runtime takes this configuration, which is no list: new pods are not inspected",
-			"Make a conflist of it, then run nsqueuectl install.")
+			"Run nsqueuectl install, which makes a conflist of it.")
+	case path == s.OwnDropIn && seen && !e.DropIns:
+		e.add(Wrong, checkChain, path, "nsqueue is in a file of its own, which "+
+			strings.Join(e.Runtimes, " or ")+" of this node does not read: new pods are not inspected "+
+			"("+conflist.DropInReaders+")", "Run nsqueuectl install --mode append.")
 	case c.Entries() == 0:
 		e.add(Wrong, checkChain, path,
 			"the runtime takes this configuration, and nsqueue is not in it ("+order+
@@ -73,9 +99,20 @@ func (e *examination) judgeChain(path string, c *conflist.Chain) {
 			fmt.Sprintf("new pods go to the nsqueued at %s, this is about the one at %s",
 				c.Socket, e.Socket),
 			"Name the socket of the configuration with --socket, or correct the entry.")
+	case path == s.OwnDropIn && !seen:
+		e.add(Unknown, checkChain, path, "nsqueue is in a file of its own ("+conflist.DropInReaders+
+			"), and no runtime's program is seen from here", "Run nsqueuectl on the node itself, "+
+			"outside of containers, or nsqueuectl install --mode append.")
 	default:
-		e.ok(checkChain, path, "nsqueue is the last plugin (%s)", order)
+		e.okChain(path, order, s.Via)
 	}
+}
+
+func (e *examination) okChain(path, order, via string) {
+	if via != "" {
+		order = via + " hands pods on to " + order
+	}
+	e.ok(checkChain, path, "nsqueue is the last plugin (%s)", order)
 }
 
 // guarded is a path, and the permissions that nobody may have there.
