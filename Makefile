@@ -174,7 +174,13 @@ lint-steps:
 		| { ! grep . ; }
 
 .PHONY: install
-install: build ## install below DESTDIR (PREFIX, CNI_BIN_DIR, SYSTEMD_UNIT_DIR)
+install: ## install what is built below DESTDIR (PREFIX, CNI_BIN_DIR, SYSTEMD_UNIT_DIR)
+	@missing=; for p in nsqueue nsqueued nsqueuectl; do \
+		[ -x $(BIN)/$$p ] || missing+=" bin/$$p"; done; \
+	if [ -n "$$missing" ]; then command -v go >/dev/null || { \
+		echo "make install: there is no$$missing, and PATH has no go to build with:" \
+			"run make build first, as a user whose PATH has it" >&2; exit 1; }; \
+		$(MAKE) build; fi
 	@install -d "$(DESTDIR)$(CNI_BIN_DIR)" "$(DESTDIR)$(PREFIX)/sbin" "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 755 $(BIN)/nsqueue "$(DESTDIR)$(CNI_BIN_DIR)/nsqueue"
 	@install -m 755 $(BIN)/nsqueued "$(DESTDIR)$(PREFIX)/sbin/nsqueued"

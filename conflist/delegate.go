@@ -139,7 +139,8 @@ func inlineList(f *found) (span, error) {
 }
 
 func (d *delegate) refuse(why string) error {
-	return fmt.Errorf("%w: %s: %s; let it hand pods on to a .conflist file", ErrDelegate, d.via, why)
+	return fmt.Errorf("%w: %s: %s; let it hand pods on to a .conflist file",
+		ErrDelegate, d.via, why)
 }
 
 // load reads the list that pods are handed on to.

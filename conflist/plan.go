@@ -239,8 +239,8 @@ func (i *Installer) enterList(p *Plan, f *file, mode Mode) error {
 // enterConverted plans the conflist for a .conf file, which stays as it is.
 func (i *Installer) enterConverted(p *Plan, source *file) error {
 	if hasEntry(source.text) {
-		return fmt.Errorf("%s has an entry of %s already, where it is no plugin of a list: take it out",
-			source.path, pluginType)
+		return fmt.Errorf("%s has an entry of %s already, where it is no plugin of a list: "+
+			"take it out", source.path, pluginType)
 	}
 	bare, err := convert(source.text)
 	if err != nil {

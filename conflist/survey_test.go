@@ -125,14 +125,16 @@ func TestMetaPlugins(t *testing.T) {
 			}, flannel, []string{"added 10-flannel.conflist"},
 		},
 		"copy without a source": {
-			map[string]string{"00-multus.conf": inlineStock}, "flannel nsqueue",
+			map[string]string{"00-multus.conf": inlineStock},
+			"flannel nsqueue",
 			[]string{"added 00-multus.conf"},
 		},
 		"what an earlier conversion left": {
 			map[string]string{
 				"00-multus.conf":                  inlineStock,
 				"00-multus-with-nsqueue.conflist": converted(t, inlineStock),
-			}, "flannel nsqueue",
+			},
+			"flannel nsqueue",
 			[]string{"deleted 00-multus-with-nsqueue.conflist", "added 00-multus.conf"},
 		},
 		"entry after the meta plugin": {

@@ -210,8 +210,9 @@ func (c *command) first(ctx context.Context, i *conflist.Installer,
 		}
 	})
 	if errors.Is(err, conflist.ErrNoConfig) && errors.Is(err, context.DeadlineExceeded) {
-		return p, fmt.Errorf("%w within %v: install the pod network, which writes it, or name the "+
-			"runtime's directory with --conf-dir or --profile; --timeout 0s waits for ever", err, timeout)
+		return p, fmt.Errorf("%w within %v: install the pod network, which writes it, or name "+
+			"the runtime's directory with --conf-dir or --profile; --timeout 0s waits for ever",
+			err, timeout)
 	}
 	return p, err
 }
@@ -219,8 +220,8 @@ func (c *command) first(ctx context.Context, i *conflist.Installer,
 // noteElsewhere names the files whose entry is not called for pods.
 func (c *command) noteElsewhere(p *conflist.Plan) {
 	for _, path := range p.Elsewhere {
-		fmt.Fprintf(c.err, "note: nsqueue is in %s, too, which runtimes do not take for pods: take it\n"+
-			"out of it unless other programs (such as podman) use that file\n", path)
+		fmt.Fprintf(c.err, "note: nsqueue is in %s, too, which runtimes do not take for pods:\n"+
+			"take it out of it unless other programs (such as podman) use that file\n", path)
 	}
 }
 

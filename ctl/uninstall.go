@@ -66,19 +66,14 @@ func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) e
 			return fmt.Errorf("uninstall: %w", err)
 		}
 		left := plugin.stayFor(p)
-		return errors.Join(
-			c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin}), c.tell(left, keepPlugin))
+		err = c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
+		return errors.Join(err, c.tell(left, keepPlugin))
 	}
-	alone, err := lockDir(f.binDir, syscall.LOCK_EX)
-	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		return errors.New("nsqueuectl install --watch runs and would bring the entry back: " +
-			"end it first")
-	case err == nil:
-		defer alone.Close()
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("uninstall: %w", err)
+	unlock, err := f.lockOut()
+	if err != nil {
+		return err
 	}
+	defer unlock()
 	p, err := i.Uninstall()
 	if errors.Is(err, conflist.ErrNoConfig) { // the directory itself is missing
 		p, err = &conflist.Plan{Changes: []conflist.Change{}}, nil
@@ -97,6 +92,21 @@ func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) e
 		return err
 	}
 	return errors.Join(c.writeInstalled(done), c.tell(left, keepPlugin))
+}
+
+// lockOut keeps install --watch away.
+func (f *placeFlags) lockOut() (unlock func(), err error) {
+	alone, err := lockDir(f.binDir, syscall.LOCK_EX)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, errors.New("nsqueuectl install --watch runs and would bring the entry back: " +
+			"end it first")
+	case errors.Is(err, fs.ErrNotExist):
+		return func() {}, nil
+	case err != nil:
+		return nil, fmt.Errorf("uninstall: %w", err)
+	}
+	return func() { _ = alone.Close() }, nil
 }
 
 // stayFor has the plugin stay where a file has its entry still: a runtime reads

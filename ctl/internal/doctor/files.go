@@ -30,17 +30,18 @@ func (e *examination) chain() {
 		return
 	}
 	for _, path := range s.Orphans {
-		e.add(Wrong, checkChain, path, "it was made of a .conf file that is gone, or that hands pods "+
-			"on itself: it must go", "Run nsqueuectl install, which removes it.")
+		e.add(Wrong, checkChain, path,
+			"it was made of a .conf file that is gone, or that hands pods on itself: it must go",
+			"Run nsqueuectl install, which removes it.")
 	}
 	e.judgeActive(s)
 	if s.Err != nil { // then it is not known what the runtime takes
 		return
 	}
 	for _, path := range s.Elsewhere {
-		e.add(Warning, checkChain, path, "nsqueue is in it, and it is not what the runtime takes for "+
-			"pods", "Take nsqueue out of it, or remove it, unless other programs (such as podman) "+
-			"use it.")
+		e.add(Warning, checkChain, path,
+			"nsqueue is in it, and it is not what the runtime takes for pods",
+			"Take nsqueue out of it, or remove it, unless other programs (such as podman) use it.")
 	}
 }
 
@@ -66,7 +67,7 @@ func (e *examination) judgeActive(s *conflist.Survey) {
 	}
 }
 
-// judgeChain looks at the order of the plugins. Where no runtime is seen, it is
+// judgeChain looks at the chain that pods get. Where no runtime is seen, it is
 // taken for one that reads drop-ins, and that is said.
 func (e *examination) judgeChain(s *conflist.Survey) {
 	seen := len(e.Runtimes) > 0
@@ -76,14 +77,32 @@ func (e *examination) judgeChain(s *conflist.Survey) {
 		path = s.OwnDropIn
 	}
 	switch {
+	case path == s.OwnDropIn && seen && !e.DropIns:
+		e.add(Wrong, checkChain, path, "nsqueue is in a file of its own, which "+
+			strings.Join(e.Runtimes, " or ")+" of this node does not read: new pods are not "+
+			"inspected ("+conflist.DropInReaders+")", "Run nsqueuectl install --mode append.")
+	case !e.judgeOrder(path, &c):
+	case path == s.OwnDropIn && !seen:
+		e.add(Unknown, checkChain, path, "nsqueue is in a file of its own ("+
+			conflist.DropInReaders+"), and no runtime's program is seen from here",
+			"Run nsqueuectl on the node itself, outside of containers, or nsqueuectl install "+
+				"--mode append.")
+	case s.Via != "":
+		e.ok(checkChain, path, "nsqueue is the last plugin (%s hands pods on to %s)", s.Via, order)
+	default:
+		e.ok(checkChain, path, "nsqueue is the last plugin (%s)", order)
+	}
+}
+
+// judgeOrder says what is wrong with the order of the plugins, and returns
+// whether nothing is.
+func (e *examination) judgeOrder(path string, c *conflist.Chain) bool {
+	order := strings.Join(c.Plugins, ", ")
+	switch {
 	case len(c.Plugins) == 0:
 		e.add(Wrong, checkChain, path,
 			"the runtime takes this configuration, which is no list: new pods are not inspected",
 			"Run nsqueuectl install, which makes a conflist of it.")
-	case path == s.OwnDropIn && seen && !e.DropIns:
-		e.add(Wrong, checkChain, path, "nsqueue is in a file of its own, which "+
-			strings.Join(e.Runtimes, " or ")+" of this node does not read: new pods are not inspected "+
-			"("+conflist.DropInReaders+")", "Run nsqueuectl install --mode append.")
 	case c.Entries() == 0:
 		e.add(Wrong, checkChain, path,
 			"the runtime takes this configuration, and nsqueue is not in it ("+order+
@@ -99,20 +118,10 @@ func (e *examination) judgeChain(s *conflist.Survey) {
 			fmt.Sprintf("new pods go to the nsqueued at %s, this is about the one at %s",
 				c.Socket, e.Socket),
 			"Name the socket of the configuration with --socket, or correct the entry.")
-	case path == s.OwnDropIn && !seen:
-		e.add(Unknown, checkChain, path, "nsqueue is in a file of its own ("+conflist.DropInReaders+
-			"), and no runtime's program is seen from here", "Run nsqueuectl on the node itself, "+
-			"outside of containers, or nsqueuectl install --mode append.")
 	default:
-		e.okChain(path, order, s.Via)
+		return true
 	}
-}
-
-func (e *examination) okChain(path, order, via string) {
-	if via != "" {
-		order = via + " hands pods on to " + order
-	}
-	e.ok(checkChain, path, "nsqueue is the last plugin (%s)", order)
+	return false
 }
 
 // guarded is a path, and the permissions that nobody may have there.
