@@ -151,17 +151,39 @@ void nsq_flows_settle(struct nsq_flows *flows, const struct nsq_flow_key *key,
 	spin_unlock_bh(&flows->lock);
 }
 
+static void nsq_flow_remove(struct nsq_flows *flows, struct nsq_flow *flow)
+{
+	lockdep_assert_held(&flows->lock);
+	if (rhashtable_remove_fast(&flows->table, &flow->node, nsq_flow_params))
+		return; /* it is out already */
+	WRITE_ONCE(flows->count, flows->count - 1);
+	call_rcu(&flow->rcu, nsq_flow_free_rcu);
+}
+
+/*
+ * The flow is queued again, whatever was decided. The caller holds
+ * rcu_read_lock(). Most packets that end a flow are of none, and take no lock.
+ */
+void nsq_flows_end(struct nsq_flows *flows, const struct nsq_flow_key *key)
+{
+	struct nsq_flow *flow;
+
+	if (!rhashtable_lookup(&flows->table, key, nsq_flow_params))
+		return;
+	spin_lock_bh(&flows->lock);
+	flow = rhashtable_lookup(&flows->table, key, nsq_flow_params);
+	if (flow)
+		nsq_flow_remove(flows, flow);
+	spin_unlock_bh(&flows->lock);
+}
+
 /* A request may have come between the look without the lock and this. */
 static void nsq_flow_remove_expired(struct nsq_flows *flows,
 				    struct nsq_flow *flow)
 {
 	spin_lock_bh(&flows->lock);
-	if (nsq_flow_expired(flow->state) &&
-	    !rhashtable_remove_fast(&flows->table, &flow->node,
-				    nsq_flow_params)) {
-		WRITE_ONCE(flows->count, flows->count - 1);
-		call_rcu(&flow->rcu, nsq_flow_free_rcu);
-	}
+	if (nsq_flow_expired(flow->state))
+		nsq_flow_remove(flows, flow);
 	spin_unlock_bh(&flows->lock);
 }
 

@@ -13,6 +13,7 @@ unsigned int nsq_flows_verdict(struct nsq_flows *flows,
 			       const struct nsq_flow_key *key);
 void nsq_flows_settle(struct nsq_flows *flows, const struct nsq_flow_key *key,
 		      bool drop);
+void nsq_flows_end(struct nsq_flows *flows, const struct nsq_flow_key *key);
 u32 nsq_flows_count(const struct nsq_flows *flows);
 int nsq_flows_setup(void);
 void nsq_flows_teardown(void);

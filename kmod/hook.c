@@ -110,7 +110,15 @@ static unsigned int nsq_settled(const struct nsq_config *cfg,
 
 	if (!cfg->flows || !nsq_packet_flow(pkt, skb, &key))
 		return NF_QUEUE;
-	return nsq_flows_verdict(cfg->flows, &key);
+	switch (nsq_packet_opening(pkt, skb, &key)) {
+	case NSQ_OPENS:
+		nsq_flows_end(cfg->flows, &key);
+		return NF_QUEUE;
+	case NSQ_OPENS_PERHAPS:
+		return NF_QUEUE;
+	default:
+		return nsq_flows_verdict(cfg->flows, &key);
+	}
 }
 
 /*

@@ -6,11 +6,15 @@
 #include <linux/ipv6.h>
 #include <linux/jhash.h>
 #include <linux/netfilter.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
 #include <net/ip.h>
 #include <net/ipv6.h>
 #include <net/ndisc.h>
 
 #include "packet.h"
+
+#define NSQ_QUIC_PORT 443
 
 static void nsq_packet_parse4(struct nsq_packet *pkt, const struct sk_buff *skb)
 {
@@ -160,6 +164,63 @@ bool nsq_packet_flow(const struct nsq_packet *pkt, const struct sk_buff *skb,
 		     struct nsq_flow_key *key)
 {
 	return pkt->protocol != IPPROTO_DCCP && nsq_packet_key(pkt, skb, key);
+}
+
+static enum nsq_opening nsq_tcp_opening(const struct nsq_packet *pkt,
+					const struct sk_buff *skb)
+{
+	const struct tcphdr *tcp;
+	struct tcphdr buffer;
+
+	tcp = skb_header_pointer(skb, pkt->offset, sizeof(buffer), &buffer);
+	if (!tcp)
+		return NSQ_OPENS_PERHAPS;
+	return tcp->syn && !tcp->ack ? NSQ_OPENS : NSQ_OPENS_NOTHING;
+}
+
+/* Version 1 of QUIC has two bits set in a long header, others may have one. */
+static bool nsq_quic_is_long(u8 first, bool quic_port)
+{
+	return quic_port ? first & 0x80 : (first & 0xc0) == 0xc0;
+}
+
+/*
+ * What has a long header may open a connection of QUIC. An skb of segments
+ * has a datagram every @step bytes.
+ */
+static enum nsq_opening nsq_udp_opening(const struct nsq_packet *pkt,
+					const struct sk_buff *skb,
+					const struct nsq_flow_key *key)
+{
+	bool quic_port = key->end[0].port == htons(NSQ_QUIC_PORT) ||
+			 key->end[1].port == htons(NSQ_QUIC_PORT);
+	unsigned int at = pkt->offset + sizeof(struct udphdr);
+	unsigned int step = skb->len;
+	const u8 *first;
+	u8 buffer;
+
+	if (skb_is_gso(skb) && skb_shinfo(skb)->gso_size)
+		step = skb_shinfo(skb)->gso_size;
+	for (; at < skb->len; at += step) {
+		first = skb_header_pointer(skb, at, sizeof(buffer), &buffer);
+		if (!first || nsq_quic_is_long(*first, quic_port))
+			return NSQ_OPENS_PERHAPS;
+	}
+	return NSQ_OPENS_NOTHING;
+}
+
+/* @key is the packet's. */
+enum nsq_opening nsq_packet_opening(const struct nsq_packet *pkt,
+				    const struct sk_buff *skb,
+				    const struct nsq_flow_key *key)
+{
+	switch (pkt->protocol) {
+	case IPPROTO_TCP:
+		return nsq_tcp_opening(pkt, skb);
+	case IPPROTO_UDP:
+		return nsq_udp_opening(pkt, skb, key);
+	}
+	return NSQ_OPENS_NOTHING;
 }
 
 /* The same for both directions of a flow; fragments go without their ports. */

@@ -28,12 +28,22 @@ struct nsq_flow_key {
 	struct nsq_end end[2];
 };
 
+/* What a packet means for the settled flow that it has the addresses of. */
+enum nsq_opening {
+	NSQ_OPENS_NOTHING,
+	NSQ_OPENS_PERHAPS, /* nothing was decided about this packet */
+	NSQ_OPENS, /* nothing was decided about what follows either */
+};
+
 void nsq_packet_parse(struct nsq_packet *pkt, const struct sk_buff *skb,
 		      u8 family);
 bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
 			     const struct sk_buff *skb);
 bool nsq_packet_flow(const struct nsq_packet *pkt, const struct sk_buff *skb,
 		     struct nsq_flow_key *key);
+enum nsq_opening nsq_packet_opening(const struct nsq_packet *pkt,
+				    const struct sk_buff *skb,
+				    const struct nsq_flow_key *key);
 u32 nsq_packet_hash(const struct nsq_packet *pkt, const struct sk_buff *skb,
 		    u32 seed);
 

@@ -54,6 +54,23 @@ static void nsq_settle(const struct nsq_config *cfg, const struct sk_buff *skb,
 }
 
 /*
+ * A packet that opens a connection has ended its flow before it was queued. A
+ * packet before it, of an earlier connection, may have settled the flow anew
+ * while both waited: what opens now was not meant.
+ */
+static void nsq_settle_anew(const struct nsq_config *cfg,
+			    const struct sk_buff *skb, u8 family)
+{
+	struct nsq_flow_key key;
+	struct nsq_packet pkt;
+
+	nsq_packet_parse(&pkt, skb, family);
+	if (pkt.protocol == IPPROTO_TCP && nsq_packet_flow(&pkt, skb, &key) &&
+	    nsq_packet_opening(&pkt, skb, &key) == NSQ_OPENS)
+		nsq_flows_end(cfg->flows, &key);
+}
+
+/*
  * The caller holds rcu_read_lock(). A request to drop comes in a verdict that
  * accepts, so the packet is dropped here, whatever else is wrong with it: also
  * when nothing settles flows any more.
@@ -69,6 +86,8 @@ unsigned int nsq_settle_hook(void *priv, struct sk_buff *skb,
 
 	if (!(READ_ONCE(nn->heeded) & direction))
 		return NF_ACCEPT;
+	if (cfg && nsq_config_settles(cfg) & direction)
+		nsq_settle_anew(cfg, skb, state->pf);
 	request = skb->priority & NSQ_REQUEST;
 	if (likely(!request))
 		return NF_ACCEPT;
