@@ -105,7 +105,7 @@ func (s *Survey) readAll(dir string) error {
 		if e.IsDir() || strings.HasPrefix(e.Name(), atomicfile.Prefix) {
 			continue
 		}
-		if !f.counts && !isRegular(f.path) {
+		if !f.counts && !mayBecomeConfig(f.path) {
 			continue
 		}
 		text, err := read(f.path)
@@ -119,9 +119,13 @@ func (s *Survey) readAll(dir string) error {
 	return nil
 }
 
-func isRegular(path string) bool {
+// maxConfig is far more than any configuration has.
+const maxConfig = 4 << 20
+
+// mayBecomeConfig says whether a file is one that could be renamed to be read.
+func mayBecomeConfig(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
+	return err == nil && info.Mode().IsRegular() && info.Size() <= maxConfig
 }
 
 // chooseActive finds the active file, and returns the conversions after it that

@@ -29,19 +29,20 @@ const versionTimeout = 5 * time.Second
 // findRuntimes asks containerd and CRI-O for their versions.
 func findRuntimes(ctx context.Context, p *profile) runtimes {
 	r := runtimes{dropIns: true}
-	for name, first := range map[string]release{
-		"containerd": {2, 1, 0}, "crio": {1, 33, 0},
-	} {
-		path, err := findProgram(p.programs, name)
+	for _, known := range []struct {
+		name  string
+		first release // that reads drop-ins
+	}{{"containerd", release{2, 1, 0}}, {"crio", release{1, 33, 0}}} {
+		path, err := findProgram(p.programs, known.name)
 		if err != nil {
 			continue
 		}
-		r.found = append(r.found, name)
+		r.found = append(r.found, known.name)
 		ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 		out, err := exec.CommandContext(ctx, path, "--version").Output()
 		cancel()
 		v, ok := parseRelease(string(out))
-		r.dropIns = r.dropIns && err == nil && ok && !v.before(first)
+		r.dropIns = r.dropIns && err == nil && ok && !v.before(known.first)
 	}
 	r.dropIns = r.dropIns && len(r.found) > 0
 	return r
