@@ -18,10 +18,11 @@ type closer struct {
 	waiting []int
 	ends    bool
 	routine sync.WaitGroup
+	closeFD func(fd int) error
 }
 
 func newCloser() *closer {
-	c := &closer{}
+	c := &closer{closeFD: unix.Close}
 	c.changed.L = &c.mu
 	c.routine.Go(c.run)
 	return c
@@ -51,7 +52,7 @@ func (c *closer) run() {
 			return
 		}
 		for _, fd := range fds {
-			_ = unix.Close(fd)
+			_ = c.closeFD(fd)
 		}
 	}
 }

@@ -58,14 +58,15 @@ func TestStoredJustBeforeDeath(t *testing.T) {
 
 func TestStoppedWorkerIsKilled(t *testing.T) {
 	r := newRig(t)
+	r.mode(t, "", "stops")
 	// A grace that the test would not wait for.
-	r.start(t, "watchdog=500ms", "abort=1h")
-	first := r.live(t)
-	kill(t, first.pid, unix.SIGSTOP)
+	r.start(t, "abort=1h")
+	r.live(t)
+	r.mode(t, "", "")
 	if second := r.live(t); second.restarts != 1 {
 		t.Errorf("%+v, want the first restart", second)
 	}
-	r.logged(t, "daemon hangs: killing it", "killed by SIGKILL")
+	r.logged(t, "daemon hangs", "killed by SIGKILL")
 }
 
 func TestSilentWorkerIsAborted(t *testing.T) {
@@ -82,7 +83,7 @@ func TestSilentWorkerIsAborted(t *testing.T) {
 func TestWorkerThatIsNotReadyInTime(t *testing.T) {
 	r := newRig(t)
 	r.mode(t, "", "never-ready")
-	r.start(t, "start=500ms", "abort=50ms")
+	r.start(t, "abort=1h")
 	r.born(t)
 	r.mode(t, "", "")
 	r.live(t)
@@ -93,38 +94,69 @@ func TestStop(t *testing.T) {
 	for name, tt := range map[string]struct {
 		mode string
 		sig  unix.Signal
-		stop string
 		code int
 	}{
-		"in order":          {"", unix.SIGTERM, "1h", 0},
-		"interrupt":         {"", unix.SIGINT, "1h", 0},
-		"the worker's code": {"exits", unix.SIGTERM, "1h", 7},
-		"deaf worker":       {"deaf", unix.SIGTERM, "300ms", 128 + 9},
+		"in order":          {"", unix.SIGTERM, 0},
+		"interrupt":         {"", unix.SIGINT, 0},
+		"the worker's code": {"exits", unix.SIGTERM, 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.mode(t, "", tt.mode)
-			r.start(t, "stop="+tt.stop)
+			r.start(t, "stop=1h")
 			r.live(t)
 			kill(t, r.cmd.Process.Pid, tt.sig)
 			r.want(t, "stopping keeps=true")
 			if code := r.exit(t); code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
 			}
-			if _, err := os.Stat(filepath.Join(r.dir, socketName)); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the socket is left: %v", err)
-			}
+			r.noSocket(t)
 		})
 	}
 }
 
-func TestStopOfAStoppedWorker(t *testing.T) {
+// A worker that does not stop is killed, whether it has come to hear of it or not.
+func TestStopOfADeafWorker(t *testing.T) {
 	r := newRig(t)
-	r.start(t, "stop=1h")
-	kill(t, r.live(t).pid, unix.SIGSTOP)
+	r.mode(t, "", "deaf")
+	r.start(t, "stop=300ms")
+	r.live(t)
 	kill(t, r.cmd.Process.Pid, unix.SIGTERM)
 	if code := r.exit(t); code != 128+9 {
 		t.Errorf("exit code %d, want 137", code)
+	}
+	r.logged(t, "daemon does not end: killing it")
+	r.noSocket(t)
+}
+
+func (r *rig) noSocket(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(r.dir, socketName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
+// A worker that is stopped by a signal hears no SIGTERM, in whichever order the
+// supervisor learns of the two.
+func TestStopOfAStoppedWorker(t *testing.T) {
+	for name, stopLater := range map[string]bool{"before": false, "after": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.mode(t, "", "deaf")
+			r.start(t, "stop=1h")
+			worker := r.live(t).pid
+			if !stopLater {
+				kill(t, worker, unix.SIGSTOP)
+			}
+			kill(t, r.cmd.Process.Pid, unix.SIGTERM)
+			if stopLater {
+				r.want(t, "stopping keeps=true")
+				kill(t, worker, unix.SIGSTOP)
+			}
+			if code := r.exit(t); code != 128+9 {
+				t.Errorf("exit code %d, want 137", code)
+			}
+		})
 	}
 }
 
@@ -139,7 +171,7 @@ func TestHangup(t *testing.T) {
 func TestGivesUp(t *testing.T) {
 	r := newRig(t)
 	r.mode(t, "", "put q1i q2f q3f")
-	r.start(t)
+	r.start(t, "window=1h")
 	first := r.live(t)
 	r.mode(t, "", "crash")
 	kill(t, first.pid, unix.SIGKILL)
@@ -153,7 +185,7 @@ func TestGivesUp(t *testing.T) {
 		t.Errorf("exit code %d, want the worker's, 3", code)
 	}
 	r.logged(t, "giving up", "deaths=3", "ignoreDescriptors=1", "failDescriptors=2",
-		"died 3 times within 10s")
+		"died 3 times within 1h0m0s")
 }
 
 func TestCrashLoopReleasesIgnored(t *testing.T) {

@@ -269,17 +269,11 @@ func (s *supervisor) handle(sig unix.Signal) error {
 	return nil
 }
 
-// stopWorker asks the worker to stop. One that is stopped in the other sense
-// cannot hear it.
+// stopWorker asks the worker to stop; check sees to it that it does.
 func (s *supervisor) stopWorker() {
-	if s.worker == nil {
-		return
+	if s.worker != nil {
+		s.worker.tell(unix.SIGTERM, time.Now().Add(s.config.StopTimeout))
 	}
-	if s.worker.stopped() {
-		s.worker.tell(unix.SIGKILL, time.Time{})
-		return
-	}
-	s.worker.tell(unix.SIGTERM, time.Now().Add(s.config.StopTimeout))
 }
 
 // proceed does what is due, and reports whether the supervisor is done.
@@ -308,10 +302,15 @@ func (s *supervisor) proceed(now time.Time) (bool, error) {
 	return false, nil
 }
 
-// check ends a worker that hangs.
+// check ends a worker that hangs. One that was told to end and is stopped by a
+// signal, before or after that, cannot hear it; SIGCHLD has this looked at as soon
+// as it is stopped.
 func (s *supervisor) check(now time.Time) {
 	w := s.worker
 	switch {
+	case !w.killAt.IsZero() && w.stopped():
+		s.log.Error("daemon is stopped and cannot end: killing it", w.attrs()...)
+		w.tell(unix.SIGKILL, time.Time{})
 	case !w.killAt.IsZero() && !now.Before(w.killAt):
 		s.log.Error("daemon does not end: killing it", slog.Int("pid", w.pid))
 		w.tell(unix.SIGKILL, time.Time{})

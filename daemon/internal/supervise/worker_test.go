@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -114,6 +115,7 @@ func runSupervisor() error {
 
 // runWorker is a daemon that tells on standard output what happens to it.
 func runWorker() error {
+	notifications := os.Getenv(fdstore.EnvNotifySocket)
 	s, err := fdstore.FromEnvironment(fdstore.ProcessEnvironment())
 	if err != nil {
 		return err
@@ -144,8 +146,13 @@ func runWorker() error {
 		}
 		return unix.Kill(os.Getpid(), unix.SIGKILL)
 	case "never-ready":
+		if err := askForTheWatchdog(notifications); err != nil {
+			return err
+		}
 		<-caught
 		return nil
+	case "stops":
+		signal.Notify(make(chan os.Signal, 1), unix.SIGABRT) // only SIGKILL ends it
 	case "put":
 		if len(s.Inherited()) == 0 {
 			if err := putNames(s, argument); err != nil {
@@ -168,7 +175,25 @@ func runWorker() error {
 		return err
 	}
 	fmt.Println("ready")
+	if kind == "stops" {
+		err := errors.Join(askForTheWatchdog(notifications), unix.Kill(os.Getpid(), unix.SIGSTOP))
+		if err != nil {
+			return err
+		}
+	}
 	return live(s, kind, caught)
+}
+
+// askForTheWatchdog has this process taken for hung at once: a short watchdog
+// would do that, on a busy machine, to the one that follows too.
+func askForTheWatchdog(socket string) error {
+	conn, err := net.Dial("unixgram", socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, "WATCHDOG=trigger")
+	return err
 }
 
 // live is the worker's life after it was ready.

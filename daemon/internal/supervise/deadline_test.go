@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervise
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// newSupervisor returns a supervisor whose loop does not run. Its daemon is this
+// very process.
+func newSupervisor(t *testing.T) *supervisor {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nsq") //nolint:usetesting // its paths are too long for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := DefaultConfig()
+	c.RuntimeDir = dir
+	s := &supervisor{
+		config: c, executable: procSelf, log: slog.New(slog.DiscardHandler),
+		worker: &worker{pid: os.Getpid()},
+	}
+	if err := s.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.close()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func tellSupervisor(t *testing.T, s *supervisor, message string) {
+	t.Helper()
+	conn, err := net.Dial("unixgram", s.socket.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, message); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sleeper has the supervisor start a daemon that is silent.
+func sleeper(t *testing.T, s *supervisor, now time.Time) *worker {
+	t.Helper()
+	s.config.Worker, s.config.Args = "/bin/sleep", []string{"1000"}
+	w, err := s.spawn(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.worker = w
+	return w
+}
+
+// hangs checks that the daemon lives until the limit is over, and not longer.
+func hangs(t *testing.T, s *supervisor, from time.Time, limit time.Duration) {
+	t.Helper()
+	w, end := s.worker, from.Add(limit)
+	if due := s.due(); !due.Equal(end) {
+		t.Errorf("the daemon is due %v after its sign of life, want %v", due.Sub(from), limit)
+	}
+	s.check(end.Add(-1))
+	if !w.killAt.IsZero() {
+		t.Error("the daemon is taken for hung before its time")
+	}
+	s.check(end)
+	if want := end.Add(s.config.AbortGrace); !w.killAt.Equal(want) || !s.due().Equal(want) {
+		t.Errorf("after the limit the daemon is killed at %v, want %v", w.killAt, want)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(w.pid, &status, 0, nil); err != nil || status.Signal() != unix.SIGABRT {
+		t.Errorf("the daemon ended by %v, %v; want SIGABRT", status.Signal(), err)
+	}
+}
+
+func TestStartTimeout(t *testing.T) {
+	s, now := newSupervisor(t), time.Now()
+	w := sleeper(t, s, now)
+	w.alive(now.Add(time.Second), s.config.Watchdog) // which is not what it is asked for
+	hangs(t, s, now, s.config.StartTimeout)
+}
+
+func TestWatchdog(t *testing.T) {
+	s, now := newSupervisor(t), time.Now()
+	w := sleeper(t, s, now)
+	s.ready("")
+	w.alive(now, s.config.Watchdog)
+	later := now.Add(s.config.Watchdog / 2)
+	w.alive(later, s.config.Watchdog)
+	hangs(t, s, later, s.config.Watchdog)
+}
+
+// While a program takes its time to be asked, the daemon lives: what it has said
+// meanwhile is heard before its time is looked at.
+func TestUpgradeRefusedLate(t *testing.T) {
+	r := newRig(t)
+	r.replace(t, []byte("#!/bin/sh\n"))
+	s := newSupervisor(t)
+	s.executable = r.program()
+	s.worker.ready = true
+	s.worker.deadline = time.Now()
+	tellSupervisor(t, s, "WATCHDOG=1")
+	if err := s.upgrade(); err != nil || s.goal != toRun {
+		t.Errorf("goal %d, %v; want the upgrade refused", s.goal, err)
+	}
+	if s.check(time.Now()); !s.worker.killAt.IsZero() {
+		t.Error("the daemon is taken for hung")
+	}
+}
