@@ -104,11 +104,7 @@ func TestDaemonUnreachable(t *testing.T) {
 	for _, command := range []string{"ADD", "CHECK", "GC", "STATUS"} {
 		for name, socket := range atOnce {
 			t.Run(command+" "+name, func(t *testing.T) {
-				o := run(command, socket, "Ignore", defaultLimits())
-				wantIgnored(t, command, o)
-				if o.took > time.Second {
-					t.Errorf("took %v, though nothing was to be waited for", o.took)
-				}
+				wantIgnored(t, command, run(command, socket, "Ignore", endlessLimits()))
 			})
 		}
 		for name, socket := range silent {
@@ -174,6 +170,8 @@ func TestDaemonErrors(t *testing.T) {
 		return &api.Error{Code: api.Code(code.Load()), Msg: "no", Details: "way"}
 	}}
 	socket := d.Start(t)
+	// retries is long enough for a first answer on a busy machine.
+	const retries = 5 * time.Second
 	lasting := []api.Code{2, 6, 7, 8, 102}
 	for _, c := range []api.Code{2, 6, 7, 8, 11, 50, 51, 100, 101, 102, 999} {
 		code.Store(uint64(c))
@@ -185,13 +183,17 @@ func TestDaemonErrors(t *testing.T) {
 		} {
 			for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 				t.Run(fmt.Sprint(command, " ", policy, " ", c), func(t *testing.T) {
-					o := invocation{
+					i := invocation{
 						command: command,
 						stdin: conf(socket, prevResult, `"cni.dev/valid-attachments":[]`,
 							`"failurePolicy":"`+string(policy)+`"`),
-						env:    map[string]string{"CNI_NETNS": netns},
-						limits: shortLimits(),
-					}.run()
+						env: map[string]string{"CNI_NETNS": netns},
+					}
+					if c == api.CodeTryAgainLater && policy == api.Fail && command != "STATUS" {
+						i.limits = endlessLimits()
+						i.limits.fail = retries // there is no other end of it
+					}
+					o := i.run()
 					want := uint(c)
 					if command == "STATUS" && c != 51 {
 						want = 50

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -100,8 +99,8 @@ func TestDelWithoutDaemon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := invocation{command: "DEL", stdin: conf(socket)}.run()
 			o.wantSuccess(t, "")
-			if !strings.Contains(o.stderr, "daemon not reached") || o.took > time.Second {
-				t.Errorf("after %v: %s", o.took, o.stderr)
+			if !strings.Contains(o.stderr, "daemon not reached") {
+				t.Error(o.stderr)
 			}
 		})
 	}

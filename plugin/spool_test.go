@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -96,8 +95,12 @@ func TestDelIsSpooled(t *testing.T) {
 				t.Fatalf("nothing is spooled: %s", o.stderr)
 			}
 			// The call counts from its beginning, not from the end of waiting.
-			if waited := spool.SinceBoot() - o.took; got.Called < before || got.Called > waited {
-				t.Errorf("called at %v, want between %v and %v", got.Called, before, waited)
+			latest := spool.SinceBoot()
+			if name == "silent" || name == "full" {
+				latest -= shortLimits().del
+			}
+			if got.Called < before || got.Called > latest {
+				t.Errorf("called at %v, want between %v and %v", got.Called, before, latest)
 			}
 			want := &spool.Entry{
 				Version: 1, Verb: spool.Del, Key: api.Key{ContainerID: "c0ffee", Ifname: "eth0"},
@@ -196,7 +199,7 @@ func TestSpoolByAnswer(t *testing.T) {
 		socket := d.Start(t)
 		for _, command := range []string{"ADD", "DEL"} {
 			invocation{
-				command: command, stdin: conf(socket, prevResult), limits: shortLimits(),
+				command: command, stdin: conf(socket, prevResult),
 				env: map[string]string{"CNI_NETNS": netns},
 			}.run()
 			got := spooled(t, socket)
@@ -224,8 +227,8 @@ func TestSpoolFails(t *testing.T) {
 			want = `{"cniVersion":"1.1.0"}`
 		}
 		o.wantSuccess(t, want)
-		if !strings.Contains(o.stderr, "level=ERROR msg=\""+command+" lost") || o.took > time.Second {
-			t.Errorf("%s after %v: %s", command, o.took, o.stderr)
+		if !strings.Contains(o.stderr, "level=ERROR msg=\""+command+" lost") {
+			t.Errorf("%s: %s", command, o.stderr)
 		}
 	}
 }

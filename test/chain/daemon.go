@@ -17,8 +17,8 @@ import (
 
 // How long the daemon may take; what is longer is a bug.
 const (
-	startTimeout = 10 * time.Second
-	stopTimeout  = 10 * time.Second
+	startTimeout = time.Minute
+	stopTimeout  = time.Minute
 )
 
 // DaemonConfig says how nsqueued is run. The zero value of a field means the

@@ -13,7 +13,7 @@ import (
 )
 
 // leakGrace is how long goroutines may take to end after the last test.
-const leakGrace = 3 * time.Second
+const leakGrace = time.Minute
 
 // Main runs the package's tests inside a throw-away node, then fails if they
 // left descriptors or goroutines behind. It is called as TestMain's only

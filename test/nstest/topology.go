@@ -151,7 +151,7 @@ func (e end) awaitIPv6() error {
 	return nil
 }
 
-const routeTimeout = 5 * time.Second
+const routeTimeout = time.Minute // only for what hangs
 
 // configure gives the end its addresses and sets it up.
 func (e end) configure() error {

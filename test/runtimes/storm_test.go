@@ -55,7 +55,6 @@ func testStorm(t *testing.T, c *rig) {
 // to stop. None may be lost on the way, whatever becomes of the daemons; what
 // the two had no room for when they got it all at once was not lost there.
 func streamThrough(t *testing.T, p, peer *cri.Pod) {
-	const limit = 10 * time.Second
 	out, err := p.Exec(t.Context(), "podtool", "stream", peer.IPs[0], "/tmp/stop")
 	if err != nil {
 		t.Error(err)
@@ -70,9 +69,6 @@ func streamThrough(t *testing.T, p, peer *cri.Pod) {
 		"at most %d ms without one", p.Name, sent, sent-received, refused, stall)
 	if lost := sent - received; lost > refused {
 		t.Errorf("%s lost %d of %d datagrams, %d of them at the sockets", p.Name, lost, sent, refused)
-	}
-	if time.Duration(stall)*time.Millisecond > limit {
-		t.Errorf("%s heard nothing for %d ms", p.Name, stall)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { nstest.Main(m) }
 
 const (
-	patience = 10 * time.Second
+	patience = time.Minute // only for what hangs
 )
 
 // daemon is an nsqueued that dies where it is told to, alone or with a

@@ -48,7 +48,7 @@ func listen(t *testing.T, address string) *receiver {
 // next returns the next message and how many descriptors came with it.
 func (r *receiver) next(t *testing.T) (string, int) {
 	t.Helper()
-	if err := r.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := r.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	b, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*maxRights))

@@ -25,17 +25,12 @@ func TestSeats(t *testing.T) {
 	}
 	wait := func(p *Poller, want bool) {
 		t.Helper()
-		began := time.Now()
 		n, err := p.waiter.waitHot(time.Millisecond.Nanoseconds())
 		if n != 0 || err != nil {
 			t.Fatalf("%d events, %v", n, err)
 		}
 		if p.waiter.seated != want {
 			t.Errorf("seated: %t, want %t", p.waiter.seated, want)
-		}
-		// A signal of the runtime's may end it early, not late.
-		if took := time.Since(began); took > time.Second {
-			t.Errorf("1 ms took %v", took)
 		}
 	}
 	first, second := pollers[0], pollers[1]

@@ -36,7 +36,7 @@ func (r *rig) carriedOut(verb apispool.Verb) {
 		if got != verb {
 			r.t.Errorf("%s carried out, want %s", got, verb)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatalf("%s is not carried out", verb)
 	}
 }

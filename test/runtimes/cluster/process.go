@@ -13,7 +13,7 @@ import (
 )
 
 // stopTimeout is how long a program may take to stop.
-const stopTimeout = 20 * time.Second
+const stopTimeout = time.Minute
 
 // Process is a program that was started in a node.
 type Process struct {

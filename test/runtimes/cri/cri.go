@@ -178,11 +178,11 @@ func (p *Pod) start(ctx context.Context) error {
 	return err
 }
 
-// Exec runs a command in the container and returns what it wrote.
+// Exec runs a command in the container and returns what it wrote. Only the context
+// limits its time.
 func (p *Pod) Exec(ctx context.Context, argv ...string) (string, error) {
-	const limit = 60
 	r, err := p.client.Runtime.ExecSync(ctx, &runtime.ExecSyncRequest{
-		ContainerId: p.Container, Cmd: argv, Timeout: limit,
+		ContainerId: p.Container, Cmd: argv,
 	})
 	if err != nil {
 		return "", fmt.Errorf("in %s run %q: %w", p.Name, argv, err)

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,7 +14,7 @@ import (
 )
 
 // patience is how long an answer may take.
-const patience = 5 * time.Second
+const patience = time.Minute
 
 // ask prints the address of a name.
 func ask(ctx context.Context, network, server, name string) error {
@@ -36,16 +35,11 @@ func ask(ctx context.Context, network, server, name string) error {
 	return nil
 }
 
-const (
-	pace       = 5 * time.Millisecond
-	streamMost = 2 * time.Minute
-)
+const pace = 5 * time.Millisecond
 
 // stream sends datagrams until the file is there and prints how many there
 // were, how many came back, and the longest time without one.
 func stream(ctx context.Context, server, file string) error {
-	ctx, cancel := context.WithTimeout(ctx, streamMost)
-	defer cancel()
 	conn, err := net.Dial("udp", net.JoinHostPort(server, "7"))
 	if err != nil {
 		return err
@@ -73,7 +67,7 @@ func stream(ctx context.Context, server, file string) error {
 	}
 	receiver.Wait()
 	if ctx.Err() != nil {
-		return errors.New("the file did not appear")
+		return fmt.Errorf("the file did not appear: %w", ctx.Err())
 	}
 	fmt.Printf("sent=%d received=%d stall=%dms\n", sent.Load(), got, stall.Milliseconds())
 	return nil

@@ -85,7 +85,7 @@ func (f *fixture) whileWaiting(change func()) {
 	must(f.T, q.AnswerAll(stat.Sequence, true))
 	buf := make([]byte, 64)
 	for i := range n {
-		must(f.T, to.SetReadDeadline(time.Now().Add(nstest.Patient(5*time.Second))))
+		must(f.T, to.SetReadDeadline(time.Now().Add(nstest.Patient(time.Minute))))
 		if _, err := to.Read(buf); err != nil {
 			f.Fatalf("%d of %d waiting packets arrived", i, n)
 		}
