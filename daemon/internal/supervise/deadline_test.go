@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -60,6 +61,10 @@ func sleeper(t *testing.T, s *supervisor, now time.Time) *worker {
 		t.Fatal(err)
 	}
 	s.worker = w
+	eventually(t, "sleep in the place of its stage", func() bool {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.pid))
+		return err == nil && string(name) == "sleep\n"
+	})
 	return w
 }
 
