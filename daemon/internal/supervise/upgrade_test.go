@@ -105,7 +105,7 @@ func TestUpgradeToAWorkerThatDies(t *testing.T) {
 	for range 4 { // one more than a supervisor gives up after
 		r.born(t)
 	}
-	r.logged(t, "the new version has not become ready since the upgrade")
+	r.logged(t, "the new version has not become ready since the upgrade", "released=1")
 	r.install(t, "v3")
 	kill(t, r.cmd.Process.Pid, unix.SIGUSR2)
 	b := r.born(t)
