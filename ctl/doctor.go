@@ -12,6 +12,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 func newDoctor(run runner) *cobra.Command {
@@ -51,7 +52,8 @@ func examine(ctx context.Context, c *command, f placeFlags) error {
 	}
 	found := findRuntimes(ctx, p)
 	report := doctor.Examine(ctx, doctor.Options{
-		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: api.Version(), Now: c.now,
+		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: api.Version(),
+		Now:      boottime.Now,
 		Runtimes: found.found, DropIns: found.dropIns,
 	})
 	if err := c.writeReport(&report); err != nil {

@@ -111,7 +111,7 @@ func news(earlier, later []api.Event) []api.Event {
 
 // instant is the event with its time as an instant alone.
 func instant(e api.Event) api.Event {
-	e.Time = time.Unix(0, e.Time.UnixNano())
+	e.Time = e.Time.Round(0).UTC()
 	return e
 }
 

@@ -6,14 +6,14 @@ import (
 	"context"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // add has the daemon inspect the pod and returns prevResult, byte for byte.
 // Under Ignore a daemon that is not there, or that has no time, finds the call
 // in the spool. Under Fail it finds nothing: the runtime is told to try again.
 func (p *process) add() ([]byte, error) {
-	called := spool.SinceBoot()
+	called := boottime.Now()
 	c, err := p.readPodCall("ADD", "0.3.0")
 	if err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // del has the daemon forget the pod. It never fails: the chain runs backwards
@@ -22,7 +22,7 @@ func (p *process) del() {
 			p.log.Error("DEL broke off", slog.Any("cause", cause))
 		}
 	}()
-	called := spool.SinceBoot()
+	called := boottime.Now()
 	socket := p.delSocket()
 	key := api.Key{ContainerID: p.getenv("CNI_CONTAINERID"), Ifname: p.getenv("CNI_IFNAME")}
 	log := p.log.With(keyAttr(key), slog.String("socket", socket))

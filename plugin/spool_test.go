@@ -17,6 +17,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // spooled returns the entry that the plugin has left for the daemon at the
@@ -87,7 +88,7 @@ func allUnreachable(t *testing.T) map[string]string {
 func TestDelIsSpooled(t *testing.T) {
 	for name, socket := range allUnreachable(t) {
 		t.Run(name, func(t *testing.T) {
-			before := spool.SinceBoot()
+			before := boottime.Now()
 			o := invocation{command: "DEL", stdin: conf(socket), limits: shortLimits()}.run()
 			o.wantSuccess(t, "")
 			got := spooled(t, socket)
@@ -95,7 +96,7 @@ func TestDelIsSpooled(t *testing.T) {
 				t.Fatalf("nothing is spooled: %s", o.stderr)
 			}
 			// The call counts from its beginning, not from the end of waiting.
-			latest := spool.SinceBoot()
+			latest := boottime.Now()
 			if name == "silent" || name == "full" {
 				latest -= shortLimits().del
 			}

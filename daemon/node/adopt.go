@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/adopt"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // adoptingAtATime bounds how many pods are attached together: enough to keep
@@ -98,7 +98,7 @@ func (a *adopter) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptRes
 		return api.AdoptResults{}, api.Errorf(api.CodeTryAgainLater, "another scan is still on")
 	}
 	began := time.Now()
-	a.called = spool.SinceBoot()
+	a.called = boottime.Now()
 	a.watchDeletions(true)
 	defer a.watchDeletions(false)
 	attached, err := a.registry.List(ctx)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -125,13 +126,13 @@ func TestDelSpooledLate(t *testing.T) {
 	network := r.open(t, flannelList, "", api.Ignore)
 	a := newPod(t, network, "a")
 	dir := r.openSpool(t)
-	spoolDel(t, dir, a.Key(), spool.SinceBoot())
+	spoolDel(t, dir, a.Key(), boottime.Now())
 	r.eventuallyAttached(t)
 	if got := tables(t, a); got != "" {
 		t.Errorf("left in the netns: %s", got)
 	}
 
-	called := spool.SinceBoot()
+	called := boottime.Now()
 	c := r.newCall(a.NetNS.Path())
 	c.containerID = a.ID
 	if o := c.run(t, "ADD"); o.failed {
@@ -181,7 +182,7 @@ func TestSpoolStorm(t *testing.T) {
 		want = append(want, key)
 		e, err := spool.NewAdd(api.AttachRequest{
 			Key: key, Network: "n", Origin: api.OriginCNI, NetnsPath: ns.Path(),
-		}, ns.File(t), spool.SinceBoot())
+		}, ns.File(t), boottime.Now())
 		if err == nil {
 			err = dir.Write(e)
 		}
@@ -191,7 +192,7 @@ func TestSpoolStorm(t *testing.T) {
 	}
 	for i := range dels {
 		key := api.Key{ContainerID: fmt.Sprintf("del%03d", i), Ifname: "eth0"}
-		spoolDel(t, dir, key, spool.SinceBoot())
+		spoolDel(t, dir, key, boottime.Now())
 	}
 	start := time.Now()
 	r.start(t)

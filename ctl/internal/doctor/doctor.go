@@ -65,7 +65,8 @@ type Options struct {
 	// that all of them read plugins that are in files of their own.
 	Runtimes []string
 	DropIns  bool
-	Now      func() time.Time
+	// Now is the time since boot.
+	Now func() time.Duration
 	// Proc is where the proc file system is mounted; empty means /proc.
 	Proc string
 	// Root is before /boot, /lib and /sys; empty means /.

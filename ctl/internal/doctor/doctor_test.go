@@ -19,6 +19,8 @@ import (
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 const version, release = "v1.2.3", "6.12.5-amd64"
@@ -39,7 +41,7 @@ func newPatient(t *testing.T) *patient {
 	p := &patient{t: t, state: t.TempDir()}
 	p.Options = doctor.Options{
 		Socket: apitest.SocketPath(t), BinDir: t.TempDir(), ConfDir: t.TempDir(), Proc: t.TempDir(),
-		Root: t.TempDir(), Version: version, Now: time.Now,
+		Root: t.TempDir(), Version: version, Now: boottime.Now,
 	}
 	key := api.Key{ContainerID: "0fd3", Ifname: "eth0"}
 	p.daemon.Attachments = []api.Attachment{{
@@ -338,17 +340,37 @@ func TestPermissions(t *testing.T) {
 		"wrong permissions STATE/attachments: its mode 0750 gives others more than they may have")
 }
 
+// How long a call waits is told by the time since boot: neither the file's time
+// nor the entry's, which are the wall clock's, have a say.
 func TestSpool(t *testing.T) {
 	p := newPatient(t)
-	p.write(filepath.Join(filepath.Dir(p.Socket), "spool", "a@eth0.json"), "{}")
-	p.want()
-	now := time.Now()
-	p.Now = func() time.Time { return now.Add(time.Minute) }
-	lines, _ := p.examine()
-	if len(lines) != 1 || !strings.HasPrefix(lines[0],
-		"wrong spool RUN/spool: 1 call of the plugin waiting for nsqueued, the oldest since ") {
-		t.Errorf("%q", lines)
+	path := filepath.Join(filepath.Dir(p.Socket), "spool")
+	dir, err := spool.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer dir.Close()
+	called := boottime.Now()
+	del, err := spool.NewDel(api.Key{ContainerID: "a", Ifname: "eth0"}, called)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dayAgo := time.Now().AddDate(0, 0, -1)
+	del.Time = dayAgo.UTC()
+	if err := dir.Write(del); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(path, "a@eth0.json"), dayAgo, dayAgo); err != nil {
+		t.Fatal(err)
+	}
+	p.Now = func() time.Duration { return called + 29*time.Second }
+	p.want()
+	p.Now = func() time.Duration { return called + time.Minute }
+	const waits = "wrong spool RUN/spool: 1 call of the plugin waiting for nsqueued, the oldest for 1m0s"
+	p.want(waits)
+	p.write(filepath.Join(path, "b@eth0.json"), "{}")
+	p.want("wrong spool RUN/spool: 1 file with no call that this version reads, such as: "+
+		"read spool file b@eth0.json: version 0: want 1 to 1", waits)
 }
 
 func TestWeakDaemon(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/nsqueue/nsqueue/conflist"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // chain looks at the configuration that the runtime takes, and for what is left
@@ -184,34 +185,81 @@ func (e *examination) judgeMode(g guarded, info fs.FileInfo) {
 // drainTime is how long a call may wait in the spool: it is looked at every 10 s.
 const drainTime = 30 * time.Second
 
-// spool looks for calls that nobody carries out.
+// spool looks for calls that no nsqueued carries out.
 func (e *examination) spool() {
-	dir := spool.Path(e.Socket)
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		e.unseen(checkSpool, dir, err)
+	path := spool.Path(e.Socket)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		e.ok(checkSpool, path, "empty")
 		return
 	}
-	var oldest time.Time
-	waiting := 0
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil { // carried out meanwhile
-			continue
-		}
-		waiting++
-		if t := info.ModTime(); oldest.IsZero() || t.Before(oldest) {
-			oldest = t
-		}
+	calls, err := readSpool(path, e.Now())
+	switch {
+	case err != nil:
+		e.unseen(checkSpool, path, err)
+		return
+	case calls.strange > 0:
+		e.add(Wrong, checkSpool, path, fmt.Sprintf(
+			"%s with no call that this version reads, such as: %s",
+			count(calls.strange, "file"), calls.why),
+			"See the log of nsqueued; use one version of nsqueue, or remove them.")
 	}
-	switch since := e.Now().Sub(oldest); {
-	case waiting == 0:
-		e.ok(checkSpool, dir, "empty")
-	case since < drainTime:
-		e.ok(checkSpool, dir, "%s waiting, for less than %s", count(waiting, "call"), drainTime)
-	default:
-		e.add(Wrong, checkSpool, dir, fmt.Sprintf("%s of the plugin waiting for nsqueued, "+
-			"the oldest since %s", count(waiting, "call"), oldest.UTC().Format(time.RFC3339)),
+	switch n := count(calls.waiting, "call"); {
+	case calls.waiting == 0 && calls.strange == 0:
+		e.ok(checkSpool, path, "empty")
+	case calls.waiting > 0 && calls.oldest < drainTime:
+		e.ok(checkSpool, path, "%s waiting, for less than %s", n, drainTime)
+	case calls.waiting > 0:
+		e.add(Wrong, checkSpool, path, fmt.Sprintf(
+			"%s of the plugin waiting for nsqueued, the oldest for %s", n,
+			calls.oldest.Round(time.Second)),
 			"Start nsqueued; where it runs, its log says why it does not carry them out.")
 	}
+}
+
+// spooled are the calls in the spool.
+type spooled struct {
+	waiting int
+	oldest  time.Duration // how long it has been waiting
+	strange int           // files that cannot be read as calls
+	why     string        // what is wrong with one of them
+}
+
+// readSpool reads the spool at a time since boot.
+func readSpool(path string, now time.Duration) (spooled, error) {
+	bootID, err := boottime.ID()
+	if err != nil {
+		return spooled{}, err
+	}
+	dir, err := spool.Open(path)
+	if err != nil {
+		return spooled{}, err
+	}
+	defer dir.Close()
+	keys, strange, err := dir.List()
+	if err != nil {
+		return spooled{}, err
+	}
+	s := spooled{strange: len(strange)}
+	if len(strange) > 0 {
+		s.why = fmt.Sprintf("%.80q", strange[0])
+	}
+	for _, key := range keys {
+		call, err := dir.Read(key)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // carried out meanwhile
+		case err != nil:
+			s.strange++
+			s.why = err.Error()
+		case call.BootID != bootID: // from before this boot
+			s.add(now)
+		default:
+			s.add(now - call.Called)
+		}
+	}
+	return s, nil
+}
+
+func (s *spooled) add(age time.Duration) {
+	s.waiting++
+	s.oldest = max(s.oldest, age)
 }

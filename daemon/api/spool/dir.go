@@ -11,11 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // MaxFiles bounds the directory; what would be more is refused. On a tmpfs it
@@ -132,7 +134,7 @@ func (d *Dir) write(e *Entry, b []byte) error {
 	if err := d.checkSpace(e.Key); err != nil {
 		return err
 	}
-	temporary := fmt.Sprintf("%s%d-%d", newPrefix, os.Getpid(), SinceBoot())
+	temporary := temporaryName(boottime.Now())
 	err := d.writeFile(temporary, b)
 	if err == nil {
 		err = d.root.Rename(temporary, name(e.Key))
@@ -284,8 +286,22 @@ func (d *Dir) putBack(taken, file string) error {
 	return d.root.Remove(taken)
 }
 
-// abandoned is how old a file is that nobody is writing any more.
+// abandoned is how old a file is that no process is writing any more.
 const abandoned = time.Minute
+
+// temporaryName is that of a file that is being written: by which process, since
+// when.
+func temporaryName(now time.Duration) string {
+	return fmt.Sprintf("%s%d-%d", newPrefix, os.Getpid(), now)
+}
+
+// isAbandoned reports whether a file with a temporary name was begun long ago, or
+// before this boot.
+func isAbandoned(name string, now time.Duration) bool {
+	_, text, _ := strings.Cut(strings.TrimPrefix(name, newPrefix), "-")
+	began, err := strconv.ParseInt(text, 10, 64)
+	return err != nil || time.Duration(began) > now || now-time.Duration(began) > abandoned
+}
 
 // Recover tidies up after processes that were killed half-way. Only the daemon
 // calls it, before it removes files.
@@ -299,11 +315,8 @@ func (d *Dir) Recover() error {
 		if file, ok := strings.CutPrefix(n, takenPrefix); ok {
 			errs = append(errs, d.putBack(n, file))
 		}
-		if strings.HasPrefix(n, newPrefix) {
-			info, err := d.root.Lstat(n)
-			if err == nil && time.Since(info.ModTime()) > abandoned {
-				errs = append(errs, d.root.Remove(n))
-			}
+		if strings.HasPrefix(n, newPrefix) && isAbandoned(n, boottime.Now()) {
+			errs = append(errs, d.root.Remove(n))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

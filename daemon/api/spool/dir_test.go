@@ -18,6 +18,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 func inode(t *testing.T, info fs.FileInfo) uint64 {
@@ -323,13 +324,18 @@ func TestRecover(t *testing.T) {
 	must(t, os.Rename(join("c0ffee@eth0.json"), join(".taken-c0ffee@eth0.json")))
 	must(t, os.WriteFile(join(".taken-b@eth0.json"), []byte("older"), 0o600))
 	must(t, d.Write(newer))
-	must(t, os.WriteFile(join(".new-1-1"), nil, 0o600))
-	must(t, os.WriteFile(join(".new-1-2"), nil, 0o600))
-	hourAgo := time.Now().Add(-time.Hour)
-	must(t, os.Chtimes(join(".new-1-1"), hourAgo, hourAgo))
+	now := boottime.Now()
+	writing := fmt.Sprintf(".new-1-%d", now-time.Second)
+	abandoned := fmt.Sprintf(".new-1-%d", now-2*time.Minute)
+	earlierBoot := fmt.Sprintf(".new-1-%d", now+time.Hour)
+	hourAgo := time.Now().Add(-time.Hour) // as the wall clock has it, which was set
+	for _, name := range []string{writing, abandoned, earlierBoot, ".new-1-x"} {
+		must(t, os.WriteFile(join(name), nil, 0o600))
+		must(t, os.Chtimes(join(name), hourAgo, hourAgo))
+	}
 
 	must(t, d.Recover())
-	want := []string{".new-1-2", "b@eth0.json", "c0ffee@eth0.json"}
+	want := []string{writing, "b@eth0.json", "c0ffee@eth0.json"}
 	if diff := cmp.Diff(want, files(t, path)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}

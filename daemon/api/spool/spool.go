@@ -4,8 +4,8 @@
 // what it could not tell the daemon: one JSON file for each attachment, the last
 // call wins. The plugin writes, the daemon reads and removes.
 //
-// It imports nothing but the standard library and package api, because it is
-// linked into the CNI plugin.
+// It imports nothing but the standard library and the packages api and boottime,
+// because it is linked into the CNI plugin.
 package spool
 
 import (
@@ -19,9 +19,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // Version of the file format. A file with a higher one was written by a newer
@@ -55,7 +55,7 @@ type Entry struct {
 	Verb    Verb `json:"verb"`
 	api.Key
 	// Called is when the call began, in nanoseconds since boot, suspension
-	// included (see [SinceBoot]): it orders calls whatever happens to the wall
+	// included (see [boottime.Now]): it orders calls whatever happens to the wall
 	// clock. It compares with times of the same boot only.
 	Called time.Duration `json:"called"`
 	BootID string        `json:"bootID"`
@@ -90,7 +90,7 @@ func NewDel(key api.Key, called time.Duration) (*Entry, error) {
 }
 
 func newEntry(v Verb, key api.Key, called time.Duration) (*Entry, error) {
-	id, err := BootID()
+	id, err := boottime.ID()
 	if err != nil {
 		return nil, err
 	}
@@ -179,22 +179,4 @@ func keyOf(file string) (api.Key, bool) {
 	id, ifname, found := strings.Cut(base, "@")
 	k := api.Key{ContainerID: id, Ifname: ifname}
 	return k, ok && found && k.Validate() == nil
-}
-
-// clockBoottime is CLOCK_BOOTTIME (linux/time.h).
-const clockBoottime = 7
-
-// SinceBoot returns the time since boot, suspension included.
-func SinceBoot() time.Duration {
-	var ts syscall.Timespec
-	// The clock is there since Linux 2.6.39 and the pointer is good: no error.
-	_, _, _ = syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clockBoottime,
-		uintptr(unsafe.Pointer(&ts)), 0)
-	return time.Duration(ts.Nano())
-}
-
-// BootID returns what tells this boot from others.
-func BootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return string(bytes.TrimSpace(b)), err
 }

@@ -8,12 +8,12 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 func testKey() api.Key { return api.Key{ContainerID: "c0ffee", Ifname: "eth0"} }
@@ -29,7 +29,7 @@ func testAdd(tb testing.TB, key api.Key) *spool.Entry {
 		Key: key, Network: "cbr0", Origin: api.OriginCNI, NetnsPath: "/run/netns/a",
 		Pod: api.Pod{Namespace: "default", Name: "web"}, FailurePolicy: api.Ignore,
 		Warnings: []string{"<one>", "two"},
-	}, f, spool.SinceBoot())
+	}, f, boottime.Now())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func testAdd(tb testing.TB, key api.Key) *spool.Entry {
 
 func testDel(tb testing.TB, key api.Key) *spool.Entry {
 	tb.Helper()
-	e, err := spool.NewDel(key, spool.SinceBoot())
+	e, err := spool.NewDel(key, boottime.Now())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -55,9 +55,9 @@ func marshal(tb testing.TB, v any) []byte {
 }
 
 func TestEntry(t *testing.T) {
-	before := spool.SinceBoot()
+	before := boottime.Now()
 	add, del := testAdd(t, testKey()), testDel(t, testKey())
-	after := spool.SinceBoot()
+	after := boottime.Now()
 	if before > add.Called || add.Called > del.Called || del.Called > after || before <= 0 {
 		t.Errorf("called at %v and %v, between %v and %v", add.Called, del.Called, before, after)
 	}
@@ -73,22 +73,6 @@ func TestEntry(t *testing.T) {
 		if diff := cmp.Diff(e, back); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", e.Verb, err, diff)
 		}
-	}
-}
-
-// The clock is the one that the kernel shows as the uptime, which has hundredths
-// of seconds.
-func TestSinceBoot(t *testing.T) {
-	before := spool.SinceBoot()
-	b, err := os.ReadFile("/proc/uptime")
-	if err != nil {
-		t.Fatal(err)
-	}
-	after := spool.SinceBoot()
-	uptime, err := time.ParseDuration(strings.Fields(string(b))[0] + "s")
-	const hundredth = 10 * time.Millisecond
-	if err != nil || uptime < before-hundredth || uptime > after+hundredth {
-		t.Errorf("uptime %v, %v; between %v and %v", uptime, err, before, after)
 	}
 }
 

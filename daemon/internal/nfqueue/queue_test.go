@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -394,4 +395,57 @@ func TestRelief(t *testing.T) {
 		f.must(<-second)
 		f.must(p.Free())
 	}
+}
+
+// The budget is measured by the reader's clock, whatever the wall clock says: not
+// by a moment too early, and from the budget's end on.
+func TestBudgetByClock(t *testing.T) {
+	const budget = time.Second
+	var now atomic.Int64
+	now.Store(int64(time.Hour))
+	f := newFixture(t)
+	hangs, release := make(chan struct{}), make(chan struct{})
+	q := f.bind(80)
+	r, err := nfqueue.NewReader(q, true, options(func(*inspect.Packet) inspect.Verdict {
+		hangs <- struct{}{}
+		<-release
+		return inspect.Verdict{Action: inspect.Accept}
+	}))
+	f.must(err)
+	r.SetClock(func() time.Duration { return time.Duration(now.Load()) })
+	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
+	f.must(err)
+	f.must(p.Add(r))
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() { first <- p.Run() }()
+	f.send(1)
+	<-hangs
+	for range 2 {
+		if relieved, err := p.Relieve(budget); relieved != nil || err != nil {
+			t.Errorf("relieved %d ns after the batch began: %v", now.Load()-int64(time.Hour), err)
+		}
+		now.Store(int64(time.Hour + budget - 1))
+	}
+	release <- struct{}{}
+	if got := f.arrive(1, reply); got != 1 {
+		t.Error("the inspected datagram did not arrive")
+	}
+	if took := r.Counters.InspectNanoseconds.Load(); took != uint64(budget-1) {
+		t.Errorf("the inspector took %d ns, want %d", took, budget-1)
+	}
+	f.send(1)
+	<-hangs
+	now.Add(int64(budget))
+	if relieved, err := p.Relieve(budget); relieved != r || err != nil {
+		t.Errorf("not relieved after its budget: %v", err)
+	}
+	go func() { second <- p.Run() }()
+	close(release)
+	if err := <-first; !errors.Is(err, nfqueue.ErrRelieved) {
+		t.Errorf("the relieved run: %v", err)
+	}
+	f.must(q.Close())
+	f.must(p.Stop())
+	f.must(<-second)
+	f.must(p.Free())
 }

@@ -85,6 +85,7 @@ type Reader struct {
 	queue    *Queue
 	raw      syscall.RawConn
 	options  ReaderOptions
+	clock    clock
 	fallback atomic.Uint32 // the verdict for packets that cannot be inspected
 	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
 	stopped  atomic.Pointer[error]
@@ -104,7 +105,7 @@ func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{queue: q, raw: raw, options: o}
+	r := &Reader{queue: q, raw: raw, options: o, clock: newClock()}
 	r.shift = newShift(r)
 	r.SetFailOpen(failOpen)
 	err = q.control(func(fd int) error { return r.shift.answerEarly(uintptr(fd)) })
@@ -163,8 +164,8 @@ func (r *Reader) relieve(budget time.Duration, claim func() bool) (bool, error) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.shift
-	began := old.inspecting.Load()
-	if began == 0 || time.Duration(time.Now().UnixNano()-began) < budget || !claim() {
+	began := time.Duration(old.inspecting.Load())
+	if began == 0 || r.clock()-began < budget || !claim() {
 		return false, nil
 	}
 	r.shift = newShift(r)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,7 +28,8 @@ type shift struct {
 	err   error
 
 	busy atomic.Bool
-	// inspecting is since when the inspector has a batch, 0 while it has none;
+	// inspecting is since when the inspector has a batch, by the reader's clock, 0
+	// while it has none;
 	// lastID is that batch's last packet. Once the batch is inspected, or is
 	// taken away, only one of shift and Relieve may answer it: the reader's mu
 	// decides.
@@ -103,7 +103,7 @@ func (s *shift) answerEarly(fd uintptr) error {
 func (s *shift) begin(last []byte) {
 	if id, ok := packetID(last); ok {
 		s.lastID.Store(id)
-		s.inspecting.Store(time.Now().UnixNano())
+		s.inspecting.Store(int64(s.reader.clock()))
 	}
 }
 
@@ -111,8 +111,7 @@ func (s *shift) begin(last []byte) {
 // reinjects the packets before the call returns.
 func (s *shift) send(fd uintptr, b *batch) error {
 	if began := s.inspecting.Load(); began != 0 {
-		// The clock may have been set meanwhile.
-		s.answers.tally.nanoseconds = uint64(max(0, time.Now().UnixNano()-began))
+		s.answers.tally.nanoseconds = uint64(int64(s.reader.clock()) - began)
 	}
 	if !s.claim() {
 		return ErrRelieved

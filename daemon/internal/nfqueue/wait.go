@@ -33,7 +33,7 @@ type waiter struct {
 	cold     atomic.Bool
 	awake    func() // called when it no longer does
 	hotUntil int64
-	epoch    time.Time // what instants are counted from
+	clock    clock
 	events   [maxEvents]unix.EpollEvent
 	timeout  unix.Timespec
 }
@@ -58,11 +58,11 @@ func (s Seats) take() bool {
 func (s Seats) leave() { <-s }
 
 func newWaiter(epoll int, o *PollerOptions) waiter {
-	return waiter{epoll: epoll, seats: o.Seats, awake: o.Awake, epoch: time.Now()}
+	return waiter{epoll: epoll, seats: o.Seats, awake: o.Awake, clock: newClock()}
 }
 
-// instant is the time in nanoseconds, on a clock that nobody sets.
-func (w *waiter) instant() int64 { return int64(time.Since(w.epoch)) }
+// instant is the clock's time in nanoseconds.
+func (w *waiter) instant() int64 { return int64(w.clock()) }
 
 // stayHot is called when a packet has come.
 func (w *waiter) stayHot(now int64) { w.hotUntil = now + hotFor }

@@ -164,7 +164,8 @@ func TestParseStats(t *testing.T) {
 }
 
 func testReader(i inspect.Inspector) *Reader {
-	r := &Reader{queue: &Queue{config: Config{Number: 80}}, options: ReaderOptions{
+	queue := &Queue{config: Config{Number: 80}}
+	r := &Reader{queue: queue, clock: newClock(), options: ReaderOptions{
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
 		Observer: func() Observer { return nil },
 	}}

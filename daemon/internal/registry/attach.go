@@ -11,17 +11,17 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // Attach makes the attachment, called for now. See [api.Backend].
 func (r *Registry) Attach(
 	ctx context.Context, req api.AttachRequest, file *os.File,
 ) (api.Attachment, error) {
-	return r.AttachCalled(ctx, req, file, spool.SinceBoot())
+	return r.AttachCalled(ctx, req, file, boottime.Now())
 }
 
 // AttachCalled makes the attachment that was called for at a time since boot. See

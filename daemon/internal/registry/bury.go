@@ -14,6 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // graveTime is how old an attachment is at least before an empty netns counts
@@ -62,7 +63,7 @@ func (r *Registry) deserted(rec *state.Record) (string, error) {
 	if gone {
 		return "its interface is gone", nil
 	}
-	if time.Since(rec.Created) < graveTime {
+	if boottime.Now()-rec.Called < graveTime {
 		return "", nil
 	}
 	process, err := netns.ProcessIn(rec.Netns.Dev, rec.Netns.Ino)

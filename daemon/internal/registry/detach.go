@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // always is later than every call.
@@ -114,7 +114,7 @@ func (r *Registry) DetachAll(ctx context.Context) (int, error) {
 func (r *Registry) Collect(
 	ctx context.Context, req api.CollectRequest,
 ) (api.DetachResult, error) {
-	called := spool.SinceBoot()
+	called := boottime.Now()
 	if api.Abandoned(ctx) {
 		return api.DetachResult{}, api.Errorf(api.CodeTryAgainLater, "the client has hung up")
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // GraveTime is how old an attachment must be before an empty netns counts.
@@ -20,7 +21,7 @@ func (r *Registry) SetAge(id string, d time.Duration) {
 	a := r.container(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.record.Created = time.Now().Add(d)
+	a.record.Called = boottime.Now() + d
 }
 
 // Unbind takes an attachment's first queue away.

@@ -20,7 +20,7 @@ func TestRoutineIsApart(t *testing.T) {
 	if len(list) != 1+journalLength || list[0].Kind != api.EventSecurity {
 		t.Errorf("%d events, the first is %v", len(list), list[0].Kind)
 	}
-	if last := list[journalLength].Time.Unix(); last != 2*journalLength-1 {
-		t.Errorf("the last event is number %d", last)
+	if last := list[journalLength].Time; !last.Equal(time.Unix(2*journalLength-1, 0)) {
+		t.Errorf("the last event is of %s", last)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // Past is what earlier daemons have left.
@@ -108,6 +109,7 @@ func (r *Registry) recovered(left estate, records []state.Record) []state.Record
 			State:         api.Active,
 			FailurePolicy: api.Ignore,
 			Created:       time.Now().UTC(),
+			Called:        boottime.Now(),
 		}
 		if i.strict {
 			rec.FailurePolicy = api.Fail

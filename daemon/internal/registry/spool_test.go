@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -18,9 +18,9 @@ import (
 func TestDetachOlder(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, _ := nstest.Pair(t)
-	before := spool.SinceBoot()
+	before := boottime.Now()
 	a := d.attach("one", pod, api.Ignore)
-	after := spool.SinceBoot()
+	after := boottime.Now()
 	must(t, d.DetachOlder(t.Context(), a.Key, before))
 	must(t, d.Check(t.Context(), a.Key))
 	d.restart()
@@ -35,7 +35,7 @@ func TestDetachOlder(t *testing.T) {
 func TestAttachCalled(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, _ := nstest.Pair(t)
-	called := spool.SinceBoot()
+	called := boottime.Now()
 	del := called + time.Nanosecond
 	req := request("one", pod, api.Ignore)
 	if _, err := d.AttachCalled(t.Context(), req, pod.File(t), called); err != nil {

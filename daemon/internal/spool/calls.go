@@ -12,6 +12,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // Attach is an ADD that came over the socket. What was spooled about the key
@@ -82,7 +83,7 @@ func (d *Drain) begin(
 	if err != nil {
 		return nil, 0, err
 	}
-	called = spool.SinceBoot()
+	called = boottime.Now()
 	if api.Abandoned(ctx) {
 		unlock()
 		return nil, 0, api.Errorf(api.CodeTryAgainLater, "the client has hung up")
@@ -112,7 +113,7 @@ func (d *Drain) older(key api.Key, called time.Duration) (openDir, *spool.File) 
 	if f == nil {
 		return openDir{dir}, nil
 	}
-	bootID, err := spool.BootID()
+	bootID, err := boottime.ID()
 	if err == nil && f.BootID == bootID && f.Called >= called {
 		f = nil
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // attached is what the fake registry knows of an attachment.
@@ -185,7 +186,7 @@ func (r *rig) add(key api.Key, netns string) error {
 // spoolDel is a DEL that the plugin could not deliver, called now.
 func (r *rig) spoolDel(key api.Key) *apispool.Entry {
 	r.t.Helper()
-	e, err := apispool.NewDel(key, apispool.SinceBoot())
+	e, err := apispool.NewDel(key, boottime.Now())
 	must(r.t, err)
 	must(r.t, r.dir.Write(e))
 	return e
@@ -197,7 +198,7 @@ func (r *rig) spoolAdd(key api.Key, netns string) *apispool.Entry {
 	f, err := os.Open(netns)
 	must(r.t, err)
 	defer f.Close()
-	e, err := apispool.NewAdd(request(key, netns), f, apispool.SinceBoot())
+	e, err := apispool.NewAdd(request(key, netns), f, boottime.Now())
 	must(r.t, err)
 	must(r.t, r.dir.Write(e))
 	return e

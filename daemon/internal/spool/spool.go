@@ -22,6 +22,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // Attachments are what the calls are about.
@@ -179,7 +180,7 @@ func (d *Drain) carryOut(ctx context.Context, f *spool.File) error {
 	log := d.log.With(slog.String("verb", string(f.Verb)),
 		slog.String("containerID", f.ContainerID), slog.String("ifname", f.Ifname),
 		slog.Time("called", f.Time))
-	bootID, err := spool.BootID()
+	bootID, err := boottime.ID()
 	switch {
 	case err != nil:
 		return err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // Version of the file format. A file with a higher one was written by a newer
@@ -90,12 +91,12 @@ func Open(stateDir string) (*Store, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), lock.Close())
 	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	bootID, err := boottime.ID()
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return &Store{
-		dir: dir, lock: lock, bootID: strings.TrimSpace(string(bootID)),
+		dir: dir, lock: lock, bootID: bootID,
 		left: make(map[string]bool),
 	}, nil
 }

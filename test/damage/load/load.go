@@ -12,6 +12,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // A datagram is a number, a stamp, and nothing else.
@@ -85,7 +87,7 @@ func (f *Flow) Stop() { f.stop.Store(true) }
 // Receive receives until nothing has come for the given time after Stop.
 func (f *Flow) Receive(silence time.Duration) error {
 	var datagram [2 * Size]byte
-	f.last.Store(time.Now().UnixNano())
+	f.last.Store(int64(boottime.Now()))
 	for {
 		if err := f.to.SetReadDeadline(time.Now().Add(silence)); err != nil {
 			return err
@@ -109,7 +111,7 @@ func (f *Flow) Receive(silence time.Duration) error {
 }
 
 func (f *Flow) note(datagram []byte) {
-	now := time.Now().UnixNano()
+	now := int64(boottime.Now())
 	if gap := now - f.last.Swap(now); gap > f.longest.Load() {
 		f.longest.Store(gap)
 	}
@@ -124,7 +126,7 @@ func (f *Flow) note(datagram []byte) {
 }
 
 // Idle returns for how long nothing has arrived.
-func (f *Flow) Idle() time.Duration { return time.Duration(time.Now().UnixNano() - f.last.Load()) }
+func (f *Flow) Idle() time.Duration { return boottime.Now() - time.Duration(f.last.Load()) }
 
 // Result is what became of a flow's datagrams.
 type Result struct {

@@ -5,6 +5,7 @@
 package record
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,8 +23,9 @@ const RealSuffix = ".real"
 
 // Call is one call of the plugin.
 type Call struct {
-	// Started is when the runtime called, Took how long the real plugin ran.
-	Started time.Time     `json:"started"`
+	// Started is when the runtime called, since boot, Took how long the real plugin
+	// ran.
+	Started time.Duration `json:"started"`
 	Took    time.Duration `json:"took"`
 	// Env has the variables that begin with CNI_.
 	Env map[string]string `json:"env"`
@@ -61,7 +63,7 @@ func (c *Call) Save(dir string) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(dir, fmt.Sprintf("%d-%d", c.Started.UnixNano(), os.Getpid()))
+	name := filepath.Join(dir, fmt.Sprintf("%d-%d", c.Started, os.Getpid()))
 	if err := os.WriteFile(name+".part", b, 0o644); err != nil {
 		return err
 	}
@@ -86,6 +88,6 @@ func Load(dir string) ([]*Call, error) {
 		}
 		calls = append(calls, c)
 	}
-	slices.SortFunc(calls, func(a, b *Call) int { return a.Started.Compare(b.Started) })
+	slices.SortFunc(calls, func(a, b *Call) int { return cmp.Compare(a.Started, b.Started) })
 	return calls, nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nsqueue/nsqueue/internal/boottime"
 	"github.com/nsqueue/nsqueue/test/runtimes/record"
 )
 
@@ -28,7 +29,7 @@ func main() {
 }
 
 func run() (int, error) {
-	call := &record.Call{Started: time.Now(), Env: map[string]string{}}
+	call := &record.Call{Started: boottime.Now(), Env: map[string]string{}}
 	for _, e := range os.Environ() {
 		if name, value, _ := strings.Cut(e, "="); strings.HasPrefix(name, "CNI_") {
 			call.Env[name] = value
