@@ -231,12 +231,16 @@ type Flaw struct {
 }
 
 // Problem is an attachment whose packets are not inspected as they should be:
-// under Ignore they pass unseen, under Fail they are dropped.
+// under Ignore they pass uninspected, under Fail they are dropped, but for those
+// with PastHook.
 type Problem struct {
 	Key
 	Pod           Pod    `json:"pod"`
 	FailurePolicy Policy `json:"failurePolicy"`
 	Message       string `json:"message"`
+	// PastHook: packets pass uninspected under either policy, because they never
+	// meet the hook.
+	PastHook bool `json:"pastHook,omitempty"`
 }
 
 // SupervisorKind says what restarts the daemon and keeps its queues meanwhile.
@@ -311,7 +315,7 @@ func (s *Status) Ready() error {
 	var first *Problem
 	n := 0
 	for i := range s.Problems {
-		if p := &s.Problems[i]; p.FailurePolicy == Fail {
+		if p := &s.Problems[i]; p.FailurePolicy == Fail && !p.PastHook {
 			if n++; first == nil {
 				first = p
 			}
@@ -353,6 +357,9 @@ const (
 	EventSecurity EventKind = "security"
 	// EventFailure: packets of the pod are not inspected; it is tried again.
 	EventFailure EventKind = "failure"
+	// EventPastHook: packets of the pod pass uninspected, because they never meet
+	// the hook.
+	EventPastHook EventKind = "pastHook"
 )
 
 // Routine reports that events of the kind are nobody's worry, and many.
@@ -364,7 +371,7 @@ func (k EventKind) Routine() bool {
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
-		EventLostDetach, EventSecurity, EventFailure,
+		EventLostDetach, EventSecurity, EventFailure, EventPastHook,
 	}
 }
 

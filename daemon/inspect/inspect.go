@@ -22,7 +22,9 @@ type Inspector interface {
 type Needs struct {
 	// Modifies is for inspectors that answer with replacement payloads. Their
 	// packets come whole and unmerged: the kernel splits what it had put
-	// together (segmentation offload), which costs throughput.
+	// together (segmentation offload), which costs most of the throughput of TCP.
+	// That goes for all packets, so declare it only where packets are replaced,
+	// and settle flows that need no more of it.
 	Modifies bool
 	// Settles is for inspectors whose verdicts ask to settle flows.
 	Settles bool

@@ -15,6 +15,12 @@ func (e *examination) problems() {
 	problems := e.status.Problems
 	for i := range problems {
 		p := &problems[i]
+		if p.PastHook {
+			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message, "See \"Traffic past the "+
+				"hook\" in docs/runtimes.md: take the pod out of inspection (an annotation, "+
+				"excludeNamespaces), or give it another interface or runtime.")
+			continue
+		}
 		consequence := "packets pass unseen"
 		if p.FailurePolicy == api.Fail {
 			consequence = "packets are dropped"

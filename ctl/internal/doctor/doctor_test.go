@@ -420,6 +420,10 @@ func TestAttachmentNotInspected(t *testing.T) {
 	})
 	p.want("wrong problems default/web, 0fd3/eth0: queue 80 is taken; packets are dropped")
 	p.daemon.Change(func(s *api.Status) {
+		s.Problems[0].PastHook, s.Problems[0].Message = true, "packets pass uninspected"
+	})
+	p.want("wrong problems default/web, 0fd3/eth0: packets pass uninspected")
+	p.daemon.Change(func(s *api.Status) {
 		s.Problems = nil
 		answer = api.Errorf(api.CodeNotAttached, "it is gone")
 	})

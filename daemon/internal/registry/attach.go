@@ -185,11 +185,15 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	b := a.binding
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	elsewhere, err := receivesElsewhere(a, ns)
+	if err != nil {
+		return err
+	}
 	if err := r.recordAttaching(a); err != nil {
 		return err
 	}
 	fault.At(fault.AttachRecorded)
-	err := b.join(r, a, ns)
+	err = b.join(r, a, ns)
 	if err != nil {
 		return errors.Join(err, r.unrecord(a))
 	}
@@ -198,6 +202,9 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	rec := a.record
 	r.mu.Unlock()
 	r.notice(b, &rec)
+	if elsewhere {
+		r.warnOfElsewhere(b, &rec)
+	}
 	rec.State = api.Active
 	if err := r.recordActive(a, rec); err != nil {
 		return errors.Join(err, b.part(a.record.Key), r.unrecord(a))

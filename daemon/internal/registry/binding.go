@@ -36,6 +36,10 @@ type binding struct {
 	// problem is why packets are not inspected as they should be, nil for
 	// nothing.
 	problem atomic.Pointer[string]
+	// looked is what was seen last of traffic that may go past the hook; past is
+	// the text about it, nil while there is none.
+	looked look
+	past   atomic.Pointer[string]
 }
 
 // acquire returns the binding of a netns. The caller holds r.mu.
@@ -161,6 +165,8 @@ func (b *binding) down() error {
 	p := b.parts
 	b.parts = nil
 	b.problem.Store(nil)
+	b.past.Store(nil)
+	b.looked = look{}
 	b.fill.Store(nil)
 	return p.down()
 }

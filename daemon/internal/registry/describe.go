@@ -20,6 +20,8 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 	d := api.Description{Attachment: r.describe(a), Events: r.journal.about(key)}
 	if text := a.binding.problem.Load(); text != nil {
 		d.Problem = *text
+	} else if text := a.binding.past.Load(); text != nil {
+		d.Problem = *text
 	}
 	var err error
 	if d.QueueStates, err = a.binding.queueStates(); err != nil && d.Problem == "" {

@@ -81,6 +81,7 @@ func (r *Registry) prove(b *binding, at netns.Place) {
 	wrong := r.proof(b, at, &rec)
 	r.gauge(b)
 	if wrong == nil {
+		r.compare(b, at, &rec)
 		if b.problem.Swap(nil) != nil {
 			r.report(slog.LevelInfo, api.EventRepair, &rec, "packets are inspected again")
 		}

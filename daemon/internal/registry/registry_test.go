@@ -47,6 +47,7 @@ type daemon struct {
 	inspector inspect.Inspector
 
 	queues      uint16
+	protocols   []uint8
 	budget      time.Duration
 	settle      hook.Settle
 	settleAfter uint32
@@ -85,7 +86,7 @@ func (d *daemon) run() {
 			Number: nfqueue.DefaultNumber, Length: cmp.Or(d.length, nfqueue.DefaultLength),
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 		},
-		Directions: hook.AllDirections, MarkMask: 0xff000000, BufferTotal: 1 << 30,
+		Directions: hook.AllDirections, Protocols: d.protocols, MarkMask: 0xff000000, BufferTotal: 1 << 30,
 		Descriptors: fds,
 		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 		Timings: d.timings,

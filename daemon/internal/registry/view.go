@@ -57,18 +57,21 @@ func (r *Registry) Problems() []api.Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	problems := []api.Problem{}
-	add := func(rec *state.Record, message string) {
+	add := func(rec *state.Record, message string, past bool) {
 		problems = append(problems, api.Problem{
 			Key: rec.Key, Pod: rec.Pod, FailurePolicy: rec.FailurePolicy, Message: message,
+			PastHook: past,
 		})
 	}
 	for _, a := range r.attachments {
 		if text := a.binding.problem.Load(); text != nil {
-			add(&a.record, *text)
+			add(&a.record, *text, false)
+		} else if text := a.binding.past.Load(); text != nil {
+			add(&a.record, *text, true)
 		}
 	}
 	for _, rec := range r.pending {
-		add(&rec, "not restored after a restart")
+		add(&rec, "not restored after a restart", false)
 	}
 	slices.SortFunc(problems, func(x, y api.Problem) int { return compareKeys(x.Key, y.Key) })
 	return problems

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Traffic is what an interface has received and sent since it was made.
+type Traffic struct {
+	RxBytes, RxPackets, TxBytes, TxPackets uint64
+}
+
+// Interfaces returns the traffic of all interfaces of the place, by name.
+func Interfaces(at Place) (map[string]Traffic, error) {
+	text, err := ReadFile(at, "/proc/thread-self/net/dev")
+	if err != nil {
+		return nil, err
+	}
+	return parseInterfaces(text)
+}
+
+// parseInterfaces reads /proc/net/dev: two lines of heading, then a name and
+// sixteen numbers for each interface.
+func parseInterfaces(text []byte) (map[string]Traffic, error) {
+	all := make(map[string]Traffic)
+	for line := range bytes.Lines(text) {
+		colon := bytes.LastIndexByte(line, ':')
+		if colon < 0 {
+			continue
+		}
+		fields := bytes.Fields(line[colon+1:])
+		if len(fields) < 10 {
+			return nil, fmt.Errorf("parse /proc/net/dev line %q: %d numbers, want 16",
+				line, len(fields))
+		}
+		var t Traffic
+		for column, to := range map[int]*uint64{
+			0: &t.RxBytes, 1: &t.RxPackets, 8: &t.TxBytes, 9: &t.TxPackets,
+		} {
+			n, err := strconv.ParseUint(string(fields[column]), 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("parse /proc/net/dev line %q: %w", line, err)
+			}
+			*to = n
+		}
+		all[string(bytes.TrimSpace(line[:colon]))] = t
+	}
+	return all, nil
+}
+
+// Sent returns how many packets the IP stack of the place has sent, its own and
+// those that it forwards, on whatever interface.
+func Sent(at Place) (uint64, error) {
+	v4, err := ReadFile(at, "/proc/thread-self/net/snmp")
+	if err != nil {
+		return 0, err
+	}
+	v6, err := ReadFile(at, "/proc/thread-self/net/snmp6")
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+		return 0, err
+	}
+	return sentIPv4(v4) + sentIPv6(v6), nil
+}
+
+// sentIPv4 reads the two lines that begin with "Ip:", names and numbers.
+func sentIPv4(text []byte) uint64 {
+	var names [][]byte
+	sum := uint64(0)
+	for line := range bytes.Lines(text) {
+		fields := bytes.Fields(line)
+		switch {
+		case len(fields) == 0 || string(fields[0]) != "Ip:":
+		case names == nil:
+			names = fields
+		default:
+			for i := range min(len(names), len(fields)) {
+				switch string(names[i]) {
+				case "OutRequests", "ForwDatagrams":
+					sum += number(fields[i])
+				}
+			}
+		}
+	}
+	return sum
+}
+
+func sentIPv6(text []byte) uint64 {
+	sum := uint64(0)
+	for line := range bytes.Lines(text) {
+		fields := bytes.Fields(line)
+		if len(fields) != 2 {
+			continue
+		}
+		switch string(fields[0]) {
+		case "Ip6OutRequests", "Ip6OutForwDatagrams":
+			sum += number(fields[1])
+		}
+	}
+	return sum
+}
+
+// number of a counter; 0 for what is none.
+func number(text []byte) uint64 {
+	n, err := strconv.ParseUint(string(text), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+const (
+	ipvlanMode    = 1 // IFLA_IPVLAN_MODE
+	ipvlanModeL3S = 2 // IPVLAN_MODE_L3S
+
+	// typeMask is without the flags of an attribute's type (NLA_TYPE_MASK).
+	typeMask = 0x3fff
+)
+
+// ReceivesElsewhere reports whether the interface is an ipvlan in mode l3s: the
+// IP stack of the netns of its parent receives for it. No interface of that
+// name does not.
+func (n *NetNS) ReceivesElsewhere(ifname string) (bool, error) {
+	fd, err := n.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	// Connected to the kernel, a socket receives from nothing else. Its answer is
+	// there when the write returns.
+	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return false, os.NewSyscallError("connect netlink socket", err)
+	}
+	if _, err := unix.Write(fd, linkRequest(ifname)); err != nil {
+		return false, os.NewSyscallError("write netlink request", err)
+	}
+	answer := make([]byte, 32<<10)
+	size, _, err := unix.Recvfrom(fd, answer, unix.MSG_DONTWAIT)
+	if err != nil {
+		return false, os.NewSyscallError("read netlink answer", err)
+	}
+	l3s, err := parseLink(answer[:size])
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return l3s, err
+}
+
+// linkRequest asks for one interface.
+func linkRequest(ifname string) []byte {
+	name := append([]byte(ifname), 0)
+	attribute := binary.NativeEndian.AppendUint16(nil, uint16(unix.SizeofNlAttr+len(name)))
+	attribute = binary.NativeEndian.AppendUint16(attribute, unix.IFLA_IFNAME)
+	attribute = append(attribute, name...)
+	attribute = append(attribute, make([]byte, -len(attribute)&3)...)
+	length := unix.SizeofNlMsghdr + unix.SizeofIfInfomsg + len(attribute)
+	b := binary.NativeEndian.AppendUint32(nil, uint32(length))
+	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETLINK)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = append(b, make([]byte, 8+unix.SizeofIfInfomsg)...) // sequence, port, any interface
+	return append(b, attribute...)
+}
+
+// parseLink reads the answer: an interface or an error.
+func parseLink(b []byte) (l3s bool, err error) {
+	if len(b) < unix.SizeofNlMsghdr {
+		return false, errors.New("malformed netlink message")
+	}
+	body := b[unix.SizeofNlMsghdr:]
+	switch kind := binary.NativeEndian.Uint16(b[4:]); {
+	case kind == unix.NLMSG_ERROR && len(body) >= 4:
+		return false, fmt.Errorf("get interface: %w",
+			unix.Errno(-int32(binary.NativeEndian.Uint32(body))))
+	case kind != unix.RTM_NEWLINK || len(body) < unix.SizeofIfInfomsg:
+		return false, fmt.Errorf("malformed netlink message of type %d", kind)
+	}
+	info := attribute(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO)
+	kind, _, _ := bytes.Cut(attribute(info, unix.IFLA_INFO_KIND), []byte{0})
+	mode := attribute(attribute(info, unix.IFLA_INFO_DATA), ipvlanMode)
+	return string(kind) == "ipvlan" && len(mode) >= 2 &&
+		binary.NativeEndian.Uint16(mode) == ipvlanModeL3S, nil
+}
+
+// attribute returns the value of the first attribute of a kind, nil for none.
+func attribute(b []byte, kind uint16) []byte {
+	for len(b) >= unix.SizeofNlAttr {
+		length := int(binary.NativeEndian.Uint16(b))
+		if length < unix.SizeofNlAttr || length > len(b) {
+			return nil
+		}
+		if binary.NativeEndian.Uint16(b[2:])&typeMask == kind {
+			return b[unix.SizeofNlAttr:length]
+		}
+		b = b[min((length+3)&^3, len(b)):]
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// message is one of netlink.
+func message(kind uint16, body ...byte) []byte {
+	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	return append(append(b, make([]byte, 10)...), body...)
+}
+
+// attr is an attribute of netlink, padded.
+func attr(kind uint16, value ...byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(unix.SizeofNlAttr+len(value)))
+	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
+	return append(b, make([]byte, -len(b)&3)...)
+}
+
+// link is an interface of a kind, with what that kind says of itself.
+func link(kind string, data ...byte) []byte {
+	info := slices.Concat(attr(unix.IFLA_INFO_KIND, append([]byte(kind), 0)...),
+		attr(unix.IFLA_INFO_DATA, data...))
+	return message(unix.RTM_NEWLINK, slices.Concat(make([]byte, unix.SizeofIfInfomsg),
+		attr(unix.IFLA_IFNAME, []byte("eth0\x00")...), attr(unix.IFLA_LINKINFO, info...))...)
+}
+
+func TestParseLink(t *testing.T) {
+	mode := func(m uint16) []byte {
+		return attr(ipvlanMode, binary.NativeEndian.AppendUint16(nil, m)...)
+	}
+	refused := -int32(unix.ENODEV)
+	for name, tt := range map[string]struct {
+		answer []byte
+		want   bool
+		err    error
+	}{
+		"ipvlan l3s":      {link("ipvlan", mode(ipvlanModeL3S)...), true, nil},
+		"ipvlan l3":       {link("ipvlan", mode(1)...), false, nil},
+		"ipvlan l2":       {link("ipvlan", mode(0)...), false, nil},
+		"ipvlan, no mode": {link("ipvlan"), false, nil},
+		"macvlan":         {link("macvlan", mode(ipvlanModeL3S)...), false, nil},
+		"no kind":         {message(unix.RTM_NEWLINK, make([]byte, unix.SizeofIfInfomsg)...), false, nil},
+		"no interface": {
+			message(unix.NLMSG_ERROR, binary.NativeEndian.AppendUint32(nil, uint32(refused))...),
+			false, unix.ENODEV,
+		},
+	} {
+		if got, err := parseLink(tt.answer); got != tt.want || !errors.Is(err, tt.err) {
+			t.Errorf("%s: %t, %v, want %t, %v", name, got, err, tt.want, tt.err)
+		}
+	}
+	for _, bad := range [][]byte{nil, message(unix.RTM_NEWLINK), message(unix.NLMSG_DONE)} {
+		if _, err := parseLink(bad); err == nil {
+			t.Errorf("no error for %x", bad)
+		}
+	}
+}
+
+func FuzzParseLink(f *testing.F) {
+	f.Add(link("ipvlan", attr(ipvlanMode, 2, 0)...))
+	f.Add(link("veth"))
+	f.Add(message(unix.NLMSG_ERROR, 1, 2, 3, 4))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l3s, err := parseLink(b); l3s && err != nil {
+			t.Errorf("l3s with error %v", err)
+		}
+	})
+}
+
+const devices = `Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     120       2    0    0    0     0          0         0      120       2    0    0    0     0       0          0
+  eth0: 5250168    4111    0    0    0     0          0         0   326512    4333    0    0    0     0       0          0
+ a:b:       9       1    0    0    0    0     0          0         0        2       3    0    0    0     0       0          0
+`
+
+func TestParseInterfaces(t *testing.T) {
+	got, err := parseInterfaces([]byte(devices))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Traffic{RxBytes: 5250168, RxPackets: 4111, TxBytes: 326512, TxPackets: 4333}
+	if got["eth0"] != want || got["lo"].TxBytes != 120 || len(got) != 3 {
+		t.Errorf("%+v, want eth0 %+v", got, want)
+	}
+	for _, bad := range []string{"eth0: 1 2 3\n", "eth0: a 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"} {
+		if _, err := parseInterfaces([]byte(bad)); err == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
+func TestSentByStack(t *testing.T) {
+	v4 := "Ip: Forwarding OutRequests ForwDatagrams\nIp: 1 20 3\nIcmp: OutRequests\nIcmp: 7\n"
+	v6 := "Ip6InReceives  5\nIp6OutRequests 100\nIp6OutForwDatagrams 1000\n"
+	if got := sentIPv4([]byte(v4)) + sentIPv6([]byte(v6)); got != 1123 {
+		t.Errorf("%d sent, want 1123", got)
+	}
+}
+
+// What the kernel shows, names of interfaces come from a pod.
+func FuzzInterfaces(f *testing.F) {
+	f.Add([]byte(devices))
+	f.Add([]byte("Ip: OutRequests\nIp: 4\n"))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		_, _ = parseInterfaces(b)
+		_ = sentIPv4(b) + sentIPv6(b)
+	})
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build netns
+
+package registry_test
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// hand gives the pod's address and all its traffic to a guest, as Kata does with
+// its virtual machine: tc mirred on the interface and on a device to the guest.
+func hand(t *testing.T, pod *nstest.NetNS) {
+	t.Helper()
+	guest := nstest.New(t)
+	var mac net.HardwareAddr
+	must(t, pod.Try(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err == nil {
+			mac = link.Attrs().HardwareAddr
+		}
+		return err
+	}))
+	pod.Run(t, "ip", "link", "add", "tap0", "type", "veth", "peer", "name", "guest0")
+	pod.Run(t, "ip", "link", "set", "guest0", "netns", guest.Path())
+	guest.Run(t, "ip", "link", "set", "guest0", "address", mac.String(), "up")
+	guest.Run(t, "ip", "addr", "add", pod.IPv4().String()+"/24", "dev", "guest0")
+	pod.Run(t, "ip", "link", "set", "tap0", "up")
+	pod.Run(t, "ip", "addr", "flush", "dev", "eth0")
+	for from, to := range map[string]string{"eth0": "tap0", "tap0": "eth0"} {
+		pod.Run(t, "tc", "qdisc", "add", "dev", from, "ingress")
+		pod.Run(t, "tc", "filter", "add", "dev", from, "parent", "ffff:", "protocol", "all",
+			"u32", "match", "u8", "0", "0", "action", "mirred", "egress", "redirect", "dev", to)
+	}
+	must(t, pod.AwaitUp("tap0"))
+	must(t, guest.AwaitUp("guest0"))
+}
+
+func pings(t *testing.T, from, to *nstest.NetNS) {
+	t.Helper()
+	if got := from.Ping(t, to.IPv4(), 120, reply); got != 120 {
+		t.Fatalf("%d of 120 replies", got)
+	}
+}
+
+func (d *daemon) wantPast(want bool) {
+	d.t.Helper()
+	problems := d.Problems()
+	if past := len(problems) == 1 && problems[0].PastHook; past != want || len(problems) > 1 {
+		d.t.Errorf("past the hook: %t, want %t: %+v", past, want, problems)
+	}
+	status := api.Status{Problems: problems}
+	if err := status.Ready(); err != nil { // no reason to send pods elsewhere
+		d.t.Error(err)
+	}
+}
+
+// What goes to a guest is found in the second look, said once, and is over when
+// the hook sees packets.
+func TestTrafficPastTheHook(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, peer := nstest.Pair(t)
+	a := d.attach("one", pod, api.Fail)
+	hand(t, pod)
+	d.Prove(t.Context())
+	for look := range 3 {
+		pings(t, peer, pod)
+		d.Prove(t.Context())
+		d.wantPast(look > 0)
+	}
+	if n := d.EventCounts()[api.EventPastHook]; n != 1 {
+		t.Errorf("%d events, want one", n)
+	}
+	described, err := d.Describe(t.Context(), a.Key)
+	must(t, err)
+	if !strings.Contains(described.Problem, "eth0 received") {
+		t.Errorf("described as %q", described.Problem)
+	}
+	d.Prove(t.Context()) // no news is no good news
+	d.wantPast(true)
+	for _, dev := range []string{"eth0", "tap0"} {
+		pod.Run(t, "tc", "qdisc", "del", "dev", dev, "ingress")
+	}
+	pod.Run(t, "ip", "addr", "add", pod.IPv4().String()+"/24", "dev", "eth0")
+	pings(t, peer, pod)
+	d.Prove(t.Context())
+	d.wantPast(false)
+	d.wantEvent(api.EventRepair, "meet the hook again")
+}
+
+// Where the hook counts only a part of what it sees, the IP stack is asked.
+func TestTrafficPastTheHookOfASelection(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	d.protocols = []uint8{inspect.ProtoTCP}
+	d.restart()
+	pod, peer := nstest.Pair(t)
+	d.attach("one", pod, api.Ignore)
+	d.Prove(t.Context())
+	for range 3 { // the stack sends what is not selected
+		pings(t, peer, pod)
+		d.Prove(t.Context())
+		d.wantPast(false)
+	}
+	hand(t, pod)
+	for look := range 3 {
+		pings(t, peer, pod)
+		d.Prove(t.Context())
+		if look == 2 {
+			d.wantPast(true)
+		}
+	}
+}
+
+// A pod that is inspected never has its traffic called uninspected.
+func TestInspectedTrafficIsNotPast(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, peer := nstest.Pair(t)
+	d.attach("one", pod, api.Fail)
+	for range 3 {
+		d.Prove(t.Context())
+		pings(t, peer, pod)
+	}
+	d.Prove(t.Context())
+	d.wantPast(false)
+}
