@@ -149,9 +149,13 @@ type Verdict struct {
 	// The other bits keep their value.
 	Mark, MarkMask uint32
 	// Settle asks the kernel to decide the rest of the packet's flow, in both
-	// directions, as this packet: accept or drop. The daemon then sees no more
-	// of it, until the flow was idle for a while or rules have changed. It is a
-	// request: where settling is off, or not possible, packets keep coming.
+	// directions, as this packet: accept or drop. The inspector then gets no
+	// more of it for the time that is configured (settle.timeout), whether the
+	// flow is busy or not, unless rules change or a SYN opens another TCP
+	// connection of the same addresses and ports. That SYN is inspected, and so
+	// is a datagram that begins as QUIC's long headers do, which leaves its flow
+	// settled. It is a request: where settling is off, or not possible, packets
+	// keep coming.
 	Settle bool
 	// Payload replaces the packet, from its IP header on; nil keeps it. The
 	// daemon corrects the checksums of IPv4, TCP, UDP and ICMP. Only

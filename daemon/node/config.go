@@ -75,7 +75,8 @@ type Config struct {
 
 // SettleConfig is about flows that the kernel decides.
 type SettleConfig struct {
-	// Timeout is how long a flow stays settled, before it is looked at again.
+	// Timeout is how long a flow stays settled, busy or not, before it is looked
+	// at again. A new TCP connection is looked at in any case.
 	Timeout Duration `json:"timeout"`
 	// Flows is how many can be settled at a time, in each netns.
 	Flows uint32 `json:"flows"`

@@ -24,6 +24,15 @@ import (
 // that settling goes off before Arm says so to the kernel, and must not ask on
 // kernels before 5.18, where it would let the packet pass.
 //
+// A packet that opens a connection is queued, though its flow be settled:
+// nothing was decided about the new connection. One of TCP, with SYN and without
+// ACK, also ends the flow, when it comes and again when its verdict does, because
+// packets that waited before it may have settled the earlier connection
+// meanwhile. A UDP datagram opens a connection where it begins as QUIC's long
+// headers do: with the two highest bits set, or to or from port 443, with the
+// highest. It leaves the flow settled, as it may belong to the connection that
+// is there. A packet that is cut off before what tells is queued too.
+//
 // A packet whose flow cannot be settled, because there are too many or memory
 // is short, gets its verdict and the flow stays queued. Where verdicts of one
 // flow differ, drop wins.
@@ -31,8 +40,8 @@ type Settle struct {
 	// Generation of what verdicts are based on, 1 to [MaxGeneration]; requests
 	// of another generation are ignored. 0 switches settling off.
 	Generation uint8
-	// Timeout is how long a flow stays settled after the last request; it is
-	// then looked at again, whether it was busy meanwhile or not.
+	// Timeout is how long a flow stays settled after the last request, if
+	// nothing ends it before. Packets that pass do not make it longer.
 	Timeout time.Duration
 	// Size is how many flows can be settled at a time. Address families and
 	// verdicts may be counted apart.

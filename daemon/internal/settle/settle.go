@@ -34,13 +34,18 @@ func NewAfter(n uint32, next inspect.Inspector) *After {
 }
 
 // Inspect asks the inspector behind it and counts what that accepts unchanged.
+// What opens a connection of TCP is the first packet of its flow, whatever came
+// before.
 func (a *After) Inspect(p *inspect.Packet) inspect.Verdict {
 	v := a.next.Inspect(p)
-	if v.Action != inspect.Accept || v.Settle || v.Payload != nil || v.MarkMask != 0 {
+	key, opens, ok := flowOf(p)
+	if !ok {
 		return v
 	}
-	key, ok := flowOf(p)
-	if !ok {
+	if opens {
+		delete(a.flows, key)
+	}
+	if v.Action != inspect.Accept || v.Settle || v.Payload != nil || v.MarkMask != 0 {
 		return v
 	}
 	count := a.flows[key] + 1
@@ -56,21 +61,29 @@ func (a *After) Inspect(p *inspect.Packet) inspect.Verdict {
 	return v
 }
 
-// flowOf returns the flow of a packet of a protocol with ports.
-func flowOf(p *inspect.Packet) (flow, bool) {
+// flowOf returns the flow of a packet of a protocol with ports, and whether the
+// packet opens a connection of it.
+func flowOf(p *inspect.Packet) (of flow, opens, ok bool) {
 	f, ok := p.Flow()
 	if !ok || f.Fragment {
-		return flow{}, false
+		return flow{}, false, false
 	}
 	switch f.Protocol {
 	case inspect.ProtoTCP, inspect.ProtoUDP, inspect.ProtoUDPLite, inspect.ProtoSCTP:
 	default:
-		return flow{}, false
+		return flow{}, false, false
 	}
 	a := netip.AddrPortFrom(f.Source, f.SourcePort)
 	b := netip.AddrPortFrom(f.Destination, f.DestinationPort)
 	if b.Compare(a) < 0 {
 		a, b = b, a
 	}
-	return flow{low: a, high: b, protocol: f.Protocol}, true
+	return flow{low: a, high: b, protocol: f.Protocol}, opensTCP(&f), true
+}
+
+// opensTCP reports a segment with SYN and without ACK.
+func opensTCP(f *inspect.Flow) bool {
+	const at, syn, ack = 13, 1 << 1, 1 << 4
+	return f.Protocol == inspect.ProtoTCP && len(f.Transport) > at &&
+		f.Transport[at]&(syn|ack) == syn
 }

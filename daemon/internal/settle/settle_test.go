@@ -37,6 +37,47 @@ func TestBothDirectionsCount(t *testing.T) {
 	}
 }
 
+// tcp returns a segment of one flow with these flags.
+func tcp(flags byte) *inspect.Packet {
+	p := udp(1000, false)
+	p.Payload[9] = inspect.ProtoTCP
+	p.Payload = append(p.Payload, make([]byte, 12)...)
+	p.Payload[20+13] = flags
+	p.Length = len(p.Payload)
+	return p
+}
+
+func TestConnectionsCountApart(t *testing.T) {
+	const syn, rst, ack = 0x02, 0x04, 0x10
+	verdict := inspect.Verdict{Action: inspect.Accept}
+	a := NewAfter(3, inspect.Func(func(*inspect.Packet) inspect.Verdict { return verdict }))
+	for i, c := range []struct {
+		flags  byte
+		action inspect.Action
+		settle bool
+	}{
+		{syn, inspect.Accept, false},
+		{syn | ack, inspect.Accept, false},
+		{syn, inspect.Accept, false}, // another connection
+		{ack, inspect.Accept, false},
+		{ack, inspect.Accept, true},
+		{ack, inspect.Accept, false},
+		{rst, inspect.Accept, false},
+		{syn, inspect.Drop, false}, // begins anew, but does not count
+		{ack, inspect.Accept, false},
+		{ack, inspect.Accept, false},
+		{ack, inspect.Accept, true},
+	} {
+		verdict.Action = c.action
+		if v := a.Inspect(tcp(c.flags)); v.Settle != c.settle || v.Action != c.action {
+			t.Errorf("segment %d: %+v, want settle %t", i+1, v, c.settle)
+		}
+	}
+	cut := tcp(syn)
+	cut.Payload = cut.Payload[:20+13]
+	a.Inspect(cut) // without its flags
+}
+
 func TestOtherVerdictsPassThrough(t *testing.T) {
 	for _, v := range []inspect.Verdict{
 		{Action: inspect.Drop},

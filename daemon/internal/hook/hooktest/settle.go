@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 
 // RunSettle runs the part of the contract that is about settled flows on h.
 func RunSettle(t *testing.T, h hook.Hook) {
-	run(t, h, append([]contract{
+	run(t, h, slices.Concat([]contract{
 		{"a settled flow passes unseen", testSettleAccept},
 		{"a settled connection passes unseen", testSettleTCP},
 		{"a flow settled by drop is silent", testSettleDrop},
@@ -32,7 +33,7 @@ func RunSettle(t *testing.T, h hook.Hook) {
 		{"a settled pod that routes by mark keeps working", testSettleMarkRouting},
 		{"an origin priority stays", testOriginPriority},
 		{"check sees how flows are settled", testCheckSettle},
-	}, append(protocolTests(), forgeTests()...)...))
+	}, protocolTests(), openingTests(), forgeTests()))
 }
 
 // settleBriefly is a timeout that a test can wait for.

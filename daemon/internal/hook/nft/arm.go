@@ -41,7 +41,7 @@ func (t *table) arm(s *hook.Selector) error {
 	if err := t.learn(); err != nil {
 		return t.explain("list", err)
 	}
-	l, err := newLayout(s, t.hook.native)
+	l, err := newLayout(s, t.heeded, t.hook.native)
 	if err != nil {
 		return err
 	}
@@ -57,10 +57,7 @@ func (t *table) arm(s *hook.Selector) error {
 		return t.explain("arm", err)
 	}
 	t.have, t.stale, t.kept, t.remake = l.contents(), nil, true, false
-	t.cleared = 0
-	if s.Settle.On() {
-		t.cleared = s.Directions
-	}
+	t.heeded |= settles(s)
 	return nil
 }
 
@@ -78,28 +75,28 @@ func (t *table) learn() error {
 	if err != nil {
 		return err
 	}
-	t.have, t.stale, t.cleared = have, have.sets, 0
+	t.have, t.stale, t.heeded = have, have.sets, 0
 	foreign := func(name string) bool { return !ours(name) }
 	t.remake = t.remake || (!t.kept && slices.ContainsFunc(have.chains, foreign))
-	if t.kept && len(have.sets) > 0 {
-		t.cleared, err = t.listCleared()
+	if t.kept {
+		t.heeded, err = t.listHeeded()
 	}
 	return err
 }
 
-// listCleared returns the directions in which a predecessor settled flows: the
-// packets that missed its rule were through before it began to.
-func (t *table) listCleared() (cleared hook.Directions, err error) {
+// listHeeded returns the directions in which a predecessor let flows be settled:
+// the packets that missed the rule that clears were through before it began to.
+func (t *table) listHeeded() (heeded hook.Directions, err error) {
 	rules, _, err := t.listRules()
 	for _, p := range places() {
 		settle, queue := p.base()
 		first := rules[queue.name]
 		if len(rules[settle.name]) > 0 && len(first) > 0 &&
 			slices.Equal(first[0], clearRequest().names()) {
-			cleared |= p.direction
+			heeded |= p.direction
 		}
 	}
-	return cleared, err
+	return heeded, err
 }
 
 // ours reports whether the table may have a chain of this name.
@@ -113,7 +110,8 @@ func ours(name string) bool {
 		}
 	}
 	return slices.Contains([]string{
-		defragChain, lookupChain, acceptChain, dropChain, balanceChain,
+		defragChain, lookupChain, udpChain, quicChain, flowsChain,
+		acceptChain, dropChain, endChain, balanceChain,
 	}, name)
 }
 
@@ -121,14 +119,14 @@ func ours(name string) bool {
 // request is its verdict's: where packets are not cleared of requests yet, it
 // adds the rule that does it and waits for those that have missed it.
 func (t *table) prepareSettle(s *hook.Selector) error {
-	if !s.Settle.On() || s.Directions&^t.cleared == 0 {
+	if settles(s)&^t.heeded == 0 {
 		return nil
 	}
 	requests := t.tableRequests()
 	for _, p := range places() {
 		settle, queue := p.base()
 		requests = append(requests, newChain(&settle), newChain(&queue))
-		if s.Directions&p.direction != 0 {
+		if settles(s)&^t.heeded&p.direction != 0 {
 			requests = append(requests, newRule(queue.name, clearRequest(), "", 0))
 		}
 	}
@@ -246,13 +244,16 @@ func (t *table) names(kind, tableAttr, nameAttr uint16) ([]string, error) {
 	return names, err
 }
 
-// Disarm empties the base chains, keeps the rest, and waits for the packets
-// that are still being judged by the old rules.
+// Disarm leaves nothing in the base chains but what heeds requests, keeps the
+// rest, and waits for the packets that are still being judged by the old rules.
 func (t *table) Disarm() error {
 	var requests []request
 	for _, p := range places() {
 		settle, queue := p.base()
-		requests = append(requests, flushChain(settle.name), flushChain(queue.name))
+		settle.rules, queue.rules = restRules(&p, t.heeded)
+		for _, c := range []chain{settle, queue} {
+			requests = append(append(requests, flushChain(c.name)), newRules(&c)...)
+		}
 	}
 	if t.name == "" {
 		if err := t.choose(); errors.Is(err, hook.ErrForeign) {
@@ -268,7 +269,6 @@ func (t *table) Disarm() error {
 	if err != nil {
 		return t.explain("disarm", err)
 	}
-	t.cleared = 0
 	return gracePeriod()
 }
 

@@ -55,25 +55,48 @@ func (p *place) base() (settle, queue chain) {
 		chain{name: p.name, point: &p.point}
 }
 
-// newLayout returns what the table holds for s, or where s is nil, what it
-// holds while disarmed.
-func newLayout(s *hook.Selector, native bool) (layout, error) {
+// newLayout returns what the table holds for s in a netns where requests are
+// heeded in some directions already.
+func newLayout(s *hook.Selector, heeded hook.Directions, native bool) (layout, error) {
 	var l layout
 	l.chains = []chain{{name: defragChain, rules: defragRules()}}
-	if s != nil && s.Settle.On() {
+	if s.Settle.On() {
 		l.addSettle(s.Settle)
 	}
-	if s != nil && s.Count() > 1 {
+	if s.Count() > 1 {
 		l.addBalance(s, native)
 	}
+	heeded |= settles(s)
 	for _, p := range places() {
 		settle, queue := p.base()
-		if s != nil && s.Directions&p.direction != 0 {
+		settle.rules, queue.rules = restRules(&p, heeded)
+		if settles(s)&p.direction != 0 {
 			settle.rules = settleRules(s.Settle)
-			queue.rules = queueRules(&p, s, native)
+		}
+		if s.Directions&p.direction != 0 {
+			queue.rules = append(queue.rules, queueRules(&p, s, native)...)
 		}
 		l.chains = append(l.chains, settle, queue)
 	}
 	err := l.sign()
 	return l, err
+}
+
+// settles are the directions in which s lets verdicts settle flows.
+func settles(s *hook.Selector) hook.Directions {
+	if !s.Settle.On() {
+		return 0
+	}
+	return s.Directions
+}
+
+// restRules are those of the base chains where nothing is selected. Requests
+// are heeded where flows could be settled before: the verdict of a packet that
+// waits may still drop it by one. So what a pod puts into the priority of its
+// packets is cleared first.
+func restRules(p *place, heeded hook.Directions) (settle, queue []rule) {
+	if heeded&p.direction == 0 {
+		return nil, nil
+	}
+	return heedRules(), []rule{clearRequest()}
 }

@@ -118,13 +118,14 @@ type table struct {
 	remake bool
 	// warning is what is to be told of other programs.
 	warning error
-	// cleared are the directions whose packets lose forged requests.
-	cleared hook.Directions
+	// heeded are the directions in which requests are heeded, and whose packets
+	// lose forged ones: those in which flows could ever be settled.
+	heeded hook.Directions
 }
 
 // Check compares the table's owner and rules with what Arm makes of s.
 func (t *table) Check(s hook.Selector) error {
-	l, err := newLayout(&s, t.hook.native)
+	l, err := newLayout(&s, t.heeded, t.hook.native)
 	if err != nil {
 		return err
 	}

@@ -50,16 +50,10 @@ const (
 // rule is a list of expressions.
 type rule []expr.Any
 
-// queueRules returns the rules of the base chain that queues. Where settling is
-// on, it first clears the request that a pod may have put into the priority of
-// any of its packets. Packets of settled flows, which it is all about, then
-// meet as few rules as possible.
+// queueRules returns the rules of the base chain that queues. Packets of settled
+// flows, which it is all about, meet as few rules as possible.
 func queueRules(p *place, s *hook.Selector, native bool) []rule {
-	var rules []rule
-	if s.Settle.On() {
-		rules = append(rules, clearRequest())
-	}
-	rules = append(rules, loopbackRules(p.device)...)
+	rules := loopbackRules(p.device)
 	if s.Settle.On() {
 		rules = append(rules, rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: lookupChain}})
 	}

@@ -16,11 +16,17 @@ import (
 )
 
 // Chains of settled flows. The base chains send every packet to lookupChain
-// before they queue it, and the requests of verdicts to the other two.
+// before they queue it, from where those that open no connection come to
+// flowsChain. They send the requests of verdicts to acceptChain and dropChain,
+// and what opens a connection of TCP to endChain.
 const (
 	lookupChain = "settled"
+	udpChain    = "settled_udp"
+	quicChain   = "settled_quic"
+	flowsChain  = "settled_flows"
 	acceptChain = "settle_accept"
 	dropChain   = "settle_drop"
+	endChain    = "settle_end"
 
 	counterSettled = "settled"
 )
@@ -86,13 +92,17 @@ func (l *layout) addSettle(s hook.Settle) {
 	l.anonymous = append(l.anonymous,
 		protocolSet(acceptProtocols), protocolSet(dropProtocols))
 	l.chains = append(l.chains,
-		chain{name: lookupChain, rules: lookups(accepted, dropped)},
+		chain{name: lookupChain, rules: lookups()},
+		chain{name: udpChain, rules: udpLookups()},
+		chain{name: quicChain, rules: quicLookups()},
+		chain{name: flowsChain, rules: flowLookups(accepted, dropped)},
+		chain{name: endChain, rules: endRules(all)},
 		chain{name: acceptChain, rules: acceptRules(accepted, dropped)},
 		chain{name: dropChain, rules: dropRules(accepted, dropped)})
 }
 
-// lookups decide for packets of settled flows. Most are accepted.
-func lookups(accepted, dropped []flows) []rule {
+// flowLookups decide for packets of settled flows. Most are accepted.
+func flowLookups(accepted, dropped []flows) []rule {
 	var rules []rule
 	for i := range accepted {
 		rules = append(rules,
@@ -131,19 +141,33 @@ func dropRules(accepted, dropped []flows) []rule {
 	return append(rules, rule{&expr.Verdict{Kind: expr.VerdictDrop}})
 }
 
-// settleRules are those of a base chain, which packets meet behind the queue.
-// Almost none carries a request.
-func settleRules(s hook.Settle) []rule {
-	if !s.On() {
-		return nil
+// endRules make both directions of a packet's flow one that is not settled.
+func endRules(all []flows) []rule {
+	var rules []rule
+	for _, f := range all {
+		rules = append(rules, f.change(opDelete)...)
 	}
-	return []rule{
+	return rules
+}
+
+// settleRules are those of a base chain, which packets meet behind the queue.
+// Almost none carries a request. A packet that opens a connection has ended its
+// flow before it was queued; packets that waited before it may have settled the
+// earlier connection since.
+func settleRules(s hook.Settle) []rule {
+	return append([]rule{
+		endOpened(),
 		append(requests(0), &expr.Verdict{Kind: expr.VerdictReturn}),
 		append(requests(s.Request(false)),
 			&expr.Verdict{Kind: expr.VerdictGoto, Chain: acceptChain}),
 		append(requests(s.Request(true)),
 			&expr.Verdict{Kind: expr.VerdictGoto, Chain: dropChain}),
-		// Of another generation: only the packet's own verdict counts.
+	}, heedRules()...)
+}
+
+// heedRules settle nothing: of a request, only the packet's own verdict counts.
+func heedRules() []rule {
+	return []rule{
 		append(maskedPriority(hook.SettleDrop),
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: native32(0)},
 			&expr.Verdict{Kind: expr.VerdictDrop}),
