@@ -32,7 +32,7 @@ func (p *process) del() {
 	}
 	client := api.NewClient(socket)
 	err := p.retry(p.limits.del, isBusy, func(ctx context.Context) error {
-		return client.Detach(ctx, key)
+		return client.DetachEnded(ctx, key)
 	})
 	switch {
 	case isStarting(err):

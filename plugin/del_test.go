@@ -35,7 +35,7 @@ func TestDel(t *testing.T) {
 				before := len(d.Calls())
 				env := map[string]string{"CNI_NETNS": netns}
 				invocation{command: "DEL", stdin: stdin, env: env}.run().wantSuccess(t, "")
-				if diff := cmp.Diff([]string{"detach c0ffee/eth0"}, d.Calls()[before:]); diff != "" {
+				if diff := cmp.Diff([]string{"detach ended c0ffee/eth0"}, d.Calls()[before:]); diff != "" {
 					t.Errorf("calls (-want +got):\n%s", diff)
 				}
 			}

@@ -64,7 +64,7 @@ func TestBinary(t *testing.T) {
 	if err != nil || len(out) > 0 {
 		t.Errorf("DEL: %v, stdout %q", err, out)
 	}
-	want := []string{"attach c0ffee/eth0", "detach c0ffee/eth0"}
+	want := []string{"attach c0ffee/eth0", "detach ended c0ffee/eth0"}
 	if diff := cmp.Diff(want, d.Calls()); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}

@@ -342,7 +342,7 @@ type abandonedBackend struct {
 	answer chan bool
 }
 
-func (b *abandonedBackend) Detach(ctx context.Context, _ api.Key) error {
+func (b *abandonedBackend) Detach(ctx context.Context, _ api.DetachRequest) error {
 	close(b.called)
 	<-b.ask
 	b.answer <- api.Abandoned(ctx)

@@ -26,7 +26,7 @@ type Backend interface {
 	// netns, nil where the client passed none; it stays the caller's.
 	Attach(ctx context.Context, req AttachRequest, netns *os.File) (Attachment, error)
 	// Detach removes one attachment; an unknown key is success.
-	Detach(ctx context.Context, key Key) error
+	Detach(ctx context.Context, req DetachRequest) error
 	// DetachAll removes every attachment and returns how many there were.
 	DetachAll(ctx context.Context) (int, error)
 	// Check verifies that the attachment's hook and reader are really there.
@@ -181,7 +181,7 @@ func handler(
 		n, err := b.DetachAll(r.Context())
 		return DetachResult{Detached: n}, err
 	}))
-	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(withKey(b.Detach)))
+	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(detach(b)))
 	mux.HandleFunc("GET "+pathAttachments+"/{id}/{ifname}/check", s.answer(withKey(b.Check)))
 	mux.HandleFunc("GET "+pathMarks, inTurn(s.collects, s.answer(marks(b))))
 	mux.HandleFunc("POST "+pathCollect, inTurn(s.collects, collect))
@@ -295,6 +295,19 @@ func (s *server) answer(call func(*http.Request) (any, error)) http.HandlerFunc 
 			return
 		}
 		s.writeJSON(w, r, http.StatusOK, result)
+	}
+}
+
+// detach reads a DetachRequest from the address. What is not "true" is the
+// lossless way, as it is for a client that does not know the parameter.
+func detach(b Backend) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		key, err := keyOf(r)
+		if err != nil {
+			return nil, err
+		}
+		ended := r.URL.Query().Get(paramPodEnded) == "true"
+		return struct{}{}, b.Detach(r.Context(), DetachRequest{Key: key, PodEnded: ended})
 	}
 }
 

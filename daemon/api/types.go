@@ -200,6 +200,15 @@ func (r *AttachRequest) Validate() error {
 	return r.FailurePolicy.Validate()
 }
 
+// DetachRequest asks for the end of an attachment.
+type DetachRequest struct {
+	Key
+	// PodEnded says that the pod has ended, as a CNI DEL does. Where really no
+	// process is left in its netns, the daemon does not wait for packets that
+	// are on their way through the kernel.
+	PodEnded bool
+}
+
 // DetachResult is the answer to detaching everything.
 type DetachResult struct {
 	Detached int `json:"detached"`

@@ -244,9 +244,11 @@ func (c calls) AttachCalled(
 }
 
 // DetachOlder ends an attachment that was called for before a time since boot.
-func (c calls) DetachOlder(ctx context.Context, key api.Key, called time.Duration) error {
-	c.adopter.detaching(key)
-	return c.Registry.DetachOlder(ctx, key, called)
+func (c calls) DetachOlder(
+	ctx context.Context, req api.DetachRequest, called time.Duration,
+) error {
+	c.adopter.detaching(req.Key)
+	return c.Registry.DetachOlder(ctx, req, called)
 }
 
 // DetachAll ends all attachments.
@@ -297,8 +299,8 @@ func (b *backend) Attach(
 }
 
 // Detach ends the attachment, in its turn with what is spooled.
-func (b *backend) Detach(ctx context.Context, key api.Key) error {
-	return b.drain.Detach(ctx, key)
+func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
+	return b.drain.Detach(ctx, req)
 }
 
 // Check looks at the attachment as it is after what is spooled.

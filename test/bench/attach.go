@@ -22,8 +22,6 @@ import (
 // What is measured, in the order of the report.
 const (
 	pluginVersion = "plugin VERSION, whole process (starts and ends, nothing else)"
-	pluginAdd     = "plugin ADD, whole process, daemon included"
-	pluginDel     = "plugin DEL, whole process, daemon included"
 	apiStatus     = "API status call (a request over the socket, nothing else)"
 	apiAttach     = "API attach call, from request to answer"
 	apiDetach     = "API detach call, from request to answer"
@@ -95,12 +93,12 @@ func (b *bench) take(name string, call func() error) error {
 func (b *bench) add(_ context.Context, i int, ns *nstest.NetNS) error {
 	return errors.Join(
 		b.take(pluginVersion, func() error { return b.exec("VERSION", i, ns) }),
-		b.take(pluginAdd, func() error { return b.exec("ADD", i, ns) }),
+		b.take(report.PluginAdd, func() error { return b.exec("ADD", i, ns) }),
 	)
 }
 
 func (b *bench) del(_ context.Context, i int, ns *nstest.NetNS) error {
-	return b.take(pluginDel, func() error { return b.exec("DEL", i, ns) })
+	return b.take(report.PluginDel, func() error { return b.exec("DEL", i, ns) })
 }
 
 func (b *bench) attach(ctx context.Context, i int, ns *nstest.NetNS) error {
@@ -155,7 +153,7 @@ func (b *bench) exec(command string, i int, ns *nstest.NetNS) error {
 func (b *bench) results() []report.Timing {
 	var all []report.Timing
 	for _, name := range []string{
-		pluginVersion, pluginAdd, pluginDel, apiStatus, apiAttach, apiDetach,
+		pluginVersion, report.PluginAdd, report.PluginDel, apiStatus, apiAttach, apiDetach,
 	} {
 		if t := b.times[name]; len(t) > 0 {
 			all = append(all, timingOf(name, t))

@@ -190,8 +190,11 @@ func (d *Daemon) Attach(
 }
 
 // Detach records the call.
-func (d *Daemon) Detach(_ context.Context, key api.Key) error {
-	return d.called("detach", key.String())
+func (d *Daemon) Detach(_ context.Context, req api.DetachRequest) error {
+	if req.PodEnded {
+		return d.called("detach ended", req.String())
+	}
+	return d.called("detach", req.String())
 }
 
 // DetachAll records the call.

@@ -138,6 +138,10 @@ type Handle interface {
 	// Disarm lets packets pass again. No packet that waits in the queue is
 	// lost by it, and none enters the queue after it has returned.
 	Disarm() error
+	// DisarmEnded is Disarm for a netns in which no process is left. It does
+	// not wait for packets that are on their way to the queue: what is there
+	// after its return may not be all.
+	DisarmEnded() error
 	// Check compares what the kernel has with s. Its error matches
 	// [ErrNotArmed] where they differ.
 	Check(s Selector) error
@@ -146,8 +150,11 @@ type Handle interface {
 	Prove(at netns.Place, s Selector) error
 	// Counters returns what happened since Open.
 	Counters() (Counters, error)
-	// Remove takes everything out of the netns and closes the handle. Packets
-	// that wait in any queue of the netns are dropped.
+	// Delete takes everything out of the netns. Packets that wait in any queue
+	// of the netns are dropped. The handle can only be closed afterwards, which
+	// may take a grace period of the kernel.
+	Delete() error
+	// Remove is Delete and Close.
 	Remove() error
 	// Close lets go of the netns and leaves an armed hook armed, if the hook is
 	// persistent.

@@ -207,7 +207,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	}
 	rec.State = api.Active
 	if err := r.recordActive(a, rec); err != nil {
-		return errors.Join(err, b.part(a.record.Key), r.unrecord(a))
+		return errors.Join(err, b.part(a.record.Key, false), r.unrecord(a))
 	}
 	fault.At(fault.AttachDone)
 	return nil

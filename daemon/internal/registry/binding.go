@@ -77,7 +77,8 @@ func (b *binding) join(r *Registry, a *attachment, ns *netns.NetNS) error {
 }
 
 // part removes a member, and takes the binding down after the last one.
-func (b *binding) part(key api.Key) error {
+// Nothing waits in a deserted netns for what is under way.
+func (b *binding) part(key api.Key, deserted bool) error {
 	delete(b.members, key)
 	switch {
 	case b.parts == nil:
@@ -85,7 +86,7 @@ func (b *binding) part(key api.Key) error {
 	case len(b.members) > 0:
 		return b.applyPolicy()
 	}
-	return b.down()
+	return b.down(deserted)
 }
 
 // policy is the strictest of the members'.
@@ -154,21 +155,21 @@ func (r *Registry) renounce(b *binding) error {
 	if err := p.openHook(r.currentHook()); err != nil {
 		return errors.Join(err, p.discard())
 	}
-	return p.down()
+	return p.down(false)
 }
 
 // applyPolicy makes the kernel follow the members' policy.
 func (b *binding) applyPolicy() error { return b.parts.applyPolicy(b.policy()) }
 
-// down ends inspection without losing a packet.
-func (b *binding) down() error {
+// down ends inspection, without losing a packet unless the netns is deserted.
+func (b *binding) down(deserted bool) error {
 	p := b.parts
 	b.parts = nil
 	b.problem.Store(nil)
 	b.past.Store(nil)
 	b.looked = look{}
 	b.fill.Store(nil)
-	return p.down()
+	return p.down(deserted)
 }
 
 // check compares the kernel with what should be. Its error says what is wrong.

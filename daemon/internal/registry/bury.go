@@ -40,7 +40,8 @@ func (r *Registry) bury(ctx context.Context) {
 		r.report(slog.LevelWarn, api.EventLostDetach, &rec,
 			"pod is gone and nobody has detached it: netns not at its path, "+why)
 		// A new attachment may have taken its place meanwhile.
-		if err := r.DetachOlder(ctx, rec.Key, rec.Called+1); err != nil {
+		req := api.DetachRequest{Key: rec.Key, PodEnded: true}
+		if err := r.DetachOlder(ctx, req, rec.Called+1); err != nil {
 			r.log(&rec).Error("lost detach not made good", slog.Any("error", err))
 		}
 	}

@@ -33,6 +33,10 @@ func (s stubborn) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error)
 
 func (h stubbornHandle) Disarm() error { return errors.Join(h.Handle.Disarm(), errStubborn) }
 
+func (h stubbornHandle) DisarmEnded() error {
+	return errors.Join(h.Handle.DisarmEnded(), errStubborn)
+}
+
 // What cannot be collected keeps nothing else from it, and each is reported.
 func TestCollectGoesOn(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})

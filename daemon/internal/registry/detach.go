@@ -14,6 +14,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
@@ -23,24 +24,27 @@ const always time.Duration = math.MaxInt64
 
 // Detach ends an attachment; an unknown key is success.
 func (r *Registry) Detach(ctx context.Context, key api.Key) error {
-	return r.DetachOlder(ctx, key, always)
+	return r.DetachOlder(ctx, api.DetachRequest{Key: key}, always)
 }
 
 // DetachOlder ends an attachment that was called for before a time since boot;
 // an unknown key is success, and so is a newer attachment.
-func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Duration) error {
-	a, err := r.claim(ctx, key, called)
+func (r *Registry) DetachOlder(
+	ctx context.Context, req api.DetachRequest, called time.Duration,
+) error {
+	a, err := r.claim(ctx, req.Key, called)
 	if err != nil {
 		return err
 	}
 	if a == nil {
-		return r.forget(key, called)
+		return r.forget(req.Key, called)
 	}
 	log := r.log(&a.record)
 	began := time.Now()
 	r.recordDetaching(a)
+	deserted := req.PodEnded && isDeserted(&a.record.Netns)
 	a.binding.mu.Lock()
-	err = a.binding.part(key)
+	err = a.binding.part(req.Key, deserted)
 	a.binding.mu.Unlock()
 	fault.At(fault.DetachDone)
 	r.erase(&a.record)
@@ -54,6 +58,13 @@ func (r *Registry) DetachOlder(ctx context.Context, key api.Key, called time.Dur
 	log.Info("detached", slog.Duration("took", took))
 	r.remember(api.EventDetach, &a.record, "detached")
 	return nil
+}
+
+// isDeserted reports whether no process is in the netns. What cannot be found
+// out is no.
+func isDeserted(n *api.Netns) bool {
+	process, err := netns.ProcessIn(n.Dev, n.Ino)
+	return err == nil && process == ""
 }
 
 // forget ends what could not be restored and is older than called; an unknown
@@ -106,7 +117,7 @@ func (r *Registry) claim(
 
 // DetachAll ends every attachment and returns how many it ended.
 func (r *Registry) DetachAll(ctx context.Context) (int, error) {
-	return r.detachEach(ctx, always, func(*state.Record) bool { return true })
+	return r.detachEach(ctx, always, false, func(*state.Record) bool { return true })
 }
 
 // Collect ends the attachments of a network that CNI made and no longer names.
@@ -118,7 +129,7 @@ func (r *Registry) Collect(
 	if api.Abandoned(ctx) {
 		return api.DetachResult{}, api.Errorf(api.CodeTryAgainLater, "the client has hung up")
 	}
-	n, err := r.detachEach(ctx, called, func(rec *state.Record) bool {
+	n, err := r.detachEach(ctx, called, true, func(rec *state.Record) bool {
 		return rec.Origin == api.OriginCNI && rec.Network == req.Network &&
 			!slices.Contains(req.Valid, rec.Key)
 	})
@@ -126,7 +137,7 @@ func (r *Registry) Collect(
 }
 
 func (r *Registry) detachEach(
-	ctx context.Context, called time.Duration, match func(*state.Record) bool,
+	ctx context.Context, called time.Duration, ended bool, match func(*state.Record) bool,
 ) (int, error) {
 	var errs []error
 	n := 0
@@ -134,7 +145,8 @@ func (r *Registry) detachEach(
 		if !match(&rec) {
 			continue
 		}
-		if err := r.DetachOlder(ctx, rec.Key, called); err != nil {
+		req := api.DetachRequest{Key: rec.Key, PodEnded: ended}
+		if err := r.DetachOlder(ctx, req, called); err != nil {
 			errs = append(errs, fmt.Errorf("detach %s: %w", rec.Key, err))
 			continue
 		}

@@ -78,7 +78,7 @@ func (b *binding) suspend() (stillArmed bool, err error) {
 		return false, nil
 	}
 	if p.selector.Bypass || !p.hook.Persistent() {
-		return false, b.down()
+		return false, b.down(false)
 	}
 	b.parts = nil
 	return true, errors.Join(p.closeLanes(), p.handle.Close())

@@ -105,11 +105,14 @@ func (r *Registry) inspector() inspect.Inspector {
 	return r.options.Inspector
 }
 
-// close ends the queue, also where another process still holds its socket, and
+// close ends the queue and closes its socket.
+func (l *lane) close() error { return errors.Join(l.end(), l.queue.Close()) }
+
+// end ends the queue, also where another process still holds its socket, and
 // waits for the turn that its reader may have; a reader that hangs is waited
 // for until it is relieved.
-func (l *lane) close() error {
-	err := errors.Join(l.buffers.remove(l.queue), l.queue.Unbind(), l.queue.Close())
+func (l *lane) end() error {
+	err := errors.Join(l.buffers.remove(l.queue), l.queue.Unbind())
 	if l.reader == nil {
 		return err
 	}

@@ -28,6 +28,8 @@ type parts struct {
 	handle   hook.Handle // nil until complete
 	selector hook.Selector
 	keeper   keeper
+	// closeLater closes what the kernel takes a grace period for.
+	closeLater func(func() error)
 	// from is what an earlier daemon left and nobody has taken up yet.
 	from *inheritance
 }
@@ -39,7 +41,7 @@ func newParts(r *Registry, ns *netns.NetNS, policy api.Policy) (*parts, error) {
 		return nil, err
 	}
 	return &parts{
-		ns: clone, selector: r.selector(policy),
+		ns: clone, selector: r.selector(policy), closeLater: r.closeLater,
 		keeper: newKeeper(r.options.Descriptors, ns.ID().Cookie, policy == api.Fail),
 	}, nil
 }
@@ -198,9 +200,14 @@ func (p *parts) endInheritance() error {
 	return errors.Join(append(errs, i.ns.Close())...)
 }
 
-// down disarms, answers what waits, takes the hook out and closes.
-func (p *parts) down() error {
-	err := p.handle.Disarm()
+// down disarms, answers what waits, takes the hook out and closes. In a netns
+// without processes it does not wait for packets on their way to the queues.
+func (p *parts) down(deserted bool) error {
+	disarm := p.handle.Disarm
+	if deserted {
+		disarm = p.handle.DisarmEnded
+	}
+	err := disarm()
 	fault.At(fault.Disarmed)
 	if err == nil {
 		err = p.drain(p.lanes)
@@ -236,16 +243,23 @@ func (p *parts) drain(lanes []*lane) error {
 	return nil
 }
 
-// discard takes out and closes whatever there is. Who closes the last copy of a
-// table's socket waits for a grace period: it should not be the supervisor.
+// discard takes out and closes whatever there is. Each socket of netfilter that
+// is closed waits until the kernel has freed what was deleted in the netns, a
+// grace period later: the supervisor lets go of its copies before that, and ours
+// are closed beside the caller.
 func (p *parts) discard() error {
 	errs := []error{p.keeper.letGo()}
 	fault.At(fault.LetGo)
 	if p.handle != nil {
-		errs = append(errs, p.handle.Remove())
+		errs = append(errs, p.handle.Delete())
+		p.closeLater(p.handle.Close)
 	}
 	fault.At(fault.HookRemoved)
-	return errors.Join(append(errs, p.closeLanes())...)
+	for _, l := range p.lanes {
+		errs = append(errs, l.end())
+		p.closeLater(l.queue.Close)
+	}
+	return errors.Join(append(errs, p.ns.Close())...)
 }
 
 // closeLanes closes the queues and lets go of the netns.

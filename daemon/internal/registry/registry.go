@@ -79,6 +79,7 @@ type Registry struct {
 	journal  journal
 	orphans  atomic.Uint64 // packets that dead daemons had in hand
 	refused  refused       // packets that the kernel could not queue
+	closing  sync.WaitGroup
 
 	mu          sync.Mutex
 	hooks       Hooks     // set by Restore and not changed then
@@ -129,7 +130,19 @@ func New(o Options) (*Registry, error) {
 }
 
 // Close ends what New has started, after everything was detached or suspended.
-func (r *Registry) Close() error { return r.pollers.close() }
+func (r *Registry) Close() error {
+	r.closing.Wait()
+	return r.pollers.close()
+}
+
+// closeLater closes a socket beside the caller, where the kernel takes its time.
+func (r *Registry) closeLater(socket func() error) {
+	r.closing.Go(func() {
+		if err := socket(); err != nil {
+			r.options.Log.Error("socket of a netns not closed", slog.Any("error", err))
+		}
+	})
+}
 
 // Check verifies that packets of the attachment are queued and read.
 func (r *Registry) Check(_ context.Context, key api.Key) error {

@@ -30,7 +30,7 @@ func (d *Drain) Attach(
 	defer dir.close()
 	if older != nil {
 		// Whatever the entry is, what was attached before it has ended.
-		if err := d.attachments.DetachOlder(ctx, req.Key, older.Called); err != nil {
+		if err := d.attachments.DetachOlder(ctx, ended(req.Key), older.Called); err != nil {
 			d.log.Error("spooled call not carried out", slog.Any("error", err))
 		}
 	}
@@ -41,17 +41,20 @@ func (d *Drain) Attach(
 	return a, err
 }
 
+// ended is what a spooled call asks for: only a CNI call is ever spooled.
+func ended(key api.Key) api.DetachRequest { return api.DetachRequest{Key: key, PodEnded: true} }
+
 // Detach is a DEL that came over the socket. What was spooled about the key
 // before is void.
-func (d *Drain) Detach(ctx context.Context, key api.Key) error {
-	unlock, called, err := d.begin(ctx, key)
+func (d *Drain) Detach(ctx context.Context, req api.DetachRequest) error {
+	unlock, called, err := d.begin(ctx, req.Key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	dir, older := d.older(key, called)
+	dir, older := d.older(req.Key, called)
 	defer dir.close()
-	if err := d.attachments.DetachOlder(ctx, key, called); err != nil {
+	if err := d.attachments.DetachOlder(ctx, req, called); err != nil {
 		return err
 	}
 	d.remove(dir, older)

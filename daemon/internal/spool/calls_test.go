@@ -36,7 +36,7 @@ func TestAddOverSocketVoidsSpooledCalls(t *testing.T) {
 
 	// Nor does the ADD of a life of which nobody heard the end.
 	r.spoolAdd(key, old)
-	must(t, r.Detach(t.Context(), key))
+	must(t, r.Detach(t.Context(), api.DetachRequest{Key: key}))
 	r.want("DEL", key, false, false)
 }
 
@@ -56,7 +56,7 @@ func TestCallsOverSocketSpareNewerEntries(t *testing.T) {
 		if verb == apispool.Add {
 			must(t, r.add(testKey(), netns))
 		} else {
-			must(t, r.Detach(t.Context(), testKey()))
+			must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 		}
 		r.want("spooled during "+string(verb), testKey(), verb == apispool.Add, true)
 		must(t, r.Once(t.Context()))
@@ -105,7 +105,7 @@ func TestAddWaitsForDrain(t *testing.T) {
 	// Neither does a call wait for ever, nor one about another key at all.
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := r.Detach(short, key); api.CodeOf(err) != api.CodeTryAgainLater {
+	if err := r.Detach(short, api.DetachRequest{Key: key}); api.CodeOf(err) != api.CodeTryAgainLater {
 		t.Errorf("DEL meanwhile: %v", err)
 	}
 	must(t, r.add(api.Key{ContainerID: "other", Ifname: "eth0"}, netns))
@@ -166,7 +166,9 @@ func (b *backend) Attach(
 	return b.rig.Attach(ctx, req, netns)
 }
 
-func (b *backend) Detach(ctx context.Context, key api.Key) error { return b.rig.Detach(ctx, key) }
+func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
+	return b.rig.Detach(ctx, req)
+}
 
 // Calls that their clients have given up are spooled, or somebody has been told
 // of their end. To carry them out late would undo what was called after them.

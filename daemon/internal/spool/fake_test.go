@@ -84,7 +84,10 @@ func (f *fake) AttachCalled(
 	return api.Attachment{Key: req.Key}, nil
 }
 
-func (f *fake) DetachOlder(_ context.Context, key api.Key, called time.Duration) error {
+func (f *fake) DetachOlder(
+	_ context.Context, req api.DetachRequest, called time.Duration,
+) error {
+	key := req.Key
 	defer f.leave(apispool.Del)
 	if err := f.enter(apispool.Del, key); err != nil {
 		return err

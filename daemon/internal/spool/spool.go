@@ -32,7 +32,7 @@ type Attachments interface {
 		called time.Duration) (api.Attachment, error)
 	// DetachOlder ends an attachment that was called for before a time; an
 	// unknown key is success, and so is a newer attachment.
-	DetachOlder(ctx context.Context, key api.Key, called time.Duration) error
+	DetachOlder(ctx context.Context, req api.DetachRequest, called time.Duration) error
 }
 
 // workers is how many entries are carried out at a time. Detaching waits for
@@ -190,7 +190,7 @@ func (d *Drain) carryOut(ctx context.Context, f *spool.File) error {
 	case f.Verb == spool.Add:
 		return d.adopt(ctx, f, log)
 	}
-	if err := d.attachments.DetachOlder(ctx, f.Key, f.Called); err != nil {
+	if err := d.attachments.DetachOlder(ctx, ended(f.Key), f.Called); err != nil {
 		return err
 	}
 	log.Info("spooled call carried out")
@@ -231,7 +231,7 @@ func (d *Drain) attach(ctx context.Context, f *spool.File, netns *os.File) error
 	if api.CodeOf(err) != api.CodeConflict {
 		return err
 	}
-	if err := d.attachments.DetachOlder(ctx, f.Key, f.Called); err != nil {
+	if err := d.attachments.DetachOlder(ctx, ended(f.Key), f.Called); err != nil {
 		return err
 	}
 	_, err = d.attachments.AttachCalled(ctx, *f.Attach, netns, f.Called)

@@ -180,7 +180,7 @@ func TestForeignFiles(t *testing.T) {
 		r.spoolAdd(testKey(), apitest.OtherNetns(t))
 		must(t, r.Once(t.Context()))
 		r.want("ours", testKey(), true, false)
-		must(t, r.Detach(t.Context(), testKey()))
+		must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 	}
 	entries, err := os.ReadDir(r.path)
 	must(t, err)
@@ -240,7 +240,7 @@ func TestHostileDirectory(t *testing.T) {
 	}
 	// Calls over the socket do not depend on it.
 	must(t, r.add(testKey(), apitest.OtherNetns(t)))
-	must(t, r.Detach(t.Context(), testKey()))
+	must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 	must(t, os.Chmod(r.path, 0o700))
 	must(t, r.Once(t.Context()))
 }

@@ -125,6 +125,12 @@ type Timing struct {
 	Max  int64  `json:"maxus"`
 }
 
+// Names of timings that have a target.
+const (
+	PluginAdd = "plugin ADD, whole process, daemon included"
+	PluginDel = "plugin DEL, whole process, daemon included"
+)
+
 // Row returns the row of that name, nil where it was not measured.
 func (r *Report) Row(name string) *Row {
 	for i := range r.Rows {

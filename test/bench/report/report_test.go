@@ -72,9 +72,12 @@ func TestVerdict(t *testing.T) {
 func sample() *Report {
 	r := &Report{
 		Machine: Machine{CPU: "a CPU", Command: "bench"}, Rounds: 1,
-		Loss:   &Loss{Rate: 50_000, Seconds: 1, Sent: 10, Delivered: 9, CPUPerPacket: 1},
-		Scale:  &Scale{Pods: 20, FewPods: 10, Early: 100, Late: 120, Left: []string{"netns 1"}},
-		Attach: []Timing{{Name: "a call", P50: 1000, P99: 2000, Max: 3000}},
+		Loss:  &Loss{Rate: 50_000, Seconds: 1, Sent: 10, Delivered: 9, CPUPerPacket: 1},
+		Scale: &Scale{Pods: 20, FewPods: 10, Early: 100, Late: 120, Left: []string{"netns 1"}},
+		Attach: []Timing{
+			{Name: "a call", P50: 1000, P99: 2000, Max: 3000},
+			{Name: PluginDel, P50: 4000, P99: 9000, Max: 9000},
+		},
 	}
 	for i, name := range []string{None, GoNFQ, Classic, Batch, Full, Settled} {
 		row := Row{Name: name, Label: name}
@@ -97,10 +100,10 @@ func sample() *Report {
 func TestJudgeTakesWhatIsThere(t *testing.T) {
 	r := sample()
 	r.Judge()
-	// 6 for processor time, 2 for TCP, latency, loss, 4 for scale; the settled
+	// 6 for processor time, 2 for TCP, latency, loss, DEL, 4 for scale; the settled
 	// row and the header-only one have no values.
-	if len(r.Targets) != 14 {
-		t.Errorf("got %d targets, want 14: %v", len(r.Targets), r.TargetTable())
+	if len(r.Targets) != 15 {
+		t.Errorf("got %d targets, want 15: %v", len(r.Targets), r.TargetTable())
 	}
 	empty := &Report{}
 	empty.Judge()

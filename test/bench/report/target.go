@@ -122,8 +122,20 @@ func (r *Report) Judge() {
 			Got:  single(float64(l.Sent - l.Delivered)),
 		})
 	}
+	r.judgeCalls()
 	if s := r.Scale; s != nil {
 		r.judgeScale(s)
+	}
+}
+
+// judgeCalls looks at the calls that a runtime waits for.
+func (r *Report) judgeCalls() {
+	for _, t := range r.Attach {
+		if t.Name == PluginAdd || t.Name == PluginDel {
+			r.Targets = append(r.Targets, Target{
+				What: t.Name + ", p50 ms", Got: single(float64(t.P50) / 1000), Want: 8,
+			})
+		}
 	}
 }
 

@@ -193,6 +193,9 @@ func (m *module) Disarm() error {
 	return err
 }
 
+// DisarmEnded does the same: the module decides for itself how it waits.
+func (m *module) DisarmEnded() error { return m.Disarm() }
+
 // Check compares the kernel's settings with s.
 func (m *module) Check(s hook.Selector) error { return m.Prove(m.ns, s) }
 
@@ -236,8 +239,11 @@ func since(before *hook.Counters, now hook.Counters) hook.Counters {
 	}
 }
 
-// Remove disarms; the module's hook stays in the netns, letting all pass.
-func (m *module) Remove() error { return errors.Join(m.Disarm(), m.ns.Close()) }
+// Delete disarms; the module's hook stays in the netns, letting all pass.
+func (m *module) Delete() error { return m.Disarm() }
+
+// Remove disarms and lets go of the netns.
+func (m *module) Remove() error { return errors.Join(m.Delete(), m.Close()) }
 
 // Close leaves the netns armed.
 func (m *module) Close() error { return m.ns.Close() }

@@ -247,6 +247,14 @@ func (t *table) names(kind, tableAttr, nameAttr uint16) ([]string, error) {
 // Disarm leaves nothing in the base chains but what heeds requests, keeps the
 // rest, and waits for the packets that are still being judged by the old rules.
 func (t *table) Disarm() error {
+	if err := t.DisarmEnded(); err != nil {
+		return err
+	}
+	return gracePeriod()
+}
+
+// DisarmEnded does the same and does not wait.
+func (t *table) DisarmEnded() error {
 	var requests []request
 	for _, p := range places() {
 		settle, queue := p.base()
@@ -269,7 +277,7 @@ func (t *table) Disarm() error {
 	if err != nil {
 		return t.explain("disarm", err)
 	}
-	return gracePeriod()
+	return nil
 }
 
 // gracePeriod waits until every packet that met the old rules is in the queue

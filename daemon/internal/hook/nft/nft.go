@@ -270,12 +270,13 @@ func (t *table) Counters() (hook.Counters, error) {
 	}, err
 }
 
-// Remove deletes the table before the socket goes: closing a socket that owns
-// a table waits for a grace period, 12 ms measured, against 10 µs. A table that
-// a predecessor left is removed too, another program's is not ours to remove.
-func (t *table) Remove() error {
-	return errors.Join(t.explain("delete", t.delete()), t.conn.close())
-}
+// Delete deletes the table, also one that a predecessor left. Another program's
+// is not ours to delete. The kernel frees what is deleted a grace period later,
+// and closing an owner socket meanwhile waits for that.
+func (t *table) Delete() error { return t.explain("delete", t.delete()) }
+
+// Remove deletes the table and closes the owner socket.
+func (t *table) Remove() error { return errors.Join(t.Delete(), t.Close()) }
 
 func (t *table) delete() error {
 	port, err := nlsock.PortID(t.conn.file)
