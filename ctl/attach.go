@@ -81,7 +81,6 @@ func attach(ctx context.Context, c *command, f attachFlags) error {
 	if c.structured() {
 		return c.writeObject(a)
 	}
-	_, err = fmt.Fprintf(c.out, "%s attached (hook %s, queue %s, failure policy %s)\n",
+	return c.printLine("%s attached (hook %s, queue %s, failure policy %s)",
 		a.Key, a.Hook, queueNumbers(a.Queues), a.FailurePolicy)
-	return err
 }

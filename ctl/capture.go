@@ -16,6 +16,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/ctl/internal/pcapng"
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // captureFlags are the command's own flags.
@@ -143,7 +144,7 @@ func (c *command) openCapture(file string) (io.WriteCloser, error) {
 	if c.width() > 0 {
 		return nil, usageErrorf("a capture is nothing for a terminal: write it to a file or a pipe")
 	}
-	return nopCloser{c.out}, nil
+	return nopCloser{c.raw}, nil
 }
 
 type nopCloser struct{ io.Writer }
@@ -176,8 +177,9 @@ func (r *recorder) record(e *api.PacketEvent) error {
 		}
 		var err error
 		i, err = r.AddInterface(pcapng.Interface{
-			Name: name, Description: "container " + e.ContainerID + ", interface " + e.Ifname,
-			SnapLen: uint32(r.snapLen),
+			Name:        printable.Line(name),
+			Description: printable.Line("container " + e.ContainerID + ", interface " + e.Ifname),
+			SnapLen:     uint32(r.snapLen),
 		})
 		if err != nil {
 			return err
@@ -188,7 +190,7 @@ func (r *recorder) record(e *api.PacketEvent) error {
 	return r.WritePacket(&pcapng.Packet{
 		Interface: i, Time: e.Time, Data: e.Payload, Length: e.Length,
 		Direction: direction[e.Direction],
-		Comment: fmt.Sprintf("verdict: %s, origin mark: 0x%08x, set mark: 0x%08x",
-			e.Verdict, e.OriginMark, e.SetMark),
+		Comment: printable.Line(fmt.Sprintf("verdict: %s, origin mark: 0x%08x, set mark: 0x%08x",
+			e.Verdict, e.OriginMark, e.SetMark)),
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // completionPatience is how long a shell may wait for names.
@@ -32,7 +33,8 @@ func completeNames(run runner, names func([]api.Attachment) []string) cobra.Comp
 		})
 		found = slices.DeleteFunc(found, func(name string) bool {
 			word, _, _ := strings.Cut(name, "\t")
-			return !strings.HasPrefix(word, begin) || slices.Contains(args, word)
+			return !strings.HasPrefix(word, begin) || slices.Contains(args, word) ||
+				word != printable.Line(word) // it could not be typed
 		})
 		slices.Sort(found)
 		return slices.Compact(found), cobra.ShellCompDirectiveNoFileComp
@@ -79,7 +81,7 @@ func keyNames(attachments []api.Attachment) []string {
 		if len(containers[id]) > 1 {
 			id = a.ContainerID
 		}
-		names = append(names, id+"/"+a.Ifname+"\t"+a.Pod.String())
+		names = append(names, id+"/"+a.Ifname+"\t"+printable.Line(a.Pod.String()))
 	}
 	return names
 }

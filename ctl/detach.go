@@ -83,7 +83,7 @@ func (c *command) reportDetached(n int, lines ...string) error {
 		return c.writeObject(api.DetachResult{Detached: n})
 	}
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(c.out, line); err != nil {
+		if err := c.printLine("%s", line); err != nil {
 			return err
 		}
 	}

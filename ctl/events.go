@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,7 +130,6 @@ func (c *command) printEvent(e *api.Event) error {
 	if c.structured() {
 		return c.writeItem(e)
 	}
-	_, err := fmt.Fprintf(c.out, "%s  %-10s  %s/%s  %s  %s\n", eventTime(e), e.Kind,
-		shortID(e.ContainerID), e.Ifname, e.Pod, e.Message)
-	return err
+	return c.printLine("%s  %-10s  %s/%s  %s  %s", eventTime(e), e.Kind,
+		shortID(e.ContainerID), e.Ifname, e.Pod, strings.Join(strings.Fields(e.Message), " "))
 }

@@ -7,14 +7,16 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // lineWidth is what every terminal has.
 const lineWidth = 80
 
-// wrap breaks text between words, so that lines with the indent before them fit
-// a terminal; the first one is not indented here. A longer word, such as a path,
-// gets a line of its own and stays whole.
+// wrap escapes text and breaks it between words, so that lines with the indent
+// before them fit a terminal; the first one is not indented here. A longer word,
+// such as a path, gets a line of its own and stays whole.
 func wrap(text, indent string) string { return wrapAt(text, indent, lineWidth) }
 
 // wrapAt is wrap for lines of another width.
@@ -23,6 +25,7 @@ func wrapAt(text, indent string, width int) string {
 	room := width - utf8.RuneCountInString(indent)
 	column := 0
 	for word := range strings.FieldsSeq(text) {
+		word = printable.Line(word)
 		length := utf8.RuneCountInString(word)
 		switch {
 		case column == 0:

@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 func main() {
@@ -46,9 +46,13 @@ func run() int {
 
 // streams is what the commands touch besides the daemon.
 type streams struct {
+	// out and err are for text. A command writes there what it likes: what is not
+	// printable, such as escape sequences in a name, is escaped behind them.
 	out, err io.Writer
-	now      func() time.Time
-	getenv   func(string) string
+	// raw is out for what is no text, and for the program's own escape sequences.
+	raw    io.Writer
+	now    func() time.Time
+	getenv func(string) string
 	// patience is how long a command may work without a word.
 	patience time.Duration
 	// root is before the paths that profiles name.
@@ -69,8 +73,18 @@ const (
 	statusUnreachable = 3
 )
 
+// escaped returns the streams with what escapes text, and what writes its rest.
+func (s *streams) escaped() (*streams, func()) {
+	e := *s
+	out, err := printable.NewWriter(s.out), printable.NewWriter(s.err)
+	e.raw, e.out, e.err = s.out, out, err
+	return &e, func() { _ = errors.Join(out.Close(), err.Close()) }
+}
+
 // execute runs one command line and returns its exit status.
 func execute(ctx context.Context, s *streams, args []string) int {
+	s, end := s.escaped()
+	defer end()
 	cmd := newRoot(s)
 	cmd.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	err := cmd.ExecuteContext(ctx)
@@ -159,7 +173,7 @@ func (c *command) writeObject(v any) error {
 	if c.output == "yaml" {
 		return writeYAML(c.out, v)
 	}
-	return writeIndented(c.out, v)
+	return writeJSON(c.out, v, "  ")
 }
 
 // writeItem prints one of many that come one by one.
@@ -170,9 +184,13 @@ func (c *command) writeItem(v any) error {
 		}
 		return writeYAML(c.out, v)
 	}
-	enc := json.NewEncoder(c.out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	return writeJSON(c.out, v, "")
+}
+
+// printLine prints one line, whatever is in it.
+func (c *command) printLine(format string, args ...any) error {
+	_, err := fmt.Fprintln(c.out, printable.Line(fmt.Sprintf(format, args...)))
+	return err
 }
 
 const rootHelp = `nsqueuectl talks to nsqueued, the daemon that reads the NFQUEUE of every pod

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // shortIDLength is as much of a container ID as runtimes' own tools show.
@@ -32,19 +34,38 @@ func (c *command) id(id string) string {
 	return shortID(id)
 }
 
-func writeIndented(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+// writeJSON prints JSON that a terminal only shows: the encoder leaves some
+// control characters as they are.
+func writeJSON(w io.Writer, v any, indent string) error {
+	b, err := encodeJSON(v, indent)
+	if err == nil {
+		_, err = w.Write(printable.JSON(b))
+	}
+	return err
 }
 
+func encodeJSON(v any, indent string) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// writeYAML prints YAML. With characters that the library cannot write, or that a
+// terminal does more with than show them, it is YAML in the style of JSON, which
+// escapes them.
 func writeYAML(w io.Writer, v any) error {
 	b, err := yaml.Marshal(v)
-	if err != nil {
-		return err
+	if err != nil || printable.Text(string(b)) != string(b) {
+		if b, err = encodeJSON(v, "  "); err == nil {
+			b = printable.YAML(b)
+		}
 	}
-	_, err = w.Write(b)
+	if err == nil {
+		_, err = w.Write(b)
+	}
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 const (
@@ -115,7 +116,8 @@ func (c *command) showScreen(write func() error) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(out, clearScreen, top(screen.String(), c.height()))
+	text := printable.Text(top(screen.String(), c.height()))
+	_, err = fmt.Fprint(c.raw, clearScreen, text)
 	return err
 }
 

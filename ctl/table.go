@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // table is what is printed in columns. Where it goes to a terminal that is too
@@ -33,7 +35,16 @@ const (
 	leastProse = 24
 )
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+// add adds a row, whose cells are of one line each.
+func (t *table) add(cells ...string) {
+	for i, cell := range cells {
+		if t.prose && i == len(cells)-1 {
+			cell = strings.Join(strings.Fields(cell), " ")
+		}
+		cells[i] = printable.Line(cell)
+	}
+	t.rows = append(t.rows, cells)
+}
 
 // without returns the table without some columns.
 func (t *table) without(columns []string) *table {

@@ -103,8 +103,7 @@ func (c *command) printPacket(e *api.PacketEvent) error {
 	if c.structured() {
 		return c.writeItem(e)
 	}
-	_, err := fmt.Fprintln(c.out, packetLine(e))
-	return err
+	return c.printLine("%s", packetLine(e))
 }
 
 func packetLine(e *api.PacketEvent) string {

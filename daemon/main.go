@@ -18,11 +18,12 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/supervise"
 	"github.com/nsqueue/nsqueue/daemon/node"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 func main() {
 	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "nsqueued:", err)
+		fmt.Fprintln(os.Stderr, "nsqueued:", printable.Text(err.Error()))
 		code := 1
 		if exit, ok := errors.AsType[*supervise.ExitError](err); ok {
 			code = exit.ExitCode()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 func TestCNIError(t *testing.T) {
@@ -207,6 +208,23 @@ func TestDaemonErrors(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// What an error quotes does nothing to a terminal, and begins no line of a log.
+func TestErrorIsPrintable(t *testing.T) {
+	const evil = "\x1b[2J\u009b31m\u202e\x7f\r"
+	d := apitest.Daemon{Err: func(string) error {
+		return &api.Error{Code: api.CodeConflict, Msg: "first" + evil, Details: evil + "\nsecond"}
+	}}
+	stdin := conf(d.Start(t), prevResult)
+	o := invocation{
+		command: "ADD", stdin: stdin, env: map[string]string{"CNI_NETNS": apitest.OtherNetns(t)},
+	}.run()
+	const escaped = `\x1b[2J\u009b31m\u202e\x7f`
+	o.wantError(t, uint(api.CodeConflict), "first"+escaped, escaped, "; second")
+	if line := strings.TrimSuffix(o.stdout, "\n"); printable.Line(line) != line {
+		t.Errorf("%q", line)
 	}
 }
 

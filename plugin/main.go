@@ -25,6 +25,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 func main() {
@@ -141,18 +142,24 @@ Operators use nsqueuectl.
 		api.Version(), strings.Join(supported().SupportedVersions(), ", "))
 }
 
-// printError prints the error result of the CNI specification.
+// printError prints the error result of the CNI specification. Its text goes to
+// logs, terminals and events that do not escape it, and want it in one line.
 func (p *process) printError(e *types.Error) {
 	b, err := json.Marshal(struct {
 		CNIVersion string `json:"cniVersion"`
 		*types.Error
-	}{p.cniVersion, e})
+	}{p.cniVersion, types.NewError(e.Code, oneLine(e.Msg), oneLine(e.Details))})
 	if err == nil {
 		_, err = p.stdout.Write(append(b, '\n'))
 	}
 	if err != nil {
 		p.log.Error("error not printed", errorAttr(e), slog.String("cause", err.Error()))
 	}
+}
+
+// oneLine returns the text of an error, which may be several joined ones.
+func oneLine(text string) string {
+	return printable.Line(strings.ReplaceAll(strings.TrimSpace(text), "\n", "; "))
 }
 
 func errorAttr(err error) slog.Attr { return slog.String("error", err.Error()) }

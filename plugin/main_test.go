@@ -207,7 +207,8 @@ func TestDependencies(t *testing.T) {
 		cni + "types/create", cni + "types/internal", cni + "version",
 		"github.com/nsqueue/nsqueue/daemon/api", "github.com/nsqueue/nsqueue/daemon/api/cnipod",
 		"github.com/nsqueue/nsqueue/daemon/api/spool",
-		"github.com/nsqueue/nsqueue/internal/boottime", "github.com/nsqueue/nsqueue/plugin",
+		"github.com/nsqueue/nsqueue/internal/boottime",
+		"github.com/nsqueue/nsqueue/internal/printable", "github.com/nsqueue/nsqueue/plugin",
 	}
 	slices.Sort(foreign)
 	if diff := cmp.Diff(want, foreign); diff != "" {

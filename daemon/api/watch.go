@@ -279,7 +279,9 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 			<-limited // w is not ours any more once this handler has returned
 		}
 	}()
+	answered := false
 	started := func() error {
+		answered = true
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.WriteHeader(http.StatusOK)
 		return rc.Flush()
@@ -287,7 +289,7 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 	lines := bufio.NewWriterSize(w, streamBuffer)
 	enc := json.NewEncoder(lines)
 	// Once the status line is out, an error can only end the stream.
-	_ = s.observed.Watch(ctx, req, started, func(events []PacketEvent) error {
+	err = s.observed.Watch(ctx, req, started, func(events []PacketEvent) error {
 		for i := range events {
 			if err := enc.Encode(&events[i]); err != nil {
 				return err
@@ -295,4 +297,7 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 		}
 		return errors.Join(lines.Flush(), rc.Flush())
 	})
+	if err != nil && !answered {
+		s.writeError(w, r, err)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // The formats of the log.
@@ -37,7 +38,7 @@ func newLog(w io.Writer, format string, level api.LogLevel) (*slog.Logger, *slog
 	v.Set(slogLevel(level))
 	options := &slog.HandlerOptions{Level: &v}
 	if format == LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options)), &v
+		return slog.New(slog.NewJSONHandler(printable.JSONWriter(w), options)), &v
 	}
 	return slog.New(slog.NewTextHandler(w, options)), &v
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // Source is what the metrics are asked of.
@@ -263,10 +264,14 @@ func (p *podDescs) collect(s *sink, a *api.Attachment) {
 // maxLabel is the length of the longest name that Kubernetes gives.
 const maxLabel = 253
 
-// label returns what others have named as the value of a label. An interface
-// may have a name that is no text.
+// label returns what others have named as the value of a label, which must be
+// UTF-8. Two names are never escaped alike: two equal series would fail a scrape.
 func label(name string) string {
-	return strings.ToValidUTF8(name[:min(len(name), maxLabel)], "?")
+	name = printable.Line(strings.ReplaceAll(name, `\`, `\\`))
+	if len(name) <= maxLabel {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxLabel], "")
 }
 
 // sink takes the metrics of a scrape.

@@ -20,6 +20,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
 // node is a source with pods.
@@ -194,7 +195,10 @@ func TestPerPodSeriesCanBeSwitchedOff(t *testing.T) {
 
 // Names come from outside: none of them makes a scrape fail.
 func TestStrangeNames(t *testing.T) {
-	list := pods(4)
+	list := pods(7)
+	list[4].Ifname, list[5].Ifname, list[6].Ifname = "\xfe", `\xfe`, "\xff"
+	list[5].ContainerID, list[6].ContainerID = list[4].ContainerID, list[4].ContainerID
+	list[4].Pod, list[5].Pod = api.Pod{Name: "\x1b[2J\u202e"}, api.Pod{Name: "\x1b[2J\u202e"}
 	list[0].Pod = api.Pod{Namespace: strings.Repeat("é", 1000), Name: "a\"\n\\b"}
 	list[1].Pod = api.Pod{Name: "\xff\xfe"}
 	list[2].Pod, list[3].Pod = api.Pod{}, api.Pod{} // two without a name
@@ -204,8 +208,8 @@ func TestStrangeNames(t *testing.T) {
 	}
 	for _, metric := range got.GetMetric() {
 		for _, l := range metric.GetLabel() {
-			if len(l.GetValue()) > 253 {
-				t.Errorf("label %s has %d bytes", l.GetName(), len(l.GetValue()))
+			if v := l.GetValue(); len(v) > 253 || printable.Line(v) != v {
+				t.Errorf("label %s: %d bytes, %q", l.GetName(), len(v), v)
 			}
 		}
 	}
