@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
 # Puts Debian's containerd, runc, etcd and podman, with the libraries that the
@@ -7,28 +7,29 @@
 # has checked every package against its signed index.
 #
 #   fetch.sh DIR    fills DIR/root, unless it is complete
-set -eu
+set -eu -o pipefail
 
 dir=$1
-wanted='containerd runc etcd-server podman conmon'
+wanted=(containerd runc etcd-server podman conmon)
 
 [ ! -f "$dir/.complete" ] || exit 0
 
 # missing prints the packages that are wanted, and what they need beyond what is
 # installed; lines of packages to upgrade have the old version in brackets.
 missing() {
-	apt-get install -s --no-install-recommends $wanted |
+	apt-get install -s --no-install-recommends "${wanted[@]}" |
 		awk '/^Inst/ && $3 !~ /^\[/ {print $2}'
 }
 
 download() {
 	rm -rf "$dir"
 	mkdir -p "$dir/deb" "$dir/root"
-	packages=$(printf '%s\n' $wanted $(missing) | sort -u)
-	(cd "$dir/deb" && apt-get download -q -q $packages >"$dir/apt.log" 2>&1)
+	needed=$(missing) || return
+	mapfile -t packages < <(printf '%s\n' "${wanted[@]}" "$needed" | sed '/^$/d' | sort -u)
+	(cd "$dir/deb" && apt-get download -q -q "${packages[@]}" >"$dir/apt.log" 2>&1)
 }
 
-echo "fetch.sh: download $wanted" >&2
+echo "fetch.sh: download ${wanted[*]}" >&2
 download || { apt-get -qq update >&2 && download; } || {
 	cat "$dir/apt.log" >&2
 	exit 1

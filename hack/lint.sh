@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# lint.sh: checks style, dependencies, scripts, the module. All steps run, and
+# the last line names those that failed.
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit
+
+tags='netns e2e runtimes vm vmguest promtool'
+# Kernels that the module is built for.
+kernels='6.1 6.12'
+# Libraries stay synchronous: only these, and tests, start goroutines and join
+# them.
+may_start='^(daemon/main\.go|daemon/(node|api|internal/(registry|netns|supervise))/|(.*/)?[a-z]*test/)'
+
+files() {
+	git ls-files --cached --others --exclude-standard "$@" | while read -r f; do
+		[ ! -f "$f" ] || echo "$f"
+	done
+}
+
+goroutines() {
+	files '*.go' | grep -v '_test\.go$' | grep -Ev "$may_start" |
+		xargs -r grep -nE '^[[:space:]]*go [a-zA-Z]+.*\(' || return 0
+	echo 'libraries start no goroutine; let the caller do it'
+	return 1
+}
+
+licences() {
+	files '*.go' Makefile '*.sh' .ci/run '*.c' '*.h' |
+		xargs -r grep -L 'SPDX-License-Identifier' | sed 's/$/: no SPDX line/' | { ! grep .; }
+}
+
+scripts() {
+	files '*.sh' .ci/run | xargs shellcheck
+}
+
+module() {
+	make -C kmod style CLANG_FORMAT=clang-format-14 || return
+	for kernel in $kernels; do
+		kdir=$(test/vm/fetch.sh "$kernel" | awk -v k="$kernel" '$1 == k {print $2}') &&
+			make -s -C kmod check KDIR="$kdir" || return
+	done
+}
+
+failed=()
+step() {
+	local name=$1
+	shift
+	echo "lint: $name"
+	"$@" || failed+=("$name")
+}
+
+step 'go mod tidy' go mod tidy -diff
+step 'go vet' go vet ./...
+step 'go vet, all tags' go vet -tags "$tags" ./...
+step golangci-lint bin/tools/golangci-lint run --build-tags "$tags" ./...
+step 'golangci-lint fmt' bin/tools/golangci-lint fmt --diff ./...
+step goroutines goroutines
+step licences licences
+step shellcheck scripts
+step kmod module
+[ ${#failed[@]} = 0 ] || {
+	printf -v list ', %s' "${failed[@]}"
+	echo "lint: failed: ${list:2}"
+	exit 1
+}

@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# need.sh TARGET: installs the distribution's packages that the target needs and
+# the machine lacks, given as command:package or file:package. It is quiet when
+# they are there.
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+
+filter='nft:nftables iptables:iptables'
+compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
+case $1 in
+unit) need=$compiler ;; # of the race detector
+netns) need=$filter ;;
+e2e) need="$filter iperf3:iperf3 systemd-analyze:systemd tshark:tshark
+	capinfos:wireshark-common curl:curl" ;;
+runtimes) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
+vm) need="$filter gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils ip:iproute2" ;;
+demo) need='iptables:iptables busybox:busybox-static' ;;
+lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
+	shellcheck:shellcheck' ;;
+bench) need="$compiler nft:nftables iperf3:iperf3
+	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev" ;;
+docs) need='dot:graphviz /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core' ;;
+*)
+	echo "need.sh: no target $1" >&2
+	exit 1
+	;;
+esac
+
+missing=()
+for n in $need; do
+	[ -f "${n%%:*}" ] || command -v "${n%%:*}" >/dev/null || missing+=("${n##*:}")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+get() {
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 \
+		install -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+echo "installing ${missing[*]}"
+get 2>/dev/null || { apt-get -qq update && get; }

@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tiers.sh TARGET...: makes each target, whether the one before failed or not.
+# The last lines name each with its time and result; the exit code is 1 where
+# one failed. `test` and `test-all` stand for the tiers that they consist of.
+set -u
+cd "$(dirname "$0")/.." || exit
+
+test=(test-unit test-netns test-e2e test-damage)
+targets=()
+for target in "$@"; do
+	case $target in
+	test) targets+=("${test[@]}") ;;
+	test-all) targets+=("${test[@]}" test-runtimes test-vm) ;;
+	*) targets+=("$target") ;;
+	esac
+done
+
+stopped=
+trap 'stopped=yes' INT TERM
+
+begun=$SECONDS
+failed=0
+summary=()
+for target in "${targets[@]}"; do
+	start=$SECONDS
+	result='not run'
+	if [ -z "$stopped" ]; then
+		result=ok
+		"${MAKE:-make}" --no-print-directory "$target" || result=FAILED
+	fi
+	[ "$result" = ok ] || failed=1
+	summary+=("$(printf '    %-14s %-8s %5d s' "$target" "$result" $((SECONDS - start)))")
+done
+
+printf '==> summary\n'
+printf '%s\n' "${summary[@]}"
+printf '    %-14s %-8s %5d s\n' together "$([ $failed = 0 ] && echo ok || echo FAILED)" \
+	$((SECONDS - begun))
+exit $failed
