@@ -109,7 +109,7 @@ func (p *process) callDaemon(policy api.Policy, call func(context.Context) error
 func (p *process) retry(
 	limit time.Duration, again func(error) bool, call func(context.Context) error,
 ) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := p.withTimeout(context.Background(), limit)
 	defer cancel()
 	var last error
 	for wait := p.limits.backoff; ; wait = min(2*wait, maxBackoff) {

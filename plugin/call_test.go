@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -163,16 +164,39 @@ func TestAddWaitsForDaemon(t *testing.T) {
 	}
 }
 
+// attempts ends the time for calls when the daemon gets the second one: the
+// answer to the first was read then.
+type attempts struct {
+	calls atomic.Int64
+	end   atomic.Pointer[context.CancelFunc]
+}
+
+func (a *attempts) two(
+	ctx context.Context, _ time.Duration,
+) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	a.calls.Store(0)
+	a.end.Store(&cancel)
+	return ctx, cancel
+}
+
+// count counts a call that the daemon gets.
+func (a *attempts) count() {
+	if end := a.end.Load(); a.calls.Add(1) == 2 && end != nil {
+		(*end)()
+	}
+}
+
 // Which of the daemon's errors a runtime gets to see, by policy.
 func TestDaemonErrors(t *testing.T) {
 	netns := apitest.OtherNetns(t)
 	var code atomic.Uint64
+	var attempts attempts
 	d := apitest.Daemon{Err: func(string) error {
+		attempts.count()
 		return &api.Error{Code: api.Code(code.Load()), Msg: "no", Details: "way"}
 	}}
 	socket := d.Start(t)
-	// retries is long enough for a first answer on a busy machine.
-	const retries = 5 * time.Second
 	lasting := []api.Code{2, 6, 7, 8, 102}
 	for _, c := range []api.Code{2, 6, 7, 8, 11, 50, 51, 100, 101, 102, 999} {
 		code.Store(uint64(c))
@@ -191,8 +215,7 @@ func TestDaemonErrors(t *testing.T) {
 						env: map[string]string{"CNI_NETNS": netns},
 					}
 					if c == api.CodeTryAgainLater && policy == api.Fail && command != "STATUS" {
-						i.limits = endlessLimits()
-						i.limits.fail = retries // there is no other end of it
+						i.withTimeout = attempts.two // there is no other end of it
 					}
 					o := i.run()
 					want := uint(c)

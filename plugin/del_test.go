@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -137,7 +138,8 @@ func TestDelWithBrokenStreams(t *testing.T) {
 				return map[string]string{"CNI_COMMAND": "DEL"}[name]
 			},
 			stdin: stdin, stdout: &stdout, stderr: io.Discard, limits: shortLimits(),
-			spoolPath: testSpool,
+			withTimeout: context.WithTimeout,
+			spoolPath:   testSpool,
 		}
 		if status := p.run(); status != 0 || stdout.Len() > 0 {
 			t.Errorf("status %d, stdout %q", status, stdout.String())

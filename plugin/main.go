@@ -10,6 +10,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,13 +33,14 @@ func main() {
 	// A runtime that has closed our stderr must not end a DEL half-way.
 	signal.Ignore(syscall.SIGPIPE)
 	p := process{
-		args:      os.Args[1:],
-		getenv:    os.Getenv,
-		stdin:     os.Stdin,
-		stdout:    os.Stdout,
-		stderr:    os.Stderr,
-		limits:    defaultLimits(),
-		spoolPath: spool.Path,
+		args:        os.Args[1:],
+		getenv:      os.Getenv,
+		stdin:       os.Stdin,
+		stdout:      os.Stdout,
+		stderr:      os.Stderr,
+		limits:      defaultLimits(),
+		withTimeout: context.WithTimeout,
+		spoolPath:   spool.Path,
 	}
 	os.Exit(p.run())
 }
@@ -72,6 +74,8 @@ type process struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	limits         limits
+	// withTimeout ends the attempts to call the daemon.
+	withTimeout func(context.Context, time.Duration) (context.Context, context.CancelFunc)
 	// spoolPath says where the daemon at a socket looks for calls.
 	spoolPath func(socket string) string
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"os"
@@ -27,6 +28,8 @@ type invocation struct {
 	stdin   string
 	env     map[string]string
 	limits  limits
+	// withTimeout is that of process; nil stands for one that measures the time.
+	withTimeout func(context.Context, time.Duration) (context.Context, context.CancelFunc)
 }
 
 type outcome struct {
@@ -45,6 +48,9 @@ func (i invocation) run() outcome {
 	if i.limits == (limits{}) {
 		i.limits = endlessLimits()
 	}
+	if i.withTimeout == nil {
+		i.withTimeout = context.WithTimeout
+	}
 	var stdout, stderr strings.Builder
 	p := process{
 		getenv: func(name string) string { return env[name] },
@@ -53,7 +59,8 @@ func (i invocation) run() outcome {
 		stderr: &stderr,
 		limits: i.limits,
 
-		spoolPath: testSpool,
+		withTimeout: i.withTimeout,
+		spoolPath:   testSpool,
 	}
 	status := p.run()
 	return outcome{status, stdout.String(), stderr.String()}
