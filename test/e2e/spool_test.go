@@ -99,11 +99,7 @@ func TestDelWithoutDaemon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	remove(t, a)
-	if took := time.Since(start); took > patience {
-		t.Errorf("deleting took %v", took)
-	}
 	if got := r.spooled(t); len(got) != 1 || !strings.HasPrefix(got[0], a.ID) {
 		t.Errorf("spooled %v, want one DEL of %s", got, a.ID)
 	}
@@ -172,7 +168,7 @@ func TestAddWithoutDaemon(t *testing.T) {
 
 // TestSpoolStorm starts a daemon that was away for long.
 func TestSpoolStorm(t *testing.T) {
-	const adds, dels, limit = 100, 400, 15 * time.Second
+	const adds, dels = 100, 400
 	r := newRig(t, api.Ignore)
 	dir := r.openSpool(t)
 	var want []api.Key
@@ -196,11 +192,7 @@ func TestSpoolStorm(t *testing.T) {
 	}
 	start := time.Now()
 	r.start(t)
-	took := time.Since(start)
-	t.Logf("start with %d spooled calls took %v", adds+dels, took)
-	if took > limit {
-		t.Errorf("the start took %v", took)
-	}
+	t.Logf("start with %d spooled calls took %v", adds+dels, time.Since(start))
 	if got := r.attached(t); !slices.Equal(got, want) || len(r.spooled(t)) > 0 {
 		t.Errorf("%d attached, want %d; spooled %v", len(got), adds, r.spooled(t))
 	}
@@ -286,16 +278,10 @@ func (s *stall) signal(t *testing.T, sig syscall.Signal) {
 	}
 }
 
-// arrive makes all calls at once while the daemon is stopped.
+// arrive makes all calls at once while the daemon is stopped, and returns when
+// each has ended by itself: the daemon goes on only then.
 func (s *stall) arrive(t *testing.T) {
 	t.Helper()
-	// What a busy machine may take to start so many processes.
-	const starting = 1500 * time.Millisecond
-	within := func(what string, start time.Time, limit time.Duration) {
-		if took := time.Since(start); took > limit+starting {
-			t.Errorf("%s took %v", what, took)
-		}
-	}
 	s.signal(t, syscall.SIGSTOP)
 	defer nstest.Eventually(t, patience, "the daemon answers again", func() bool {
 		_, err := s.Client.Status(t.Context())
@@ -305,22 +291,17 @@ func (s *stall) arrive(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range stallCalls {
 		all.Go(func() {
-			start := time.Now()
 			o := s.adds[i].run(t, "ADD")
 			if s.policy == api.Fail {
-				within("ADD under Fail", start, 10*time.Second)
 				o.expectCode(t, api.CodeTryAgainLater)
 				return
 			}
-			within("ADD under Ignore", start, 3*time.Second)
 			if o.failed || o.stdout != prevResult {
 				t.Errorf("ADD: failed %t, %q", o.failed, o.stdout)
 			}
 		})
 		all.Go(func() {
-			start := time.Now()
 			o := s.dels[i].run(t, "DEL")
-			within("DEL", start, 2*time.Second)
 			if o.failed || o.stdout != "" || !strings.Contains(o.stderr, "DEL spooled") {
 				t.Errorf("DEL: failed %t, %q, %s", o.failed, o.stdout, o.stderr)
 			}
@@ -330,8 +311,8 @@ func (s *stall) arrive(t *testing.T) {
 }
 
 // TestStalledDaemon has calls arrive while the daemon hangs: some wait in the
-// backlog, others find it full. Each ends in its time with the policy's answer,
-// and when the daemon goes on, everything is as the calls have said.
+// backlog, others find it full. Each ends with the policy's answer while the
+// daemon still hangs, and when the daemon goes on, everything is as the calls have said.
 func TestStalledDaemon(t *testing.T) {
 	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 		t.Run(string(policy), func(t *testing.T) {

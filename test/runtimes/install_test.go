@@ -110,6 +110,6 @@ func (n *node) keepInstalled(t *testing.T, bin string, stockList []byte) {
 func (n *node) newTalker(t *testing.T) *cri.Pod {
 	t.Helper()
 	p := n.newPod(t, cri.Spec{Name: "talker", Handler: stock})
-	exec(t, p, "ping", "-c", "1", "-w", "5", n.gateway(p))
+	exec(t, p, "ping", "-c", "1", "-w", "60", n.gateway(p))
 	return p
 }

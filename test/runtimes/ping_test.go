@@ -27,7 +27,7 @@ func testPingAcrossNodes(t *testing.T, c *rig) {
 		watches = append(watches, w)
 	}
 	nstest.Eventually(t, patience, "both watches report the ping", func() bool {
-		exec(t, a, "ping", "-c", "1", "-w", "5", b.IPs[0])
+		exec(t, a, "ping", "-c", "1", "-w", "60", b.IPs[0])
 		return sees(watches[0], a, "out") && sees(watches[0], a, "in") &&
 			sees(watches[1], b, "out") && sees(watches[1], b, "in")
 	})
@@ -38,7 +38,7 @@ func testPingAcrossNodes(t *testing.T, c *rig) {
 	}
 
 	before := c.nodes[0].attachment(t, a).Counters.Packets
-	out := exec(t, a, "ping", "-c", "5", "-i", "0.2", "-w", "10", b.IPs[0])
+	out := exec(t, a, "ping", "-c", "5", "-i", "0.2", "-w", "60", b.IPs[0])
 	if !strings.Contains(out, "5 packets received, 0% packet loss") {
 		t.Errorf("ping:\n%s", out)
 	}

@@ -34,24 +34,24 @@ type program struct {
 // programs run in this order in each kernel; a new one is one line.
 func programs() []program {
 	return []program{
-		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 6 * time.Minute},
-		{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 3 * time.Minute},
-		{Name: "hook-nft.test", Package: hooks + "nft", Tags: "netns", Timeout: 3 * time.Minute},
+		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 30 * time.Minute},
+		{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 15 * time.Minute},
+		{Name: "hook-nft.test", Package: hooks + "nft", Tags: "netns", Timeout: 15 * time.Minute},
 		{
-			Name: "e2e-kmod.test", Package: "../e2e", Tags: "e2e,vmguest", Timeout: 4 * time.Minute,
+			Name: "e2e-kmod.test", Package: "../e2e", Tags: "e2e,vmguest", Timeout: 20 * time.Minute,
 			Env: e2eEnv("kmod"), Args: []string{e2eRun},
 		},
 		{
-			Name: "e2e-nft.test", Package: "../e2e", Tags: "e2e", Timeout: 4 * time.Minute,
+			Name: "e2e-nft.test", Package: "../e2e", Tags: "e2e", Timeout: 20 * time.Minute,
 			Env: e2eEnv("nft"), Args: []string{e2eRun},
 		},
 		{
 			Name: "fault-kmod.test", Package: "../../daemon/internal/fault", Tags: "e2e",
-			Timeout: 3 * time.Minute, Env: e2eEnv("kmod"),
+			Timeout: 15 * time.Minute, Env: e2eEnv("kmod"),
 		},
 		{
 			Name: "fault-nft.test", Package: "../../daemon/internal/fault", Tags: "e2e",
-			Timeout: 3 * time.Minute, Env: e2eEnv("nft"),
+			Timeout: 15 * time.Minute, Env: e2eEnv("nft"),
 		},
 	}
 }
@@ -71,7 +71,7 @@ func e2eEnv(hook string) []string {
 }
 
 // bootTime is what a guest may need beside its programs.
-const bootTime = 60 * time.Second
+const bootTime = 5 * time.Minute
 
 func TestKernel(t *testing.T) {
 	all := programs()

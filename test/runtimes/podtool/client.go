@@ -35,7 +35,12 @@ func ask(ctx context.Context, network, server, name string) error {
 	return nil
 }
 
-const pace = 5 * time.Millisecond
+const (
+	pace = 5 * time.Millisecond
+	// settled is how long nothing comes after the last datagram before what is
+	// missing counts as lost. It is longer than a daemon takes to be replaced.
+	settled = 10 * time.Second
+)
 
 // stream sends datagrams until the file is there and prints how many there
 // were, how many came back, and the longest time without one.
@@ -46,10 +51,11 @@ func stream(ctx context.Context, server, file string) error {
 	}
 	defer conn.Close()
 	var sent atomic.Uint64
+	var done atomic.Bool
 	var receiver sync.WaitGroup
 	var got int
 	var stall time.Duration
-	receiver.Go(func() { got, stall = receive(conn, &sent) })
+	receiver.Go(func() { got, stall = receive(conn, &sent, &done) })
 	ticker := time.NewTicker(pace)
 	defer ticker.Stop()
 	for n := uint64(1); ctx.Err() == nil; n++ {
@@ -62,7 +68,8 @@ func stream(ctx context.Context, server, file string) error {
 		}
 		<-ticker.C
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+	done.Store(true)
+	if err := conn.SetReadDeadline(time.Now().Add(settled)); err != nil {
 		return err
 	}
 	receiver.Wait()
@@ -73,8 +80,9 @@ func stream(ctx context.Context, server, file string) error {
 	return nil
 }
 
-// receive counts datagrams until the deadline that is set at the end.
-func receive(conn net.Conn, sent *atomic.Uint64) (got int, stall time.Duration) {
+// receive counts datagrams until all have come back that were sent when done, or
+// the deadline is over that is set then.
+func receive(conn net.Conn, sent *atomic.Uint64, done *atomic.Bool) (got int, stall time.Duration) {
 	seen := make(map[uint64]bool)
 	buf := make([]byte, 64)
 	last := time.Now()
@@ -90,6 +98,9 @@ func receive(conn net.Conn, sent *atomic.Uint64) (got int, stall time.Duration) 
 		last = time.Now()
 		if number := binary.BigEndian.Uint64(buf); number <= sent.Load()+1 {
 			seen[number] = true
+		}
+		if done.Load() && uint64(len(seen)) == sent.Load() {
+			return len(seen), stall
 		}
 	}
 }

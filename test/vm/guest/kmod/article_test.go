@@ -16,7 +16,7 @@ const pings = 2
 // those that are not.
 func (p *pod) ping(t *testing.T, to *pod) int {
 	t.Helper()
-	return p.Ping(t, to.v4, pings, 3*time.Second)
+	return p.Ping(t, to.v4, pings, 10*time.Second)
 }
 
 // Two pods, the second as on another node: there is no module there.

@@ -231,7 +231,7 @@ func (r *reader) expect(t *testing.T, n int) []*packet {
 	t.Helper()
 	var got []*packet
 	for range n {
-		p, err := r.next(nstest.Patient(10 * time.Second))
+		p, err := r.next(nstest.Patient(time.Minute))
 		if err != nil {
 			t.Fatalf("packet %d of %d at queue %d: %v", len(got)+1, n, r.num, err)
 		}

@@ -101,7 +101,7 @@ func TestReload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.next(nstest.Patient(10 * time.Second)); err != nil {
+		if _, err := r.next(nstest.Patient(time.Minute)); err != nil {
 			t.Errorf("round %d: %v", i, err)
 		}
 		if err := rmmod(); err != nil {
@@ -346,8 +346,8 @@ func TestCost(t *testing.T) {
 func (f *flow) rate(t *testing.T, turns int) float64 {
 	t.Helper()
 	data := make([]byte, 64)
-	endReads(t, f.pod, 30*time.Second)
-	endReads(t, f.node, 30*time.Second)
+	endReads(t, f.pod, 2*time.Minute)
+	endReads(t, f.node, 2*time.Minute)
 	start := time.Now()
 	for range turns {
 		turn(t, f.node, f.pod, data)
