@@ -26,7 +26,7 @@ KDIR := /lib/modules/$(shell uname -r)/build
 # The tests of a tier have its name as their build tag. What has no tag needs no
 # privilege, and no program but Go. Packages of a tier share the machine's kernel
 # and run one after the other. The limit only ends what hangs.
-GOTEST := go test -timeout 30m
+GOTEST := go test -timeout 60m
 TIERTEST := NSQUEUE_BIN=$(BIN) $(GOTEST) -count=1 -p 1
 # What `make test-busy` makes, and how often.
 BUSY := test
