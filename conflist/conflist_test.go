@@ -269,5 +269,5 @@ func wantCalls(l *libcni.NetworkConfigList) []string {
 	if l.CNIVersion >= "1.1.0" {
 		calls = append(calls, "collect "+l.Name)
 	}
-	return append(calls, "detach c0ffee/eth0", "detach c0ffee/eth0")
+	return append(calls, "detach ended c0ffee/eth0", "detach ended c0ffee/eth0")
 }
