@@ -121,6 +121,9 @@ func (c *command) writeDescription(d *api.Description) error {
 	line("Settled", "%d flows, %d packets by the kernel alone", n.Settled, d.HookCounters.Settled)
 	line("Trouble", "%s", trouble(n))
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
+	for _, warning := range d.Warnings {
+		line("Warning", "%s", warning)
+	}
 	return errors.Join(f.write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
 }
 

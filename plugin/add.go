@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
@@ -19,6 +21,11 @@ func (p *process) add() ([]byte, error) {
 		return nil, err
 	}
 	defer c.netns.Close()
+	if c.refusal != "" {
+		return nil, types.NewError(types.ErrInvalidNetworkConfig, c.refusal,
+			"correct or remove the annotation: under failure policy Fail a pod with one that "+
+				"has no meaning does not start")
+	}
 	if !c.inspect {
 		p.log.Info("pod is not inspected")
 		return c.config.prevResult, nil

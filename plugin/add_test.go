@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,6 +156,93 @@ func TestAddNotInspected(t *testing.T) {
 		`"inspect" is not in the CNI configuration's podAnnotations`}
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Errorf("warnings to the daemon (-want +got):\n%s", diff)
+	}
+}
+
+// An annotation that has no meaning refuses a pod under Fail, with the reason; a
+// pod under Ignore starts, and the daemon is told.
+func TestAddMeaninglessAnnotation(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	add := func(policy, annotation string) outcome {
+		return invocation{
+			command: "ADD", env: map[string]string{"CNI_NETNS": netns},
+			stdin: conf(socket, prevResult, `"failurePolicy":"`+policy+`"`, `"runtimeConfig":{`+
+				`"io.kubernetes.cri.pod-annotations":{`+annotation+`}}`),
+		}.run()
+	}
+	for annotation, want := range map[string]string{
+		`"nsqueue.io/inspct":"true"`:         `annotation "nsqueue.io/inspct" ignored`,
+		`"nsqueue.io/failure-policy":"fail"`: `want "Fail" or "Ignore"`,
+	} {
+		before := len(d.Attached())
+		add("Fail", annotation).wantError(t, types.ErrInvalidNetworkConfig, want, "Fail")
+		if n := len(d.Attached()); n != before {
+			t.Errorf("%s: the daemon was called", annotation)
+		}
+		add("Ignore", annotation).wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+		all := d.Attached()
+		if w := all[len(all)-1].Warnings; len(w) != 1 || !strings.Contains(w[0], want) {
+			t.Errorf("%s: warnings %q", annotation, w)
+		}
+	}
+}
+
+// Nothing in the call's arguments and annotations, however much, costs a pod its
+// start or its inspection.
+func TestAddWithTooMuch(t *testing.T) {
+	long := strings.Repeat("x", 100_000)
+	var annotations []string
+	for i := range 3000 {
+		annotations = append(annotations, fmt.Sprintf(`"nsqueue.io/%d%.200s":%q`, i, long, long[:100]))
+	}
+	for name, args := range map[string]string{
+		"pairs":  strings.Repeat("pair;", 3000),
+		"name":   "K8S_POD_NAME=" + long + ";K8S_POD_UID=" + long,
+		"bytes":  "K8S_POD_NAME=" + strings.Repeat("\xff\x1b", 50_000),
+		"others": strings.Repeat("\x1b", 100_000) + "=" + long,
+	} {
+		var d apitest.Daemon
+		o := invocation{
+			command: "ADD",
+			env:     map[string]string{"CNI_NETNS": apitest.OtherNetns(t), "CNI_ARGS": args},
+			stdin: conf(d.Start(t), prevResult, `"runtimeConfig":{`+
+				`"io.kubernetes.cri.pod-annotations":{`+strings.Join(annotations, ",")+`}}`),
+		}.run()
+		o.wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+		if got := d.Attached(); len(got) != 1 || len(got[0].Warnings) != 8 {
+			t.Errorf("%s: attached %+v", name, got)
+		}
+		if len(o.stderr) > 10_000 {
+			t.Errorf("%s: %d bytes are logged", name, len(o.stderr))
+		}
+	}
+}
+
+// A name that JSON cannot carry is refused, so that no later call misses it; one
+// that an older version has attached all the same is detached.
+func TestNamesThatAreNoText(t *testing.T) {
+	var d apitest.Daemon
+	socket := d.Start(t)
+	netns := apitest.OtherNetns(t)
+	for name, value := range map[string]string{
+		"CNI_IFNAME": "eth\xff", "CNI_NETNS": netns + "\xff", "CNI_CONTAINERID": "c\xff",
+	} {
+		env := map[string]string{"CNI_NETNS": netns}
+		env[name] = value
+		invocation{command: "ADD", stdin: conf(socket, prevResult), env: env}.run().
+			wantError(t, types.ErrInvalidEnvironmentVariables, "\\xff")
+	}
+	if calls := d.Calls(); calls != nil {
+		t.Errorf("the daemon was called: %v", calls)
+	}
+	invocation{
+		command: "DEL", stdin: conf(socket), env: map[string]string{"CNI_IFNAME": "eth\xff"},
+	}.run().wantSuccess(t, "")
+	want := []string{"detach ended c0ffee/eth\ufffd"}
+	if diff := cmp.Diff(want, d.Calls()); diff != "" {
+		t.Error(diff)
 	}
 }
 

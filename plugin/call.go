@@ -68,7 +68,7 @@ func (p *process) readPodCall(command, firstVersion string) (*podCall, error) {
 	}
 	pod, warnings := cnipod.ParseArgs(p.getenv("CNI_ARGS"))
 	d := decide(c, pod.Namespace)
-	d.warnings = append(warnings, d.warnings...)
+	d.warnings = api.LimitWarnings(append(d.warnings, warnings...))
 	p.log = p.log.With(keyAttr(key), slog.String("pod", pod.String()))
 	for _, w := range d.warnings {
 		p.log.Warn("pod settings", slog.String("warning", w))

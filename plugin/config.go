@@ -92,7 +92,7 @@ func (c *config) parseHead(object map[string]json.RawMessage) error {
 	}
 	if !validName(c.network) {
 		return invalidField("name", "want letters, digits, '_', '.' and '-', "+
-			"the first a letter or digit, got %.60q", c.network)
+			"the first a letter or digit, at most %d of them, got %.60q", api.MaxName, c.network)
 	}
 	cniVersion := "0.1.0" // what the specification says of a config without
 	if err := parseField(object, "cniVersion", "a string", &cniVersion); err != nil {
@@ -257,7 +257,7 @@ func validName(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return s != "" && len(s) <= api.MaxName
 }
 
 // validNamespace is the rule for names of Kubernetes namespaces (RFC 1123).

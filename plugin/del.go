@@ -24,7 +24,8 @@ func (p *process) del() {
 	}()
 	called := boottime.Now()
 	socket := p.delSocket()
-	key := api.Key{ContainerID: p.getenv("CNI_CONTAINERID"), Ifname: p.getenv("CNI_IFNAME")}
+	key := api.Key{ContainerID: p.getenv("CNI_CONTAINERID"), Ifname: p.getenv("CNI_IFNAME")}.
+		Canonical() // in case that an older version has attached it
 	log := p.log.With(keyAttr(key), slog.String("socket", socket))
 	if err := key.Validate(); err != nil {
 		log.Error("nothing to detach", errorAttr(err))

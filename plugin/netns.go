@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/types"
 )
@@ -19,6 +20,10 @@ const nsGetNSType = 0xb703
 // that the plugin itself is in, which would be the node's.
 func (p *process) openNetns() (*os.File, error) {
 	path := p.getenv("CNI_NETNS")
+	if !utf8.ValidString(path) { // JSON would carry another one
+		return nil, types.NewError(types.ErrInvalidEnvironmentVariables,
+			fmt.Sprintf("CNI_NETNS %.200q: want UTF-8", path), "")
+	}
 	// O_NONBLOCK, because the path could be a FIFO.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

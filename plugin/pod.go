@@ -18,6 +18,7 @@ type decision struct {
 	inspect  bool
 	policy   api.Policy
 	warnings []string
+	refusal  string // why the pod must not start
 }
 
 // decide joins the configuration with the pod's annotations.
@@ -27,5 +28,7 @@ func decide(c *config, namespace string) decision {
 		Lowering: c.PodAnnotations, Annotations: c.annotations,
 	}
 	d := s.Decide(namespace)
-	return decision{inspect: d.Inspect, policy: d.Policy, warnings: d.Warnings}
+	return decision{
+		inspect: d.Inspect, policy: d.Policy, warnings: d.Warnings, refusal: d.Refusal,
+	}
 }

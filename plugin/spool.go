@@ -11,10 +11,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api/spool"
 )
 
-// maxSpooledWarnings is how many warnings of a call are worth keeping: all of
-// them are in the log already, and CNI_ARGS may cause thousands.
-const maxSpooledWarnings = 16
-
 // spoolDel leaves the call for the daemon. The call may have been carried out
 // without an answer; to detach what is detached already is harmless.
 func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called time.Duration) {
@@ -34,7 +30,6 @@ func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called 
 // inspection does not stay without. The call may have been carried out without
 // an answer; to attach the same netns again changes nothing.
 func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Duration) {
-	req.Warnings = req.Warnings[:min(len(req.Warnings), maxSpooledWarnings)]
 	e, err := spool.NewAdd(req, c.netns, called)
 	if err == nil {
 		err = p.leave(c.config.Socket, e)

@@ -152,8 +152,8 @@ func TestAddIsSpooledUnderIgnore(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("entry (-want +got):\n%s", diff)
 			}
-			if n := len(got.Attach.Warnings); n != maxSpooledWarnings {
-				t.Errorf("%d warnings, want the first %d", n, maxSpooledWarnings)
+			if n := len(got.Attach.Warnings); n != 8 || !strings.HasPrefix(got.Attach.Warnings[7], "and ") {
+				t.Errorf("%q, want 8 warnings that say how many more there are", got.Attach.Warnings)
 			}
 			invocation{command: "DEL", stdin: conf(socket), limits: shortLimits()}.run().
 				wantSuccess(t, "")

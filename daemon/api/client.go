@@ -52,6 +52,7 @@ func (c *Client) Attach(
 	ctx context.Context, req AttachRequest, netns *os.File,
 ) (Attachment, error) {
 	var a Attachment
+	req.Warnings = LimitWarnings(req.Warnings)
 	err := c.call(ctx, http.MethodPost, pathAttachments, req, netns, &a)
 	return a, err
 }
@@ -135,6 +136,7 @@ func (c *Client) SetLogLevel(ctx context.Context, level LogLevel) (LogLevel, err
 func (c *Client) callKey(
 	ctx context.Context, method string, k Key, suffix string, out any,
 ) error {
+	k = k.Canonical()
 	if err := k.Validate(); err != nil {
 		return Errorf(CodeInvalidConfig, "%s", err)
 	}

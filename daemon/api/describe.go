@@ -69,7 +69,7 @@ func (s *server) describe(r *http.Request) (any, error) {
 
 // keyOf returns the key in the path of a call about one attachment.
 func keyOf(r *http.Request) (Key, error) {
-	key := Key{ContainerID: r.PathValue("id"), Ifname: r.PathValue("ifname")}
+	key := Key{ContainerID: r.PathValue("id"), Ifname: r.PathValue("ifname")}.Canonical()
 	if err := key.Validate(); err != nil {
 		return Key{}, Errorf(CodeInvalidConfig, "%s", err)
 	}

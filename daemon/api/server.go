@@ -259,10 +259,7 @@ func (s *server) attach(r *http.Request, b Backend) (any, error) {
 	if netns != nil {
 		defer netns.Close()
 	}
-	for _, warning := range req.Warnings {
-		s.log.Warn("client warning", slog.String("containerID", req.ContainerID),
-			slog.String("pod", req.Pod.String()), slog.String("warning", warning))
-	}
+	req.Warnings = LimitWarnings(req.Warnings)
 	return b.Attach(r.Context(), req, netns)
 }
 

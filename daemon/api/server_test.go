@@ -68,7 +68,7 @@ func TestClientBodyTooLarge(t *testing.T) {
 	var d apitest.Daemon
 	c := api.NewClient(d.Start(t))
 	req := testRequest()
-	req.Warnings = []string{strings.Repeat("x", 10<<20)}
+	req.Network = strings.Repeat("x", 10<<20)
 	_, err := c.Attach(t.Context(), req, nil)
 	if api.CodeOf(err) != api.CodeDecoding || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("attach: %.200v", err)

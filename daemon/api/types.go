@@ -9,6 +9,7 @@ package api
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 )
 
 // DefaultSocket is where the daemon listens and its clients connect.
@@ -83,7 +84,8 @@ func validContainerID(id string) bool {
 }
 
 // validIfname is the kernel's rule (dev_valid_name), which goes by bytes and
-// has Latin-1's no-break space among the white space.
+// has Latin-1's no-break space among the white space. Besides, a name must be
+// UTF-8: JSON has no other text.
 func validIfname(name string) bool {
 	for i := range len(name) {
 		switch c := name[i]; c {
@@ -91,7 +93,8 @@ func validIfname(name string) bool {
 			return false
 		}
 	}
-	return name != "" && len(name) <= maxIfname && name != "." && name != ".."
+	return name != "" && len(name) <= maxIfname && name != "." && name != ".." &&
+		utf8.ValidString(name)
 }
 
 // Validate checks both parts by the rules of the CNI specification. A valid
@@ -102,10 +105,19 @@ func (k Key) Validate() error {
 			"the first a letter or digit", k.ContainerID, maxContainerID)
 	}
 	if !validIfname(k.Ifname) {
-		return fmt.Errorf("interface name %q: want 1 to %d bytes, no '/', ':' or white space",
-			k.Ifname, maxIfname)
+		return fmt.Errorf("interface name %q: want 1 to %d bytes of UTF-8, no '/', ':' or "+
+			"white space, not '.' or '..'", k.Ifname, maxIfname)
 	}
 	return nil
+}
+
+// Canonical returns the key as JSON carries it, with the replacement character
+// for each byte that is no UTF-8. Attachments of older versions may be known by
+// such a name, so that calls which end one go by it.
+func (k Key) Canonical() Key {
+	return Key{
+		ContainerID: string([]rune(k.ContainerID)), Ifname: string([]rune(k.Ifname)),
+	}
 }
 
 // Pod is the Kubernetes identity of an attachment, where it has one.
@@ -154,6 +166,8 @@ type Attachment struct {
 	Queues        []Queue   `json:"queues"`
 	Counters      Counters  `json:"counters"`
 	Created       time.Time `json:"created"`
+	// Warnings are what was wrong with the pod's annotations and arguments.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // AttachmentList is the answer to a list call.
@@ -173,12 +187,17 @@ type AttachRequest struct {
 	// FailurePolicy is the daemon's default where empty.
 	FailurePolicy Policy `json:"failurePolicy,omitempty"`
 	// Warnings are what the client refused or ignored on the way here. The
-	// daemon logs them, because runtimes discard a plugin's standard error.
+	// daemon shows them, because runtimes discard a plugin's standard error. Both
+	// sides take no more of them than [LimitWarnings] leaves.
 	Warnings []string `json:"warnings,omitempty"`
 	// Traceparent is the trace that the client's call is part of, as W3C Trace
 	// Context writes it. The daemon logs it with what it does to the attachment.
 	Traceparent string `json:"traceparent,omitempty"`
 }
+
+// MaxName is the length of the longest name of a pod or network, in bytes:
+// Kubernetes gives no longer ones, and runtimes make file names of them.
+const MaxName = 253
 
 // Validate checks everything that can be checked without the netns.
 func (r *AttachRequest) Validate() error {
@@ -190,6 +209,15 @@ func (r *AttachRequest) Validate() error {
 	default:
 		return fmt.Errorf("origin %q: want %q, %q or %q", string(r.Origin),
 			OriginCNI, OriginAdopted, OriginManual)
+	}
+	for name, value := range map[string]string{
+		"network": r.Network, "pod namespace": r.Pod.Namespace, "pod name": r.Pod.Name,
+		"pod UID": r.Pod.UID,
+	} {
+		if len(value) > MaxName {
+			return fmt.Errorf("%s %.60q...: %d bytes, want at most %d", name, value, len(value),
+				MaxName)
+		}
 	}
 	if r.Traceparent != "" && !ValidTraceparent(r.Traceparent) {
 		return fmt.Errorf("traceparent %.60q: want that of W3C Trace Context", r.Traceparent)
@@ -366,6 +394,9 @@ const (
 	EventSecurity EventKind = "security"
 	// EventFailure: packets of the pod are not inspected; it is tried again.
 	EventFailure EventKind = "failure"
+	// EventWarning: annotations or arguments of the pod make no sense or are
+	// refused.
+	EventWarning EventKind = "warning"
 	// EventPastHook: packets of the pod pass uninspected, because they never meet
 	// the hook.
 	EventPastHook EventKind = "pastHook"
@@ -380,7 +411,7 @@ func (k EventKind) Routine() bool {
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
-		EventLostDetach, EventSecurity, EventFailure, EventPastHook,
+		EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
 	}
 }
 

@@ -9,8 +9,10 @@ package cnipod
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
@@ -18,8 +20,9 @@ import (
 // AnnotationPrefix begins the names of the annotations that a pod may carry.
 const AnnotationPrefix = "nsqueue.io/"
 
-// The annotations that a pod may carry. One that is refused or has another
-// value changes nothing, and is logged by nsqueued.
+// The annotations that a pod may carry. One that is refused changes nothing, and is
+// an event of nsqueued's. So is one with another value or name; under Fail a pod
+// with such a one does not start.
 const (
 	// InspectName says whether the pod is inspected. "true" is always allowed, also
 	// in an excluded namespace; "false" only where the entry's podAnnotations has
@@ -80,6 +83,9 @@ func ParseArgs(args string) (pod api.Pod, warnings []string) {
 		case pair == "":
 		case !ok:
 			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %.60q is no KEY=VALUE", pair))
+		case isIdentity(key) && !validName(value):
+			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %s of %d bytes ignored: "+
+				"want UTF-8 of at most %d bytes, got %.20q", key, len(value), api.MaxName, value))
 		default:
 			pairs = append(pairs, [2]string{key, value})
 		}
@@ -87,17 +93,35 @@ func ParseArgs(args string) (pod api.Pod, warnings []string) {
 	return Identity(pairs), warnings
 }
 
+// The keys of CNI_ARGS that say whose pod it is.
+const (
+	argNamespace = "K8S_POD_NAMESPACE"
+	argName      = "K8S_POD_NAME"
+	argUID       = "K8S_POD_UID"
+)
+
+func isIdentity(key string) bool {
+	return key == argNamespace || key == argName || key == argUID
+}
+
+// validName is what every name in Kubernetes fulfils. What does not is no name
+// that could be found again.
+func validName(s string) bool { return len(s) <= api.MaxName && utf8.ValidString(s) }
+
 // Identity takes the pod's identity from the keys and values of CNI_ARGS; of
-// two values of a key the later one counts.
+// two values of a key the later one counts, of those that can be a name.
 func Identity(args [][2]string) api.Pod {
 	var pod api.Pod
 	for _, arg := range args {
+		if !validName(arg[1]) {
+			continue
+		}
 		switch arg[0] {
-		case "K8S_POD_NAMESPACE":
+		case argNamespace:
 			pod.Namespace = arg[1]
-		case "K8S_POD_NAME":
+		case argName:
 			pod.Name = arg[1]
-		case "K8S_POD_UID":
+		case argUID:
 			pod.UID = arg[1]
 		}
 	}
@@ -123,13 +147,17 @@ type Decision struct {
 	Policy  api.Policy
 	// Warnings are about annotations that changed nothing.
 	Warnings []string
+	// Refusal says why the pod must not start: under Fail one of its annotations
+	// has no meaning, and may have been meant to ask for more.
+	Refusal string
 }
 
 // Decide joins the configuration with the pod's annotations. A pod may always
 // raise: be inspected though its namespace is excluded, and fail closed. To ask
 // for less than the configuration gives, the configuration must allow the
-// annotation; one that is refused or makes no sense is a warning and changes
-// nothing, because a pod's author cannot see the configuration.
+// annotation; one that is refused is a warning and changes nothing, because a
+// pod's author cannot see the configuration. So is one that has no meaning, which
+// under Fail refuses the pod.
 func (s *Settings) Decide(namespace string) Decision {
 	d := Decision{
 		Inspect: !slices.Contains(s.ExcludeNamespaces, namespace),
@@ -143,7 +171,40 @@ func (s *Settings) Decide(namespace string) Decision {
 				d.Policy = api.Fail
 			}
 		})
+	meaningless := append(s.unknown(), s.badValues()...)
+	if d.Policy == api.Fail && len(meaningless) > 0 {
+		d.Refusal = "pod refused: " + strings.Join(api.LimitWarnings(meaningless), "; ")
+	}
+	d.Warnings = append(meaningless, d.Warnings...)
 	return d
+}
+
+// unknown finds annotations that are named as nsqueue's and are none of them.
+func (s *Settings) unknown() []string {
+	var warnings []string
+	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
+		name, ours := strings.CutPrefix(key, AnnotationPrefix)
+		if ours && name != InspectName && name != PolicyName {
+			warnings = append(warnings, fmt.Sprintf("annotation %.60q ignored: there are %s%s "+
+				"and %s%s", key, AnnotationPrefix, InspectName, AnnotationPrefix, PolicyName))
+		}
+	}
+	return warnings
+}
+
+// badValues finds annotations with values that they do not have.
+func (s *Settings) badValues() []string {
+	var warnings []string
+	for _, a := range []struct{ name, raising, lowering string }{
+		{InspectName, "true", "false"}, {PolicyName, string(api.Fail), string(api.Ignore)},
+	} {
+		value, ok := s.Annotations[AnnotationPrefix+a.name]
+		if ok && value != a.raising && value != a.lowering {
+			warnings = append(warnings, fmt.Sprintf("annotation %s%s: %.40q ignored: want %q or %q",
+				AnnotationPrefix, a.name, value, a.raising, a.lowering))
+		}
+	}
+	return warnings
 }
 
 // apply looks at one annotation. It has two values, one that raises and one
@@ -156,9 +217,7 @@ func (d *Decision) apply(
 	case !ok:
 	case value == raising:
 		set(true)
-	case value != lowering:
-		d.warn("annotation %s%s: %.40q ignored: want %q or %q",
-			AnnotationPrefix, name, value, raising, lowering)
+	case value != lowering: // see badValues
 	case !raised || slices.Contains(s.Lowering, name):
 		set(false)
 	default:

@@ -5,6 +5,7 @@ package cnipod
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,6 +30,10 @@ func TestParseArgs(t *testing.T) {
 		{"K8S_POD_NAME;K8S_POD_UID=u;x", api.Pod{UID: "u"}, 2},
 		{"K8S_POD_NAME=a;K8S_POD_NAME=b", api.Pod{Name: "b"}, 0},
 		{"k8s_pod_name=a", api.Pod{}, 0},
+		{"K8S_POD_NAME=\xff;K8S_POD_UID=u", api.Pod{UID: "u"}, 1},
+		{"K8S_POD_NAMESPACE=" + strings.Repeat("n", 100_000), api.Pod{}, 1},
+		{"K8S_POD_NAME=" + strings.Repeat("n", 253), api.Pod{Name: strings.Repeat("n", 253)}, 0},
+		{"OTHER=\xff" + strings.Repeat("n", 100_000), api.Pod{}, 0},
 	} {
 		got, warnings := ParseArgs(test.args)
 		if got != test.want || len(warnings) != test.warnings {
@@ -55,6 +60,16 @@ func FuzzParseArgs(f *testing.F) {
 	f.Add("K8S_POD_NAMESPACE=n;K8S_POD_NAME=a;x;;=")
 	f.Fuzz(func(t *testing.T, args string) {
 		pod, warnings := ParseArgs(args)
+		for _, name := range []string{pod.Namespace, pod.Name, pod.UID} {
+			if !utf8.ValidString(name) || len(name) > api.MaxName {
+				t.Errorf("ParseArgs(%q) = %+v", args, pod)
+			}
+		}
+		for _, w := range warnings {
+			if len(w) > 1000 || !utf8.ValidString(w) {
+				t.Errorf("ParseArgs(%q) warns %q", args, w)
+			}
+		}
 		if strings.Contains(pod.Namespace+pod.Name+pod.UID, ";") {
 			t.Errorf("ParseArgs(%q) = %+v", args, pod)
 		}
@@ -120,6 +135,82 @@ func TestDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What has no meaning is a warning under Ignore, and refuses the pod under Fail.
+func TestMeaninglessAnnotations(t *testing.T) {
+	const unknown, bad = `"nsqueue.io/inspct"`, `nsqueue.io/failure-policy: "fail" ignored`
+	for _, test := range []struct {
+		name        string
+		config      api.Policy
+		annotations map[string]string
+		warnings    []string
+		refused     bool
+	}{
+		{"misspelt", api.Ignore, map[string]string{"inspct": "true"}, []string{unknown}, false},
+		{"misspelt under Fail", api.Fail, map[string]string{"inspct": ""}, []string{unknown}, true},
+		{"bad", api.Ignore, map[string]string{"failure-policy": "fail"}, []string{bad}, false},
+		{"bad under Fail", api.Fail, map[string]string{"failure-policy": "fail"}, []string{bad}, true},
+		{
+			"both", api.Fail,
+			map[string]string{"failure-policy": "fail", "inspct": ""},
+			[]string{unknown, bad},
+			true,
+		},
+		{
+			"misspelt beside Fail", api.Ignore,
+			map[string]string{"failure-policy": "Fail", "inspct": ""},
+			[]string{unknown},
+			true,
+		},
+		{
+			"refused is not meaningless", api.Fail,
+			map[string]string{"failure-policy": "Ignore"},
+			[]string{"refused"},
+			false,
+		},
+		{"none", api.Fail, nil, nil, false},
+	} {
+		s := Settings{Policy: test.config, Annotations: map[string]string{"nsqueue.org/x": "y"}}
+		for name, value := range test.annotations {
+			s.Annotations[AnnotationPrefix+name] = value
+		}
+		d := s.Decide("default")
+		if (d.Refusal != "") != test.refused || len(d.Warnings) != len(test.warnings) {
+			t.Errorf("%s: %q, refusal %q", test.name, d.Warnings, d.Refusal)
+			continue
+		}
+		for i, want := range test.warnings {
+			if !strings.Contains(d.Warnings[i], want) ||
+				test.refused && !strings.Contains(d.Refusal, want) {
+				t.Errorf("%s: %q, refusal %q", test.name, d.Warnings, d.Refusal)
+			}
+		}
+	}
+}
+
+func FuzzDecide(f *testing.F) {
+	f.Add("nsqueue.io/inspct", "a", "Fail", "no", true)
+	f.Fuzz(func(t *testing.T, key, value, policy, inspect string, fail bool) {
+		s := Settings{Policy: api.Ignore, Annotations: map[string]string{
+			AnnotationPrefix + PolicyName: policy, AnnotationPrefix + InspectName: inspect, key: value,
+		}}
+		if fail {
+			s.Policy = api.Fail
+		}
+		d := s.Decide("default")
+		if d.Policy.Validate() != nil || fail && d.Policy != api.Fail || fail && !d.Inspect {
+			t.Errorf("%+v: %+v", s, d)
+		}
+		if d.Refusal != "" && (d.Policy != api.Fail || len(d.Warnings) == 0) {
+			t.Errorf("%+v: %+v", s, d)
+		}
+		for _, w := range append(d.Warnings, d.Refusal) {
+			if len(w) > 3000 || !utf8.ValidString(w) {
+				t.Errorf("warning %q", w)
+			}
+		}
+	})
 }
 
 // A pod whose namespace is not known is in no excluded one.

@@ -57,6 +57,7 @@ func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Reco
 		Queue:         r.options.Queue.Number,
 		Created:       time.Now().UTC(),
 		Traceparent:   req.Traceparent,
+		Warnings:      api.LimitWarnings(req.Warnings),
 	}
 }
 
@@ -122,6 +123,7 @@ func (r *Registry) attach(
 	} else {
 		r.remember(api.EventAttach, &rec, "attached with hook "+attached.Hook+
 			", failure policy "+string(rec.FailurePolicy))
+		r.warn(&rec)
 	}
 	return attached, nil
 }

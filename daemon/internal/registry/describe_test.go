@@ -95,3 +95,25 @@ func wantKinds(t *testing.T, events []api.Event, want ...api.EventKind) {
 		t.Errorf("events %v, want %v", got, want)
 	}
 }
+
+// What was wrong with the call is an event, is shown, and is counted.
+func TestWarningsAreReported(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod := nstest.New(t)
+	req := request("one", pod, api.Ignore)
+	for range 3000 {
+		req.Warnings = append(req.Warnings, "no such annotation")
+	}
+	a, err := d.Attach(t.Context(), req, nil)
+	must(t, err)
+	want := api.LimitWarnings(req.Warnings)
+	got, err := d.Describe(t.Context(), a.Key)
+	must(t, err)
+	wantKinds(t, got.Events, api.EventAttach, api.EventWarning)
+	if !slices.Equal(got.Warnings, want) || got.Events[1].Message != strings.Join(want, "; ") {
+		t.Errorf("%+v", got)
+	}
+	if n := d.EventCounts()[api.EventWarning]; n != 1 {
+		t.Errorf("%d warnings are counted", n)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 const journalLength = 512
 
 // journal holds the latest events, the oldest first. Those of routine are apart
-// so that a node that is drained does not make it forget the others.
+// so that a node that is drained does not make it forget the others, and so are
+// warnings, of which the authors of pods can make many.
 type journal struct {
 	mu              sync.Mutex
 	routine, others []api.Event
@@ -29,7 +31,7 @@ func (j *journal) add(e api.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	events := &j.others
-	if e.Kind.Routine() {
+	if e.Kind.Routine() || e.Kind == api.EventWarning {
 		events = &j.routine
 	}
 	if len(*events) == journalLength {
@@ -67,6 +69,13 @@ func (r *Registry) remember(kind api.EventKind, rec *state.Record, message strin
 		Time: time.Now().UTC(), Kind: kind, Key: rec.Key, Pod: rec.Pod,
 		Netns: rec.Netns.Cookie, Message: message,
 	})
+}
+
+// warn reports what the call that made the attachment was wrong about.
+func (r *Registry) warn(rec *state.Record) {
+	if len(rec.Warnings) > 0 {
+		r.report(slog.LevelWarn, api.EventWarning, rec, strings.Join(rec.Warnings, "; "))
+	}
 }
 
 // report logs an event about an attachment and remembers it.

@@ -100,6 +100,7 @@ func (r *Registry) describe(a *attachment) api.Attachment {
 		FailurePolicy: rec.FailurePolicy, Created: rec.Created,
 		Queues:   r.queues(rec.Queue),
 		Counters: a.binding.counters(),
+		Warnings: slices.Clone(rec.Warnings),
 	}
 }
 

@@ -43,6 +43,8 @@ type Record struct {
 	Called time.Duration `json:"called,omitempty"`
 	// Traceparent is the trace that the call was part of.
 	Traceparent string `json:"traceparent,omitempty"`
+	// Warnings are those of the call.
+	Warnings []string `json:"warnings,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
 	// recorded under another one has ended with it.
 	BootID string `json:"bootID"`
