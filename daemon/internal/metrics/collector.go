@@ -65,7 +65,8 @@ func newCollector(d Daemon) *collector {
 		attachments: desc("attachments", "Pod interfaces that are attached, by state, hook and "+
 			"failure policy.", "state", "hook", "policy"),
 		problems: desc("problems", "Pod interfaces whose packets are not inspected as they should "+
-			"be, by failure policy: under Ignore they pass unseen, under Fail they are dropped.",
+			"be, by failure policy: under Ignore they pass uninspected, under Fail they are "+
+			"dropped, unless they go past the hook (events pastHook).",
 			"policy"),
 		inspecting: desc("inspect_seconds_total", "How long inspectors had packets in hand, all "+
 			"queues together."),

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -18,42 +19,64 @@ type Traffic struct {
 	RxBytes, RxPackets, TxBytes, TxPackets uint64
 }
 
-// Interfaces returns the traffic of all interfaces of the place, by name.
-func Interfaces(at Place) (map[string]Traffic, error) {
-	text, err := ReadFile(at, "/proc/thread-self/net/dev")
-	if err != nil {
-		return nil, err
-	}
-	return parseInterfaces(text)
+// add counts other's traffic too.
+func (t *Traffic) add(other Traffic) {
+	t.RxBytes += other.RxBytes
+	t.RxPackets += other.RxPackets
+	t.TxBytes += other.TxBytes
+	t.TxPackets += other.TxPackets
 }
 
-// parseInterfaces reads /proc/net/dev: two lines of heading, then a name and
-// sixteen numbers for each interface.
-func parseInterfaces(text []byte) (map[string]Traffic, error) {
-	all := make(map[string]Traffic)
+// TrafficOf returns the traffic of the named interfaces of the place together.
+// One that is not there has none.
+func TrafficOf(at Place, names []string) (Traffic, error) {
+	text, err := ReadFile(at, "/proc/thread-self/net/dev")
+	if err != nil {
+		return Traffic{}, err
+	}
+	return parseInterfaces(text, names)
+}
+
+// parseInterfaces reads of /proc/net/dev the lines of the named interfaces. A
+// line is a name and sixteen numbers, but for two of heading.
+func parseInterfaces(text []byte, names []string) (Traffic, error) {
+	var sum Traffic
 	for line := range bytes.Lines(text) {
 		colon := bytes.LastIndexByte(line, ':')
-		if colon < 0 {
+		if colon < 0 || !slices.Contains(names, string(bytes.TrimSpace(line[:colon]))) {
 			continue
 		}
-		fields := bytes.Fields(line[colon+1:])
-		if len(fields) < 10 {
-			return nil, fmt.Errorf("parse /proc/net/dev line %q: %d numbers, want 16",
-				line, len(fields))
+		t, ok := parseTraffic(line[colon+1:])
+		if !ok {
+			return Traffic{}, fmt.Errorf("parse /proc/net/dev line %q: want 16 numbers", line)
 		}
-		var t Traffic
-		for column, to := range map[int]*uint64{
-			0: &t.RxBytes, 1: &t.RxPackets, 8: &t.TxBytes, 9: &t.TxPackets,
-		} {
-			n, err := strconv.ParseUint(string(fields[column]), 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("parse /proc/net/dev line %q: %w", line, err)
-			}
-			*to = n
-		}
-		all[string(bytes.TrimSpace(line[:colon]))] = t
+		sum.add(t)
 	}
-	return all, nil
+	return sum, nil
+}
+
+// parseTraffic reads the numbers of a line: eight of what was received, then of
+// what was sent.
+func parseTraffic(numbers []byte) (t Traffic, ok bool) {
+	column := 0
+	for field := range bytes.FieldsSeq(numbers) {
+		n, err := strconv.ParseUint(string(field), 10, 64)
+		if err != nil {
+			return Traffic{}, false
+		}
+		switch column {
+		case 0:
+			t.RxBytes = n
+		case 1:
+			t.RxPackets = n
+		case 8:
+			t.TxBytes = n
+		case 9:
+			t.TxPackets = n
+		}
+		column++
+	}
+	return t, column >= 10
 }
 
 // Sent returns how many packets the IP stack of the place has sent, its own and

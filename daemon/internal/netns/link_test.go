@@ -84,16 +84,23 @@ const devices = `Inter-|   Receive                                              
 `
 
 func TestParseInterfaces(t *testing.T) {
-	got, err := parseInterfaces([]byte(devices))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := Traffic{RxBytes: 5250168, RxPackets: 4111, TxBytes: 326512, TxPackets: 4333}
-	if got["eth0"] != want || got["lo"].TxBytes != 120 || len(got) != 3 {
-		t.Errorf("%+v, want eth0 %+v", got, want)
+	eth0 := Traffic{RxBytes: 5250168, RxPackets: 4111, TxBytes: 326512, TxPackets: 4333}
+	both := Traffic{RxBytes: 5250177, RxPackets: 4112, TxBytes: 326512, TxPackets: 4335}
+	for _, tt := range []struct {
+		names []string
+		want  Traffic
+	}{
+		{[]string{"eth0"}, eth0},
+		{[]string{"eth0", "a:b"}, both},
+		{[]string{"eth", "th0", "gone", ""}, Traffic{}},
+		{nil, Traffic{}},
+	} {
+		if got, err := parseInterfaces([]byte(devices), tt.names); got != tt.want || err != nil {
+			t.Errorf("%q: %+v, %v, want %+v", tt.names, got, err, tt.want)
+		}
 	}
 	for _, bad := range []string{"eth0: 1 2 3\n", "eth0: a 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"} {
-		if _, err := parseInterfaces([]byte(bad)); err == nil {
+		if _, err := parseInterfaces([]byte(bad), []string{"eth0"}); err == nil {
 			t.Errorf("no error for %q", bad)
 		}
 	}
@@ -112,7 +119,7 @@ func FuzzInterfaces(f *testing.F) {
 	f.Add([]byte(devices))
 	f.Add([]byte("Ip: OutRequests\nIp: 4\n"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = parseInterfaces(b)
+		_, _ = parseInterfaces(b, []string{"eth0"})
 		_ = sentIPv4(b) + sentIPv6(b)
 	})
 }

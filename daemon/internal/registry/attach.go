@@ -187,7 +187,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	b := a.binding
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	elsewhere, err := receivesElsewhere(a, ns)
+	elsewhere, err := r.receivesElsewhere(a, ns)
 	if err != nil {
 		return err
 	}
@@ -201,11 +201,12 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	}
 	r.mu.Lock()
 	a.record.Hook = string(b.parts.hook.Kind())
+	a.elsewhere = elsewhere
 	rec := a.record
 	r.mu.Unlock()
 	r.notice(b, &rec)
 	if elsewhere {
-		r.warnOfElsewhere(b, &rec)
+		r.warnOfElsewhere(&rec)
 	}
 	rec.State = api.Active
 	if err := r.recordActive(a, rec); err != nil {

@@ -18,11 +18,9 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 		return api.Description{}, api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
 	}
 	d := api.Description{Attachment: r.describe(a), Events: r.journal.about(key)}
-	if text := a.binding.problem.Load(); text != nil {
-		d.Problem = *text
-	} else if text := a.binding.past.Load(); text != nil {
-		d.Problem = *text
-	}
+	r.mu.Lock()
+	d.Problem, _ = a.trouble()
+	r.mu.Unlock()
 	var err error
 	if d.QueueStates, err = a.binding.queueStates(); err != nil && d.Problem == "" {
 		d.Problem = "queues not read: " + err.Error()

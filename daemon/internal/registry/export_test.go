@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
@@ -25,6 +26,11 @@ func (r *Registry) SetAge(id string, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.record.Called = boottime.Now() + d
+}
+
+// TakeForL3S has interfaces of a name taken for an ipvlan in mode l3s.
+func (r *Registry) TakeForL3S(ifname string) {
+	r.elsewhere = func(_ *netns.NetNS, name string) (bool, error) { return name == ifname, nil }
 }
 
 // Unbind takes an attachment's first queue away.

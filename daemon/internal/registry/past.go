@@ -5,6 +5,7 @@ package registry
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -35,17 +36,12 @@ type look struct {
 	// sentKnown: the stack is asked only of pods that are suspected.
 	sentKnown bool
 	missed    int // looks in a row that found traffic past the hook
-	// always: it goes past the hook by the interface's nature.
-	always bool
 }
 
 // compare looks whether the traffic of the interfaces meets the hook. The caller
 // holds b.mu.
 func (r *Registry) compare(b *binding, at netns.Place, rec *state.Record) {
-	if b.looked.always {
-		return
-	}
-	traffic, err := b.traffic(at)
+	traffic, err := netns.TrafficOf(at, b.interfaces())
 	if err != nil {
 		r.log(rec).Warn("traffic of the interface not read", slog.Any("error", err))
 		return
@@ -67,26 +63,15 @@ func (r *Registry) compare(b *binding, at netns.Place, rec *state.Record) {
 	}
 }
 
-// traffic returns that of the members' interfaces together.
-func (b *binding) traffic(at netns.Place) (netns.Traffic, error) {
-	all, err := netns.Interfaces(at)
-	if err != nil {
-		return netns.Traffic{}, err
-	}
-	var sum netns.Traffic
-	counted := make(map[string]bool, 1)
+// interfaces returns the names of the members' interfaces, each once.
+func (b *binding) interfaces() []string {
+	names := make([]string, 0, 1)
 	for key := range b.members {
-		if counted[key.Ifname] {
-			continue
+		if !slices.Contains(names, key.Ifname) {
+			names = append(names, key.Ifname)
 		}
-		counted[key.Ifname] = true
-		t := all[key.Ifname]
-		sum.RxBytes += t.RxBytes
-		sum.RxPackets += t.RxPackets
-		sum.TxBytes += t.TxBytes
-		sum.TxPackets += t.TxPackets
 	}
-	return sum, nil
+	return names
 }
 
 // grown returns what came since. Counters begin anew with an interface.
@@ -178,30 +163,41 @@ func (r *Registry) misses(b *binding, rec *state.Record, moved netns.Traffic, se
 // receivesElsewhere refuses, under Fail, an interface whose packets are received
 // in another netns. One that an earlier daemon attached stays: to let go of it
 // would leave more uninspected.
-func receivesElsewhere(a *attachment, ns *netns.NetNS) (bool, error) {
-	elsewhere, err := ns.ReceivesElsewhere(a.record.Ifname)
+func (r *Registry) receivesElsewhere(a *attachment, ns *netns.NetNS) (bool, error) {
+	elsewhere, err := r.elsewhere(ns, a.record.Ifname)
 	if err != nil {
 		return false, fmt.Errorf("look at interface %s: %w", a.record.Ifname, err)
 	}
-	return elsewhere, refuseElsewhere(a, elsewhere)
-}
-
-func refuseElsewhere(a *attachment, elsewhere bool) error {
 	if !elsewhere || a.restored || a.record.FailurePolicy != api.Fail {
-		return nil
+		return elsewhere, nil
 	}
-	return api.Errorf(api.CodeInvalidNetns, "interface %s is an ipvlan in mode l3s: what it "+
+	return true, api.Errorf(api.CodeInvalidNetns, "interface %s is an ipvlan in mode l3s: what it "+
 		"receives never meets the hook, which failure policy Fail does not allow; use mode l2 or "+
 		"l3, or failure policy Ignore", a.record.Ifname)
 }
 
-// warnOfElsewhere reports what nothing can change while the pod lives. The caller
-// holds b.mu.
-func (r *Registry) warnOfElsewhere(b *binding, rec *state.Record) {
-	text := fmt.Sprintf("received packets pass uninspected: interface %s is an ipvlan in mode "+
+// warnOfElsewhere reports what nothing can change while the attachment lives.
+func (r *Registry) warnOfElsewhere(rec *state.Record) {
+	r.report(slog.LevelWarn, api.EventPastHook, rec, elsewhereText(rec))
+}
+
+func elsewhereText(rec *state.Record) string {
+	return fmt.Sprintf("received packets pass uninspected: interface %s is an ipvlan in mode "+
 		"l3s, for which the netns of its parent receives; use mode l2 or l3", rec.Ifname)
-	b.looked.always = true
-	if b.past.Swap(&text) == nil {
-		r.report(slog.LevelWarn, api.EventPastHook, rec, text)
+}
+
+// trouble returns why packets of the attachment are not inspected as they should
+// be, empty for nothing, and whether they go past the hook. The caller holds the
+// registry's mu.
+func (a *attachment) trouble() (text string, past bool) {
+	if text := a.binding.problem.Load(); text != nil {
+		return *text, false
 	}
+	if a.elsewhere {
+		return elsewhereText(&a.record), true
+	}
+	if text := a.binding.past.Load(); text != nil {
+		return *text, true
+	}
+	return "", false
 }

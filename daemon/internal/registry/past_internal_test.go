@@ -77,8 +77,12 @@ func TestReceivedElsewhere(t *testing.T) {
 		{api.Ignore, false, true, false},
 	} {
 		a := &attachment{restored: tt.restored, record: state.Record{FailurePolicy: tt.policy}}
-		if err := refuseElsewhere(a, tt.elsewhere); (err != nil) != tt.refused {
-			t.Errorf("%+v: %v", tt, err)
+		r := &Registry{elsewhere: func(*netns.NetNS, string) (bool, error) {
+			return tt.elsewhere, nil
+		}}
+		elsewhere, err := r.receivesElsewhere(a, nil)
+		if (err != nil) != tt.refused || elsewhere != tt.elsewhere {
+			t.Errorf("%+v: elsewhere %t, %v", tt, elsewhere, err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/daemon/internal/watch"
@@ -71,15 +72,17 @@ type Hooks struct {
 // while it is held. A binding's lock is taken without mu held and is held
 // during its system calls, so that one slow netns delays nobody else.
 type Registry struct {
-	options  Options
-	pollers  *pollers
-	buffers  *buffers
-	headroom headroom
-	hub      watch.Hub
-	journal  journal
-	orphans  atomic.Uint64 // packets that dead daemons had in hand
-	refused  refused       // packets that the kernel could not queue
-	closing  sync.WaitGroup
+	options Options
+	pollers *pollers
+	buffers *buffers
+	// elsewhere looks whether another netns receives for an interface.
+	elsewhere func(ns *netns.NetNS, ifname string) (bool, error)
+	headroom  headroom
+	hub       watch.Hub
+	journal   journal
+	orphans   atomic.Uint64 // packets that dead daemons had in hand
+	refused   refused       // packets that the kernel could not queue
+	closing   sync.WaitGroup
 
 	mu          sync.Mutex
 	hooks       Hooks     // set by Restore and not changed then
@@ -95,13 +98,15 @@ type Registry struct {
 	pending map[api.Key]state.Record
 }
 
-// attachment is one entry. Its record's State and Hook are guarded by the
-// registry's mu, all else is not changed after it was entered.
+// attachment is one entry. Its record's State and Hook, and elsewhere, are guarded
+// by the registry's mu, all else is not changed after it was entered.
 type attachment struct {
 	record  state.Record
 	binding *binding
 	// restored: it was recorded before this daemon began.
 	restored bool
+	// elsewhere: another netns receives for the interface.
+	elsewhere bool
 	// settled is closed when the state is no longer attaching or detaching.
 	settled chan struct{}
 }
@@ -120,6 +125,7 @@ func New(o Options) (*Registry, error) {
 	return &Registry{
 		options:     o,
 		pollers:     pollers,
+		elsewhere:   (*netns.NetNS).ReceivesElsewhere,
 		buffers:     newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),

@@ -64,10 +64,8 @@ func (r *Registry) Problems() []api.Problem {
 		})
 	}
 	for _, a := range r.attachments {
-		if text := a.binding.problem.Load(); text != nil {
-			add(&a.record, *text, false)
-		} else if text := a.binding.past.Load(); text != nil {
-			add(&a.record, *text, true)
+		if text, past := a.trouble(); text != "" {
+			add(&a.record, text, past)
 		}
 	}
 	for _, rec := range r.pending {
