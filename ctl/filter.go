@@ -49,6 +49,8 @@ type filterFlags struct {
 	podFilter
 
 	direction, protocol, verdict string
+	address                      string
+	noProbes                     bool
 	port                         uint16
 	rate                         uint32
 }
@@ -60,6 +62,10 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 	flags.StringVar(&f.direction, "direction", "", "in, out or forward, as seen from the pod")
 	flags.StringVar(&f.protocol, "protocol", "", "such as tcp, or a number")
 	flags.Uint16Var(&f.port, "port", 0, "packets from or to `PORT` only")
+	flags.StringVar(&f.address, "address", "",
+		"packets from or to `ADDRESS`, or a network, only")
+	flags.BoolVar(&f.noProbes, "no-probes", false,
+		"leave out packets from and to the node itself")
 	flags.StringVar(&f.verdict, "verdict", "", "accept, drop or queue")
 	flags.Uint32Var(&f.rate, "rate", rate, "at most `N` packets a second, 0: all")
 	completeFlag(cmd, "direction", words("in", "out", "forward"))
@@ -103,7 +109,7 @@ func (f *filterFlags) request() (api.WatchRequest, error) {
 	}
 	req := api.WatchRequest{
 		Namespace: f.namespace, Pod: f.pod, Direction: f.direction, Protocol: f.protocol,
-		Port: f.port, Verdict: f.verdict, Rate: f.rate,
+		Port: f.port, Verdict: f.verdict, Rate: f.rate, Address: f.address, NoProbes: f.noProbes,
 	}
 	if err := req.Validate(); err != nil {
 		return req, usageErrorf("%s", err)

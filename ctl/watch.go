@@ -33,8 +33,12 @@ With -o json it is one JSON object a line, with -o yaml a document each.
 
 Packets that come faster than --rate, or than they can be printed, are left out
 here, and counted in the summary; their verdicts do not wait for the terminal.
-nsqueued itself looks for those that are asked for. It goes on over a restart of
-nsqueued; packets in between are neither shown nor counted.`,
+nsqueued itself looks for those that are asked for. With --no-probes it leaves
+out all packets between pods and addresses of the node: probes of the kubelet,
+and what else the node sends or forwards under its own address.
+
+It goes on over a restart of nsqueued; packets in between are neither shown nor
+counted.`,
 		Example: `  nsqueuectl watch
   nsqueuectl watch --pod default/busybox1 --count 10
   nsqueuectl watch -n default --protocol udp --port 53 --verdict drop`,
@@ -106,16 +110,19 @@ func (c *command) printPacket(e *api.PacketEvent) error {
 	return c.printLine("%s", packetLine(e))
 }
 
+// packetTime is as exact as the clock of packets in captures.
+const packetTime = "2006-01-02T15:04:05.000000Z07:00"
+
 func packetLine(e *api.PacketEvent) string {
 	who := "pod: " + e.Pod.String()
 	if e.Pod.Name == "" {
 		who = "container: " + shortID(e.ContainerID) + "/" + e.Ifname
 	}
 	return fmt.Sprintf("packet: %d, origin mark: 0x%08x, set mark: 0x%08x, %s, %s, "+
-		"%s -> %s, %s, length: %d, verdict: %s",
+		"%s -> %s, %s, length: %d, verdict: %s, time: %s",
 		e.Packet, e.OriginMark, e.SetMark, who, e.Direction,
 		endpoint(e.Source, e.SourcePort), endpoint(e.Destination, e.DestinationPort),
-		e.Protocol, e.Length, e.Verdict)
+		e.Protocol, e.Length, e.Verdict, e.Time.UTC().Format(packetTime))
 }
 
 // endpoint prints an address, with its port where the protocol has ports.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
@@ -22,7 +23,7 @@ func packets() []api.PacketEvent {
 	key := api.Key{ContainerID: "0fd31c8e5a2b77aa01", Ifname: "eth0"}
 	return []api.PacketEvent{
 		{
-			Packet: 1, Key: key, Pod: pod, Direction: "in", Protocol: "icmp", Length: 84,
+			Packet: 1, Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Key: key, Pod: pod, Direction: "in", Protocol: "icmp", Length: 84,
 			Source: addr("10.230.12.2"), Destination: addr("10.230.96.4"), Verdict: "accept",
 		},
 		{
@@ -36,11 +37,11 @@ func packets() []api.PacketEvent {
 
 const packetLines = "" +
 	"packet: 1, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
-	"10.230.12.2 -> 10.230.96.4, icmp, length: 84, verdict: accept\n" +
+	"10.230.12.2 -> 10.230.96.4, icmp, length: 84, verdict: accept, time: 2026-01-02T03:04:05.000006Z\n" +
 	"packet: 2, origin mark: 0x00000010, set mark: 0xff000010, container: 0fd31c8e5a2b/eth0, out, " +
-	"[fd00::1]:40000 -> [fd00::2]:443, tcp, length: 60, verdict: drop\n" +
+	"[fd00::1]:40000 -> [fd00::2]:443, tcp, length: 60, verdict: drop, time: 0001-01-01T00:00:00.000000Z\n" +
 	"packet: 7, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
-	"? -> ?, udp, length: 0, verdict: accept\n"
+	"? -> ?, udp, length: 0, verdict: accept, time: 2026-01-02T03:04:05.000000Z\n"
 
 // watching is what a watch says before its first packet.
 const watching = "watching, Ctrl-C ends it\n"
@@ -63,6 +64,7 @@ func TestWatchFilters(t *testing.T) {
 		"",
 		"--pod default/busybox1 --rate 0",
 		"-n default --pod busybox1",
+		"--address 10.0.0.0/8 --no-probes",
 		"--direction in --protocol tcp --port 443 --verdict drop",
 	} {
 		args := append([]string{"watch", "--count", "1"}, strings.Fields(line)...)
@@ -74,6 +76,7 @@ func TestWatchFilters(t *testing.T) {
 		{Rate: watchRate},
 		{Namespace: "default", Pod: "busybox1"},
 		{Namespace: "default", Pod: "busybox1", Rate: watchRate},
+		{Address: "10.0.0.0/8", NoProbes: true, Rate: watchRate},
 		{Direction: "in", Protocol: "tcp", Port: 443, Verdict: "drop", Rate: watchRate},
 	}
 	if diff := cmp.Diff(want, d.Watched()); diff != "" {

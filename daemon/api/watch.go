@@ -53,8 +53,14 @@ type WatchRequest struct {
 	Protocol  string // a name, such as tcp, or a number
 	Port      uint16 // source or destination
 	Verdict   string // accept, drop, queue or none
-	// Rate is how many packets a second are reported at most; 0 is no limit but
-	// the watcher's own speed.
+	// Address is an address or a network (CIDR) that the source or the destination
+	// is, or is in.
+	Address string
+	// NoProbes leaves out packets from and to the node's own addresses: those of
+	// the kubelet's probes, and of all else that the node itself sends and gets.
+	NoProbes bool
+	// Rate is how many packets a second are reported at most; what a second leaves
+	// of it may come at once later. 0 is no limit but the watcher's own speed.
 	Rate uint32
 	// Payload is how many bytes of each packet are wanted. Only root's socket
 	// gives any.
@@ -82,18 +88,41 @@ func (r *WatchRequest) Validate() error {
 				watchProtocols())
 		}
 	}
+	if _, err := r.Network(); err != nil {
+		return err
+	}
 	if r.Payload < 0 || r.Payload > MaxPayload {
 		return fmt.Errorf("payload of %d bytes: want 0 to %d", r.Payload, MaxPayload)
 	}
 	return nil
 }
 
+// Network returns what Address means, the zero value where it is empty.
+func (r *WatchRequest) Network() (netip.Prefix, error) {
+	if r.Address == "" {
+		return netip.Prefix{}, nil
+	}
+	if a, err := netip.ParseAddr(r.Address); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(r.Address)
+	if err != nil || network.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("address %.60q: want one such as 10.0.0.1 or fd00::1, "+
+			"or a network such as 10.0.0.0/8", r.Address)
+	}
+	return network.Masked(), nil
+}
+
+// paramNoProbes is the parameter of NoProbes.
+const paramNoProbes = "noProbes"
+
 // query returns the request as the query of a URL.
 func (r *WatchRequest) query() string {
 	q := url.Values{}
 	for name, value := range map[string]string{
 		"namespace": r.Namespace, "pod": r.Pod, "direction": r.Direction, "protocol": r.Protocol,
-		"verdict": r.Verdict,
+		"verdict": r.Verdict, "address": r.Address,
 	} {
 		if value != "" {
 			q.Set(name, value)
@@ -105,6 +134,9 @@ func (r *WatchRequest) query() string {
 		if value != 0 {
 			q.Set(name, strconv.FormatUint(value, 10))
 		}
+	}
+	if r.NoProbes {
+		q.Set(paramNoProbes, "true")
 	}
 	return q.Encode()
 }
@@ -119,7 +151,7 @@ func parseWatch(query string) (WatchRequest, error) {
 	}
 	texts := map[string]*string{
 		"namespace": &r.Namespace, "pod": &r.Pod, "direction": &r.Direction,
-		"protocol": &r.Protocol, "verdict": &r.Verdict,
+		"protocol": &r.Protocol, "verdict": &r.Verdict, "address": &r.Address,
 	}
 	for name, values := range q {
 		value := values[0]
@@ -128,6 +160,12 @@ func parseWatch(query string) (WatchRequest, error) {
 		}
 		if text := texts[name]; text != nil {
 			*text = value
+			continue
+		}
+		if name == paramNoProbes {
+			if r.NoProbes = value == "true"; !r.NoProbes {
+				return r, fmt.Errorf("parameter %q: %.40q is not true", name, value)
+			}
 			continue
 		}
 		if err := r.setNumber(name, value); err != nil {

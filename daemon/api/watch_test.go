@@ -21,7 +21,7 @@ func TestWatchRequestArrives(t *testing.T) {
 		{},
 		{
 			Namespace: "a&b=c", Pod: "ü", Direction: "in", Protocol: "sctp", Port: 65535,
-			Verdict: "drop", Rate: 1000, Payload: api.MaxPayload,
+			Verdict: "drop", Rate: 1000, Payload: api.MaxPayload, Address: "fd00::/8", NoProbes: true,
 		},
 		{Protocol: "255"},
 	}
@@ -40,18 +40,24 @@ func TestWatchRequestRefused(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)
 	for query, message := range map[string]string{
-		"prot=tcp":           `parameter "prot": "tcp" is no number that it may be`,
-		"prot=1":             `parameter "prot" is unknown`,
-		"port=65536":         `parameter "port": "65536" is no number that it may be`,
-		"port=-1":            `parameter "port": "-1" is no number that it may be`,
-		"port=1&port=2":      `parameter "port": want one value`,
-		"pod=":               `parameter "pod": want one value`,
-		"direction=up":       `direction "up": want one of [in out forward unknown]`,
-		"verdict=ACCEPT":     `verdict "ACCEPT": want one of [accept drop queue none]`,
-		"protocol=256":       `protocol "256": want one of`,
-		"payload=65536":      "payload of 65536 bytes: want 0 to 65535",
-		"%zz":                "parse query:",
-		"payload=4294967296": `parameter "payload": "4294967296" is no number that it may be`,
+		"prot=tcp":                    `parameter "prot": "tcp" is no number that it may be`,
+		"prot=1":                      `parameter "prot" is unknown`,
+		"port=65536":                  `parameter "port": "65536" is no number that it may be`,
+		"port=-1":                     `parameter "port": "-1" is no number that it may be`,
+		"port=1&port=2":               `parameter "port": want one value`,
+		"pod=":                        `parameter "pod": want one value`,
+		"direction=up":                `direction "up": want one of [in out forward unknown]`,
+		"verdict=ACCEPT":              `verdict "ACCEPT": want one of [accept drop queue none]`,
+		"protocol=256":                `protocol "256": want one of`,
+		"payload=65536":               "payload of 65536 bytes: want 0 to 65535",
+		"noProbes=1":                  `parameter "noProbes": "1" is not true`,
+		"address=10.0.0":              `address "10.0.0": want one such as 10.0.0.1`,
+		"address=10.0.0.0/x":          `address "10.0.0.0/x": want`,
+		"address=fe80::1%25":          `address "fe80::1%": want`,
+		"address=fe80::1%251":         `address "fe80::1%1": want`,
+		"address=::ffff:10.0.0.0/104": `address "::ffff:10.0.0.0/104": want`,
+		"%zz":                         "parse query:",
+		"payload=4294967296":          `parameter "payload": "4294967296" is no number that it may be`,
 	} {
 		r := dial(t, socket)
 		r.send(request("GET", "/v1/watch?"+query, ""), 0)
@@ -91,7 +97,7 @@ func TestObserversSeeNoContent(t *testing.T) {
 func FuzzParseWatch(f *testing.F) {
 	for _, query := range []string{
 		"", "port=53&protocol=udp", "pod=a&namespace=b&direction=in", "payload=1&rate=2&verdict=drop",
-		"%", "a;b", "port=1&port=1",
+		"address=10.0.0.0/8&noProbes=true", "%", "a;b", "port=1&port=1",
 	} {
 		f.Add(query)
 	}

@@ -3,7 +3,11 @@
 package watch
 
 import (
+	"fmt"
+	"net"
+	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -36,13 +40,20 @@ type filter struct {
 	request     api.WatchRequest
 	protocol    uint8
 	hasProtocol bool
+	network     netip.Prefix
+	// node are the node's own addresses where their packets are left out. They
+	// change.
+	node atomic.Pointer[addresses]
 }
 
-// newFilter returns the filter of a valid request.
-func newFilter(r api.WatchRequest) filter {
-	f := filter{request: r}
+type addresses map[netip.Addr]bool
+
+// init makes it the filter of a request, or says what is wrong with that.
+func (f *filter) init(r api.WatchRequest) (err error) {
+	f.request = r
 	f.protocol, f.hasProtocol = inspect.ProtocolNumber(r.Protocol)
-	return f
+	f.network, err = r.Network()
+	return err
 }
 
 // wants reports whether the watch is about the packet.
@@ -55,37 +66,93 @@ func (f *filter) wants(s *seen) bool {
 		r.Verdict != "" && r.Verdict != s.verdict.Action.String():
 		return false
 	}
-	if !f.hasProtocol && r.Port == 0 {
+	if !f.hasProtocol && r.Port == 0 && !f.network.IsValid() && !r.NoProbes {
 		return true
 	}
 	flow, ok := s.headers()
-	return ok && (!f.hasProtocol || f.protocol == flow.Protocol) &&
-		(r.Port == 0 || r.Port == flow.SourcePort || r.Port == flow.DestinationPort)
+	if !ok { // no header says that it is from or to the node
+		return !f.hasProtocol && r.Port == 0 && !f.network.IsValid()
+	}
+	return (!f.hasProtocol || f.protocol == flow.Protocol) &&
+		(r.Port == 0 || r.Port == flow.SourcePort || r.Port == flow.DestinationPort) &&
+		f.wantsAddresses(flow)
 }
 
-// parts is how many parts a second has, each with its share of the rate.
-const parts = 20
+func (f *filter) wantsAddresses(flow *inspect.Flow) bool {
+	if f.network.IsValid() && !f.network.Contains(flow.Source) &&
+		!f.network.Contains(flow.Destination) {
+		return false
+	}
+	node := f.node.Load()
+	return node == nil || !(*node)[flow.Source] && !(*node)[flow.Destination]
+}
 
-// pace lets so many packets through until it is renewed, and never waits. Asking
-// it costs a reader no look at the clock.
+// nodeAddresses returns the addresses of the netns that this process is in, but
+// for those that every netns has.
+func nodeAddresses() (addresses, error) {
+	found, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("find the node's addresses: %w", err)
+	}
+	node := addresses{}
+	for _, a := range found {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			return nil, fmt.Errorf("find the node's addresses: %w", err)
+		}
+		if addr := prefix.Addr().Unmap().WithZone(""); !addr.IsLoopback() {
+			node[addr] = true
+		}
+	}
+	return node, nil
+}
+
+// pace lets so many packets a second through, and never waits. What a quiet
+// second leaves is saved up, a second's worth at most. Asking it costs a reader no
+// look at the clock.
 type pace struct {
-	perSecond, part int64 // perSecond 0 is all
-	left            atomic.Int64
+	perSecond int64     // 0 is all
+	renewed   time.Time // up to when it is earned
+	left      atomic.Int64
 }
 
-func (p *pace) setRate(perSecond uint32) {
-	p.perSecond = int64(perSecond)
-	p.renew()
+// setRate begins with a second's worth.
+func (p *pace) setRate(perSecond uint32, now time.Time) {
+	p.perSecond, p.renewed = int64(perSecond), now
+	p.left.Store(p.perSecond)
 }
 
-// renew begins the next part of a second.
-func (p *pace) renew() {
-	p.left.Store(p.until(p.part+1) - p.until(p.part))
-	p.part = (p.part + 1) % parts
+// renew adds what was earned meanwhile. One at a time may call it.
+func (p *pace) renew(now time.Time) {
+	if p.perSecond == 0 {
+		return
+	}
+	elapsed := now.Sub(p.renewed)
+	earned := p.perSecond
+	if elapsed < time.Second {
+		earned = int64(elapsed) * p.perSecond / int64(time.Second)
+		// The time of a part of a packet counts the next time.
+		now = p.renewed.Add(time.Duration(earned * int64(time.Second) / p.perSecond))
+	}
+	p.renewed = now
+	for {
+		left := p.left.Load()
+		if p.left.CompareAndSwap(left, min(left+earned, p.perSecond)) {
+			return
+		}
+	}
 }
-
-// until is how many may come before that part of a second.
-func (p *pace) until(part int64) int64 { return (p.perSecond*part + parts - 1) / parts }
 
 // allows reports whether one more packet may be reported.
-func (p *pace) allows() bool { return p.perSecond == 0 || p.left.Add(-1) >= 0 }
+func (p *pace) allows() bool {
+	for p.perSecond > 0 {
+		left := p.left.Load()
+		if left == 0 {
+			return false
+		}
+		if p.left.CompareAndSwap(left, left-1) {
+			return true
+		}
+	}
+	return true
+}

@@ -7,6 +7,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,11 +25,20 @@ const (
 	backlogBytes = 8 << 20
 )
 
+// look is how often it is looked for packets, and lookAtNode for addresses that
+// the node has got or lost.
+const (
+	look       = 50 * time.Millisecond
+	lookAtNode = 10 * time.Second
+)
+
 // Hub connects readers and watchers. It is safe for concurrent use, and its
 // zero value is ready.
 type Hub struct {
 	mu       sync.Mutex
 	watchers atomic.Pointer[[]*watcher] // replaced under mu, never changed
+
+	nodeAddresses func() (addresses, error) // tests have their own
 }
 
 type watcher struct {
@@ -96,12 +106,17 @@ func (h *Hub) Watch(
 	emit func([]api.PacketEvent) error,
 ) error {
 	w := &watcher{
-		filter: newFilter(req), events: make(chan api.PacketEvent, backlog),
+		events:  make(chan api.PacketEvent, backlog),
 		crowded: make(chan struct{}, 1),
 	}
-	w.pace.setRate(req.Rate)
-	tick := time.NewTicker(time.Second / parts)
+	if err := errors.Join(w.filter.init(req), w.lookAtNode(h.nodeAddresses)); err != nil {
+		return err
+	}
+	w.pace.setRate(req.Rate, time.Now())
+	tick := time.NewTicker(look)
 	defer tick.Stop()
+	changes := time.NewTicker(lookAtNode)
+	defer changes.Stop()
 	h.add(w)
 	defer h.remove(w)
 	if err := started(); err != nil {
@@ -112,8 +127,11 @@ func (h *Hub) Watch(
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-			w.pace.renew()
+		case <-changes.C:
+			// What was known is better than nothing.
+			_ = w.lookAtNode(h.nodeAddresses)
+		case now := <-tick.C:
+			w.pace.renew(now)
 		case <-w.crowded:
 		}
 		clear(events) // of payloads
@@ -124,6 +142,21 @@ func (h *Hub) Watch(
 			return err
 		}
 	}
+}
+
+// lookAtNode finds the node's addresses where their packets are left out.
+func (w *watcher) lookAtNode(find func() (addresses, error)) error {
+	if !w.filter.request.NoProbes {
+		return nil
+	}
+	if find == nil {
+		find = nodeAddresses
+	}
+	node, err := find()
+	if err == nil {
+		w.filter.node.Store(&node)
+	}
+	return err
 }
 
 // take appends what has come.

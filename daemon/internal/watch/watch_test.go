@@ -4,8 +4,13 @@ package watch
 
 import (
 	"context"
+	"errors"
+	"math"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -29,7 +34,13 @@ func udp(length int) *inspect.Packet {
 // watching returns the events of a watch of the packets that observe offers.
 func watching(t *testing.T, req api.WatchRequest, observe func(h *Hub)) []api.PacketEvent {
 	t.Helper()
-	var h Hub
+	return watchingHub(t, &Hub{}, req, observe)
+}
+
+func watchingHub(
+	t *testing.T, h *Hub, req api.WatchRequest, observe func(h *Hub),
+) []api.PacketEvent {
+	t.Helper()
 	if h.Observer() != nil {
 		t.Error("nobody watches, but it is observed")
 	}
@@ -37,7 +48,7 @@ func watching(t *testing.T, req api.WatchRequest, observe func(h *Hub)) []api.Pa
 	defer cancel()
 	var events []api.PacketEvent
 	started := func() error { // no event is taken before it returns
-		observe(&h)
+		observe(h)
 		for _, w := range *h.watchers.Load() {
 			events = w.take(events)
 			if n := w.bytes.Load(); n != 0 {
@@ -76,6 +87,16 @@ func TestFilter(t *testing.T) {
 		{api.WatchRequest{Verdict: "accept"}, true},
 		{api.WatchRequest{Verdict: "drop"}, false},
 		{api.WatchRequest{Protocol: "udp", Port: 53, Verdict: "drop"}, false},
+		{api.WatchRequest{Address: "10.0.0.1"}, true},
+		{api.WatchRequest{Address: "10.0.0.2"}, true},
+		{api.WatchRequest{Address: "::ffff:10.0.0.2"}, true},
+		{api.WatchRequest{Address: "10.0.0.3"}, false},
+		{api.WatchRequest{Address: "10.9.9.9/8"}, true},
+		{api.WatchRequest{Address: "10.0.0.0/31"}, true},
+		{api.WatchRequest{Address: "10.0.0.4/30"}, false},
+		{api.WatchRequest{Address: "::/0"}, false},
+		{api.WatchRequest{Address: "10.0.0.1", Port: 54}, false},
+		{api.WatchRequest{Address: "10.0.0.1", Protocol: "udp", Port: 53}, true},
 	} {
 		events := watching(t, test.req, func(h *Hub) { h.Observe(udp(28), accept(), 2) })
 		if got := len(events) == 1; got != test.want {
@@ -87,7 +108,19 @@ func TestFilter(t *testing.T) {
 	if len(events) != 1 || events[0].Protocol != "unknown" {
 		t.Errorf("a packet that cannot be read: %+v", events)
 	}
-	none := watching(t, api.WatchRequest{Protocol: "0"}, func(h *Hub) { h.Observe(broken, accept(), 0) })
+	events = watching(t, api.WatchRequest{NoProbes: true}, func(h *Hub) {
+		h.Observe(broken, accept(), 0)
+	})
+	if len(events) != 1 {
+		t.Errorf("it was taken for the node's: %+v", events)
+	}
+	none := watching(t, api.WatchRequest{Address: "::/0"}, func(h *Hub) {
+		h.Observe(broken, accept(), 0)
+	})
+	if len(none) != 0 {
+		t.Errorf("it was taken for one with addresses: %+v", none)
+	}
+	none = watching(t, api.WatchRequest{Protocol: "0"}, func(h *Hub) { h.Observe(broken, accept(), 0) })
 	if len(none) != 0 {
 		t.Errorf("its protocol was taken for 0: %+v", none)
 	}
@@ -156,37 +189,101 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// A rate is renewed in parts of a second, and what was left over is not kept.
+// A second's worth may come at once, also in the first second and after a quiet
+// time; over a longer time it is the rate and no more.
 func TestRate(t *testing.T) {
-	var p pace
-	if !p.allows() {
-		t.Error("no rate allows nothing")
+	var all pace
+	all.setRate(0, time.Time{})
+	all.renew(time.Time{}.Add(time.Hour))
+	if n := allowedNow(&all); n != 10_000 {
+		t.Errorf("no rate allows %d", n)
 	}
-	for _, rate := range []uint32{1, 19, 101, 1000} {
+	for _, rate := range []uint32{1, 19, 500, 1000, math.MaxUint32} {
+		now := time.Time{}
 		var p pace
-		p.setRate(rate)
-		var allowed uint32
-		for range parts {
-			n := allowedNow(&p)
-			if n > rate/parts+1 {
-				t.Errorf("%d of %d a second at once, want an equal share", n, rate)
-			}
-			allowed += n
-			p.renew()
+		p.setRate(rate, now)
+		burst := min(rate, 10_000)
+		if n := allowedNow(&p); n != burst {
+			t.Errorf("%d of %d at once", n, rate)
 		}
-		if allowed != rate {
-			t.Errorf("%d in a second, want %d", allowed, rate)
+		if rate > burst {
+			continue
+		}
+		var allowed uint32
+		for range 3 * 23 { // three seconds in uneven parts
+			now = now.Add(time.Second / 23)
+			p.renew(now)
+			allowed += allowedNow(&p)
+		}
+		if allowed < 3*rate-1 || allowed > 3*rate {
+			t.Errorf("%d in 3 seconds, want %d", allowed, 3*rate)
+		}
+		now = now.Add(time.Hour)
+		p.renew(now)
+		if n := allowedNow(&p); n != rate {
+			t.Errorf("%d of %d after a quiet hour", n, rate)
+		}
+		p.renew(now)
+		if n := allowedNow(&p); n != 0 {
+			t.Errorf("%d more in no time", n)
 		}
 	}
 }
 
 func allowedNow(p *pace) (n uint32) {
-	for range 100 {
+	for range 10_000 {
 		if p.allows() {
 			n++
 		}
 	}
 	return n
+}
+
+// What is left out leaves a trace in the numbers; a quiet pod loses nothing.
+func TestQuietPodIsWhole(t *testing.T) {
+	events := watching(t, api.WatchRequest{Rate: 500}, func(h *Hub) {
+		for range 399 {
+			h.Observe(udp(28), accept(), 0)
+		}
+	})
+	if len(events) != 399 {
+		t.Errorf("%d of 399 packets", len(events))
+	}
+}
+
+// Packets from and to the node are left out, and not counted; the others stay.
+func TestNoProbes(t *testing.T) {
+	for address, want := range map[string]int{
+		"10.0.0.1": 0, "10.0.0.2": 0, "10.0.0.3": 1, "127.0.0.1": 1,
+	} {
+		h := Hub{nodeAddresses: func() (addresses, error) {
+			return addresses{netip.MustParseAddr(address): true}, nil
+		}}
+		got := watchingHub(t, &h, api.WatchRequest{NoProbes: true}, func(h *Hub) {
+			h.Observe(udp(28), accept(), 0)
+		})
+		if len(got) != want {
+			t.Errorf("the node is %s: %d packets, want %d", address, len(got), want)
+		}
+	}
+	broken := Hub{nodeAddresses: func() (addresses, error) { return nil, errors.New("broken") }}
+	err := broken.Watch(t.Context(), api.WatchRequest{NoProbes: true}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("addresses that are not known: %v", err)
+	}
+}
+
+// The loopback addresses are the pod's as well as the node's.
+func TestNodeAddresses(t *testing.T) {
+	node, err := nodeAddresses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a := range node {
+		if a.IsLoopback() || a.Zone() != "" || a.Is4In6() {
+			t.Errorf("address %s", a)
+		}
+	}
 }
 
 // Where many come, a watcher does not wait for the clock.
@@ -257,8 +354,11 @@ func BenchmarkObserve(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			var h Hub
-			w := &watcher{filter: newFilter(req), events: make(chan api.PacketEvent, 1)}
-			w.pace.setRate(req.Rate)
+			w := &watcher{events: make(chan api.PacketEvent, 1)}
+			if err := w.filter.init(req); err != nil {
+				b.Fatal(err)
+			}
+			w.pace.setRate(req.Rate, time.Now())
 			h.add(w)
 			p := udp(28)
 			b.ReportAllocs()
