@@ -33,7 +33,7 @@ func RunSettle(t *testing.T, h hook.Hook) {
 		{"a settled pod that routes by mark keeps working", testSettleMarkRouting},
 		{"an origin priority stays", testOriginPriority},
 		{"check sees how flows are settled", testCheckSettle},
-	}, protocolTests(), openingTests(), forgeTests()))
+	}, protocolTests(), openingTests(), goingOffTests(), forgeTests()))
 }
 
 // settleBriefly is a timeout that a test can wait for.
