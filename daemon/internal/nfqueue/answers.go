@@ -17,6 +17,9 @@ type answers struct {
 	buf   []byte
 	queue uint16
 
+	// requests are where the verdicts begin that ask to settle a flow.
+	requests []int
+
 	runVerdict, runID uint32
 	runLength         int
 
@@ -39,18 +42,22 @@ type answer struct {
 	payload     []byte
 	setMark     bool
 	setPriority bool
+	settles     bool // the priority asks for it
 }
 
 func (a *answer) plain() bool { return !a.setMark && !a.setPriority && a.payload == nil }
 
 func (a *answers) reset(buf []byte, queue uint16) {
-	*a = answers{buf: buf[:0], queue: queue}
+	*a = answers{buf: buf[:0], queue: queue, requests: a.requests[:0]}
 }
 
 // add appends the answer for the packet id, after that of its predecessor.
 func (a *answers) add(id uint32, v *answer) {
 	if !v.plain() || v.verdict > verdictAccept {
 		a.endRun()
+		if v.settles {
+			a.requests = append(a.requests, len(a.buf))
+		}
 		a.buf = appendVerdict(a.buf, a.queue, id, v)
 		return
 	}
@@ -69,6 +76,24 @@ func (a *answers) endRun() {
 		a.buf = appendVerdict(a.buf, a.queue, a.runID, &answer{verdict: a.runVerdict})
 	}
 	a.runLength = 0
+}
+
+// revoke takes back the requests that say something else than these. What was to
+// be dropped by a request is dropped by its verdict.
+func (a *answers) revoke(now requestBits) {
+	for _, at := range a.requests {
+		m := a.buf[at:]
+		priority := m[verdictPriorityAt(m):]
+		bits := binary.BigEndian.Uint32(priority)
+		if bits&settleMask == now.accept || bits&settleMask == now.drop {
+			continue
+		}
+		binary.BigEndian.PutUint32(priority, bits&^settleMask)
+		if bits&settleDrop != 0 {
+			binary.BigEndian.PutUint32(m[verdictAt:], verdictDrop)
+		}
+		a.tally.settled--
+	}
 }
 
 // count adds a packet's verdict to the tally.

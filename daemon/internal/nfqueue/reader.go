@@ -88,6 +88,7 @@ type Reader struct {
 	clock    clock
 	fallback atomic.Uint32 // the verdict for packets that cannot be inspected
 	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
+	sending  sync.Mutex    // verdicts, which ask by what settle is meanwhile
 	stopped  atomic.Pointer[error]
 
 	pace   pace                   // whose turn it is
@@ -142,8 +143,12 @@ func (r *Reader) SetFailOpen(open bool) {
 }
 
 // SetSettle changes the bits of the packet priority by which a verdict asks the
-// hook to settle a flow. Zeroes mean that flows cannot be settled.
+// hook to settle a flow. Zeroes mean that flows cannot be settled. No verdict
+// that comes after its return asks by other bits, not even one for a packet that
+// the inspector had before.
 func (r *Reader) SetSettle(accept, drop uint32) {
+	r.sending.Lock()
+	defer r.sending.Unlock()
 	r.settle.Store(uint64(accept)<<32 | uint64(drop))
 }
 
@@ -187,14 +192,20 @@ func (r *Reader) policyVerdict() inspect.Verdict {
 	return inspect.Verdict{Action: inspect.Drop}
 }
 
-// request returns the priority bits that ask to settle a flow, 0 for none.
-func (r *Reader) request(action inspect.Action) uint32 {
+// requestBits are the priority bits that ask to settle a flow, 0 for none.
+type requestBits struct{ accept, drop uint32 }
+
+func (r *Reader) requests() requestBits {
 	bits := r.settle.Load()
+	return requestBits{accept: uint32(bits >> 32), drop: uint32(bits)}
+}
+
+func (b requestBits) of(action inspect.Action) uint32 {
 	switch action {
 	case inspect.Accept:
-		return uint32(bits >> 32)
+		return b.accept
 	case inspect.Drop:
-		return uint32(bits)
+		return b.drop
 	}
 	return 0
 }

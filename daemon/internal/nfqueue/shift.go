@@ -108,7 +108,8 @@ func (s *shift) begin(last []byte) {
 }
 
 // send ends the inspector's time and gives the verdicts to the kernel, which
-// reinjects the packets before the call returns.
+// reinjects the packets before the call returns. Settling may have gone off, or
+// on otherwise, since they were made.
 func (s *shift) send(fd uintptr, b *batch) error {
 	if began := s.inspecting.Load(); began != 0 {
 		s.answers.tally.nanoseconds = uint64(int64(s.reader.clock()) - began)
@@ -116,7 +117,10 @@ func (s *shift) send(fd uintptr, b *batch) error {
 	if !s.claim() {
 		return ErrRelieved
 	}
+	s.reader.sending.Lock()
+	defer s.reader.sending.Unlock()
 	s.answers.endRun()
+	s.answers.revoke(s.reader.requests())
 	s.reader.Counters.add(&s.answers.tally) // first: who gets a packet may look
 	b.verdicts = s.answers.buf[:0]          // keep what has grown
 	for out := s.answers.buf; len(out) > 0; {
@@ -229,17 +233,21 @@ func (s *shift) requestSettling(p *inspect.Packet, v inspect.Verdict, a *answer)
 	if !v.Settle {
 		return false
 	}
-	bits := s.reader.request(v.Action)
+	bits := s.reader.requests().of(v.Action)
 	if bits == 0 {
 		return false
 	}
-	a.verdict = verdictAccept
+	a.verdict, a.settles = verdictAccept, true
 	a.priority, a.setPriority = p.Priority&^settleMask|bits, true
 	return true
 }
 
-// settleMask are the bits of the priority that carry requests.
-const settleMask = 0xff000000
+// settleMask are the bits of the priority that carry requests, settleDrop is the
+// one that all requests to drop have.
+const (
+	settleMask = 0xff000000
+	settleDrop = 1 << 31
+)
 
 // replacement returns a new payload with right checksums, nil for none. It is
 // refused where the packet was not whole: what replaces it replaces all of it.

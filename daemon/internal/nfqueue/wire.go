@@ -188,6 +188,18 @@ func appendVerdict(b []byte, queue uint16, id uint32, v *answer) []byte {
 	return append(b, padding[:align(len(b))-len(b)]...)
 }
 
+// verdictAt is where a message of appendVerdict has the verdict.
+const verdictAt = nlHeaderLen + genHeaderLen + attrLen
+
+// verdictPriorityAt is where such a message has the priority that it sets.
+func verdictPriorityAt(m []byte) int {
+	const first = verdictAt + 8
+	if binary.NativeEndian.Uint16(m[first+2:]) == attrMark {
+		return first + attrLen + 4 + attrLen
+	}
+	return first + attrLen
+}
+
 // appendBatchVerdict appends one verdict for all waiting packets up to id.
 func appendBatchVerdict(b []byte, queue uint16, id, verdict uint32) []byte {
 	start := len(b)
