@@ -20,9 +20,13 @@ import (
 //
 // A request to drop comes in a verdict that accepts: the kernel drops at once
 // what a verdict drops, and the hook would not see it. The hook then drops the
-// packet, also when the request is of another generation. So a reader must know
-// that settling goes off before Arm says so to the kernel, and must not ask on
-// kernels before 5.18, where it would let the packet pass.
+// packet, also when the request is of another generation, and also when settling
+// is off by then or the direction is not selected any more: from an Arm with
+// settling on until [Handle.Remove], the hook heeds requests to drop in the
+// directions of that Arm, by whatever it is armed or disarmed since. It clears
+// its bits for as long. Still, a reader must know that settling goes off before
+// Arm or Disarm says so to the kernel, and must not ask where settling was never
+// on, nor on kernels before 5.18: the packet would pass.
 //
 // A packet that opens a connection is queued, though its flow be settled:
 // nothing was decided about the new connection. One of TCP, with SYN and without

@@ -13,6 +13,9 @@ import (
 // GraveTime is how old an attachment must be before an empty netns counts.
 const GraveTime = graveTime
 
+// DrainLimit is how long detaching waits for verdicts.
+const DrainLimit = drainLimit
+
 // Always is later than every call.
 const Always = always
 

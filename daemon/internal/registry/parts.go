@@ -27,6 +27,7 @@ type parts struct {
 	hook     hook.Hook
 	handle   hook.Handle // nil until complete
 	selector hook.Selector
+	settle   hook.Settle // by which the readers ask
 	keeper   keeper
 	// closeLater closes what the kernel takes a grace period for.
 	closeLater func(func() error)
@@ -131,7 +132,8 @@ func (p *parts) openHook(h hook.Hook) error {
 // readers learn that settling goes off before the hook does, and that it is on
 // after: a request that nobody understands would let a packet pass.
 func (p *parts) arm(s hook.Selector) error {
-	if s.Settle != p.selector.Settle {
+	before := p.settle
+	if s.Settle != before || s.Directions != p.selector.Directions {
 		p.setSettle(hook.Settle{})
 	}
 	err := p.handle.Arm(s)
@@ -140,7 +142,7 @@ func (p *parts) arm(s hook.Selector) error {
 		err = p.handle.Arm(s)
 	}
 	if err != nil {
-		p.setSettle(p.selector.Settle)
+		p.setSettle(before)
 		return err
 	}
 	p.selector = s
@@ -148,7 +150,9 @@ func (p *parts) arm(s hook.Selector) error {
 	return nil
 }
 
+// setSettle tells the readers how to ask. None asks otherwise after its return.
 func (p *parts) setSettle(s hook.Settle) {
+	p.settle = s
 	for _, l := range p.lanes {
 		l.setSettle(s)
 	}
@@ -200,9 +204,11 @@ func (p *parts) endInheritance() error {
 	return errors.Join(append(errs, i.ns.Close())...)
 }
 
-// down disarms, answers what waits, takes the hook out and closes. In a netns
+// down disarms, answers what waits, takes the hook out and closes. What is to be
+// dropped is dropped by its verdict from now on, and not by the hook. In a netns
 // without processes it does not wait for packets on their way to the queues.
 func (p *parts) down(deserted bool) error {
+	p.setSettle(hook.Settle{})
 	disarm := p.handle.Disarm
 	if deserted {
 		disarm = p.handle.DisarmEnded
@@ -248,6 +254,7 @@ func (p *parts) drain(lanes []*lane) error {
 // grace period later: the supervisor lets go of its copies before that, and ours
 // are closed beside the caller.
 func (p *parts) discard() error {
+	p.setSettle(hook.Settle{})
 	errs := []error{p.keeper.letGo()}
 	fault.At(fault.LetGo)
 	if p.handle != nil {

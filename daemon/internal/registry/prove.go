@@ -171,6 +171,7 @@ func (r *Registry) reopenHook(p *parts) error {
 	if err != nil {
 		return err
 	}
+	p.setSettle(hook.Settle{})
 	old := p.handle
 	p.handle = handle
 	return errors.Join(old.Close(), p.keeper.replaceTable(handle.File()), p.arm(p.selector))
