@@ -33,8 +33,7 @@ func TestStoppedWorker(t *testing.T) {
 		orphans = int(r.awaitWorker(before).Orphans)
 		wait(time.Second)
 	})
-	// What more than a second of 50,000 packets a second is, the queues do not
-	// hold: under Fail the rest is lost, and seen to be lost.
+	// What the queues do not hold is lost under Fail, and seen to be lost.
 	full := r.queueDropped(pods)
 	if got.Unseen > 0 || got.Lost > orphans+full {
 		t.Errorf("%v, with %d orphans and %d that found the queue full", got, orphans, full)

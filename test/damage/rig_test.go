@@ -83,14 +83,16 @@ func newRig(t *testing.T, policy api.Policy) *rig {
 
 func (r *rig) socket() string { return filepath.Join(r.dir, "nsqueued.sock") }
 
-// config has room for what comes in while no daemon reads, for 3 s and however
-// many pods there are: the total is a limit, not memory that is taken.
+// config has room for what comes in while no daemon reads, for 6 s and however
+// many pods there are: the total is a limit, not memory that is taken. A machine
+// that stands still for a second is no inspector that hangs.
 const config = `apiVersion: nsqueue.io/v1alpha1
 kind: DaemonConfiguration
 socket: %[1]s/nsqueued.sock
 stateDir: %[1]s
 hook: nft
 failurePolicy: %[2]s
+inspectBudget: 1m
 queue: {length: 60000, receiveBuffer: 67108864, receiveBufferTotal: 68719476736}
 `
 
@@ -235,11 +237,11 @@ func (r *rig) pods(n int) []*pod {
 	return pods
 }
 
-// underLoad does the damage while datagrams go to the pods at 50,000 a second
+// underLoad does the damage while datagrams go to the pods at 30,000 a second
 // in all, and returns what became of them.
 func (r *rig) underLoad(pods []*pod, damage func()) load.Result {
 	r.t.Helper()
-	const rate = 50000
+	const rate = 30000
 	var flows []*load.Flow
 	var running sync.WaitGroup
 	for _, p := range pods {
