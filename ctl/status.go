@@ -21,7 +21,8 @@ func newStatus(run runner) *cobra.Command {
 		Long: `Show how nsqueued is doing. Orphans are packets that an nsqueued before this
 one had in hand when it died; they got the failure policy's verdict. Spooled are
 calls of the plugin that are not carried out so far. Problems are attachments
-whose packets are not inspected as they should be.`,
+whose packets are not inspected as they should be. Doubts are about attachments
+of which nsqueued cannot tell whether their pods live; they are inspected.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
@@ -85,8 +86,14 @@ func (c *command) writeStatus(s *api.Status) error {
 	line("Spooled", "%s", plural(s.Spooled, "call"))
 	line("Orphans", "%s", plural(int(s.Orphans), "packet"))
 	line("Problems", "%d", len(s.Problems))
+	if s.Doubts != nil {
+		line("Doubts", "%s", plural(s.Doubts.Attachments, "attachment"))
+	}
 	if err := f.write(c.out); err != nil {
 		return err
+	}
+	if s.Doubts != nil {
+		fmt.Fprintln(c.out, "  "+wrap(doctor.Doubts(s.Doubts), "    "))
 	}
 	for i := range s.Problems {
 		p := &s.Problems[i]

@@ -280,6 +280,16 @@ type Problem struct {
 	PastHook bool `json:"pastHook,omitempty"`
 }
 
+// Doubts are about attachments of which the daemon cannot tell whether their pods
+// live. It inspects them as before. A DEL that was lost does not heal there.
+type Doubts struct {
+	Attachments int `json:"attachments"`
+	// Key and Pod are of one of them, and Reason says what cannot be seen for it.
+	Key    Key    `json:"key"`
+	Pod    Pod    `json:"pod"`
+	Reason string `json:"reason"`
+}
+
 // SupervisorKind says what restarts the daemon and keeps its queues meanwhile.
 type SupervisorKind string
 
@@ -339,6 +349,8 @@ type Status struct {
 	// died. They got the policy's verdict.
 	Orphans  uint64    `json:"orphans"`
 	Problems []Problem `json:"problems"`
+	// Doubts are absent where there are none.
+	Doubts *Doubts `json:"doubts,omitempty"`
 	// Spooled are calls of the plugin that are not carried out so far.
 	Spooled     int         `json:"spooled"`
 	Descriptors Descriptors `json:"descriptors"`
@@ -400,6 +412,8 @@ const (
 	// EventPastHook: packets of the pod pass uninspected, because they never meet
 	// the hook.
 	EventPastHook EventKind = "pastHook"
+	// EventDoubt: it cannot be told whether the pod lives; it stays attached.
+	EventDoubt EventKind = "doubt"
 )
 
 // Routine reports that events of the kind are nobody's worry, and many.
@@ -412,6 +426,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
 		EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
+		EventDoubt,
 	}
 }
 

@@ -320,6 +320,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
 		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
 		Counters: b.Total(), Orphans: b.Orphans(), Problems: b.Problems(),
+		Doubts: b.Doubts(),
 	}
 	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
 	if s.Descriptors, err = b.Descriptors(); err != nil { // at the limit itself, perhaps

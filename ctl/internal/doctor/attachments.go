@@ -29,9 +29,21 @@ func (e *examination) problems() {
 			"nsqueued tries again every 30 s. See nsqueuectl events; to let the pod go, "+
 				"nsqueuectl detach "+p.Key.String()+".")
 	}
+	if d := e.status.Doubts; d != nil {
+		e.add(Warning, checkProblems, where(d.Key, d.Pod), Doubts(d), "See \"What a daemon in a "+
+			"container needs\" in docs/install.md. What is gone for certain, nsqueuectl detach "+
+			"lets go of.")
+		return
+	}
 	if len(problems) == 0 {
 		e.ok(checkProblems, "", "nsqueued knows of none")
 	}
+}
+
+// Doubts says in a sentence what the daemon cannot tell.
+func Doubts(d *api.Doubts) string {
+	return fmt.Sprintf("nsqueued cannot tell whether the pods of %s live, that of %s among them: "+
+		"%s. They stay attached and inspected", count(d.Attachments, "attachment"), d.Key, d.Reason)
 }
 
 // rootRemedy is for what the observers' socket does not serve.

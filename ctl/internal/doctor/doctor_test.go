@@ -431,6 +431,14 @@ func TestAttachmentNotInspected(t *testing.T) {
 	p.want("wrong problems default/web, 0fd3/eth0: packets pass uninspected")
 	p.daemon.Change(func(s *api.Status) {
 		s.Problems = nil
+		s.Doubts = &api.Doubts{Attachments: 3, Key: a.Key, Pod: a.Pod, Reason: "no hostPID"}
+		answer = api.Errorf(api.CodeNotAttached, "it is gone")
+	})
+	p.want("warning problems default/web, 0fd3/eth0: nsqueued cannot tell whether the pods of " +
+		"3 attachments live, that of 0fd3/eth0 among them: no hostPID. " +
+		"They stay attached and inspected")
+	p.daemon.Change(func(s *api.Status) {
+		s.Doubts = nil
 		answer = api.Errorf(api.CodeNotAttached, "it is gone")
 	})
 	p.want()

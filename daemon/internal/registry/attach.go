@@ -44,6 +44,7 @@ func (r *Registry) AttachCalled(
 	}
 	rec := r.newRecord(&req, ns)
 	rec.Called = called
+	r.isAt(&rec)
 	return r.attach(ctx, &attachment{record: rec}, ns)
 }
 
@@ -199,8 +200,9 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	if err != nil {
 		return errors.Join(err, r.unrecord(a))
 	}
+	link := b.link(a)
 	r.mu.Lock()
-	a.record.Hook = string(b.parts.hook.Kind())
+	a.record.Hook, a.record.Link = string(b.parts.hook.Kind()), link
 	a.elsewhere = elsewhere
 	rec := a.record
 	r.mu.Unlock()

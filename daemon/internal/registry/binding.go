@@ -76,6 +76,19 @@ func (b *binding) join(r *Registry, a *attachment, ns *netns.NetNS) error {
 	return err
 }
 
+// link returns the index of a new attachment's interface; 0 where there is none
+// of its name. By the time of a restart, another one may have the name.
+func (b *binding) link(a *attachment) uint32 {
+	if a.restored {
+		return a.record.Link
+	}
+	index, err := b.parts.lanes[0].queue.InterfaceIndex(a.record.Ifname)
+	if err != nil {
+		return 0
+	}
+	return index
+}
+
 // part removes a member, and takes the binding down after the last one.
 // Nothing waits in a deserted netns for what is under way.
 func (b *binding) part(key api.Key, deserted bool) error {

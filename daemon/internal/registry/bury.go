@@ -5,9 +5,11 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"os"
-	"time"
+	"maps"
+	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -17,83 +19,145 @@ import (
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
-// graveTime is how old an attachment is at least before an empty netns counts
-// for a pod that is gone: a runtime makes the netns before its processes.
-const graveTime = 30 * time.Second
+// census returns what looks at all processes when it is called first.
+func (r *Registry) census() func() *netns.Census {
+	return sync.OnceValue(func() *netns.Census { return netns.Take(r.options.PIDNamespace) })
+}
 
-// bury detaches what nobody has detached although the pod is gone. Two things
-// must say so: the netns is not at its path any more, and either its interface
-// is gone or no process is in it. Our own sockets keep the netns and its
-// interfaces alive, so the interface alone proves nothing.
+// bury detaches what no one has detached although the pod is gone. Our own
+// sockets keep the netns and its interfaces alive: what else keeps it must be
+// looked for, and where that cannot be seen, the attachment stays.
 func (r *Registry) bury(ctx context.Context) {
-	for _, rec := range r.records() {
-		if rec.State != api.Active || isAt(&rec) {
+	records, census := r.records(), r.census()
+	doubts := newDoubts()
+	for i := range records {
+		rec := &records[i]
+		if rec.State != api.Active || r.isAt(rec) {
 			continue
 		}
-		why, err := r.deserted(&rec)
-		if err != nil {
-			r.log(&rec).Warn("not found out whether the pod lives", slog.Any("error", err))
+		found := r.evidence(rec, census())
+		switch found.conclude() {
+		case undecided:
+			doubts.add(rec, r.missing(rec, census()))
+		case gone:
+			r.buryOne(ctx, rec, &found)
 		}
-		if why == "" {
-			continue
-		}
-		r.report(slog.LevelWarn, api.EventLostDetach, &rec,
-			"pod is gone and nobody has detached it: netns not at its path, "+why)
-		// A new attachment may have taken its place meanwhile.
-		req := api.DetachRequest{Key: rec.Key, PodEnded: true}
-		if err := r.DetachOlder(ctx, req, rec.Called+1); err != nil {
-			r.log(&rec).Error("lost detach not made good", slog.Any("error", err))
-		}
+	}
+	r.doubt(doubts)
+}
+
+func (r *Registry) buryOne(ctx context.Context, rec *state.Record, found *evidence) {
+	why := "the node has its netns mounted nowhere, no process is in it"
+	if found.link == absent {
+		why += ", its interface is gone"
+	}
+	r.report(slog.LevelWarn, api.EventLostDetach, rec,
+		"pod is gone and nothing has detached it: "+why)
+	// A new attachment may have taken its place meanwhile.
+	req := api.DetachRequest{Key: rec.Key, PodEnded: true}
+	if err := r.DetachOlder(ctx, req, rec.Called+1); err != nil {
+		r.log(rec).Error("lost detach not made good", slog.Any("error", err))
 	}
 }
 
 // isAt reports whether the netns is at the path by which it was found. While we
 // hold it, the kernel gives its inode to no other.
-func isAt(rec *state.Record) bool {
-	var st unix.Stat_t
-	return rec.Netns.Path != "" && unix.Stat(rec.Netns.Path, &st) == nil &&
-		st.Dev == rec.Netns.Dev && st.Ino == rec.Netns.Ino
+func (r *Registry) isAt(rec *state.Record) bool {
+	for _, path := range netns.Paths(rec.Netns.Path) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && st.Dev == rec.Netns.Dev && st.Ino == rec.Netns.Ino {
+			r.see(rec)
+			return true
+		}
+	}
+	return false
 }
 
-// deserted returns what else says that the pod is gone; empty for nothing.
-func (r *Registry) deserted(rec *state.Record) (string, error) {
-	gone, err := r.linkGone(rec)
-	if err != nil {
-		return "", err
+// notAt says what it means that the netns is not at its path. A process's netns
+// outlives the process.
+func (r *Registry) notAt(rec *state.Record) sight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[rec.Netns.Cookie] && !strings.HasPrefix(rec.Netns.Path, "/proc/") {
+		return absent
 	}
-	if gone {
-		return "its interface is gone", nil
-	}
-	if boottime.Now()-rec.Called < graveTime {
-		return "", nil
-	}
-	process, err := netns.ProcessIn(rec.Netns.Dev, rec.Netns.Ino)
-	if err != nil || process != "" {
-		return "", err
-	}
-	return "no process is in it", nil
+	return unknown
 }
 
-// linkGone asks a socket of the netns for the attachment's interface.
-func (r *Registry) linkGone(rec *state.Record) (bool, error) {
+// see notes that this process has seen the netns at its path.
+func (r *Registry) see(rec *state.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen[rec.Netns.Cookie] = true
+}
+
+// forgetSeen forgets the netns that nothing is about any more.
+func (r *Registry) forgetSeen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	about := make(map[uint64]bool, len(r.attachments)+len(r.pending))
+	for _, a := range r.attachments {
+		about[a.record.Netns.Cookie] = true
+	}
+	for _, p := range r.pending {
+		about[p.Netns.Cookie] = true
+	}
+	maps.DeleteFunc(r.seen, func(cookie uint64, _ bool) bool { return !about[cookie] })
+}
+
+// evidence looks for what keeps the netns of an attachment, whose path was
+// looked at.
+func (r *Registry) evidence(rec *state.Record, census *netns.Census) evidence {
+	return evidence{
+		path: r.notAt(rec), holders: holders(rec, census), link: r.link(rec),
+		held: true, age: boottime.Now() - rec.Called,
+	}
+}
+
+func holders(rec *state.Record, census *netns.Census) sight {
+	switch {
+	case census.Find(rec.Netns.Dev, rec.Netns.Ino) != "":
+		return there
+	case census.Hidden != nil:
+		return unknown
+	}
+	return absent
+}
+
+// link asks a socket of the netns for the attachment's interface, by its index:
+// the pod may change the name.
+func (r *Registry) link(rec *state.Record) sight {
 	r.mu.Lock()
 	b := r.bindings[rec.Netns.Cookie]
 	r.mu.Unlock()
-	if b == nil {
-		return false, nil
+	if b == nil || rec.Link == 0 {
+		return unknown
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.parts == nil {
-		return false, nil
+		return unknown
 	}
-	request, err := unix.NewIfreq(rec.Ifname)
-	if err != nil {
-		return false, err
+	err := b.parts.lanes[0].queue.HasInterface(rec.Link)
+	switch {
+	case err == nil:
+		return there
+	case errors.Is(err, unix.ENODEV):
+		return absent
 	}
-	err = b.parts.lanes[0].queue.Ioctl(unix.SIOCGIFINDEX, request)
-	if errors.Is(err, unix.ENODEV) {
-		return true, nil
+	r.log(rec).Warn("interface not looked for", slog.Any("error", err))
+	return unknown
+}
+
+// missing says why it cannot be told whether a pod lives, and what ends that.
+func (r *Registry) missing(rec *state.Record, census *netns.Census) string {
+	text := "its netns has no path"
+	if path := rec.Netns.Path; path != "" {
+		text = "its netns is not at " + path
+		if r.notAt(rec) != absent {
+			text += ", where it was never seen (in a container, its directory must be mounted " +
+				"with propagation HostToContainer)"
+		}
 	}
-	return false, os.NewSyscallError("ioctl SIOCGIFINDEX", err)
+	return fmt.Sprintf("%s; %s", text, census.Hidden)
 }

@@ -78,14 +78,14 @@ func (r *Registry) forget(key api.Key, called time.Duration) error {
 	}
 	delete(r.pending, key)
 	last := !slices.ContainsFunc(slices.Collect(maps.Values(r.pending)),
-		func(other state.Record) bool { return other.Netns.Cookie == rec.Netns.Cookie })
+		func(other *pending) bool { return other.Netns.Cookie == rec.Netns.Cookie })
 	b := r.bindings[rec.Netns.Cookie]
 	r.mu.Unlock()
 	var err error
 	if b != nil && last {
 		err = r.renounce(b)
 	}
-	r.erase(&rec)
+	r.erase(&rec.Record)
 	return err
 }
 

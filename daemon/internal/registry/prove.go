@@ -59,6 +59,7 @@ func (r *Registry) Prove(ctx context.Context) {
 	r.tidy()
 	r.retry(ctx)
 	r.bury(ctx)
+	r.forgetSeen()
 	err := netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
 		r.eachBinding(func(b *binding) {
 			b.mu.Lock()

@@ -7,6 +7,7 @@ package registry_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,22 +23,28 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// Nobody says that the pod is gone: the netns is not at its path any more, and
-// its interface is gone too.
+// Nothing says that the pod is gone: its netns is mounted nowhere any more, and its
+// interface is gone too. That counts at once.
 func TestLostDetachOfDeletedLink(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, err := nstest.Create("gone")
 	must(t, err)
 	freed, err := pod.Canary("canary")
 	must(t, err)
-	must(t, pod.Try(func() error { return nil }))
+	pod.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "other")
 	d.attach("one", pod, api.Fail)
+	pod.Run(t, "ip", "link", "set", "eth0", "name", "eth9")
 	d.Prove(t.Context())
-	if list, err := d.List(t.Context()); err != nil || len(list) != 1 {
-		t.Fatalf("a pod that lives was detached: %v, %v", list, err)
-	}
+	d.wantAttached(1)
+	f := pod.File(t)
 	must(t, pod.Remove())
-	d.Prove(t.Context()) // eth0 is not in this netns: the second witness
+	d.Prove(t.Context())
+	d.wantAttached(1) // the interface has another name
+	must(t, nstest.Within(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), func() error {
+		return exec.Command("ip", "link", "delete", "eth9").Run()
+	}))
+	must(t, f.Close())
+	d.Prove(t.Context())
 	d.wantNothing()
 	d.wantEvent(api.EventLostDetach, "interface is gone")
 	nstest.Eventually(t, reply, "the netns is freed", freed)
@@ -47,25 +54,14 @@ func TestLostDetachOfDeletedLink(t *testing.T) {
 // that no process is in the netns, after a while.
 func TestLostDetachOfEmptyNetns(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
-	pod, _ := nstest.Pair(t)
-	process := pod.Command("sleep", "60")
-	must(t, process.Start())
-	t.Cleanup(func() { _ = process.Process.Kill() })
-	req := request("one", pod, api.Fail)
-	req.NetnsPath = ""
-	_, err := d.Attach(t.Context(), req, pod.File(t))
+	pod, process := hiddenPod(t)
+	req := request("one", nil, api.Fail)
+	_, err := d.Attach(t.Context(), req, pod)
 	must(t, err)
-	attached := func() int {
-		list, err := d.List(t.Context())
-		must(t, err)
-		return len(list)
-	}
 	d.Prove(t.Context())
 	d.SetAge("one", -registry.GraveTime)
 	d.Prove(t.Context())
-	if attached() != 1 {
-		t.Fatal("a pod with a process was detached")
-	}
+	d.wantAttached(1) // a process is in it
 	must(t, process.Process.Kill())
 	var exit *exec.ExitError
 	if err := process.Wait(); !errors.As(err, &exit) {
@@ -73,14 +69,10 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 	}
 	d.SetAge("one", 0)
 	d.Prove(t.Context())
-	if attached() != 1 {
-		t.Fatal("a young pod without a process was detached")
-	}
+	d.wantAttached(1) // it is young
 	d.SetAge("one", -registry.GraveTime)
 	d.Prove(t.Context())
-	if attached() != 0 {
-		t.Error("a pod without a process is still attached")
-	}
+	d.wantAttached(0)
 	d.wantEvent(api.EventLostDetach, "no process")
 }
 

@@ -40,10 +40,10 @@ func (r *Registry) unrecord(a *attachment) error {
 		return nil
 	}
 	r.mu.Lock()
-	rec, waits := r.pending[a.record.Key]
+	waits := r.pending[a.record.Key]
 	r.mu.Unlock()
-	if waits {
-		return r.options.Store.Save(rec)
+	if waits != nil {
+		return r.options.Store.Save(waits.Record)
 	}
 	return r.options.Store.Remove(a.record.Key)
 }

@@ -55,6 +55,10 @@ type Options struct {
 	// SettleAfter settles a flow with the n-th accepted packet; 0 leaves it to
 	// the inspector.
 	SettleAfter uint32
+	// PIDNamespace is the inode of the PID namespace that has all processes of the
+	// node; 0 means the kernel's initial one. Inside another one, pods may have
+	// processes that are not seen.
+	PIDNamespace uint64
 	// Timings is told how long calls took; nil if nobody asks.
 	Timings Timings
 }
@@ -95,11 +99,20 @@ type Registry struct {
 	most   int
 	shrunk chan struct{}
 	// pending are records that are not restored so far.
-	pending map[api.Key]state.Record
+	pending map[api.Key]*pending
+	// seen are the cookies of netns that this process has seen at their paths.
+	seen   map[uint64]bool
+	doubts *doubts // of the latest verification
 }
 
-// attachment is one entry. Its record's State and Hook, and elsewhere, are guarded
-// by the registry's mu, all else is not changed after it was entered.
+// pending is a record that is not restored so far. The record is not changed.
+type pending struct {
+	state.Record
+	why string // guarded by the registry's mu; empty where it is not known
+}
+
+// attachment is one entry. Its record's State, Hook and Link, and elsewhere,
+// are guarded by the registry's mu, all else is not changed after it was entered.
 type attachment struct {
 	record  state.Record
 	binding *binding
@@ -130,7 +143,9 @@ func New(o Options) (*Registry, error) {
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
-		pending:     make(map[api.Key]state.Record),
+		pending:     make(map[api.Key]*pending),
+		seen:        make(map[uint64]bool),
+		doubts:      newDoubts(),
 		shrunk:      make(chan struct{}, 1),
 	}, nil
 }
@@ -169,7 +184,7 @@ func (r *Registry) Check(_ context.Context, key api.Key) error {
 func (r *Registry) settle(a *attachment, s api.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pending[a.record.Key].Netns.Cookie == a.record.Netns.Cookie {
+	if p := r.pending[a.record.Key]; p != nil && p.Netns.Cookie == a.record.Netns.Cookie {
 		delete(r.pending, a.record.Key)
 	}
 	a.record.State = s

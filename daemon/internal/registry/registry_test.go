@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -54,6 +56,9 @@ type daemon struct {
 	length      uint32
 	timings     registry.Timings
 	holder      *holder // nil: nobody keeps descriptors
+	// hidden: the node is a container to the registry, which does not see all
+	// processes.
+	hidden bool
 
 	store *state.Store
 }
@@ -89,12 +94,22 @@ func (d *daemon) run() {
 		Directions: hook.AllDirections, Protocols: d.protocols, MarkMask: 0xff000000, BufferTotal: 1 << 30,
 		Descriptors: fds,
 		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
-		Timings: d.timings,
+		Timings: d.timings, PIDNamespace: d.pidNamespace(),
 	})
 	must(d.t, err)
 	past, err := d.Inherit(inherited)
 	must(d.t, err)
 	d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback})
+}
+
+// pidNamespace is that of the node, which has all of its processes.
+func (d *daemon) pidNamespace() uint64 {
+	if d.hidden {
+		return 0
+	}
+	var st unix.Stat_t
+	must(d.t, unix.Stat("/proc/self/ns/pid", &st))
+	return st.Ino
 }
 
 // restart is an orderly exit and a new start.
@@ -107,10 +122,14 @@ func (d *daemon) restart() {
 }
 
 func request(id string, pod *nstest.NetNS, policy api.Policy) api.AttachRequest {
-	return api.AttachRequest{
+	req := api.AttachRequest{
 		Key: api.Key{ContainerID: id, Ifname: "eth0"}, Network: "cbr0", Origin: api.OriginCNI,
-		NetnsPath: pod.Path(), FailurePolicy: policy,
+		FailurePolicy: policy,
 	}
+	if pod != nil {
+		req.NetnsPath = pod.Path()
+	}
+	return req
 }
 
 func (d *daemon) attach(id string, pod *nstest.NetNS, policy api.Policy) api.Attachment {

@@ -64,7 +64,7 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Lock()
 	r.hooks, r.hook = h, h.Hook
 	for _, rec := range past.records {
-		r.pending[rec.Key] = rec
+		r.pending[rec.Key] = &pending{Record: rec}
 	}
 	r.mu.Unlock()
 	for _, key := range past.stale {
@@ -73,11 +73,12 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	}
 	var restoring sync.WaitGroup
 	turns := make(chan struct{}, restoringAtATime)
+	census := r.census()
 	for _, rec := range past.records {
 		turns <- struct{}{}
 		restoring.Go(func() {
 			defer func() { <-turns }()
-			if err := r.restore(ctx, rec); err != nil {
+			if err := r.restore(ctx, rec, census); err != nil {
 				r.report(slog.LevelError, kindOf(err), &rec,
 					"attachment not restored: "+err.Error())
 			}
@@ -169,23 +170,32 @@ func (r *Registry) inherit(b *binding, i *inheritance, rec *state.Record) error 
 	return errors.Join(errs...)
 }
 
-// restore attaches what was attached, and ends what was being detached. While
-// it fails, the record stays pending.
-func (r *Registry) restore(ctx context.Context, rec state.Record) error {
-	ns, err := r.find(&rec)
+// restore attaches what was attached, ends what was being detached, and forgets
+// what is gone. While it fails, the record stays pending, and says why.
+func (r *Registry) restore(
+	ctx context.Context, rec state.Record, census func() *netns.Census,
+) error {
+	err := r.tryRestore(ctx, rec, census)
+	if err == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pending[rec.Key]; p != nil {
+		p.why = err.Error()
+	}
+	return err
+}
+
+func (r *Registry) tryRestore(
+	ctx context.Context, rec state.Record, census func() *netns.Census,
+) error {
+	ns, err := r.find(&rec, census)
 	if err != nil {
 		return err
 	}
 	if ns == nil {
-		r.log(&rec).Info("netns is gone, attachment forgotten", slog.String("path", rec.Netns.Path))
-		r.mu.Lock()
-		delete(r.pending, rec.Key)
-		_, anew := r.attachments[rec.Key] // in another netns
-		r.mu.Unlock()
-		if !anew {
-			r.erase(&rec)
-		}
-		return nil
+		return r.forgetGone(&rec, census())
 	}
 	defer ns.Close()
 	was := rec.State
@@ -200,9 +210,33 @@ func (r *Registry) restore(ctx context.Context, rec state.Record) error {
 	return nil
 }
 
-// find opens the netns of a record: what was inherited, what is at its path, or
-// what a process is in. It returns nil where all agree that it is gone.
-func (r *Registry) find(rec *state.Record) (*netns.NetNS, error) {
+// forgetGone forgets a record whose netns was not found, if that means that it is
+// gone.
+func (r *Registry) forgetGone(rec *state.Record, census *netns.Census) error {
+	found := evidence{path: r.notAt(rec), holders: absent}
+	if census.Hidden != nil {
+		found.holders = unknown
+	}
+	if found.conclude() != gone {
+		return fmt.Errorf("its netns is not found: %s", r.missing(rec, census))
+	}
+	r.log(rec).Info("netns is gone, attachment forgotten", slog.String("path", rec.Netns.Path))
+	r.mu.Lock()
+	delete(r.pending, rec.Key)
+	_, anew := r.attachments[rec.Key] // in another netns
+	r.mu.Unlock()
+	if !anew {
+		r.erase(rec)
+	}
+	return nil
+}
+
+// find opens the netns of a record: what was inherited, what is at its path, what
+// a process is in, or what the node has mounted elsewhere. It returns nil for
+// none.
+func (r *Registry) find(
+	rec *state.Record, census func() *netns.Census,
+) (*netns.NetNS, error) {
 	r.mu.Lock()
 	b := r.bindings[rec.Netns.Cookie]
 	r.mu.Unlock()
@@ -213,15 +247,16 @@ func (r *Registry) find(rec *state.Record) (*netns.NetNS, error) {
 			return p.ns.Clone()
 		}
 	}
-	ns, err := reopen(rec, rec.Netns.Path)
-	if ns != nil || err != nil {
-		return ns, err
+	for _, path := range netns.Paths(rec.Netns.Path) {
+		ns, err := reopen(rec, path)
+		if ns != nil {
+			r.see(rec)
+		}
+		if ns != nil || err != nil {
+			return ns, err
+		}
 	}
-	path, err := netns.ProcessIn(rec.Netns.Dev, rec.Netns.Ino)
-	if path == "" || err != nil {
-		return nil, err
-	}
-	return reopen(rec, path)
+	return reopen(rec, census().Find(rec.Netns.Dev, rec.Netns.Ino))
 }
 
 // reopen opens the netns of a record; nil where it is another one by now.
@@ -245,14 +280,17 @@ func reopen(rec *state.Record, path string) (*netns.NetNS, error) {
 // retry tries again to restore what could not be restored before.
 func (r *Registry) retry(ctx context.Context) {
 	r.mu.Lock()
-	pending := slices.Collect(maps.Values(r.pending))
+	waiting := slices.Collect(maps.Values(r.pending))
 	r.mu.Unlock()
-	for _, rec := range pending {
-		err := r.restore(ctx, rec)
-		if err != nil {
+	census := r.census()
+	for _, p := range waiting {
+		rec := p.Record
+		err := r.restore(ctx, rec, census)
+		switch {
+		case err != nil:
 			r.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
-			continue
+		case r.named(rec.Key) != nil:
+			r.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
 		}
-		r.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
 	}
 }

@@ -68,8 +68,12 @@ func (r *Registry) Problems() []api.Problem {
 			add(&a.record, text, past)
 		}
 	}
-	for _, rec := range r.pending {
-		add(&rec, "not restored after a restart", false)
+	for _, p := range r.pending {
+		text := "not restored after a restart"
+		if p.why != "" {
+			text += ": " + p.why
+		}
+		add(&p.Record, text, false)
 	}
 	slices.SortFunc(problems, func(x, y api.Problem) int { return compareKeys(x.Key, y.Key) })
 	return problems

@@ -41,6 +41,8 @@ type Record struct {
 	// Called is when the attachment was called for, since boot: a call to end
 	// it that is older is about another one.
 	Called time.Duration `json:"called,omitempty"`
+	// Link is the index of the interface in its netns; 0 where it is not known.
+	Link uint32 `json:"link,omitempty"`
 	// Traceparent is the trace that the call was part of.
 	Traceparent string `json:"traceparent,omitempty"`
 	// Warnings are those of the call.
