@@ -103,6 +103,9 @@ func (c *command) writeAdopted(found api.AdoptResults) error {
 	if c.structured() {
 		return c.writeObject(found)
 	}
+	for _, what := range found.Missing {
+		fmt.Fprintln(c.err, wrap("nsqueued cannot see all: "+what, "  "))
+	}
 	if len(found.Results) == 0 {
 		_, err := fmt.Fprintln(c.err, "No pods found.")
 		return err

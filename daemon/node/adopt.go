@@ -109,7 +109,7 @@ func (a *adopter) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptRes
 	if err != nil {
 		return api.AdoptResults{}, err
 	}
-	results := api.AdoptResults{Results: found.Others}
+	results := api.AdoptResults{Results: found.Others, Missing: found.Missing}
 	if req.DryRun {
 		for i := range found.Candidates {
 			would := describe(&found.Candidates[i], api.WouldAdopt)
@@ -264,6 +264,9 @@ func (a *adopter) report(results *api.AdoptResults, took time.Duration) {
 		case api.AdoptSkipped, api.UnknownNetns:
 			log.Debug("pod not adopted", slog.String("reason", r.Reason))
 		}
+	}
+	for _, what := range results.Missing {
+		a.log.Warn("existing pods may be unseen", slog.String("missing", what))
 	}
 	a.log.Info("existing pods looked for",
 		slog.Int("adopted", results.Count(api.Adopted)),

@@ -21,9 +21,11 @@ import (
 
 // Options say where to look, and how what is found is to be treated.
 type Options struct {
-	// NetnsDirs are where runtimes mount netns. One that is missing is empty.
+	// NetnsDirs are where runtimes mount netns. One that is missing is empty, and is
+	// named where no netns is found.
 	NetnsDirs []string
-	// CacheDir has the files of libcni's result cache. It may be missing.
+	// CacheDir has the files of libcni's result cache. It may be missing, which is
+	// said.
 	CacheDir string
 	// ExcludeNamespaces are those whose pods are not adopted, besides those of
 	// the CNI configuration that a pod was made with.
@@ -48,6 +50,8 @@ type Findings struct {
 	// Others are the pods that cannot, or need not, be attached, and the netns
 	// that are nobody's.
 	Others []api.AdoptResult
+	// Missing says what could not be looked at.
+	Missing []string
 }
 
 // Scan looks for pods that are not among the attached ones.
@@ -66,7 +70,7 @@ func Scan(o Options, attached []api.Attachment) (Findings, error) {
 		m.place(&records[i])
 	}
 	m.settleClaims()
-	found := Findings{Others: slices.Concat(unreadable, broken)}
+	found := Findings{Others: slices.Concat(unreadable, broken), Missing: missing(&o, s)}
 	for i := range m.pods {
 		m.judge(&m.pods[i], &found)
 	}

@@ -418,3 +418,54 @@ func BenchmarkScan(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*2*pods), "µs/netns")
 }
+
+// wantMissing expects that the scan names what it could not look at, and these
+// words about it.
+func (n *node) wantMissing(t *testing.T, want ...string) {
+	t.Helper()
+	found, err := Scan(n.Options, n.attached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := slices.EqualFunc(found.Missing, want, strings.Contains)
+	if !same {
+		t.Errorf("missing\n\t%s\nwant\n\t%s", strings.Join(found.Missing, "\n\t"),
+			strings.Join(want, "\n\t"))
+	}
+}
+
+// A daemon in a container without the node's directories says that it sees
+// nothing, and not that there is nothing.
+func TestMissingIsNamed(t *testing.T) {
+	n := newNode(t)
+	n.wantMissing(t, "no pod's netns is seen in /run/netns")
+	n.CacheDir = "/no/such/cache"
+	n.wantMissing(t,
+		"mount the node's /no/such/cache there",
+		"/no/such/directory (no such directory); if nsqueued runs in a container")
+	nstest.New(t)
+	n.wantMissing(t, "no CNI result is seen: no such directory")
+	n.CacheDir = t.TempDir()
+	n.wantMissing(t)
+}
+
+// The node's paths lead nowhere in a container that has them mounted elsewhere, or
+// that has /run/netns and no /var/run.
+func TestFindAtOtherPaths(t *testing.T) {
+	n := newNode(t)
+	a, b := nstest.Pair(t)
+	n.remember(t, "a", "/node/netns/"+a.Name(), first)
+	n.remember(t, "b", "/node/netns/"+b.Name(), second)
+	n.remember(t, "c", "/node/netns/c", "10.99.0.3/24")
+	n.expect(t, "a: candidate "+a.Path(), "b: candidate "+b.Path(),
+		"c: skipped: no netns is at /node/netns/c any more, and no netns has 10.99.0.3 on eth0")
+	n.remember(t, "new", b.Path(), second)
+	n.expect(t, "a: candidate "+a.Path(), "new: candidate "+b.Path(),
+		"b: skipped: the netns "+b.Path()+" is that of container new", "c: skipped")
+	nstest.OwnDirectory(t, "/var") // as in an image that has no /var/run
+	other, _ := nstest.Pair(t)
+	n.remember(t, "var", "/var"+other.Path(), first)
+	n.expect(t, "var: candidate "+other.Path(), "new: candidate",
+		"a: skipped: no netns is at /node/netns/"+a.Name()+" any more, and ambiguous",
+		"b: skipped", "c: skipped")
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 )
 
 // pod is a record and the netns that it is about.
@@ -17,6 +18,8 @@ type pod struct {
 	*record
 	space  *space // nil where there is none
 	reason string // why there is none, or why it is not this pod's for certain
+	// searched: it was found by its addresses, and not at a path.
+	searched bool
 }
 
 // claim is an interface that only one pod can have.
@@ -36,28 +39,39 @@ type matcher struct {
 // place finds the netns of a record.
 func (m *matcher) place(r *record) {
 	p := pod{record: r}
-	var err error
-	if p.space, err = m.find(r); err != nil {
+	if err := m.find(&p); err != nil {
 		p.reason = err.Error()
 	}
 	m.pods = append(m.pods, p)
 }
 
-// find returns the netns at the path that the record names, or else the one
-// that has its addresses. Beside an error it may return what it looked into.
-func (m *matcher) find(r *record) (*space, error) {
-	if len(r.addresses) == 0 {
-		return nil, fmt.Errorf("the cached result has no address of %s: its netns cannot be told",
-			r.key.Ifname)
+// find takes the netns at the path that the record names. Where there is no path,
+// or no netns at all is seen where it leads, it takes the one that has the record's
+// addresses. Beside an error it may leave what it looked into.
+func (m *matcher) find(p *pod) error {
+	if len(p.addresses) == 0 {
+		return fmt.Errorf("the cached result has no address of %s: its netns cannot be told",
+			p.key.Ifname)
 	}
-	if r.netnsPath == "" {
-		return m.search(r)
+	var absent error
+	if p.netnsPath != "" {
+		s, err := m.spaces.atAny(netns.Paths(p.netnsPath))
+		if err == nil {
+			p.space = s
+			return s.verify(p.key.Ifname, p.addresses)
+		}
+		absent = explain(p.netnsPath, err)
+		if m.spaces.shows(p.netnsPath) {
+			return absent
+		}
 	}
-	s, err := m.spaces.at(r.netnsPath)
-	if err != nil {
-		return nil, explain(r.netnsPath, err)
+	p.searched = true
+	var err error
+	p.space, err = m.search(p.record)
+	if err != nil && absent != nil {
+		return fmt.Errorf("%w, and %w", absent, err)
 	}
-	return s, s.verify(r.key.Ifname, r.addresses)
+	return err
 }
 
 // search looks for the one netns that has the record's addresses.
@@ -100,7 +114,7 @@ func (m *matcher) settleClaims() {
 	}
 	for _, rivals := range claims {
 		named := slices.DeleteFunc(slices.Clone(rivals),
-			func(p *pod) bool { return p.netnsPath == "" })
+			func(p *pod) bool { return p.searched })
 		for _, p := range rivals {
 			switch {
 			case len(rivals) == 1, len(named) == 1 && p == named[0]:
