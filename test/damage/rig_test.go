@@ -250,7 +250,7 @@ func (r *rig) underLoad(pods []*pod, damage func()) load.Result {
 		f := load.NewFlow(p.peer.DialUDP(r.t, to.LocalAddr().String()), to, rate/len(pods))
 		flows = append(flows, f)
 		running.Go(func() { r.check(f.Send()) })
-		running.Go(func() { r.check(f.Receive(time.Second)) })
+		running.Go(func() { r.check(f.Receive()) })
 	}
 	damage()
 	for _, f := range flows {

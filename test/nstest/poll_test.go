@@ -11,7 +11,7 @@ import (
 
 func TestEventually(t *testing.T) {
 	calls := 0
-	nstest.Eventually(t, time.Second, "third call", func() bool { calls++; return calls == 3 })
+	nstest.Eventually(t, time.Minute, "third call", func() bool { calls++; return calls == 3 })
 	if nstest.Poll(time.Millisecond, func() bool { return false }) {
 		t.Error("Poll reports a condition that never held")
 	}

@@ -50,7 +50,7 @@ func testSettings(t *testing.T, c *rig) {
 				if got := n.nsqueued.Log.Contains("refused"); got != tt.refused {
 					t.Errorf("reported as refused: %v, want %v\n%s", got, tt.refused, n.nsqueued.Log.String())
 				}
-				exec(t, p, "ping", "-c", "1", "-w", "5", n.gateway(p))
+				exec(t, p, "ping", "-c", "1", "-w", "60", n.gateway(p))
 			})
 		}
 	}

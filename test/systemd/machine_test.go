@@ -31,8 +31,6 @@ const (
 	probeFile  = "/run/nsqueue-probe"
 )
 
-const watchdog = time.Second
-
 // config has room for what comes in while no daemon reads. Three queues and a
 // table make four descriptors for each pod.
 const config = `apiVersion: nsqueue.io/v1alpha1
@@ -41,8 +39,8 @@ hook: nft
 queue: {count: 3, length: 16384, receiveBuffer: 33554432, receiveBufferTotal: 68719476736}
 `
 
-// dropin has the settings, a shorter watchdog, and what this machine may not be
-// able to do: lowering the OOM score needs a capability that containers lack.
+// dropin has the settings, and what this machine may not be able to do: lowering
+// the OOM score needs a capability that containers lack.
 func dropin() string {
 	return fmt.Sprintf(`[Unit]
 DefaultDependencies=no
@@ -50,9 +48,8 @@ DefaultDependencies=no
 ExecStart=
 ExecStart=%s/nsqueued --config %s
 ExecStartPost=%s %s
-WatchdogSec=%v
 OOMScoreAdjust=0
-`, sbin, configFile, probeFile, probeArg, watchdog)
+`, sbin, configFile, probeFile, probeArg)
 }
 
 // machine is a systemd with the unit.
@@ -197,7 +194,7 @@ func underLoad(t *testing.T, pod, peer *nstest.NetNS, rate int, damage func()) l
 	f := load.NewFlow(peer.DialUDP(t, to.LocalAddr().String()), to, rate)
 	var running sync.WaitGroup
 	running.Go(func() { check(t, f.Send()) })
-	running.Go(func() { check(t, f.Receive(time.Second)) })
+	running.Go(func() { check(t, f.Receive()) })
 	stop := sync.OnceFunc(func() { f.Stop(); running.Wait() })
 	defer stop()
 	nstest.Eventually(t, patience, "traffic", func() bool { return f.Idle() < 100*time.Millisecond })

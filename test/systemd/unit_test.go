@@ -156,7 +156,7 @@ func killLosesOrphans(t *testing.T, m *machine) {
 
 // hangingIsReplaced: a daemon that hangs is replaced when the watchdog is up.
 func hangingIsReplaced(t *testing.T, m *machine) {
-	const rate = 3000 // what comes during a pause fits into the queue
+	const rate = 500 // what comes in half a minute fits into the queue
 	pod, peer := nstest.Pair(t)
 	m.attach(t, "stopped", pod.Path(), api.Fail)
 	orphans := 0

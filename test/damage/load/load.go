@@ -28,13 +28,15 @@ func Stamp(b []byte) { b[stampAt] = stamped }
 
 // Flow is the traffic from one socket to another.
 type Flow struct {
-	from, to *net.UDPConn
-	rate     int // datagrams a second
-	stop     atomic.Bool
-	sent     atomic.Uint32
-	arrived  []byte // by number: how it arrived
-	last     atomic.Int64
-	longest  atomic.Int64
+	from, to  *net.UDPConn
+	rate      int // datagrams a second
+	stop      atomic.Bool
+	sent      atomic.Uint32
+	ended     atomic.Int64 // when Send returned
+	arrived   []byte       // by number: how it arrived
+	different int          // how many numbers have arrived
+	last      atomic.Int64
+	longest   atomic.Int64
 }
 
 // How a datagram arrived.
@@ -60,6 +62,7 @@ const tick = 300 * time.Microsecond
 
 // Send sends until Stop, and then returns.
 func (f *Flow) Send() error {
+	defer func() { f.ended.Store(int64(boottime.Now())) }()
 	var datagram [Size]byte
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -84,30 +87,54 @@ func (f *Flow) Send() error {
 // Stop ends Send.
 func (f *Flow) Stop() { f.stop.Store(true) }
 
-// Receive receives until nothing has come for the given time after Stop.
-func (f *Flow) Receive(silence time.Duration) error {
-	var datagram [2 * Size]byte
+const (
+	// look is how often Receive looks whether it is over.
+	look = 100 * time.Millisecond
+	// silence is how long nothing comes after the end of Send before what is
+	// missing counts as lost. A busy machine may not let any process of the test
+	// run for seconds.
+	silence = 10 * time.Second
+)
+
+// Receive receives until Send has ended and all that it sent has arrived, or
+// nothing more comes.
+func (f *Flow) Receive() error {
 	f.last.Store(int64(boottime.Now()))
-	for {
-		if err := f.to.SetReadDeadline(time.Now().Add(silence)); err != nil {
+	for !f.over(boottime.Now()) {
+		if err := f.to.SetReadDeadline(time.Now().Add(look)); err != nil {
 			return err
 		}
-		for range 256 { // setting a deadline costs as much as reading
-			n, err := f.to.Read(datagram[:])
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				if f.stop.Load() {
-					return nil
-				}
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if n == Size {
-				f.note(datagram[:n])
-			}
+		if err := f.read(); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
 		}
 	}
+	return nil
+}
+
+// over reports whether nothing more is to be received.
+func (f *Flow) over(now time.Duration) bool {
+	ended := f.ended.Load()
+	if ended == 0 {
+		return false
+	}
+	quiet := now - time.Duration(max(ended, f.last.Load()))
+	return f.different == int(f.sent.Load()) || quiet >= silence
+}
+
+// read receives for as long as a deadline that is set once allows: setting it
+// costs as much as reading.
+func (f *Flow) read() error {
+	var datagram [2 * Size]byte
+	for range 256 {
+		n, err := f.to.Read(datagram[:])
+		if err != nil {
+			return err
+		}
+		if n == Size {
+			f.note(datagram[:n])
+		}
+	}
+	return nil
 }
 
 func (f *Flow) note(datagram []byte) {
@@ -118,6 +145,9 @@ func (f *Flow) note(datagram []byte) {
 	n := binary.BigEndian.Uint32(datagram)
 	if n >= MaxDatagrams {
 		return
+	}
+	if f.arrived[n] == never {
+		f.different++
 	}
 	f.arrived[n] = unseen
 	if datagram[stampAt] == stamped {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package load
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// TestFlow has every datagram of a flow arrive, whenever the receiver reads it.
+func TestFlow(t *testing.T) {
+	to, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	from, err := net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	f := NewFlow(from, to, 1000)
+	errs := make([]error, 2)
+	var running sync.WaitGroup
+	running.Go(func() { errs[0] = f.Send() })
+	running.Go(func() { errs[1] = f.Receive() })
+	const datagrams = 100
+	nstest.Eventually(t, time.Minute, "datagrams", func() bool { return f.sent.Load() > datagrams })
+	f.Stop()
+	running.Wait()
+	r := f.Result()
+	if errs[0] != nil || errs[1] != nil || r.Lost != 0 || r.Unseen != r.Sent {
+		t.Errorf("%v, errors %v; want none lost, and no stamps", r, errs)
+	}
+}
+
+// TestOver: what is missing is lost only when nothing has come for long since
+// the sender has ended.
+func TestOver(t *testing.T) {
+	const ended, later = time.Hour, time.Hour + silence/2
+	for _, tt := range []struct {
+		name             string
+		ended, last, now time.Duration
+		arrived          int
+		want             bool
+	}{
+		{"sends still", 0, ended, ended + time.Hour, 10, false},
+		{"all arrived", ended, ended, ended, 10, true},
+		{"one is missing", ended, ended, later, 9, false},
+		{"one is missing for long", ended, 0, ended + silence, 9, true},
+		{"others come late", ended, later, ended + silence, 9, false},
+		{"no more come", ended, later, later + silence, 9, true},
+		{"stood still before the end", ended, time.Minute, later, 9, false},
+	} {
+		f := &Flow{different: tt.arrived}
+		f.sent.Store(10)
+		f.ended.Store(int64(tt.ended))
+		f.last.Store(int64(tt.last))
+		if got := f.over(tt.now); got != tt.want {
+			t.Errorf("%s: over %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
