@@ -100,6 +100,14 @@ func TestStatus(t *testing.T) {
 				Key:           api.Key{ContainerID: "0fd4", Ifname: "eth0"},
 				FailurePolicy: api.Ignore, Message: "no table",
 			},
+			{
+				Key:           api.Key{ContainerID: "0fd5", Ifname: "eth0"},
+				FailurePolicy: api.Fail, Message: "it panicked", Inspector: true,
+			},
+			{
+				Key:           api.Key{ContainerID: "0fd6", Ifname: "eth0"},
+				FailurePolicy: api.Fail, Message: "a VM", PastHook: true,
+			},
 		},
 	}}
 	socket := d.Start(t)
@@ -123,10 +131,12 @@ Receive buffers:   8 MiB for each of 2 queues, at most 1 GiB in all
 Descriptors:       20 of 1024, room for 100 more pods
 Spooled:           1 call
 Orphans:           64 packets
-Problems:          2
+Problems:          4
   0fd31c8e5a2b/eth0 of pod default/busybox1, packets dropped: queue 80 is
     taken
   0fd4/eth0 of pod -, packets pass unseen: no table
+  0fd5/eth0 of pod -, some packets dropped: it panicked
+  0fd6/eth0 of pod -, packets pass unseen: a VM
 `, "")
 
 	o := nsqueuectl(t.Context(), socket, "status", "-o", "json")

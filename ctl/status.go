@@ -98,7 +98,7 @@ func (c *command) writeStatus(s *api.Status) error {
 	for i := range s.Problems {
 		p := &s.Problems[i]
 		fmt.Fprintln(c.out, "  "+wrap(fmt.Sprintf("%s/%s of pod %s, %s: %s",
-			shortID(p.ContainerID), p.Ifname, p.Pod, consequence(p.FailurePolicy), p.Message),
+			shortID(p.ContainerID), p.Ifname, p.Pod, consequence(p), p.Message),
 			"    "))
 	}
 	return nil
@@ -126,11 +126,15 @@ func trouble(n *api.Counters) string {
 }
 
 // consequence says what a problem means to the pod.
-func consequence(p api.Policy) string {
-	if p == api.Fail {
-		return "packets dropped"
+func consequence(p *api.Problem) string {
+	what := "packets pass unseen"
+	if p.FailurePolicy == api.Fail && !p.PastHook {
+		what = "packets dropped"
 	}
-	return "packets pass unseen"
+	if p.Inspector {
+		return "some " + what
+	}
+	return what
 }
 
 // supervisor tells what restarts nsqueued, and how often it had to.

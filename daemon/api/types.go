@@ -269,7 +269,7 @@ type Flaw struct {
 
 // Problem is an attachment whose packets are not inspected as they should be:
 // under Ignore they pass uninspected, under Fail they are dropped, but for those
-// with PastHook.
+// with PastHook or Inspector.
 type Problem struct {
 	Key
 	Pod           Pod    `json:"pod"`
@@ -278,6 +278,9 @@ type Problem struct {
 	// PastHook: packets pass uninspected under either policy, because they never
 	// meet the hook.
 	PastHook bool `json:"pastHook,omitempty"`
+	// Inspector: it panicked or exceeded its budget of late. The packets that it
+	// had in hand got the policy's verdict, the others are inspected.
+	Inspector bool `json:"inspector,omitempty"`
 }
 
 // Doubts are about attachments of which the daemon cannot tell whether their pods
@@ -364,7 +367,7 @@ func (s *Status) Ready() error {
 	var first *Problem
 	n := 0
 	for i := range s.Problems {
-		if p := &s.Problems[i]; p.FailurePolicy == Fail && !p.PastHook {
+		if p := &s.Problems[i]; p.FailurePolicy == Fail && !p.PastHook && !p.Inspector {
 			if n++; first == nil {
 				first = p
 			}
@@ -400,6 +403,8 @@ const (
 	// EventOverload: packets get the policy's verdict, because a queue is full or
 	// the inspector takes too long.
 	EventOverload EventKind = "overload"
+	// EventPanic: packets got the policy's verdict, because the inspector panicked.
+	EventPanic EventKind = "panic"
 	// EventLostDetach: a pod is gone and nobody had said so.
 	EventLostDetach EventKind = "lostDetach"
 	// EventSecurity: somebody in the netns is in our way.
@@ -425,7 +430,7 @@ func (k EventKind) Routine() bool {
 func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
-		EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
+		EventPanic, EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
 		EventDoubt,
 	}
 }

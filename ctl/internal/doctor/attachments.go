@@ -21,6 +21,13 @@ func (e *examination) problems() {
 				"excludeNamespaces), or give it another interface or runtime.")
 			continue
 		}
+		if p.Inspector {
+			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message+"; packets that it had in "+
+				"hand got the verdict of failure policy "+string(p.FailurePolicy),
+				"Mend the inspector: the log of nsqueued (journalctl -u nsqueued) has a panic's "+
+					"stack. If it only takes long, raise inspectBudget.")
+			continue
+		}
 		consequence := "packets pass unseen"
 		if p.FailurePolicy == api.Fail {
 			consequence = "packets are dropped"

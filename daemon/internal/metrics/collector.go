@@ -158,7 +158,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	problems := make(map[api.Policy]int)
 	for _, p := range c.daemon.Problems() {
-		problems[p.FailurePolicy]++
+		if !p.Inspector { // which has counters of its own, and inspects the others
+			problems[p.FailurePolicy]++
+		}
 	}
 	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 		s.gauge(c.problems, float64(problems[policy]), string(policy))

@@ -4,6 +4,8 @@ package nfqueue
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,7 +20,8 @@ type Observer interface {
 	Observe(p *inspect.Packet, v inspect.Verdict, mark uint32)
 }
 
-// ReaderOptions are what a reader works with. All fields are required.
+// ReaderOptions are what a reader works with. All fields but Panicked are
+// required.
 type ReaderOptions struct {
 	Inspector  inspect.Inspector
 	Attachment *inspect.Attachment
@@ -26,6 +29,9 @@ type ReaderOptions struct {
 	MarkMask uint32
 	// Observer is asked for before each packet; it may return nil.
 	Observer func() Observer
+	// Panicked is told what the inspector's panic says, while its stack is there.
+	// Calls of several readers are concurrent.
+	Panicked func(r *Reader, said any)
 }
 
 // Counters count what a reader did. They may be read at any time.
@@ -90,6 +96,7 @@ type Reader struct {
 	settle   atomic.Uint64 // priority bits: accept in the upper half, drop below
 	sending  sync.Mutex    // verdicts, which ask by what settle is meanwhile
 	stopped  atomic.Pointer[error]
+	panic    atomic.Pointer[string] // the first since TakePanic
 
 	pace   pace                   // whose turn it is
 	charge atomic.Pointer[charge] // while an attendant has it
@@ -176,6 +183,39 @@ func (r *Reader) relieve(budget time.Duration, claim func() bool) (bool, error) 
 	r.shift = newShift(r)
 	r.Counters.Overruns.Add(1)
 	return true, r.queue.AnswerAll(old.lastID.Load(), r.fallback.Load() == verdictAccept)
+}
+
+// maxPanicText is how much is kept of what a panic says.
+const maxPanicText = 200
+
+// panicked keeps the first panic's text, and passes every panic on. The text is
+// not made of those in between: a panic may come with each packet.
+func (r *Reader) panicked(said any) {
+	if r.panic.Load() == nil {
+		text := PanicText(said)
+		r.panic.CompareAndSwap(nil, &text)
+	}
+	if r.options.Panicked != nil {
+		r.options.Panicked(r, said)
+	}
+}
+
+// PanicText returns what a panic says, cut to a length that a log line bears.
+func PanicText(said any) string {
+	text := fmt.Sprint(said)
+	if len(text) > maxPanicText {
+		text = text[:maxPanicText] + "..."
+	}
+	return strings.ToValidUTF8(text, "?")
+}
+
+// TakePanic returns the text of the first panic since it was called last, empty
+// for none.
+func (r *Reader) TakePanic() string {
+	if text := r.panic.Swap(nil); text != nil {
+		return *text
+	}
+	return ""
 }
 
 // Number is the queue's.

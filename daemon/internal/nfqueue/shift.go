@@ -198,8 +198,9 @@ func (s *shift) handlePacket(body []byte) {
 // inspect asks the inspector; its panic counts as no verdict.
 func (s *shift) inspect(p *inspect.Packet) (v inspect.Verdict) {
 	defer func() {
-		if recover() != nil {
+		if said := recover(); said != nil {
 			s.answers.tally.panics++
+			s.reader.panicked(said)
 			v = inspect.Verdict{}
 		}
 	}()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -197,6 +198,39 @@ func TestReaderDoesNotAllocate(t *testing.T) {
 	})
 	if n != 0 {
 		t.Errorf("%v allocations a packet", n)
+	}
+}
+
+// What the inspector's panic says comes out, while its stack is there; the first
+// text is kept until it is taken.
+func TestPanicIsPassedOn(t *testing.T) {
+	r := testReader(inspect.Func(func(p *inspect.Packet) inspect.Verdict {
+		panic(strings.Repeat("\xff", maxPanicText) + "and more")
+	}))
+	var said any
+	stack, calls := "", 0
+	r.options.Panicked = func(from *Reader, what any) {
+		if from != r {
+			t.Error("another reader's panic")
+		}
+		said, stack = what, string(debug.Stack())
+		calls++
+	}
+	for range 2 {
+		r.shift.answers.reset(nil, 80)
+		r.shift.handle(packetMessage(t))
+	}
+	if calls != 2 || r.shift.answers.tally.panics != 1 || r.shift.answers.tally.accepted != 1 {
+		t.Errorf("told of %d panics, counted %+v", calls, r.shift.answers.tally)
+	}
+	if !strings.Contains(stack, "TestPanicIsPassedOn.func1") {
+		t.Errorf("the stack does not name the inspector:\n%s", stack)
+	}
+	if got, want := r.TakePanic(), "?..."; got != want || PanicText(said) != want {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+	if got := r.TakePanic(); got != "" {
+		t.Errorf("kept %q after it was taken", got)
 	}
 }
 

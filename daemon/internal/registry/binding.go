@@ -23,8 +23,9 @@ type binding struct {
 	parts   *parts // nil while nobody is attached
 	// inherited is what an earlier daemon left, with its queues being read
 	// already; nil once an attachment has it.
-	inherited *parts
-	noticed   noticed
+	inherited  *parts
+	noticed    noticed
+	complaints complaints
 
 	// tally is for counters, which are read without the lock.
 	tally atomic.Pointer[tally]
@@ -40,6 +41,8 @@ type binding struct {
 	// the text about it, nil while there is none.
 	looked look
 	past   atomic.Pointer[string]
+	// inspector is what was wrong with the inspector of late, nil for nothing.
+	inspector atomic.Pointer[string]
 }
 
 // acquire returns the binding of a netns. The caller holds r.mu.
@@ -180,6 +183,7 @@ func (b *binding) down(deserted bool) error {
 	b.parts = nil
 	b.problem.Store(nil)
 	b.past.Store(nil)
+	b.inspector.Store(nil)
 	b.looked = look{}
 	b.fill.Store(nil)
 	return p.down(deserted)

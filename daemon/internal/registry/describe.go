@@ -19,7 +19,7 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 	}
 	d := api.Description{Attachment: r.describe(a), Events: r.journal.about(key)}
 	r.mu.Lock()
-	d.Problem, _ = a.trouble()
+	d.Problem = a.trouble().Message
 	r.mu.Unlock()
 	var err error
 	if d.QueueStates, err = a.binding.queueStates(); err != nil && d.Problem == "" {

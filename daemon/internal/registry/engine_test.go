@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -124,6 +125,49 @@ func TestSettledFlow(t *testing.T) {
 	must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
 }
 
+// A panic costs its packet, and is told of: in the log with its stack, as an event
+// and in the status. It takes no node out of service.
+func TestInspectorPanics(t *testing.T) {
+	d := start(t, inspect.Func(func(*inspect.Packet) inspect.Verdict { panic("on\x1bpurpose") }))
+	log := d.capture()
+	d.restart()
+	pod, peer := nstest.Pair(t)
+	d.attach("one", pod, api.Fail)
+	to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
+	from := pod.DialUDP(t, to.LocalAddr().String())
+	for n := range uint64(3) {
+		_, err := from.Write([]byte("payload"))
+		must(t, err)
+		nstest.Eventually(t, reply, "the inspector panics", func() bool {
+			return d.counters("one").Panics > n
+		})
+	}
+	d.Prove(t.Context())
+	d.Prove(t.Context())
+	d.wantEvent(api.EventPanic,
+		`the inspector panicked, packets dropped: 3, it said "on\x1bpurpose"`)
+	if n := d.EventCounts()[api.EventPanic]; n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+	problems := d.Problems()
+	if len(problems) != 1 || !problems[0].Inspector {
+		t.Errorf("problems %+v", problems)
+	}
+	status := api.Status{Problems: problems}
+	if err := status.Ready(); err != nil {
+		t.Error(err)
+	}
+	text := log.String()
+	if n := strings.Count(text, "inspector panicked, the packet got"); n != 1 {
+		t.Errorf("%d lines, want 1", n)
+	}
+	for _, want := range []string{"containerID=one", "TestInspectorPanics.func1", "queue=80"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the log lacks %q:\n%s", want, text)
+		}
+	}
+}
+
 // A hanging inspector costs its batch; the watchdog lets the queue go on.
 func TestWatchdogRelieves(t *testing.T) {
 	release := make(chan struct{})
@@ -157,6 +201,9 @@ func TestWatchdogRelieves(t *testing.T) {
 	}
 	d.Prove(t.Context())
 	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches let pass unseen: 1")
+	if p := d.Problems(); len(p) != 1 || !p[0].Inspector {
+		t.Errorf("problems %+v", p)
+	}
 	cancel()
 	watchdog.Wait()
 	close(release)

@@ -87,7 +87,7 @@ func (l *lane) read(r *Registry, who *inspect.Attachment) error {
 	var err error
 	l.reader, err = nfqueue.NewReader(l.queue, l.queue.Config().FailOpen, nfqueue.ReaderOptions{
 		Inspector: r.inspector(), Attachment: who, MarkMask: r.options.MarkMask,
-		Observer: r.hub.Observer,
+		Observer: r.hub.Observer, Panicked: r.panicked,
 	})
 	if err != nil {
 		return err

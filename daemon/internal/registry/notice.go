@@ -11,12 +11,11 @@ import (
 )
 
 // noticed is what was reported last of somebody in the netns who is in our way,
-// and of an inspector that cannot keep up.
+// and of a queue that is full.
 type noticed struct {
-	warning  string
-	flushed  uint64
-	overruns uint64
-	full     bool
+	warning string
+	flushed uint64
+	full    bool
 }
 
 // notice reports what is new. The caller holds b.mu.
@@ -26,7 +25,7 @@ func (r *Registry) notice(b *binding, rec *state.Record) {
 		now.warning = err.Error()
 	}
 	counted := b.counters()
-	now.flushed, now.overruns = counted.Flushed, counted.Overruns
+	now.flushed = counted.Flushed
 	if now.warning != "" && now.warning != b.noticed.warning {
 		r.report(slog.LevelWarn, api.EventSecurity, rec, now.warning)
 	}
@@ -36,22 +35,10 @@ func (r *Registry) notice(b *binding, rec *state.Record) {
 				"drops what waits then", n))
 	}
 	now.full = b.fill.Load().full()
-	r.noticeOverload(b, rec, &now)
-	b.noticed = now
-}
-
-// noticeOverload reports what got the policy's verdict and not the inspector's.
-func (r *Registry) noticeOverload(b *binding, rec *state.Record, now *noticed) {
-	outcome := "dropped"
-	if b.parts.selector.Bypass {
-		outcome = "let pass unseen"
-	}
 	if now.full && !b.noticed.full {
 		r.report(slog.LevelWarn, api.EventOverload, rec,
-			"the queue is full: what comes now is "+outcome)
+			"the queue is full: what comes now is "+b.outcome())
 	}
-	if n := now.overruns - b.noticed.overruns; now.overruns > b.noticed.overruns {
-		r.report(slog.LevelWarn, api.EventOverload, rec, fmt.Sprintf(
-			"the inspector exceeded its budget, batches %s: %d", outcome, n))
-	}
+	r.noticeInspector(b, rec, &counted)
+	b.noticed = now
 }

@@ -187,17 +187,20 @@ func elsewhereText(rec *state.Record) string {
 }
 
 // trouble returns why packets of the attachment are not inspected as they should
-// be, empty for nothing, and whether they go past the hook. The caller holds the
-// registry's mu.
-func (a *attachment) trouble() (text string, past bool) {
+// be, without saying whose they are; its message is empty for nothing. The caller
+// holds the registry's mu.
+func (a *attachment) trouble() api.Problem {
 	if text := a.binding.problem.Load(); text != nil {
-		return *text, false
+		return api.Problem{Message: *text}
 	}
 	if a.elsewhere {
-		return elsewhereText(&a.record), true
+		return api.Problem{Message: elsewhereText(&a.record), PastHook: true}
 	}
 	if text := a.binding.past.Load(); text != nil {
-		return *text, true
+		return api.Problem{Message: *text, PastHook: true}
 	}
-	return "", false
+	if text := a.binding.inspector.Load(); text != nil {
+		return api.Problem{Message: *text, Inspector: true}
+	}
+	return api.Problem{}
 }

@@ -20,9 +20,11 @@ const maxPollers = 16
 // pollers serve all queues of the node, each in a goroutine of its own. Queues
 // are dealt out to them in turn; attendants help.
 type pollers struct {
-	log  *slog.Logger
-	all  []*nfqueue.Poller
-	deal atomic.Uint32
+	log *slog.Logger
+	all []*nfqueue.Poller
+	// overruns limits the log lines about them.
+	overruns limiter
+	deal     atomic.Uint32
 	// servers are the pollers and the attendants.
 	servers []server
 	// awake holds a value since one of them was no longer idle.
@@ -109,10 +111,17 @@ func (p *pollers) relieve(budget time.Duration) {
 		if r == nil {
 			continue
 		}
-		p.log.Warn("inspector overran its budget, the batch got the policy's verdict",
-			slog.String("containerID", r.Attachment().ContainerID),
-			slog.Int("queue", int(r.Number())), slog.Duration("budget", budget))
+		p.logOverrun(r, budget)
 		p.run(s)
+	}
+}
+
+// logOverrun logs an overrun, at a bounded rate.
+func (p *pollers) logOverrun(r *nfqueue.Reader, budget time.Duration) {
+	if suppressed, due := p.overruns.next(); due {
+		p.log.Warn("inspector overran its budget, the batch got the policy's verdict",
+			whoseQueue(r), slog.Duration("budget", budget),
+			slog.Uint64("suppressed", suppressed))
 	}
 }
 

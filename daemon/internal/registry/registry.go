@@ -84,6 +84,7 @@ type Registry struct {
 	headroom  headroom
 	hub       watch.Hub
 	journal   journal
+	panics    limiter       // of log lines about panics
 	orphans   atomic.Uint64 // packets that dead daemons had in hand
 	refused   refused       // packets that the kernel could not queue
 	closing   sync.WaitGroup

@@ -9,11 +9,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,6 +61,7 @@ type daemon struct {
 	// hidden: the node is a container to the registry, which does not see all
 	// processes.
 	hidden bool
+	log    io.Writer
 
 	store *state.Store
 }
@@ -67,7 +70,7 @@ func start(t testing.TB, inspector inspect.Inspector) *daemon {
 	t.Helper()
 	h, err := nft.New()
 	must(t, err)
-	d := &daemon{t: t, dir: t.TempDir(), hook: h, inspector: inspector}
+	d := &daemon{t: t, dir: t.TempDir(), hook: h, inspector: inspector, log: t.Output()}
 	d.run()
 	t.Cleanup(func() {
 		_, err := d.DetachAll(context.WithoutCancel(t.Context()))
@@ -86,7 +89,7 @@ func (d *daemon) run() {
 	fds, inherited := d.holder.connect()
 	d.Registry, err = registry.New(registry.Options{
 		Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
-		Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(d.log, nil)),
 		Queue: nfqueue.Config{
 			Number: nfqueue.DefaultNumber, Length: cmp.Or(d.length, nfqueue.DefaultLength),
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
@@ -110,6 +113,31 @@ func (d *daemon) pidNamespace() uint64 {
 	var st unix.Stat_t
 	must(d.t, unix.Stat("/proc/self/ns/pid", &st))
 	return st.Ino
+}
+
+// logged is a log that is read while it is written.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// capture returns what the daemon logs after it was restarted.
+func (d *daemon) capture() *logged {
+	var l logged
+	d.log = io.MultiWriter(d.t.Output(), &l)
+	return &l
 }
 
 // restart is an orderly exit and a new start.

@@ -57,15 +57,13 @@ func (r *Registry) Problems() []api.Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	problems := []api.Problem{}
-	add := func(rec *state.Record, message string, past bool) {
-		problems = append(problems, api.Problem{
-			Key: rec.Key, Pod: rec.Pod, FailurePolicy: rec.FailurePolicy, Message: message,
-			PastHook: past,
-		})
+	add := func(rec *state.Record, p api.Problem) {
+		p.Key, p.Pod, p.FailurePolicy = rec.Key, rec.Pod, rec.FailurePolicy
+		problems = append(problems, p)
 	}
 	for _, a := range r.attachments {
-		if text, past := a.trouble(); text != "" {
-			add(&a.record, text, past)
+		if p := a.trouble(); p.Message != "" {
+			add(&a.record, p)
 		}
 	}
 	for _, p := range r.pending {
@@ -73,7 +71,7 @@ func (r *Registry) Problems() []api.Problem {
 		if p.why != "" {
 			text += ": " + p.why
 		}
-		add(&p.Record, text, false)
+		add(&p.Record, api.Problem{Message: text})
 	}
 	slices.SortFunc(problems, func(x, y api.Problem) int { return compareKeys(x.Key, y.Key) })
 	return problems
