@@ -14,8 +14,8 @@ type Counters struct {
 	Queued uint64 `json:"queued"`
 	// Settled were answered with the request to settle their flow.
 	Settled uint64 `json:"settled"`
-	// Malformed packets got the policy's verdict without inspection, or their
-	// replacement was refused.
+	// Malformed packets got the policy's verdict without inspection, or because
+	// their replacement was refused.
 	Malformed uint64 `json:"malformed"`
 	// Panics of the inspector; each such packet got the policy's verdict.
 	Panics uint64 `json:"panics"`

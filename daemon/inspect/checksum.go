@@ -4,76 +4,146 @@ package inspect
 
 import "encoding/binary"
 
-// Offsets of the checksum fields in their headers.
+// Offsets of the checksum fields in their headers, and of the length fields of
+// UDP and UDP-Lite.
 const (
 	ipv4Checksum = 10
 	tcpChecksum  = 16
 	udpChecksum  = 6
+	udpLength    = 4
 	icmpChecksum = 2
 )
 
-// FixChecksums writes the checksums of IPv4, TCP, UDP, ICMP and ICMPv6 into a
-// whole packet. It returns false, having changed nothing but an IPv4 header's
-// checksum, if the packet is no whole IP packet or a fragment. Other protocols
-// are left alone.
+// The shortest headers.
+const (
+	tcpHeaderLen  = 20
+	udpHeaderLen  = 8
+	icmpHeaderLen = 4 // what all messages have
+)
+
+// FixChecksums writes the checksums of IPv4, TCP, UDP, UDP-Lite, ICMP and ICMPv6
+// into a whole packet. Right ones stay as they are, as does a UDP checksum of
+// zero over IPv4, which means that there is none. Fragments have their IPv4
+// header's checksum written and no other; other protocols are left alone.
+//
+// Lengths are the caller's job. It returns false, having changed nothing, where
+// the length in the IP header is not that of b, the transport's length is more
+// than there is, or headers or options are malformed or of a kind that does not
+// say where the packet goes in the end.
 func FixChecksums(b []byte) bool {
-	p := Packet{Payload: b}
-	f, ok := p.Flow()
-	if !ok || f.Fragment {
+	var d datagram
+	if !d.parse(b) {
 		return false
 	}
-	v4 := f.Source.Is4()
-	if v4 {
-		fixIPv4Header(b[:len(b)-len(f.Transport)])
+	c, ok := d.checksum()
+	if !ok {
+		return false
 	}
-	switch f.Protocol {
-	case ProtoTCP:
-		return fixTransport(&f, tcpChecksum, true, false)
-	case ProtoUDP:
-		return fixTransport(&f, udpChecksum, true, true)
-	case ProtoICMP:
-		return fixTransport(&f, icmpChecksum, false, false)
-	case ProtoICMPv6:
-		return fixTransport(&f, icmpChecksum, true, false)
+	if d.version == 4 {
+		header := b[:len(b)-len(d.transport)]
+		write(header, ipv4Checksum, 0)
+	}
+	if c.covered != nil {
+		c.fix(&d)
 	}
 	return true
 }
 
-func fixIPv4Header(header []byte) {
-	binary.BigEndian.PutUint16(header[ipv4Checksum:], 0)
-	binary.BigEndian.PutUint16(header[ipv4Checksum:], fold(sum(0, header)))
+// checksum is one of a transport protocol.
+type checksum struct {
+	covered []byte // nil: there is none to write
+	at      int
+	pseudo  bool // covers the pseudo header, too
+	length  int  // in the pseudo header
+	// zeroIsNone: the sum of zero is written as its equivalent.
+	zeroIsNone bool
 }
 
-// fixTransport writes the checksum at offset at of the transport header, over
-// the pseudo header too where the protocol has it so. Where zero means that
-// there is none, its equivalent is written.
-func fixTransport(f *Flow, at int, pseudo, zeroIsNone bool) bool {
-	b := f.Transport
-	if len(b) < at+2 {
-		return false
+// checksum returns what is to be written, and false where the transport header
+// is malformed.
+func (d *datagram) checksum() (checksum, bool) {
+	if d.fragment {
+		return checksum{}, true
 	}
+	b := d.transport
+	whole := checksum{covered: b, length: len(b), pseudo: true}
+	switch {
+	case d.protocol == ProtoTCP:
+		whole.at = tcpChecksum
+		return whole, len(b) >= tcpHeaderLen && int(b[12]>>4)*4 >= tcpHeaderLen &&
+			int(b[12]>>4)*4 <= len(b)
+	case d.protocol == ProtoUDP:
+		return d.udp()
+	case d.protocol == ProtoUDPLite:
+		return d.udpLite()
+	case d.protocol == ProtoICMP && d.version == 4:
+		whole.at, whole.pseudo = icmpChecksum, false
+		return whole, len(b) >= icmpHeaderLen
+	case d.protocol == ProtoICMPv6 && d.version == 6:
+		whole.at = icmpChecksum
+		return whole, len(b) >= icmpHeaderLen
+	}
+	return checksum{}, true
+}
+
+// udp is about as much as UDP's own length says: bytes may follow.
+func (d *datagram) udp() (checksum, bool) {
+	b := d.transport
+	if len(b) < udpHeaderLen {
+		return checksum{}, false
+	}
+	length := int(binary.BigEndian.Uint16(b[udpLength:]))
+	if length < udpHeaderLen || length > len(b) {
+		return checksum{}, false
+	}
+	if d.version == 4 && binary.BigEndian.Uint16(b[udpChecksum:]) == 0 {
+		return checksum{}, true
+	}
+	return checksum{
+		covered: b[:length], at: udpChecksum, pseudo: true, length: length, zeroIsNone: true,
+	}, true
+}
+
+// udpLite has its checksum's coverage where UDP has its length (RFC 3828); 0 is
+// everything.
+func (d *datagram) udpLite() (checksum, bool) {
+	b := d.transport
+	if len(b) < udpHeaderLen {
+		return checksum{}, false
+	}
+	coverage := int(binary.BigEndian.Uint16(b[udpLength:]))
+	if coverage == 0 {
+		coverage = len(b)
+	}
+	if coverage < udpHeaderLen || coverage > len(b) {
+		return checksum{}, false
+	}
+	return checksum{
+		covered: b[:coverage], at: udpChecksum, pseudo: true, length: len(b), zeroIsNone: true,
+	}, true
+}
+
+func (c *checksum) fix(d *datagram) {
+	s := uint32(0)
+	if c.pseudo { // RFC 768, 8200
+		s = sum(sum(uint32(d.protocol)+uint32(c.length), d.source), d.final())
+	}
+	write(c.covered, c.at, s)
+	if c.zeroIsNone && binary.BigEndian.Uint16(c.covered[c.at:]) == 0 {
+		binary.BigEndian.PutUint16(c.covered[c.at:], 0xffff)
+	}
+}
+
+// write puts the checksum of b, and of what s is the sum of, into b. Of the two
+// forms of zero it leaves the one that is there.
+func write(b []byte, at int, s uint32) {
+	was := binary.BigEndian.Uint16(b[at:])
 	binary.BigEndian.PutUint16(b[at:], 0)
-	var s uint32
-	if pseudo {
-		s = pseudoHeader(f)
+	is := fold(sum(s, b))
+	if is == 0 && was == 0xffff {
+		is = was
 	}
-	c := fold(sum(s, b))
-	if c == 0 && zeroIsNone {
-		c = 0xffff
-	}
-	binary.BigEndian.PutUint16(b[at:], c)
-	return true
-}
-
-// pseudoHeader is the sum over addresses, length and protocol (RFC 768, 8200).
-func pseudoHeader(f *Flow) uint32 {
-	s := uint32(f.Protocol) + uint32(len(f.Transport))
-	if f.Source.Is4() {
-		src, dst := f.Source.As4(), f.Destination.As4()
-		return sum(sum(s, src[:]), dst[:])
-	}
-	src, dst := f.Source.As16(), f.Destination.As16()
-	return sum(sum(s, src[:]), dst[:])
+	binary.BigEndian.PutUint16(b[at:], is)
 }
 
 // sum adds b to an unfolded one's complement sum. A packet of 64 KiB is 2^15

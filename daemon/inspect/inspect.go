@@ -157,11 +157,14 @@ type Verdict struct {
 	// settled. It is a request: where settling is off, or not possible, packets
 	// keep coming.
 	Settle bool
-	// Payload replaces the packet, from its IP header on; nil keeps it. The
-	// daemon corrects the checksums of IPv4, TCP, UDP and ICMP. Only
-	// inspectors that declare [Needs].Modifies may replace packets, and the IP
-	// header must keep its version, options and protocol. It is copied before
-	// the next call of Inspect.
+	// Payload replaces a packet that is accepted or queued, from its IP header on;
+	// nil keeps it. The daemon corrects checksums as [FixChecksums] does. Lengths
+	// are the inspector's job: that of the IP header must be the payload's, and
+	// that of the transport must not be more. Only inspectors that declare
+	// [Needs].Modifies may replace packets, and the IP header must keep its
+	// version, options and protocol. A replacement that is refused is counted as
+	// malformed, and its packet gets the failure policy's verdict. It is copied
+	// before the next call of Inspect.
 	Payload []byte
 }
 

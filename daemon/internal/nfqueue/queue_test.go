@@ -80,14 +80,14 @@ func (f *fixture) read(number uint16, failOpen bool, i inspect.Func) *nfqueue.Re
 }
 
 // readWith is read on queue 80 for an inspector that declares its needs.
-func (f *fixture) readWith(modifies bool, i inspect.Func) *nfqueue.Reader {
+func (f *fixture) readWith(modifies, failOpen bool, i inspect.Func) *nfqueue.Reader {
 	f.Helper()
 	c := config(80)
 	c.Modifies = modifies
 	q, err := nfqueue.Open(f.ns, c)
 	f.must(err)
 	f.must(q.Bind())
-	return f.run(q, false, i)
+	return f.run(q, failOpen, i)
 }
 
 func options(i inspect.Func) nfqueue.ReaderOptions {
@@ -310,26 +310,43 @@ func TestReplacement(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		modifies bool
+		failOpen bool
+		tooLong  uint16
 		want     string
-	}{{"declared", true, "replaced!"}, {"not declared", false, "payload"}} {
+	}{
+		{"declared", true, false, 0, "replaced!"},
+		{"not declared, fail open", false, true, 0, "payload"},
+		{"not declared, fail closed", false, false, 0, ""},
+		{"wrong length, fail open", true, true, 1, "payload"},
+		{"wrong length, fail closed", true, false, 1, ""},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFixture(t)
-			r := f.readWith(tt.modifies, func(p *inspect.Packet) inspect.Verdict {
+			r := f.readWith(tt.modifies, tt.failOpen, func(p *inspect.Packet) inspect.Verdict {
 				const headers = 28 // IPv4 and UDP
 				b := append(append([]byte(nil), p.Payload[:headers]...), "replaced!"...)
-				binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+				binary.BigEndian.PutUint16(b[2:], uint16(len(b))+tt.tooLong)
 				binary.BigEndian.PutUint16(b[24:], uint16(len(b)-20))
 				return inspect.Verdict{Action: inspect.Accept, Payload: b}
 			})
 			f.send(1)
-			buf := make([]byte, 64)
-			f.must(f.to.SetReadDeadline(time.Now().Add(reply)))
-			n, err := f.to.Read(buf)
-			if err != nil || string(buf[:n]) != tt.want {
-				t.Errorf("received %q, %v, want %q", buf[:n], err, tt.want)
+			if tt.want != "" {
+				buf := make([]byte, 64)
+				f.must(f.to.SetReadDeadline(time.Now().Add(reply)))
+				n, err := f.to.Read(buf)
+				if err != nil || string(buf[:n]) != tt.want {
+					t.Errorf("received %q, %v, want %q", buf[:n], err, tt.want)
+				}
 			}
-			if refused := r.Counters.Malformed.Load() == 1; refused == tt.modifies {
+			nstest.Eventually(t, reply, "the packet is counted", func() bool {
+				return r.Counters.Packets.Load() == 1
+			})
+			c := &r.Counters
+			if refused := c.Malformed.Load() == 1; refused != (tt.want != "replaced!") {
 				t.Errorf("refused %t", refused)
+			}
+			if dropped := c.Dropped.Load() == 1; dropped != (tt.want == "") {
+				t.Errorf("dropped %t", dropped)
 			}
 		})
 	}

@@ -40,8 +40,8 @@ type Counters struct {
 	Accepted, Dropped, Queued atomic.Uint64
 	// Settled packets were answered with a request to settle their flow.
 	Settled atomic.Uint64
-	// Malformed messages, whose packets got the policy's verdict, and
-	// replacements that the inspector was not entitled to.
+	// Malformed messages, and replacements that were refused, whose packets got
+	// the policy's verdict.
 	Malformed atomic.Uint64
 	// Panics of the inspector, whose packets got the policy's verdict.
 	Panics atomic.Uint64

@@ -185,6 +185,10 @@ func (s *shift) handlePacket(body []byte) {
 	s.answers.tally.packets++
 	s.answers.tally.bytes += uint64(p.Length)
 	v := s.inspect(p)
+	if !s.replace(p, &v) {
+		s.answers.tally.malformed++
+		v = inspect.Verdict{}
+	}
 	if v.Action == inspect.NoVerdict {
 		v = r.policyVerdict()
 	}
@@ -215,10 +219,10 @@ func (s *shift) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	switch v.Action {
 	case inspect.Accept:
 		a.verdict = verdictAccept
-		a.payload = s.replacement(p, v.Payload)
+		a.payload = v.Payload
 	case inspect.Queue:
 		a.verdict = verdictRequeue | uint32(v.Queue)<<16
-		a.payload = s.replacement(p, v.Payload)
+		a.payload = v.Payload
 	}
 	settled := s.requestSettling(p, v, &a)
 	if !settled && p.Priority&settleMask != 0 {
@@ -250,20 +254,21 @@ const (
 	settleDrop = 1 << 31
 )
 
-// replacement returns a new payload with right checksums, nil for none. It is
-// refused where the packet was not whole: what replaces it replaces all of it.
-func (s *shift) replacement(p *inspect.Packet, payload []byte) []byte {
-	if payload == nil {
-		return nil
+// replace puts a copy with right checksums in place of the verdict's payload. It
+// reports whether the inspector may answer so: not where it has not said that it
+// modifies packets or the packet was not whole, since what replaces it replaces
+// all of it, nor by what is no whole IP packet.
+func (s *shift) replace(p *inspect.Packet, v *inspect.Verdict) bool {
+	if v.Payload == nil || v.Action != inspect.Accept && v.Action != inspect.Queue {
+		v.Payload = nil
+		return true
 	}
 	if !s.reader.queue.config.Modifies || len(p.Payload) != p.Length ||
-		len(payload) > MaxCopyRange {
-		s.answers.tally.malformed++
-		return nil
+		len(v.Payload) > MaxCopyRange {
+		return false
 	}
-	fixed := append([]byte(nil), payload...)
-	inspect.FixChecksums(fixed)
-	return fixed
+	v.Payload = append([]byte(nil), v.Payload...)
+	return inspect.FixChecksums(v.Payload)
 }
 
 // packetID returns the ID in a packet message. The kernel puts it first.
