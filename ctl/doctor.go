@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
@@ -52,7 +51,7 @@ func examine(ctx context.Context, c *command, f placeFlags) error {
 	}
 	found := findRuntimes(ctx, p)
 	report := doctor.Examine(ctx, doctor.Options{
-		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: api.Version(),
+		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: c.version,
 		Now:      boottime.Now,
 		Runtimes: found.found, DropIns: found.dropIns,
 	})

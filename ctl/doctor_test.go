@@ -20,14 +20,14 @@ import (
 func healthy(t *testing.T) (d *apitest.Daemon, socket string, args []string) {
 	t.Helper()
 	d = &apitest.Daemon{Attachments: attachments()[:1], Info: api.Status{
-		Version: api.Version(), PID: os.Getpid(), StateDir: t.TempDir(), FailurePolicy: api.Ignore,
+		Version: testVersion, PID: os.Getpid(), StateDir: t.TempDir(), FailurePolicy: api.Ignore,
 		Hook:        api.HookStatus{Kind: "nft", Persistent: true},
 		Supervisor:  api.Supervisor{Kind: api.Systemd, Capacity: 8192},
 		Descriptors: api.Descriptors{Open: 9, Limit: 65536, Room: 20000},
 	}}
 	socket = d.Start(t)
 	bin, conf := t.TempDir(), t.TempDir()
-	plugin := "#!/bin/sh\necho nsqueue '" + api.Version() + "'\n"
+	plugin := "#!/bin/sh\necho nsqueue " + testVersion + "\n"
 	chain := `{"name":"n","plugins":[{"type":"a"},{"type":"nsqueue","socket":"` + socket + `"}]}`
 	for path, text := range map[string]string{
 		filepath.Join(bin, "nsqueue"): plugin, filepath.Join(conf, "10.conflist"): chain,

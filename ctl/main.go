@@ -36,7 +36,7 @@ func run() int {
 	defer context.AfterFunc(ctx, stop)()
 	s := &streams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
-		root:   "/",
+		root: "/", version: api.Version(),
 		width:  func() int { return terminalWidth(os.Stdout) },
 		height: func() int { return terminalHeight(os.Stdout) },
 		yield:  yieldProcessor,
@@ -53,6 +53,8 @@ type streams struct {
 	raw    io.Writer
 	now    func() time.Time
 	getenv func(string) string
+	// version is what doctor compares others with.
+	version string
 	// patience is how long a command may work without a word.
 	patience time.Duration
 	// root is before the paths that profiles name.

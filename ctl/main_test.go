@@ -23,7 +23,7 @@ type outcome struct {
 func nsqueuectl(ctx context.Context, socket string, args ...string) outcome {
 	var out, errs strings.Builder
 	s := &streams{
-		out: &out, err: &errs, now: testNow, patience: time.Minute, width: func() int { return 0 },
+		out: &out, err: &errs, now: testNow, version: testVersion, patience: time.Minute, width: func() int { return 0 },
 		getenv: func(name string) string {
 			return map[string]string{"NSQUEUE_SOCKET": socket}[name]
 		},
@@ -31,6 +31,8 @@ func nsqueuectl(ctx context.Context, socket string, args ...string) outcome {
 	status := execute(ctx, s, args)
 	return outcome{status, out.String(), errs.String()}
 }
+
+const testVersion = "v1.2.3"
 
 func testNow() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 

@@ -63,45 +63,79 @@ func (e *examination) daemon(ctx context.Context) {
 }
 
 // versions compares the three programs with each other: they are built together.
+// What their versions do not tell is unknown, not wrong.
 func (e *examination) versions(ctx context.Context) {
+	daemon := same
+	if e.reached {
+		daemon = e.daemonVersion()
+	}
 	plugin := filepath.Join(e.BinDir, "nsqueue")
-	good := true
-	if e.reached && e.status.Version != e.Version {
-		good = false
+	if e.pluginVersion(ctx, plugin) != same || daemon != same {
+		return
+	}
+	if e.reached {
+		e.ok(checkVersions, plugin, "plugin, nsqueued and nsqueuectl are %s", e.Version)
+		return
+	}
+	e.ok(checkVersions, plugin, "plugin and nsqueuectl are %s; that of nsqueued is not known",
+		e.Version)
+}
+
+// daemonVersion reports one that is not, or may not be, this program's.
+func (e *examination) daemonVersion() relation {
+	r := compare(e.status.Version, e.Version)
+	const link = "-X github.com/nsqueue/nsqueue/daemon/api.version=VERSION"
+	switch r {
+	case different:
 		e.add(Wrong, checkVersions, e.Socket,
 			fmt.Sprintf("nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
 			"Install all programs of one version and restart nsqueued (systemctl restart "+
-				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`). Link an nsqueued of "+
-				"your own with -X github.com/nsqueue/nsqueue/daemon/api.version=VERSION.")
+				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`). Build an "+
+				"nsqueued of your own against that version of the module.")
+	case unclear:
+		e.add(Unknown, checkVersions, e.Socket,
+			fmt.Sprintf("not compared: nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
+			"Build an nsqueued of your own against a released version of the module, or link it "+
+				"with "+link+".")
 	}
+	return r
+}
+
+// pluginVersion reports a plugin that does not run, or that is not, or may not be,
+// of this program's version.
+func (e *examination) pluginVersion(ctx context.Context, plugin string) relation {
 	version, err := pluginVersion(ctx, plugin)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && !hasFiles(e.BinDir):
-		e.unseen(checkVersions, plugin, fmt.Errorf("there are no CNI plugins in %s", e.BinDir))
-		return
-	case errors.Is(err, fs.ErrNotExist):
-		e.add(Wrong, checkVersions, plugin, "the runtime finds no plugin there",
-			"Install nsqueue there (make install), or name the runtime's directory with --bin-dir.")
-		return
-	case errors.Is(err, fs.ErrPermission):
-		e.unseen(checkVersions, plugin, err)
-		return
-	case err != nil:
-		e.add(Wrong, checkVersions, plugin, "the plugin does not run: "+err.Error(),
-			"Install nsqueue there again (make install).")
-		return
-	case version != e.Version:
+	if err != nil {
+		e.noPlugin(plugin, err)
+		return unclear
+	}
+	r := compare(version, e.Version)
+	switch r {
+	case different:
 		e.add(Wrong, checkVersions, plugin,
 			fmt.Sprintf("the plugin is %s, nsqueuectl %s", version, e.Version),
 			"Install all programs of one version (make install).")
-		return
+	case unclear:
+		e.add(Unknown, checkVersions, plugin,
+			fmt.Sprintf("not compared: the plugin is %s, nsqueuectl %s", version, e.Version),
+			"Install all programs of one version (make install).")
 	}
+	return r
+}
+
+// noPlugin says why the plugin's version is not known.
+func (e *examination) noPlugin(plugin string, err error) {
 	switch {
-	case good && e.reached:
-		e.ok(checkVersions, plugin, "plugin, nsqueued and nsqueuectl are %s", e.Version)
-	case good:
-		e.ok(checkVersions, plugin, "plugin and nsqueuectl are %s; that of nsqueued is not known",
-			e.Version)
+	case errors.Is(err, fs.ErrNotExist) && !hasFiles(e.BinDir):
+		e.unseen(checkVersions, plugin, fmt.Errorf("there are no CNI plugins in %s", e.BinDir))
+	case errors.Is(err, fs.ErrNotExist):
+		e.add(Wrong, checkVersions, plugin, "the runtime finds no plugin there",
+			"Install nsqueue there (make install), or name the runtime's directory with --bin-dir.")
+	case errors.Is(err, fs.ErrPermission):
+		e.unseen(checkVersions, plugin, err)
+	default:
+		e.add(Wrong, checkVersions, plugin, "the plugin does not run: "+err.Error(),
+			"Install nsqueue there again (make install).")
 	}
 }
 

@@ -176,6 +176,18 @@ func TestVersionsDiffer(t *testing.T) {
 		"wrong versions BIN/nsqueue: the plugin is v1.2.1, nsqueuectl v1.2.3")
 }
 
+// What versions do not tell is not wrong: an nsqueued of others, built with plain
+// go build, may know none.
+func TestVersionsUnclear(t *testing.T) {
+	p := newPatient(t)
+	p.daemon.Change(func(s *api.Status) {
+		s.Version = "unknown"
+	})
+	p.plugin("#!/bin/sh\necho nsqueue abcdef0\n")
+	p.want("unknown versions SOCKET: not compared: nsqueued is unknown, nsqueuectl v1.2.3",
+		"unknown versions BIN/nsqueue: not compared: the plugin is abcdef0, nsqueuectl v1.2.3")
+}
+
 func TestPluginBroken(t *testing.T) {
 	p := newPatient(t)
 	p.plugin("#!/bin/sh\nexit 3\n")
