@@ -23,11 +23,6 @@ SYSTEMD_UNIT_DIR :=
 # Headers that `make kmod` builds the module for.
 KDIR := /lib/modules/$(shell uname -r)/build
 
-# The tests of a tier have its name as their build tag. What has no tag needs no
-# privilege, and no program but Go. Packages of a tier share the machine's kernel
-# and run one after the other. The limit only ends what hangs.
-GOTEST := go test -timeout 60m
-TIERTEST := NSQUEUE_BIN=$(BIN) $(GOTEST) -count=1 -p 1
 # What `make test-busy` makes, and how often.
 BUSY := test
 ROUNDS := 3
@@ -60,6 +55,8 @@ demo: cni-plugins build ## show the problem and its end on this machine (root)
 	@go build -o $(BIN)/test/demo ./test/demo
 	@bin/test/demo
 
+# The tests of a tier have its name as their build tag. What has no tag needs no
+# privilege, and no program but Go.
 .PHONY: test test-all test-busy
 test: ## run the tiers unit, netns, e2e and damage (root, some minutes)
 	@MAKE='$(MAKE)' hack/tiers.sh test
@@ -74,31 +71,31 @@ test-busy: ## run BUSY (test) ROUNDS times (3) on a machine that is kept busy (r
 test-unit: ## run the tests that need no privilege, with the race detector
 	@hack/need.sh unit
 	@hack/fetch.sh promtool
-	@hack/timed.sh $@ $(GOTEST) -race -p 2 -tags promtool ./...
+	@hack/timed.sh $@ go test -timeout 60m -race -p 2 -tags promtool ./...
 
 test-netns: ## run the tests that need network namespaces
 	@hack/need.sh netns
-	@hack/timed.sh $@ env $(TIERTEST) -tags netns $$(hack/tagged.sh netns)
+	@hack/timed.sh $@ hack/gotest.sh netns $$(hack/tagged.sh netns)
 
 test-e2e: cni-plugins build-tests ## run the built programs in a real CNI chain (root)
 	@hack/need.sh e2e
-	@hack/timed.sh $@ env $(TIERTEST) -tags e2e $$(hack/tagged.sh e2e | grep -v damage)
+	@hack/timed.sh $@ hack/gotest.sh e2e $$(hack/tagged.sh e2e | grep -v damage)
 
 test-damage: cni-plugins build-tests ## damage the built programs while packets flow (root)
 	@hack/need.sh e2e
-	@hack/timed.sh $@ env $(TIERTEST) -tags e2e ./test/damage
+	@hack/timed.sh $@ hack/gotest.sh e2e ./test/damage
 
 test-runtimes: cni-plugins build-tests ## run it under containerd 1.6 and 2, flanneld, podman (root)
 	@hack/need.sh runtimes
 	@hack/fetch.sh runtimes
 	@hack/timed.sh $@ hack/filtered.sh runtimes '^ *--- |@@ |FAIL|^(ok|panic)' \
-		env $(TIERTEST) -tags runtimes -v ./test/runtimes
+		hack/gotest.sh runtimes -v ./test/runtimes
 
 test-vm: cni-plugins build-tests ## try the module in Debian's kernels, in QEMU
 	@hack/need.sh vm
 	@hack/timed.sh $@ hack/filtered.sh vm \
 		'^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
-		env $(TIERTEST) -tags vm -v -run TestKernel ./test/vm
+		hack/gotest.sh vm -v -run TestKernel ./test/vm
 
 .PHONY: lint
 lint: ## check style, dependencies, scripts, the module
