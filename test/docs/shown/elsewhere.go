@@ -34,6 +34,7 @@ func AllElsewhere() []Elsewhere {
 		kernel   = "it wants a kernel for the module, which a virtual machine has"
 		mention  = "it has a placeholder, or is the name of a command in a sentence"
 		firmware = "it wants the machine's firmware"
+		ruleset  = "it is run in a pod, which has rules of its own"
 		perf     = "it wants perf, and a kernel that lets it trace"
 	)
 	return []Elsewhere{
@@ -54,5 +55,9 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueuectl describe", mention, "test/e2e: TestOperatorLooks"},
 		{"nsqueuectl capture", mention, "test/e2e: TestCapture"},
 		{"nsqueuectl attach", mention, "ctl: TestAttach"},
+		{"nsqueuectl watch --pod NAMESPACE/NAME", mention, "test/e2e: TestOperatorLooks"},
+		{"iperf3 -c ADDRESS_OF_THE_OTHER_POD -t 10", mention, ""},
+		{"{ echo 'flush ruleset ip'; ", ruleset, "daemon/internal/registry: TestRulesetIsRestoredByTable"},
+		{"nft -f rules", ruleset, "daemon/internal/registry: TestRulesetIsRestoredByTable"},
 	}
 }
