@@ -71,9 +71,10 @@ func (e *examination) attachments(ctx context.Context) {
 		e.unseen(checkAttachments, e.Socket, err)
 		return
 	}
-	known := make(map[api.Key]bool)
+	known := make(map[api.Key]bool) // not inspected, and said already
 	for i := range e.status.Problems {
-		known[e.status.Problems[i].Key] = true
+		p := &e.status.Problems[i]
+		known[p.Key] = known[p.Key] || !p.PastHook && !p.Inspector
 	}
 	checked, failed := 0, 0
 	for i := range list {

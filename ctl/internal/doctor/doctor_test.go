@@ -440,13 +440,15 @@ func TestAttachmentNotInspected(t *testing.T) {
 	p.daemon.Change(func(s *api.Status) {
 		s.Problems[0].PastHook, s.Problems[0].Message = true, "packets pass uninspected"
 	})
-	p.want("wrong problems default/web, 0fd3/eth0: packets pass uninspected")
+	p.want("wrong problems default/web, 0fd3/eth0: packets pass uninspected",
+		"wrong attachments default/web, 0fd3/eth0: queue 80 is not bound")
 	p.daemon.Change(func(s *api.Status) {
 		s.Problems[0].PastHook, s.Problems[0].Inspector = false, true
 		s.Problems[0].Message = "the inspector panicked"
 	})
-	p.want("wrong problems default/web, 0fd3/eth0: the inspector panicked; packets that it had in " +
-		"hand got the verdict of failure policy Fail")
+	p.want("wrong problems default/web, 0fd3/eth0: the inspector panicked; packets that it had in "+
+		"hand got the verdict of failure policy Fail",
+		"wrong attachments default/web, 0fd3/eth0: queue 80 is not bound")
 	p.daemon.Change(func(s *api.Status) {
 		s.Problems = nil
 		s.Doubts = &api.Doubts{Attachments: 3, Key: a.Key, Pod: a.Pod, Reason: "no hostPID"}
