@@ -34,6 +34,7 @@ func AllElsewhere() []Elsewhere {
 		kernel   = "it wants a kernel for the module, which a virtual machine has"
 		mention  = "it has a placeholder, or is the name of a command in a sentence"
 		firmware = "it wants the machine's firmware"
+		restored = "daemon/internal/registry: TestRulesetIsRestoredByTable"
 		ruleset  = "it is run in a pod, which has rules of its own"
 		perf     = "it wants perf, and a kernel that lets it trace"
 	)
@@ -57,7 +58,7 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueuectl attach", mention, "ctl: TestAttach"},
 		{"nsqueuectl watch --pod NAMESPACE/NAME", mention, "test/e2e: TestOperatorLooks"},
 		{"iperf3 -c ADDRESS_OF_THE_OTHER_POD -t 10", mention, ""},
-		{"{ echo 'flush ruleset ip'; ", ruleset, "daemon/internal/registry: TestRulesetIsRestoredByTable"},
-		{"nft -f rules", ruleset, "daemon/internal/registry: TestRulesetIsRestoredByTable"},
+		{"{ echo 'flush ruleset ip'; ", ruleset, restored},
+		{"nft -f rules", ruleset, restored},
 	}
 }
