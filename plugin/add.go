@@ -22,12 +22,14 @@ func (p *process) add() ([]byte, error) {
 	}
 	defer c.netns.Close()
 	if c.refusal != "" {
+		p.warn(c, []string{c.refusal})
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, c.refusal,
 			"correct or remove the annotation: under failure policy Fail a pod with one that "+
 				"has no meaning does not start")
 	}
 	if !c.inspect {
 		p.log.Info("pod is not inspected")
+		p.warn(c, c.warnings)
 		return c.config.prevResult, nil
 	}
 	client := api.NewClient(c.config.Socket)
@@ -54,4 +56,18 @@ func (p *process) add() ([]byte, error) {
 		p.spoolAdd(c, req, called)
 	}
 	return c.config.prevResult, nil
+}
+
+// warn tells the daemon what is wrong with a pod that it will not inspect. The
+// pod does not wait for a daemon that is not there.
+func (p *process) warn(c *podCall, warnings []string) {
+	if len(warnings) == 0 {
+		return
+	}
+	ctx, cancel := p.withTimeout(context.Background(), p.limits.warn)
+	defer cancel()
+	report := api.WarningReport{Key: c.key, Pod: c.pod, Warnings: warnings}
+	if err := api.NewClient(c.config.Socket).Warn(ctx, report); err != nil {
+		p.log.Warn("warnings not reported", errorAttr(err))
+	}
 }

@@ -179,13 +179,40 @@ func TestAddMeaninglessAnnotation(t *testing.T) {
 		before := len(d.Attached())
 		add("Fail", annotation).wantError(t, types.ErrInvalidNetworkConfig, want, "Fail")
 		if n := len(d.Attached()); n != before {
-			t.Errorf("%s: the daemon was called", annotation)
+			t.Errorf("%s: attached", annotation)
+		}
+		calls := d.Calls()
+		last := calls[len(calls)-1]
+		if !strings.HasPrefix(last, "warn c0ffee/eth0 ") || !strings.Contains(last, want) {
+			t.Errorf("%s: the daemon is not told of the refusal: %q", annotation, last)
 		}
 		add("Ignore", annotation).wantSuccess(t, `{"cniVersion":"1.1.0"}`)
 		all := d.Attached()
 		if w := all[len(all)-1].Warnings; len(w) != 1 || !strings.Contains(w[0], want) {
 			t.Errorf("%s: warnings %q", annotation, w)
 		}
+	}
+}
+
+// The daemon is told what is wrong with a pod that it does not inspect, and the
+// pod starts whether it hears that or not.
+func TestAddWarnsOfUninspected(t *testing.T) {
+	var d apitest.Daemon
+	for _, socket := range []string{d.Start(t), filepath.Join(t.TempDir(), "none.sock")} {
+		invocation{
+			command: "ADD",
+			env: map[string]string{
+				"CNI_NETNS": apitest.OtherNetns(t),
+				"CNI_ARGS":  "K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=web",
+			},
+			stdin: conf(socket, prevResult, `"excludeNamespaces":["kube-system"]`,
+				`"runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"nsqueue.io/inspect":"ture"}}`),
+		}.run().wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+	}
+	want := []string{`warn c0ffee/eth0 annotation nsqueue.io/inspect: "ture" ignored: ` +
+		`want "true" or "false"`}
+	if diff := cmp.Diff(want, d.Calls()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
 

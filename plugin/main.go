@@ -54,6 +54,7 @@ type limits struct {
 	ignore  time.Duration // the same under Ignore
 	del     time.Duration
 	status  time.Duration
+	warn    time.Duration // to report what is wrong with a pod
 	backoff time.Duration // between the first two attempts
 }
 
@@ -63,6 +64,7 @@ func defaultLimits() limits {
 		ignore:  2500 * time.Millisecond, // of 3 s
 		del:     1600 * time.Millisecond, // of 2 s
 		status:  1600 * time.Millisecond, // of 2 s
+		warn:    500 * time.Millisecond,
 		backoff: 20 * time.Millisecond,
 	}
 }

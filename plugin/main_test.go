@@ -79,13 +79,13 @@ func testSpool(socket string) string {
 // that waits for it nevertheless does not end.
 func endlessLimits() limits {
 	const d = time.Hour
-	return limits{fail: d, ignore: d, del: d, status: d, backoff: time.Millisecond}
+	return limits{fail: d, ignore: d, del: d, status: d, warn: d, backoff: time.Millisecond}
 }
 
 // shortLimits are for tests that wait for the end of one.
 func shortLimits() limits {
 	const d = 100 * time.Millisecond
-	return limits{fail: d, ignore: d, del: d, status: d, backoff: time.Millisecond}
+	return limits{fail: d, ignore: d, del: d, status: d, warn: d, backoff: time.Millisecond}
 }
 
 // wantError checks that stdout has the one error JSON and nothing else.

@@ -25,6 +25,7 @@ const (
 	pathStatus      = "/v1/status"
 	pathEvents      = "/v1/events"
 	pathUpgrade     = "/v1/upgrade"
+	pathWarnings    = "/v1/warnings"
 	pathWatch       = "/v1/watch"
 
 	// paramPodEnded is DetachRequest.PodEnded in the address.
@@ -85,6 +86,13 @@ func (c *Client) Collect(ctx context.Context, req CollectRequest) (DetachResult,
 	var r DetachResult
 	err := c.call(ctx, http.MethodPost, pathCollect, req, nil, &r)
 	return r, err
+}
+
+// Warn reports what is wrong with a pod that is not attached. The daemon makes an
+// event of it.
+func (c *Client) Warn(ctx context.Context, report WarningReport) error {
+	report.Warnings = LimitWarnings(report.Warnings)
+	return c.call(ctx, http.MethodPost, pathWarnings, report, nil, nil)
 }
 
 // Adopt attaches the pods that are older than the daemon, or says which ones it

@@ -36,6 +36,8 @@ type Backend interface {
 	Marks(ctx context.Context) (MarkReport, error)
 	// Collect detaches what a CNI GC call no longer names.
 	Collect(ctx context.Context, req CollectRequest) (DetachResult, error)
+	// Warn makes an event of what is wrong with a pod that is not attached.
+	Warn(ctx context.Context, report WarningReport) error
 	// Adopt looks for pods that are not attached and attaches them, unless the
 	// request says not to. What becomes of each of them is in the results.
 	Adopt(ctx context.Context, req AdoptRequest) (AdoptResults, error)
@@ -176,6 +178,7 @@ func handler(
 	collect := s.answer(func(r *http.Request) (any, error) { return s.collect(r, b) })
 	adopt := s.answer(func(r *http.Request) (any, error) { return s.adopt(r, b) })
 	mux := http.NewServeMux()
+	mux.Handle("POST "+pathWarnings, http.MaxBytesHandler(s.answer(warn(b)), maxAttachBody))
 	mux.Handle("POST "+pathAttachments, http.MaxBytesHandler(attach, maxAttachBody))
 	mux.HandleFunc("DELETE "+pathAttachments, s.answer(func(r *http.Request) (any, error) {
 		n, err := b.DetachAll(r.Context())
@@ -261,6 +264,20 @@ func (s *server) attach(r *http.Request, b Backend) (any, error) {
 	}
 	req.Warnings = LimitWarnings(req.Warnings)
 	return b.Attach(r.Context(), req, netns)
+}
+
+func warn(b Backend) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		var report WarningReport
+		if err := decode(r, &report); err != nil {
+			return nil, err
+		}
+		if err := report.Key.Validate(); err != nil {
+			return nil, Errorf(CodeInvalidConfig, "%s", err)
+		}
+		report.Warnings = LimitWarnings(report.Warnings)
+		return struct{}{}, b.Warn(r.Context(), report)
+	}
 }
 
 func (s *server) adopt(r *http.Request, b Backend) (any, error) {

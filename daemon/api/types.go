@@ -195,6 +195,15 @@ type AttachRequest struct {
 	Traceparent string `json:"traceparent,omitempty"`
 }
 
+// WarningReport tells of a pod that is not attached, because it is not inspected
+// or was refused, what is wrong with its annotations or arguments.
+type WarningReport struct {
+	Key
+	Pod Pod `json:"pod"`
+	// Warnings are bounded as those of an [AttachRequest].
+	Warnings []string `json:"warnings"`
+}
+
 // MaxName is the length of the longest name of a pod or network, in bytes:
 // Kubernetes gives no longer ones, and runtimes make file names of them.
 const MaxName = 253

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -220,6 +221,11 @@ func (d *Daemon) Collect(
 	d.collected = append(d.collected, req)
 	d.mu.Unlock()
 	return api.DetachResult{Detached: 1}, d.called("collect", req.Network)
+}
+
+// Warn records the call.
+func (d *Daemon) Warn(_ context.Context, report api.WarningReport) error {
+	return d.called("warn", report.String()+" "+strings.Join(report.Warnings, "; "))
 }
 
 // Adopt returns d.Found; a dry run is recorded as "adopt dry".

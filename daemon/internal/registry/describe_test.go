@@ -117,3 +117,19 @@ func TestWarningsAreReported(t *testing.T) {
 		t.Errorf("%d warnings are counted", n)
 	}
 }
+
+// A pod that is not attached has its event, too.
+func TestWarningsOfUninspected(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	report := api.WarningReport{
+		Key: api.Key{ContainerID: "two", Ifname: "eth0"}, Pod: api.Pod{Name: "web"},
+		Warnings: []string{"no such annotation"},
+	}
+	must(t, d.Warn(t.Context(), report))
+	d.wantEvent(api.EventWarning, "no such annotation")
+	events, err := d.Events(t.Context())
+	must(t, err)
+	if last := events[len(events)-1]; last.Key != report.Key || last.Pod != report.Pod {
+		t.Errorf("%+v", last)
+	}
+}

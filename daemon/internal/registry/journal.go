@@ -78,6 +78,12 @@ func (r *Registry) warn(rec *state.Record) {
 	}
 }
 
+// Warn reports what is wrong with a pod that is not attached.
+func (r *Registry) Warn(_ context.Context, report api.WarningReport) error {
+	r.warn(&state.Record{Key: report.Key, Pod: report.Pod, Warnings: report.Warnings})
+	return nil
+}
+
 // report logs an event about an attachment and remembers it.
 func (r *Registry) report(
 	level slog.Level, kind api.EventKind, rec *state.Record, message string,
