@@ -16,7 +16,7 @@ func ServeWithin(
 ) error {
 	limits := defaultLimits()
 	limits.header, limits.body, limits.idle = limit, limit, limit
-	limits.answer, limits.grace = limit, limit
+	limits.answer, limits.grace, limits.silence = limit, limit, limit
 	return serve(ctx, l, b, log, limits)
 }
 

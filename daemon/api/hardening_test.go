@@ -127,7 +127,7 @@ func TestIdleConnections(t *testing.T) {
 func TestStormOfCalls(t *testing.T) {
 	const calls = 1000
 	var d apitest.Daemon
-	socket := d.Start(t)
+	socket, _, _ := serve(t, &d, time.Minute)
 	noLeak(t, func() {
 		errs := make(chan error, calls)
 		for range calls {
@@ -238,14 +238,12 @@ func TestSlowReaders(t *testing.T) {
 	}
 	// The limit for an answer is short here: a busy machine may need some tries.
 	var l api.AttachmentList
-	var err error
-	for range 20 {
-		if l, err = api.NewClient(socket).List(t.Context()); err == nil {
-			break
-		}
-	}
-	if err != nil || len(l.Attachments) != attachments {
-		t.Errorf("%d attachments, %v", len(l.Attachments), err)
+	patiently(t, "list", func() (err error) {
+		l, err = api.NewClient(socket).List(t.Context())
+		return err
+	})
+	if len(l.Attachments) != attachments {
+		t.Errorf("%d attachments", len(l.Attachments))
 	}
 }
 

@@ -95,7 +95,7 @@ func defaultLimits() limits {
 		answer:  10 * time.Second,
 		grace:   250 * time.Millisecond,
 		conns:   MaxConnections(),
-		silence: 250 * time.Millisecond,
+		silence: time.Second,
 		large:   8,
 		watches: 32,
 	}
