@@ -56,6 +56,7 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueuectl describe", mention, "test/e2e: TestOperatorLooks"},
 		{"nsqueuectl capture", mention, "test/e2e: TestCapture"},
 		{"nsqueuectl attach", mention, "ctl: TestAttach"},
+		{"nsqueuectl detach", mention, "ctl: TestDetach"},
 		{"nsqueuectl watch --pod NAMESPACE/NAME", mention, "test/e2e: TestOperatorLooks"},
 		{"iperf3 -c ADDRESS_OF_THE_OTHER_POD -t 10", mention, ""},
 		{"{ echo 'flush ruleset ip'; ", ruleset, restored},
