@@ -46,6 +46,10 @@ func (r *Registry) Reconcile(ctx context.Context) {
 		case <-r.shrunk:
 			quiet.Reset(shrinkDelay)
 		case <-quiet.C:
+			if len(r.closers) > 0 { // what they close is not garbage yet
+				quiet.Reset(shrinkDelay)
+				continue
+			}
 			runtime.GC() // pools keep what they have over one collection
 			debug.FreeOSMemory()
 		}
