@@ -90,7 +90,13 @@ func (r *Registry) reserve(key api.Key) (release func(), err error) {
 	if r.named(key) != nil {
 		return func() {}, nil
 	}
-	release, err = r.headroom.reserve(int(max(r.options.Queues, 1)))
+	queues := int(max(r.options.Queues, 1))
+	release, err = r.headroom.reserve(queues)
+	for err != nil && len(r.closers) > 0 { // what detached pods had is being closed
+		r.closers <- struct{}{} // in its turn
+		<-r.closers
+		release, err = r.headroom.reserve(queues)
+	}
 	if err != nil {
 		err = explainLimit(err)
 		r.options.Log.Error("attach refused", slog.String("containerID", key.ContainerID),
