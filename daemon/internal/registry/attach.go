@@ -29,7 +29,7 @@ func (r *Registry) Attach(
 func (r *Registry) AttachCalled(
 	ctx context.Context, req api.AttachRequest, file *os.File, called time.Duration,
 ) (api.Attachment, error) {
-	release, err := r.reserve(req.Key)
+	release, err := r.reserve(ctx, req.Key)
 	if err != nil {
 		return api.Attachment{}, err
 	}

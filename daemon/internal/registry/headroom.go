@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -86,23 +87,28 @@ func (r *Registry) Descriptors() (api.Descriptors, error) {
 }
 
 // reserve promises what attaching takes. What is attached already takes nothing.
-func (r *Registry) reserve(key api.Key) (release func(), err error) {
+func (r *Registry) reserve(ctx context.Context, key api.Key) (release func(), err error) {
 	if r.named(key) != nil {
 		return func() {}, nil
 	}
-	queues := int(max(r.options.Queues, 1))
-	release, err = r.headroom.reserve(queues)
-	for err != nil && len(r.closers) > 0 { // what detached pods had is being closed
-		r.closers <- struct{}{} // in its turn
-		<-r.closers
-		release, err = r.headroom.reserve(queues)
+	for {
+		ended := r.closings.next() // of what detached pods had
+		release, err = r.headroom.reserve(int(max(r.options.Queues, 1)))
+		if err == nil {
+			return release, nil
+		}
+		if ended == nil || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
 	}
-	if err != nil {
-		err = explainLimit(err)
-		r.options.Log.Error("attach refused", slog.String("containerID", key.ContainerID),
-			slog.String("ifname", key.Ifname), slog.Any("error", err))
-	}
-	return release, err
+	err = explainLimit(err)
+	r.options.Log.Error("attach refused", slog.String("containerID", key.ContainerID),
+		slog.String("ifname", key.Ifname), slog.Any("error", err))
+	return nil, err
 }
 
 // openDescriptors returns how many this process has open.

@@ -46,7 +46,7 @@ func (r *Registry) Reconcile(ctx context.Context) {
 		case <-r.shrunk:
 			quiet.Reset(shrinkDelay)
 		case <-quiet.C:
-			if len(r.closers) > 0 { // what they close is not garbage yet
+			if r.closings.next() != nil { // what they close is not garbage yet
 				quiet.Reset(shrinkDelay)
 				continue
 			}

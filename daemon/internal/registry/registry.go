@@ -87,8 +87,7 @@ type Registry struct {
 	panics    limiter       // of log lines about panics
 	orphans   atomic.Uint64 // packets that dead daemons had in hand
 	refused   refused       // packets that the kernel could not queue
-	closing   sync.WaitGroup
-	closers   chan struct{} // one element for each close that is under way
+	closings  *closings
 
 	mu          sync.Mutex
 	hooks       Hooks     // set by Restore and not changed then
@@ -126,10 +125,6 @@ type attachment struct {
 	settled chan struct{}
 }
 
-// maxClosers is how many sockets are closed at a time. Each blocks a thread, and
-// the Go runtime keeps the threads that it has ever needed.
-const maxClosers = 4
-
 // New returns an empty registry, which serves nobody before [Registry.Restore].
 // The caller closes it.
 func New(o Options) (*Registry, error) {
@@ -145,7 +140,7 @@ func New(o Options) (*Registry, error) {
 		options:     o,
 		pollers:     pollers,
 		elsewhere:   (*netns.NetNS).ReceivesElsewhere,
-		closers:     make(chan struct{}, maxClosers),
+		closings:    newClosings(),
 		buffers:     newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
@@ -159,15 +154,13 @@ func New(o Options) (*Registry, error) {
 
 // Close ends what New has started, after everything was detached or suspended.
 func (r *Registry) Close() error {
-	r.closing.Wait()
+	r.closings.wait()
 	return r.pollers.close()
 }
 
 // closeLater closes a socket beside the caller, where the kernel takes its time.
 func (r *Registry) closeLater(socket func() error) {
-	r.closing.Go(func() {
-		r.closers <- struct{}{}
-		defer func() { <-r.closers }()
+	r.closings.start(func() {
 		if err := socket(); err != nil {
 			r.options.Log.Error("socket of a netns not closed", slog.Any("error", err))
 		}
