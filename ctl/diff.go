@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/nsqueue/nsqueue/conflist"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 // diffContext is how many equal lines are around what differs.

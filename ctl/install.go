@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nsqueue/nsqueue/conflist"
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 // placeFlags are those of install and uninstall.

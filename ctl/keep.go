@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nsqueue/nsqueue/conflist"
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 // keptEvent is what install --watch reports.

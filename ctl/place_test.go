@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nsqueue/nsqueue/conflist"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 func TestFindProfile(t *testing.T) {

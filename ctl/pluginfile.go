@@ -16,8 +16,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/nsqueue/nsqueue/conflist"
-	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 // pluginName is the name that the entry calls the plugin by.

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nsqueue/nsqueue/conflist"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 // runtimes are the container runtimes of a node, as far as they are programs

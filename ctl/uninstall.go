@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nsqueue/nsqueue/conflist"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 func newUninstall(run runner) *cobra.Command {

@@ -6,5 +6,5 @@ set -eu
 cd "$(dirname "$0")/.."
 
 grep -rlE --include='*_test.go' "^//go:build $1( |\$)" \
-	./conflist ./ctl ./daemon ./docs ./internal ./plugin ./test |
+	./ctl ./daemon ./docs ./internal ./plugin ./test |
 	xargs -n 1 dirname | sort -u

@@ -14,7 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // The keys that are the plugin's own.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // badConfigs are configurations with the code that ADD, CHECK, GC and STATUS

@@ -25,8 +25,8 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/internal/printable"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 func main() {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // invocation is one call of the plugin by a runtime. Fields that are not set
@@ -212,10 +212,10 @@ func TestDependencies(t *testing.T) {
 	want := []string{
 		cni + "types", cni + "types/020", cni + "types/040", cni + "types/100",
 		cni + "types/create", cni + "types/internal", cni + "version",
-		"github.com/nsqueue/nsqueue/daemon/api", "github.com/nsqueue/nsqueue/daemon/api/cnipod",
-		"github.com/nsqueue/nsqueue/daemon/api/spool",
-		"github.com/nsqueue/nsqueue/internal/boottime",
-		"github.com/nsqueue/nsqueue/internal/printable", "github.com/nsqueue/nsqueue/plugin",
+		"github.com/nsqueue/nsqueue/daemon/api",
+		"github.com/nsqueue/nsqueue/internal/boottime", "github.com/nsqueue/nsqueue/internal/cnipod",
+		"github.com/nsqueue/nsqueue/internal/printable", "github.com/nsqueue/nsqueue/internal/spool",
+		"github.com/nsqueue/nsqueue/plugin",
 	}
 	slices.Sort(foreign)
 	if diff := cmp.Diff(want, foreign); diff != "" {

@@ -4,7 +4,7 @@ package main
 
 import (
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // The annotations by which a pod may ask for less, where it is allowed to.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // spoolDel leaves the call for the daemon. The call may have been carried out

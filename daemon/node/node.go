@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
@@ -30,6 +29,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
+	apispool "github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // Run serves until ctx ends and returns when everything it started has

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"text/template"
 
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
 	"github.com/nsqueue/nsqueue/daemon/node"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // prose is the page without its tables.
@@ -19,7 +19,7 @@ import (
 //go:embed configuration.md.tmpl
 var prose string
 
-const cnipodDir = "daemon/api/cnipod"
+const cnipodDir = "internal/cnipod"
 
 // render returns the page.
 func render() ([]byte, error) {

@@ -25,7 +25,7 @@ const module = "github.com/nsqueue/nsqueue/"
 func TestPackageTable(t *testing.T) {
 	table, order := packageTable(t)
 	sources := make(map[string][]string)
-	for _, dir := range []string{"plugin", "ctl", "conflist", "daemon", "internal"} {
+	for _, dir := range []string{"plugin", "ctl", "daemon", "internal"} {
 		readPackages(t, dir, sources)
 	}
 	if diff := cmp.Diff(sources, table); diff != "" {

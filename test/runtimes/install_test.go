@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nsqueue/nsqueue/conflist"
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/conflist"
 	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cri"
 )

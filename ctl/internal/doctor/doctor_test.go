@@ -19,8 +19,8 @@ import (
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 const version, release = "v1.2.3", "6.12.5-amd64"

@@ -12,10 +12,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nsqueue/nsqueue/conflist"
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	"github.com/nsqueue/nsqueue/internal/conflist"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // chain looks at the configuration that the runtime takes, and for what is left

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // pod is a record and the netns that it is about.

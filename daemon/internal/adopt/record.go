@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // kindV1 is what libcni writes into each file of its cache, from 0.8 on.

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // Attach is an ADD that came over the socket. What was spooled about the key

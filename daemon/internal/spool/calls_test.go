@@ -13,7 +13,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
+	apispool "github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // nerdctl sends DEL before ADD: what the DEL is about is the past.

@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	apispool "github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // attached is what the fake registry knows of an attachment.

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/internal/dirwatch"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // interval is when the spool is looked at though nobody has said that there is

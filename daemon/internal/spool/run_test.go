@@ -12,8 +12,8 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
+	apispool "github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // run runs the drain until the test ends.

@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // Attachments are what the calls are about.
@@ -54,7 +54,7 @@ type Drain struct {
 }
 
 // NewDrain returns the drain of the spool at a path (see
-// [github.com/nsqueue/nsqueue/daemon/api/spool.Path]). It starts nothing.
+// [github.com/nsqueue/nsqueue/internal/spool.Path]). It starts nothing.
 func NewDrain(path string, a Attachments, log *slog.Logger) *Drain {
 	return &Drain{
 		path: path, attachments: a, log: log, complaints: make(map[string]string),

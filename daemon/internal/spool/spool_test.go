@@ -13,7 +13,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	apispool "github.com/nsqueue/nsqueue/daemon/api/spool"
+	apispool "github.com/nsqueue/nsqueue/internal/spool"
 )
 
 func TestSpooledDel(t *testing.T) {

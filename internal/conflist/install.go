@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
 )
 
 // ErrChanged says that somebody else has edited a file since it was read.

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
 )
 
 // Unusable is the error of a first file that runtimes cannot use.

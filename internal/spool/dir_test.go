@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/spool"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 func inode(t *testing.T, info fs.FileInfo) uint64 {

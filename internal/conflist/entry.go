@@ -12,7 +12,7 @@ import (
 	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/cnipod"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // pluginType is the name of our plugin, and of its binary.

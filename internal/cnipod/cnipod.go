@@ -4,7 +4,8 @@
 // is to be treated. The plugin reads it from the call, and whoever adopts a pod
 // from what the runtime has kept of the call, so that both treat it alike.
 //
-// Like its parent it imports nothing but the standard library.
+// It imports nothing but the standard library and package api, because it is linked
+// into the CNI plugin.
 package cnipod
 
 import (

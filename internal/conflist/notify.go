@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
 	"github.com/nsqueue/nsqueue/internal/dirwatch"
 )
 

@@ -65,10 +65,13 @@ func standIn(command string, stdin io.Reader, stdout io.Writer) error {
 	return nil
 }
 
-// files returns the paths of the configurations.
+// examples has the configurations that come with nsqueue.
+const examples = "../../conflist"
+
+// files returns their paths.
 func files(t *testing.T) []string {
 	t.Helper()
-	paths, err := filepath.Glob("*.conflist")
+	paths, err := filepath.Glob(filepath.Join(examples, "*.conflist"))
 	if err != nil || len(paths) < 3 {
 		t.Fatalf("configurations %v, %v; want at least 3", paths, err)
 	}
@@ -121,7 +124,7 @@ func TestFlannelIsStock(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"10-flannel.conflist", "10-flannel-fail.conflist"} {
-		data, err := os.ReadFile(path)
+		data, err := os.ReadFile(filepath.Join(examples, path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +145,7 @@ func binDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	plugin := filepath.Join(dir, "nsqueue")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", plugin, "../plugin")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", plugin, "../../plugin")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build plugin: %v\n%s", err, out)
 	}

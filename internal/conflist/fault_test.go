@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nsqueue/nsqueue/conflist/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
 )
 
 var errPower = errors.New("power cut")

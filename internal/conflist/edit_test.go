@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -158,7 +159,7 @@ func TestEntryValidate(t *testing.T) {
 // end, and Remove undoes it byte for byte.
 func FuzzEdit(f *testing.F) {
 	for _, path := range []string{"10-flannel.conflist", "10-bridge.conflist"} {
-		text, err := os.ReadFile(path)
+		text, err := os.ReadFile(filepath.Join(examples, path))
 		if err != nil {
 			f.Fatal(err)
 		}
