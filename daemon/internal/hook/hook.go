@@ -27,7 +27,7 @@ const (
 // ErrNotSupported is in the chain of errors that say what the kernel lacks.
 var ErrNotSupported = errors.New("not supported by this kernel")
 
-// ErrNotArmed is in the chain of Check's error when packets are not sent to
+// ErrNotArmed is in the chain of Verify's error when packets are not sent to
 // the queue as they should be.
 var ErrNotArmed = errors.New("hook is not armed")
 
@@ -130,11 +130,11 @@ type Handle interface {
 	// settled flows again. Packets that wait in a queue are never lost by it;
 	// those in a queue that the new selection no longer has keep waiting for
 	// its reader.
-	Arm(s Selector) error
-	// Warning tells of somebody in the netns who holds what is ours, though the
-	// hook is armed in spite of him: an error that matches [ErrForeign], nil
-	// where there is no such thing. Arm finds out, and looks again each time.
-	Warning() error
+	//
+	// The warning is not a failure: the hook is armed, and another program in
+	// the netns holds what the hook would have taken. It matches [ErrForeign],
+	// and is nil where there is no such program, or where Arm fails.
+	Arm(s Selector) (warning, err error)
 	// Disarm lets packets pass again. No packet that waits in the queue is
 	// lost by it, and none enters the queue after it has returned.
 	Disarm() error
@@ -142,12 +142,10 @@ type Handle interface {
 	// not wait for packets that are on their way to the queue: what is there
 	// after its return may not be all.
 	DisarmEnded() error
-	// Check compares what the kernel has with s. Its error matches
-	// [ErrNotArmed] where they differ.
-	Check(s Selector) error
-	// Prove is Check for a walk through many netns, of which at is this one. It
-	// may rely on the last Check where nothing can have changed since.
-	Prove(at netns.Place, s Selector) error
+	// Verify compares what the kernel has with s. Its error matches
+	// [ErrNotArmed] where they differ. at is the netns, or the stop of a
+	// [netns.Tour] there: a hook that has to enter the netns does it by at.
+	Verify(at netns.Place, s Selector) error
 	// Counters returns what happened since Open.
 	Counters() (Counters, error)
 	// Delete takes everything out of the netns. Packets that wait in any queue

@@ -52,7 +52,8 @@ func newFixture(t *testing.T) *fixture {
 	handle, err := h.Open(ns, nil)
 	f.must(err)
 	t.Cleanup(func() { f.must(handle.Remove()) })
-	f.must(handle.Arm(hook.Selector{Queue: 80, Directions: hook.Out}))
+	_, err = handle.Arm(hook.Selector{Queue: 80, Directions: hook.Out})
+	f.must(err)
 	f.to = f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	f.from = f.pod.DialUDP(t, f.to.LocalAddr().String())
 	return f

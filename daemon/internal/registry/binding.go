@@ -204,5 +204,5 @@ func (b *binding) check() error {
 			return err
 		}
 	}
-	return p.handle.Check(p.selector)
+	return p.handle.Verify(p.ns, p.selector)
 }

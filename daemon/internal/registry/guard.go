@@ -70,11 +70,12 @@ func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := handle.Arm(p.selector); err != nil {
+	warning, err := handle.Arm(p.selector)
+	if err != nil {
 		return false, errors.Join(err, handle.Remove())
 	}
 	old := p.handle
-	p.hook, p.handle = h, handle
+	p.hook, p.handle, p.warning = h, handle, warning
 	p.setSettle(p.selector.Settle)
 	return true, old.Close()
 }

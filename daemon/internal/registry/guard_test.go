@@ -59,11 +59,11 @@ func (m *module) vanish(t *testing.T) {
 	m.gone.Store(true)
 }
 
-func (h *moduleHandle) Check(s hook.Selector) error {
+func (h *moduleHandle) Verify(at netns.Place, s hook.Selector) error {
 	if !h.module.Present() {
 		return fmt.Errorf("%w: module is gone", hook.ErrNotArmed)
 	}
-	return h.Handle.Check(s)
+	return h.Handle.Verify(at, s)
 }
 
 func (h *moduleHandle) Close() error {

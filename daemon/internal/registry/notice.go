@@ -21,7 +21,7 @@ type noticed struct {
 // notice reports what is new. The caller holds b.mu.
 func (r *Registry) notice(b *binding, rec *state.Record) {
 	var now noticed
-	if err := b.parts.handle.Warning(); err != nil {
+	if err := b.parts.warning; err != nil {
 		now.warning = err.Error()
 	}
 	counted := b.counters()

@@ -27,6 +27,7 @@ type parts struct {
 	hook     hook.Hook
 	handle   hook.Handle // nil until complete
 	selector hook.Selector
+	warning  error       // of the last Arm
 	settle   hook.Settle // by which the readers ask
 	keeper   keeper
 	// closeLater closes what the kernel takes a grace period for.
@@ -136,16 +137,16 @@ func (p *parts) arm(s hook.Selector) error {
 	if s.Settle != before || s.Directions != p.selector.Directions {
 		p.setSettle(hook.Settle{})
 	}
-	err := p.handle.Arm(s)
+	warning, err := p.handle.Arm(s)
 	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
 		s.Settle = hook.Settle{}
-		err = p.handle.Arm(s)
+		warning, err = p.handle.Arm(s)
 	}
 	if err != nil {
 		p.setSettle(before)
 		return err
 	}
-	p.selector = s
+	p.selector, p.warning = s, warning
 	p.setSettle(s.Settle)
 	return nil
 }

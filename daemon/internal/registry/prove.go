@@ -132,7 +132,7 @@ func (r *Registry) proof(b *binding, at netns.Place, rec *state.Record) error {
 	if err := r.distrust(p, stats, rec); err != nil {
 		return err
 	}
-	return p.handle.Prove(at, p.selector)
+	return p.handle.Verify(at, p.selector)
 }
 
 // distrust ends settling where somebody else reads a queue of the netns: by the
@@ -161,10 +161,10 @@ func (r *Registry) repair(b *binding, at netns.Place) error {
 			return err
 		}
 	}
-	if p.handle.Check(p.selector) == nil {
+	if p.handle.Verify(at, p.selector) == nil {
 		return nil
 	}
-	if p.arm(p.selector) == nil && p.handle.Check(p.selector) == nil {
+	if p.arm(p.selector) == nil && p.handle.Verify(at, p.selector) == nil {
 		return nil
 	}
 	return r.reopenHook(p)

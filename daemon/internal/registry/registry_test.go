@@ -343,9 +343,9 @@ func (b *brokenHook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, err
 	return &brokenHandle{Handle: h, arm: b.arm}, err
 }
 
-func (b *brokenHandle) Arm(s hook.Selector) error {
+func (b *brokenHandle) Arm(s hook.Selector) (warning, err error) {
 	if b.arm != nil {
-		return b.arm
+		return nil, b.arm
 	}
 	return b.Handle.Arm(s)
 }

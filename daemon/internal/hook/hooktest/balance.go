@@ -46,7 +46,7 @@ func (f *fixture) readAll() []*recorder {
 func testBalance(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(several())
-	must(t, f.handle.Check(several()))
+	must(t, f.handle.Verify(f.ns, several()))
 	recorders := f.readAll()
 	const flows = 32
 	for _, peer := range f.addresses() {
@@ -176,8 +176,8 @@ func testBalanceKeepsWaiting(t *testing.T, h hook.Hook) {
 			_, err := talks[i].pod.Write([]byte("out"))
 			must(t, err)
 		}
-		must(t, f.handle.Arm(change.to))
-		must(t, f.handle.Check(change.to))
+		mustArm(t, f.handle, change.to)
+		must(t, f.handle.Verify(f.ns, change.to))
 		for _, q := range bound {
 			stat, _, err := q.Stat(f.ns)
 			must(t, err)
@@ -206,9 +206,9 @@ func testBalanceLimit(t *testing.T, h hook.Hook) {
 		{Queue: 65533, Queues: queues, Directions: hook.In},
 		{Queues: hook.MaxQueues + 1, Directions: hook.In},
 	} {
-		if err := f.handle.Arm(bad); err == nil {
+		if _, err := f.handle.Arm(bad); err == nil {
 			t.Errorf("%d queues from %d on were armed", bad.Queues, bad.Queue)
 		}
 	}
-	must(t, f.handle.Check(last))
+	must(t, f.handle.Verify(f.ns, last))
 }

@@ -22,23 +22,23 @@ func goingOffTests() []contract {
 
 // goingOff are the ways in which requests lose their meaning.
 func (f *fixture) goingOff() map[string]func() error {
-	arm := func(s hook.Selector, directions hook.Directions) func() error {
+	armIn := func(s hook.Selector, directions hook.Directions) func() error {
 		s.Directions = directions
-		return func() error { return f.handle.Arm(s) }
+		return func() error { return arm(f.handle, s) }
 	}
 	return map[string]func() error{
 		"disarmed":           f.handle.Disarm,
-		"settling off":       arm(all(), hook.AllDirections),
-		"settling off, in":   arm(all(), hook.In),
-		"another generation": arm(settling(2), hook.AllDirections),
-		"in":                 arm(settling(1), hook.In),
-		"out":                arm(settling(1), hook.Out),
-		"forward":            arm(settling(1), hook.Forward),
+		"settling off":       armIn(all(), hook.AllDirections),
+		"settling off, in":   armIn(all(), hook.In),
+		"another generation": armIn(settling(2), hook.AllDirections),
+		"in":                 armIn(settling(1), hook.In),
+		"out":                armIn(settling(1), hook.Out),
+		"forward":            armIn(settling(1), hook.Forward),
 		"disarmed, then armed without settling": func() error {
 			if err := f.handle.Disarm(); err != nil {
 				return err
 			}
-			return f.handle.Arm(all())
+			return arm(f.handle, all())
 		},
 	}
 }

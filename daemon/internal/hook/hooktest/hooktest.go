@@ -100,7 +100,7 @@ func testNoReader(t *testing.T, h hook.Hook) {
 func testDirections(t *testing.T, h hook.Hook) {
 	a, r, b := nstest.Line(t)
 	s := all()
-	must(t, openHook(t, h, r).Arm(s))
+	mustArm(t, openHook(t, h, r), s)
 	seen := read(t, open(t, r))
 	for _, family := range []struct {
 		name           string
@@ -239,7 +239,7 @@ func testRearmKeepsWaiting(t *testing.T, h hook.Hook) {
 	f.holdAndRelease(100, func() error {
 		s := all()
 		s.Bypass = true
-		return f.handle.Arm(s)
+		return arm(f.handle, s)
 	})
 }
 
@@ -308,7 +308,7 @@ func testNetAdmin(t *testing.T, h hook.Hook) {
 		if replies != 3 || requests != 3 {
 			t.Errorf("after %v: %d of 3 replies, %d requests seen", attempt, replies, requests)
 		}
-		must(t, f.handle.Check(all()))
+		must(t, f.handle.Verify(f.ns, all()))
 	}
 }
 
@@ -316,7 +316,7 @@ func testCheck(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.wantNotArmed("before arming", all())
 	f.arm(all())
-	must(t, f.handle.Check(all()))
+	must(t, f.handle.Verify(f.ns, all()))
 	less := all()
 	less.Directions = hook.In
 	f.wantNotArmed("with another selector", less)
@@ -326,7 +326,7 @@ func testCheck(t *testing.T, h hook.Hook) {
 
 func (f *fixture) wantNotArmed(when string, s hook.Selector) {
 	f.Helper()
-	if err := f.handle.Check(s); !errors.Is(err, hook.ErrNotArmed) {
+	if err := f.handle.Verify(f.ns, s); !errors.Is(err, hook.ErrNotArmed) {
 		f.Errorf("check %s: %v, want %v", when, err, hook.ErrNotArmed)
 	}
 }
@@ -335,11 +335,11 @@ func testBadSelector(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(all())
 	for _, bad := range []hook.Selector{{Queue: 1}, {Queue: 1, Directions: 0x80}} {
-		if err := f.handle.Arm(bad); err == nil {
+		if _, err := f.handle.Arm(bad); err == nil {
 			t.Errorf("%+v was armed", bad)
 		}
 	}
-	must(t, f.handle.Check(all()))
+	must(t, f.handle.Verify(f.ns, all()))
 }
 
 func testCounters(t *testing.T, h hook.Hook) {
@@ -361,7 +361,7 @@ func testRemove(t *testing.T, h hook.Hook) {
 	for range 2 {
 		handle, err := h.Open(open(t, pod), nil)
 		must(t, err)
-		must(t, handle.Arm(all()))
+		mustArm(t, handle, all())
 		if got := peer.Ping(t, pod.IPv4(), 1, silence); got != 0 {
 			t.Error("a reply from an armed pod without a reader")
 		}

@@ -187,7 +187,7 @@ func testNeighbourForward(t *testing.T, h hook.Hook) {
 	if a.Ping(t, b.IPv6(), 1, reply) != 1 {
 		t.Fatal("no way through the pod before arming")
 	}
-	must(t, handle.Arm(all()))
+	mustArm(t, handle, all())
 	seen := read(t, open(t, r))
 	var far []message
 	for _, m := range messages() {

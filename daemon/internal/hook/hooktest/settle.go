@@ -229,7 +229,7 @@ func testGenerationKeepsWaiting(t *testing.T, h hook.Hook) {
 		{settling(1), settling(2)}, {all(), settling(1)}, {settling(1), all()},
 	} {
 		f.arm(change.from)
-		f.holdAndRelease(100, func() error { return f.handle.Arm(change.to) })
+		f.holdAndRelease(100, func() error { return arm(f.handle, change.to) })
 	}
 }
 
@@ -313,7 +313,7 @@ func testOriginPriority(t *testing.T, h hook.Hook) {
 func testCheckSettle(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(settling(1))
-	must(t, f.handle.Check(settling(1)))
+	must(t, f.handle.Verify(f.ns, settling(1)))
 	f.wantNotArmed("with another generation", settling(2))
 	f.wantNotArmed("with settling off", all())
 	for _, bad := range []hook.Settle{
@@ -324,11 +324,11 @@ func testCheckSettle(t *testing.T, h hook.Hook) {
 	} {
 		s := all()
 		s.Settle = bad
-		if err := f.handle.Arm(s); err == nil {
+		if _, err := f.handle.Arm(s); err == nil {
 			t.Errorf("%+v was armed", bad)
 		}
 	}
-	must(t, f.handle.Check(settling(1)))
+	must(t, f.handle.Verify(f.ns, settling(1)))
 	f.arm(all())
-	must(t, f.handle.Check(all()))
+	must(t, f.handle.Verify(f.ns, all()))
 }

@@ -150,8 +150,11 @@ func (m *module) always(want setting) bool {
 }
 
 // Arm writes what differs from the kernel's settings and arms last. Each write
-// is atomic; where one fails, those before it are taken back.
-func (m *module) Arm(s hook.Selector) error {
+// is atomic; where one fails, those before it are taken back. There is no
+// warning: no other program can hold the module's place in a netns.
+func (m *module) Arm(s hook.Selector) (warning, err error) { return nil, m.arm(&s) }
+
+func (m *module) arm(s *hook.Selector) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
@@ -162,7 +165,7 @@ func (m *module) Arm(s hook.Selector) error {
 	if err != nil {
 		return fmt.Errorf("arm: %w", err)
 	}
-	wanted := append(m.settings(&s), setting{"enabled", "1"})
+	wanted := append(m.settings(s), setting{"enabled", "1"})
 	if before, err := strconv.Atoi(count); err == nil && before < s.Count() {
 		wanted[0], wanted[1] = wanted[1], wanted[0]
 	}
@@ -181,9 +184,6 @@ func (m *module) Arm(s hook.Selector) error {
 	return nil
 }
 
-// Warning returns nil: nobody in a netns can take the module's place.
-func (*module) Warning() error { return nil }
-
 // Disarm lets packets pass; the module waits for those under way.
 func (m *module) Disarm() error {
 	err := m.write(setting{"enabled", "0"})
@@ -196,11 +196,8 @@ func (m *module) Disarm() error {
 // DisarmEnded does the same: the module decides for itself how it waits.
 func (m *module) DisarmEnded() error { return m.Disarm() }
 
-// Check compares the kernel's settings with s.
-func (m *module) Check(s hook.Selector) error { return m.Prove(m.ns, s) }
-
-// Prove compares the kernel's settings with s.
-func (m *module) Prove(at netns.Place, s hook.Selector) error {
+// Verify compares the kernel's settings with s.
+func (m *module) Verify(at netns.Place, s hook.Selector) error {
 	state, err := read(at)
 	if err != nil {
 		return fmt.Errorf("%w: %w", hook.ErrNotArmed, err)

@@ -110,7 +110,7 @@ func TestFirstInterfaceSettlesNothing(t *testing.T) {
 	s := selector()
 	s.Settle = hook.Settle{Generation: 1, Timeout: time.Second, Size: 1}
 	m := &module{}
-	if err := m.Arm(s); !errors.Is(err, hook.ErrNotSupported) {
+	if _, err := m.Arm(s); !errors.Is(err, hook.ErrNotSupported) {
 		t.Errorf("armed with settled flows: %v, want %v", err, hook.ErrNotSupported)
 	}
 	for _, w := range m.settings(&s) {

@@ -24,23 +24,33 @@ type contents struct {
 // Arm makes the table, or empties and fills the one that is there: base chains
 // are never replaced, because one that goes takes the waiting packets of all
 // queues with it.
-func (t *table) Arm(s hook.Selector) error {
+func (t *table) Arm(s hook.Selector) (warning, err error) {
 	if err := s.Validate(); err != nil {
-		return err
+		return nil, err
 	}
+	t.verified = verified{}
 	known := t.have != nil
-	err := t.arm(&s)
+	warning, err = t.arm(&s)
 	if err != nil && !known { // others may have changed what we saw: look again
-		err = t.arm(&s)
+		warning, err = t.arm(&s)
 	}
-	return err
+	return warning, err
 }
 
 // arm is one attempt.
-func (t *table) arm(s *hook.Selector) error {
-	if err := t.learn(); err != nil {
-		return t.explain("list", err)
+func (t *table) arm(s *hook.Selector) (warning, err error) {
+	warning, err = t.learn()
+	if err != nil {
+		return nil, t.explain("list", err)
 	}
+	if err := t.change(s); err != nil {
+		return nil, err
+	}
+	return warning, nil
+}
+
+// change makes the table that was learned what s wants.
+func (t *table) change(s *hook.Selector) error {
 	l, err := newLayout(s, t.heeded, t.hook.native)
 	if err != nil {
 		return err
@@ -64,16 +74,17 @@ func (t *table) arm(s *hook.Selector) error {
 // learn finds out what an earlier process left in the table. Its settled flows
 // are to be looked at again; what is not ours was put there while the table
 // had no owner, and a table with that in it is made anew.
-func (t *table) learn() error {
+func (t *table) learn() (warning, err error) {
 	if t.have != nil {
 		return t.lookAgain()
 	}
-	if err := t.choose(); err != nil {
-		return err
+	warning, err = t.choose()
+	if err != nil {
+		return nil, err
 	}
 	have, err := t.list()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t.have, t.stale, t.heeded = have, have.sets, 0
 	foreign := func(name string) bool { return !ours(name) }
@@ -81,7 +92,7 @@ func (t *table) learn() error {
 	if t.kept {
 		t.heeded, err = t.listHeeded()
 	}
-	return err
+	return warning, err
 }
 
 // listHeeded returns the directions in which a predecessor let flows be settled:
@@ -264,7 +275,7 @@ func (t *table) DisarmEnded() error {
 		}
 	}
 	if t.name == "" {
-		if err := t.choose(); errors.Is(err, hook.ErrForeign) {
+		if _, err := t.choose(); errors.Is(err, hook.ErrForeign) {
 			return nil // never armed
 		} else if err != nil {
 			return t.explain("find", err)

@@ -150,7 +150,7 @@ func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uin
 		must(b, <-done)
 		must(b, p.Free())
 	})
-	must(b, table.Arm(*s))
+	mustArm(b, table, *s)
 	return func() uint64 {
 		c, err := table.Counters()
 		must(b, err)
@@ -170,7 +170,7 @@ func BenchmarkArm(b *testing.B) {
 			for b.Loop() {
 				table, err := h.Open(ns, nil)
 				must(b, err)
-				must(b, table.Arm(*c.selector))
+				mustArm(b, table, *c.selector)
 				b.StopTimer()
 				must(b, table.Remove())
 				b.StartTimer()
@@ -190,7 +190,7 @@ func BenchmarkTakeOver(b *testing.B) {
 			defer ns.Close()
 			table, err := h.Open(ns, nil)
 			must(b, err)
-			must(b, table.Arm(*c.selector))
+			mustArm(b, table, *c.selector)
 			for b.Loop() {
 				b.StopTimer()
 				fd, err := unix.FcntlInt(table.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -199,7 +199,7 @@ func BenchmarkTakeOver(b *testing.B) {
 				b.StartTimer()
 				table, err = h.Open(ns, os.NewFile(uintptr(fd), "kept"))
 				must(b, err)
-				must(b, table.Arm(*c.selector))
+				mustArm(b, table, *c.selector)
 			}
 			must(b, table.Remove())
 		})

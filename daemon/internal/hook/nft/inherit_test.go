@@ -108,20 +108,19 @@ func TestInherit(t *testing.T) {
 	bypass := selector
 	bypass.Bypass = true
 	handle := f.open(nil)
-	must(t, handle.Arm(selector))
+	mustArm(t, handle, selector)
 	for _, next := range []hook.Selector{selector, bypass, settling, settling, bypass} {
 		f.whileWaiting(func() {
 			kept := f.keep(handle)
 			handle = f.open(kept)
-			must(t, handle.Arm(next))
+			if warning := warned(t, handle, next); warning != nil {
+				t.Errorf("%+v: %v", next, warning)
+			}
 		})
-		must(t, handle.Check(next))
-		if err := handle.Warning(); err != nil {
-			t.Errorf("%+v: %v", next, err)
-		}
+		must(t, handle.Verify(f.ns, next))
 	}
 	// It differs in nothing but the queue expression.
-	if err := handle.Check(selector); !errors.Is(err, hook.ErrNotArmed) {
+	if err := handle.Verify(f.ns, selector); !errors.Is(err, hook.ErrNotArmed) {
 		t.Errorf("check without bypass: %v, want %v", err, hook.ErrNotArmed)
 	}
 	must(t, handle.Remove())
@@ -136,18 +135,18 @@ func TestInheritUnchanged(t *testing.T) {
 	f := newFixture(t)
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	handle := f.open(nil)
-	must(t, handle.Arm(selector))
+	mustArm(t, handle, selector)
 	before := f.generation()
 	handle = f.open(f.keep(handle))
-	must(t, handle.Arm(selector))
+	mustArm(t, handle, selector)
 	if after := f.generation(); after != before {
 		t.Errorf("rules were %s, are %s", before, after)
 	}
 	selector.Settle = hook.Settle{Generation: 1, Timeout: time.Minute, Size: 10}
-	must(t, handle.Arm(selector))
+	mustArm(t, handle, selector)
 	before = f.generation()
 	handle = f.open(f.keep(handle))
-	must(t, handle.Arm(selector))
+	mustArm(t, handle, selector)
 	if after := f.generation(); after == before {
 		t.Error("a successor left settled flows as they were")
 	}
@@ -188,26 +187,24 @@ func TestSquatters(t *testing.T) {
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	first, second := f.squat("nsqueue"), f.squat("nsqueue-2")
 	handle := f.open(nil)
-	if err := handle.Arm(selector); !errors.Is(err, hook.ErrForeign) {
+	if _, err := handle.Arm(selector); !errors.Is(err, hook.ErrForeign) {
 		t.Fatalf("armed beside both: %v, want %v", err, hook.ErrForeign)
 	}
 	must(t, second.Close())
-	must(t, handle.Arm(selector))
-	must(t, handle.Check(selector))
-	if err := handle.Warning(); !errors.Is(err, hook.ErrForeign) {
-		t.Errorf("warning %v, want %v", err, hook.ErrForeign)
+	if warning := warned(t, handle, selector); !errors.Is(warning, hook.ErrForeign) {
+		t.Errorf("warning %v, want %v", warning, hook.ErrForeign)
 	}
+	must(t, handle.Verify(f.ns, selector))
 	// A successor finds the table of the second name.
 	f.whileWaiting(func() {
 		handle = f.open(f.keep(handle))
-		must(t, handle.Arm(selector))
+		mustArm(t, handle, selector)
 		must(t, first.Close())
-		must(t, handle.Arm(selector))
+		if warning := warned(t, handle, selector); warning != nil {
+			t.Errorf("warning after the first name became free: %v", warning)
+		}
 	})
-	must(t, handle.Check(selector))
-	if err := handle.Warning(); err != nil {
-		t.Errorf("warning after the first name became free: %v", err)
-	}
+	must(t, handle.Verify(f.ns, selector))
 	must(t, handle.Remove())
 	if left := f.pod.Run(t, "nft", "list", "ruleset"); left != "" {
 		t.Errorf("left in the netns: %s", left)
@@ -234,8 +231,8 @@ func TestUnownedJunk(t *testing.T) {
 	}`)
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	handle := f.open(nil)
-	must(t, handle.Arm(selector))
-	must(t, handle.Check(selector))
+	mustArm(t, handle, selector)
+	must(t, handle.Verify(f.ns, selector))
 	if list := f.pod.Run(t, "nft", "list", "ruleset"); strings.Contains(list, "mine") {
 		t.Errorf("left: %s", list)
 	}
@@ -250,12 +247,12 @@ func TestTakeOverKeepsWaiting(t *testing.T) {
 	}
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	handle := f.open(nil)
-	must(t, handle.Arm(selector))
+	mustArm(t, handle, selector)
 	f.whileWaiting(func() {
 		must(t, handle.Close())
 		handle = f.open(nil)
-		must(t, handle.Arm(selector))
+		mustArm(t, handle, selector)
 	})
-	must(t, handle.Check(selector))
+	must(t, handle.Verify(f.ns, selector))
 	must(t, handle.Remove())
 }

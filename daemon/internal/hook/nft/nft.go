@@ -63,7 +63,7 @@ func (h *Hook) probe(ns *netns.NetNS) error {
 	if err != nil {
 		return err
 	}
-	err = t.Arm(hook.Selector{Directions: hook.AllDirections})
+	_, err = t.Arm(hook.Selector{Directions: hook.AllDirections})
 	if err != nil {
 		return errors.Join(err, t.Close())
 	}
@@ -110,26 +110,15 @@ type table struct {
 	have *contents
 	// stale are the sets that an earlier process left.
 	stale []string
-	// proved is what the last Check found right.
-	proved proof
+	// verified is what the last Verify found right.
+	verified verified
 	// kept says that the table has been ours since it was armed.
 	kept bool
 	// remake says that the table has no owner and may hold anything.
 	remake bool
-	// warning is what is to be told of other programs.
-	warning error
 	// heeded are the directions in which requests are heeded, and whose packets
 	// lose forged ones: those in which flows could ever be settled.
 	heeded hook.Directions
-}
-
-// Check compares the table's owner and rules with what Arm makes of s.
-func (t *table) Check(s hook.Selector) error {
-	l, err := newLayout(&s, t.heeded, t.hook.native)
-	if err != nil {
-		return err
-	}
-	return t.check(&l)
 }
 
 func (t *table) check(l *layout) error {
@@ -176,7 +165,7 @@ func (t *table) checkContents(want *contents) error {
 
 func (t *table) checkOwner() error {
 	if t.name == "" {
-		if err := t.choose(); err != nil {
+		if _, err := t.choose(); err != nil {
 			return err
 		}
 	}

@@ -101,7 +101,7 @@ func arm(t *testing.T, n *nstest.NetNS, s hook.Selector) {
 	table, err := h.Open(ns, nil)
 	must(t, err)
 	t.Cleanup(func() { must(t, table.Remove()) })
-	must(t, table.Arm(s))
+	mustArm(t, table, s)
 }
 
 // bytecode returns the expressions of all rules in the netns by chain, under
@@ -148,14 +148,13 @@ func TestTakeOver(t *testing.T) {
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	first, err := h.Open(ns, nil)
 	must(t, err)
-	must(t, first.Arm(selector))
+	mustArm(t, first, selector)
 
 	second, err := h.Open(ns, nil)
 	must(t, err)
 	defer func() { must(t, second.Remove()) }()
-	must(t, second.Arm(selector))
-	if err := second.Warning(); !errors.Is(err, hook.ErrForeign) {
-		t.Errorf("armed beside a table that has an owner: %v, want %v", err, hook.ErrForeign)
+	if warning := warned(t, second, selector); !errors.Is(warning, hook.ErrForeign) {
+		t.Errorf("armed beside a table that has an owner: %v, want %v", warning, hook.ErrForeign)
 	}
 	must(t, second.Remove())
 	second, err = h.Open(ns, nil)
@@ -164,11 +163,25 @@ func TestTakeOver(t *testing.T) {
 	if got := peer.Ping(t, pod.IPv4(), 1, silence) == 0; got != h.Persistent() {
 		t.Errorf("still armed after its owner went: %t, want %t", got, h.Persistent())
 	}
-	must(t, second.Arm(selector))
-	must(t, second.Check(selector))
+	mustArm(t, second, selector)
+	must(t, second.Verify(ns, selector))
 }
 
 const silence = 200 * time.Millisecond
+
+// warned arms and returns the warning.
+func warned(t testing.TB, handle hook.Handle, s hook.Selector) (warning error) {
+	t.Helper()
+	warning, err := handle.Arm(s)
+	must(t, err)
+	return warning
+}
+
+func mustArm(t testing.TB, handle hook.Handle, s hook.Selector) {
+	t.Helper()
+	_, err := handle.Arm(s)
+	must(t, err)
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -197,7 +210,7 @@ func TestTakeOverTamperedTable(t *testing.T) {
 			@accept4_g1_t60000_s10 accept`} {
 		first, err := h.Open(ns, nil)
 		must(t, err)
-		must(t, first.Arm(selector))
+		mustArm(t, first, selector)
 		must(t, first.Close())
 		if !h.Persistent() {
 			return // there is no table
@@ -205,8 +218,8 @@ func TestTakeOverTamperedTable(t *testing.T) {
 		pod.Run(t, "nft", tampered)
 		second, err := h.Open(ns, nil)
 		must(t, err)
-		must(t, second.Arm(selector))
-		must(t, second.Check(selector))
+		mustArm(t, second, selector)
+		must(t, second.Verify(ns, selector))
 		list := pod.Run(t, "nft", "list", "ruleset")
 		if strings.Contains(list, "1.1.1.1") || strings.Contains(list, "mine") {
 			t.Errorf("left after %q:\n%s", tampered, list)

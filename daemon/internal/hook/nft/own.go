@@ -56,30 +56,32 @@ func (t *table) holder(name string) (holding, error) {
 // A handle never changes its name afterwards: it could give the first one back
 // to itself once that is free, but deleting the table of the second would drop
 // every packet that waits in the netns, and gain nothing.
-func (t *table) choose() error {
+//
+// The warning names the program that has the first name, if there is one.
+func (t *table) choose() (warning, err error) {
 	port, err := nlsock.PortID(t.conn.file)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.name, t.kept, t.remake, t.warning = "", false, false, nil
+	t.name, t.kept, t.remake = "", false, false
 	best := 0
 	for _, name := range []string{tableName, secondName} {
 		h, err := t.holder(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if rank := h.rank(port); rank > best {
 			best, t.name = rank, name
 			t.kept, t.remake = rank == rankOurs, rank == rankFree && h.exists
 		}
 		if name == tableName && h.owned() && h.port != port {
-			t.warning = heldBy(&h)
+			warning = heldBy(&h)
 		}
 	}
 	if t.name == "" {
-		return errors.Join(hook.ErrForeign, t.warning)
+		return nil, errors.Join(hook.ErrForeign, warning)
 	}
-	return nil
+	return warning, nil
 }
 
 // Ranks of a table's holders, the higher the better for us.
@@ -107,23 +109,16 @@ func heldBy(h *holding) error {
 }
 
 // lookAgain finds out whether the first name is still somebody else's.
-func (t *table) lookAgain() error {
+func (t *table) lookAgain() (warning, err error) {
 	if t.name == tableName {
-		return nil
+		return nil, nil
 	}
 	h, err := t.holder(tableName)
-	if err != nil {
-		return err
+	if err != nil || !h.owned() {
+		return nil, err
 	}
-	t.warning = nil
-	if h.owned() {
-		t.warning = heldBy(&h)
-	}
-	return nil
+	return heldBy(&h), nil
 }
-
-// Warning tells who has the table's name, where the hook had to take another.
-func (t *table) Warning() error { return t.warning }
 
 // transact carries out requests that are about our table.
 func (t *table) transact(requests []request) error {
