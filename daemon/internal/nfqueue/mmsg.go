@@ -76,7 +76,7 @@ func newBatch(size int) (*batch, error) {
 func (b *batch) free() error { return os.NewSyscallError("munmap", unix.Munmap(b.far)) }
 
 // receive reads up to batchSize messages. The scheduler does not know of the
-// call, which should not wait unless the goroutine may.
+// call, which must not wait.
 func (b *batch) receive(fd uintptr, flags int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
 		uintptr(unsafe.Pointer(&b.headers[0])), batchSize, uintptr(flags), 0, 0)

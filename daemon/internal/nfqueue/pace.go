@@ -42,9 +42,6 @@ type haul struct {
 type pace struct {
 	interval int64 // between turns by the clock; 0 for never
 	timed    bool  // by the clock
-	// steady is true after a window by events that took no longer than a poller
-	// would have waited hot for each.
-	steady bool
 
 	began   int64 // of the window
 	turns   int
@@ -62,7 +59,6 @@ func (c *pace) turn(now int64, h haul) {
 	c.turns++
 	c.packets += h.packets
 	c.bytes += h.bytes
-	c.steady = false
 	if c.turns < paceWindow {
 		return
 	}
@@ -83,7 +79,6 @@ func (c *pace) turn(now int64, h haul) {
 		c.windows++
 		c.timed = c.windows < paceRecheck
 	}
-	c.steady = !c.timed && elapsed < paceWindow*hotFor
 	c.began, c.turns, c.packets, c.bytes = now, 0, 0, 0
 }
 

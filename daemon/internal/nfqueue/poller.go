@@ -21,10 +21,9 @@ import (
 //
 // Of a queue with many packets, others get their turn after turnBatches.
 type Poller struct {
-	epoll  int
-	wake   int // an eventfd that ends Run
-	size   int // of a message
-	offers Offers
+	epoll int
+	wake  int // an eventfd that ends Run
+	size  int // of a message
 	// coalesce is the time between turns by the clock, due is when the next
 	// ones are, timed are whose. They and waiter are the goroutine's on duty.
 	coalesce int64
@@ -48,10 +47,8 @@ type PollerOptions struct {
 	// Coalesce is how long packets may be left waiting, so that more come; 0
 	// means that they never are.
 	Coalesce time.Duration
-	// Seats are shared by the pollers of a process; nil is none.
-	Seats Seats
-	// Offers are taken by attendants; nil is none.
-	Offers Offers
+	// HotWaits are shared by the pollers of a process; nil is none.
+	HotWaits HotWaits
 	// Awake, if any, is called whenever the poller is no longer idle.
 	Awake func()
 }
@@ -67,7 +64,7 @@ func NewPoller(o PollerOptions) (*Poller, error) {
 		return nil, errors.Join(os.NewSyscallError("eventfd", err), unix.Close(epoll))
 	}
 	p := &Poller{
-		epoll: epoll, wake: wake, size: messageSize(o.CopyRange), offers: o.Offers,
+		epoll: epoll, wake: wake, size: messageSize(o.CopyRange),
 		coalesce: o.Coalesce.Nanoseconds(),
 		waiter:   newWaiter(epoll, &o),
 		readers:  make(map[int32]*Reader),
@@ -93,10 +90,7 @@ func (p *Poller) Add(r *Reader) error {
 	p.readers[token] = r
 	r.pace.interval = p.coalesce
 	p.mu.Unlock()
-	r.queue.onClose(func() {
-		p.forget(token)
-		r.dismiss()
-	})
+	r.queue.onClose(func() { p.forget(token) })
 	if err := p.watch(token, r); err != nil {
 		p.forget(token)
 		return err
@@ -182,29 +176,10 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 		p.waiter.stayHot(now)
 	}
 	r.pace.turn(now, h)
-	switch {
-	case r.pace.timed != slices.Contains(p.timed, token):
+	if r.pace.timed != slices.Contains(p.timed, token) {
 		p.setTimed(token, r)
-	case r.pace.steady && p.waiter.seated && p.offers != nil:
-		p.offer(token, r)
-		return false, nil
 	}
 	return h.more, nil
-}
-
-// offer leaves the reader to an attendant, if one is free.
-func (p *Poller) offer(token int32, r *Reader) {
-	err := r.queue.control(func(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, token) })
-	if err != nil { // it has been closed
-		return
-	}
-	c := newCharge(p, token, r)
-	select {
-	case p.offers <- c:
-		p.waiter.seated = false // the seat goes with it
-	default:
-		c.giveBack(nil)
-	}
 }
 
 // setTimed has the kernel tell of the reader's packets or not, as its pace is.

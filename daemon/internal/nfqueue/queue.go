@@ -281,14 +281,6 @@ func (q *Queue) SetFailOpen(open bool) error {
 	})
 }
 
-// nudge has the kernel send a message to who waits for packets.
-func (q *Queue) nudge() error {
-	msg := appendNothing(nil, q.config.Number)
-	return q.control(func(fd int) error {
-		return os.NewSyscallError("send nudge", sendToKernel(fd, msg))
-	})
-}
-
 // Config returns how the queue is bound.
 func (q *Queue) Config() Config { return q.config }
 

@@ -102,7 +102,16 @@ func (f *fixture) run(q *nfqueue.Queue, failOpen bool, i inspect.Func) *nfqueue.
 	f.Helper()
 	r, err := nfqueue.NewReader(q, failOpen, options(i))
 	f.must(err)
-	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
+	f.serve(q, r, nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
+	return r
+}
+
+// serve has a poller serve the reader until the test ends.
+func (f *fixture) serve(
+	q *nfqueue.Queue, r *nfqueue.Reader, o nfqueue.PollerOptions,
+) *nfqueue.Poller {
+	f.Helper()
+	p, err := nfqueue.NewPoller(o)
 	f.must(err)
 	f.must(p.Add(r))
 	done := make(chan error, 1)
@@ -113,7 +122,36 @@ func (f *fixture) run(q *nfqueue.Queue, failOpen bool, i inspect.Func) *nfqueue.
 		f.must(<-done)
 		f.must(p.Free())
 	})
-	return r
+	return p
+}
+
+// A poller that may wait without the scheduler's knowledge does so while packets
+// keep coming one by one, is idle when they have stopped, and reads on, again and
+// again.
+func TestPacketsOneByOne(t *testing.T) {
+	f := newFixture(t)
+	q := f.bind(80)
+	r, err := nfqueue.NewReader(q, false, options(verdict(inspect.Verdict{Action: inspect.Accept})))
+	f.must(err)
+	p := f.serve(q, r, nfqueue.PollerOptions{
+		CopyRange: nfqueue.MaxCopyRange, HotWaits: nfqueue.NewHotWaits(1),
+	})
+	for range 3 {
+		for range 100 {
+			f.send(1)
+			if f.arrive(1, reply) != 1 {
+				t.Fatal("a datagram did not arrive")
+			}
+		}
+		nstest.Eventually(t, reply, "the poller is idle", p.Idle)
+	}
+	if c := &r.Counters; c.Packets.Load() != 300 || c.Accepted.Load() != 300 || c.Errors.Load() != 0 {
+		t.Errorf("%d packets, %d accepted, %d errors", c.Packets.Load(), c.Accepted.Load(),
+			c.Errors.Load())
+	}
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
 }
 
 func (f *fixture) send(n int) {

@@ -98,8 +98,7 @@ type Reader struct {
 	stopped  atomic.Pointer[error]
 	panic    atomic.Pointer[string] // the first since TakePanic
 
-	pace   pace                   // whose turn it is
-	charge atomic.Pointer[charge] // while an attendant has it
+	pace pace // whose turn it is
 
 	mu    sync.Mutex
 	shift *shift // on duty
@@ -171,7 +170,7 @@ func (r *Reader) onDuty() *shift {
 }
 
 // relieve puts a new shift in place of one that overran: see Poller.Relieve. The
-// reader may have gone to somebody else meanwhile; claim says that it has not.
+// turn may be over meanwhile; claim says that it is not.
 func (r *Reader) relieve(budget time.Duration, claim func() bool) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

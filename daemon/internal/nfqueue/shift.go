@@ -157,7 +157,7 @@ func (s *shift) handle(msg []byte) {
 
 // countError counts what the kernel answered to a verdict. It knows no such
 // packet where somebody in the netns has unregistered a hook, which drops all
-// that wait. No error is what answers a nudge.
+// that wait. No error is the reply to Rebind.
 func (s *shift) countError(payload []byte) {
 	if len(payload) < 4 {
 		s.answers.tally.errors++

@@ -24,11 +24,11 @@ const (
 // are looked at by the clock, it does so without telling the Go scheduler,
 // whose bookkeeping for a thread that sleeps is not cheap (a round trip at
 // 1,000 a second: 62 µs, else 68). One of the runtime's processors waits with
-// it, so that no other goroutine has it meanwhile: it needs one of the seats.
+// it, so that no other goroutine has it meanwhile: it needs one of the HotWaits.
 type waiter struct {
-	epoll  int
-	seats  Seats
-	seated bool
+	epoll    int
+	hotWaits HotWaits
+	holds    bool // one of hotWaits
 	// cold is true while it waits as every goroutine does.
 	cold     atomic.Bool
 	awake    func() // called when it no longer does
@@ -38,27 +38,28 @@ type waiter struct {
 	timeout  unix.Timespec
 }
 
-// Seats are how many pollers may keep a processor of the runtime's while they
-// wait. Where all of them did, other goroutines would have none for so long (an
-// attach call beside two busy queues, on two processors: 23 ms, else 3).
-type Seats chan struct{}
+// HotWaits limit how many goroutines wait in the kernel at a time without the Go
+// scheduler's knowledge, each of which keeps one of the runtime's processors.
+// Where all processors were kept, other goroutines would have none for so long
+// (an attach call beside two busy queues, on two processors: 23 ms, else 3).
+type HotWaits chan struct{}
 
-// NewSeats returns n seats.
-func NewSeats(n int) Seats { return make(Seats, n) }
+// NewHotWaits allows n goroutines to wait so.
+func NewHotWaits(n int) HotWaits { return make(HotWaits, n) }
 
-func (s Seats) take() bool {
+func (h HotWaits) acquire() bool {
 	select {
-	case s <- struct{}{}:
+	case h <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (s Seats) leave() { <-s }
+func (h HotWaits) release() { <-h }
 
 func newWaiter(epoll int, o *PollerOptions) waiter {
-	return waiter{epoll: epoll, seats: o.Seats, awake: o.Awake, clock: newClock()}
+	return waiter{epoll: epoll, hotWaits: o.HotWaits, awake: o.Awake, clock: newClock()}
 }
 
 // instant is the clock's time in nanoseconds.
@@ -92,7 +93,7 @@ func (w *waiter) waitHot(limit int64) (int, error) {
 	events, timeout := unsafe.Pointer(&w.events[0]), unsafe.Pointer(&w.timeout)
 	var n uintptr
 	var errno unix.Errno
-	if w.seated = w.seated || w.seats.take(); w.seated {
+	if w.holds = w.holds || w.hotWaits.acquire(); w.holds {
 		n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(w.epoll),
 			uintptr(events), maxEvents, uintptr(timeout), 0, 0)
 	} else {
@@ -109,9 +110,9 @@ func (w *waiter) waitHot(limit int64) (int, error) {
 }
 
 func (w *waiter) waitCold() ([]unix.EpollEvent, error) {
-	if w.seated {
-		w.seats.leave()
-		w.seated = false
+	if w.holds {
+		w.hotWaits.release()
+		w.holds = false
 	}
 	w.cold.Store(true)
 	for {

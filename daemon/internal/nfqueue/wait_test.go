@@ -8,11 +8,11 @@ import (
 )
 
 // Of two pollers that could wait hot only one does, until it waits cold.
-func TestSeats(t *testing.T) {
-	seats := NewSeats(1)
+func TestHotWaits(t *testing.T) {
+	hotWaits := NewHotWaits(1)
 	pollers := make([]*Poller, 2)
 	for i := range pollers {
-		p, err := NewPoller(PollerOptions{CopyRange: 64, Seats: seats})
+		p, err := NewPoller(PollerOptions{CopyRange: 64, HotWaits: hotWaits})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,8 +29,8 @@ func TestSeats(t *testing.T) {
 		if n != 0 || err != nil {
 			t.Fatalf("%d events, %v", n, err)
 		}
-		if p.waiter.seated != want {
-			t.Errorf("seated: %t, want %t", p.waiter.seated, want)
+		if p.waiter.holds != want {
+			t.Errorf("waits hot: %t, want %t", p.waiter.holds, want)
 		}
 	}
 	first, second := pollers[0], pollers[1]

@@ -232,13 +232,6 @@ func appendBind(b []byte, seq uint32, c *Config) []byte {
 	return endMessage(b, start)
 }
 
-// appendNothing appends a message that changes nothing and asks for a reply.
-func appendNothing(b []byte, number uint16) []byte {
-	start := len(b)
-	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, 0, number)
-	return endMessage(b, start)
-}
-
 // appendFlags appends the message that changes a bound queue's flags.
 func appendFlags(b []byte, c *Config) []byte {
 	start := len(b)

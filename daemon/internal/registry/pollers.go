@@ -18,15 +18,13 @@ import (
 const maxPollers = 16
 
 // pollers serve all queues of the node, each in a goroutine of its own. Queues
-// are dealt out to them in turn; attendants help.
+// are dealt out to them in turn.
 type pollers struct {
 	log *slog.Logger
 	all []*nfqueue.Poller
 	// overruns limits the log lines about them.
 	overruns limiter
 	deal     atomic.Uint32
-	// servers are the pollers and the attendants.
-	servers []server
 	// awake holds a value since one of them was no longer idle.
 	awake chan struct{}
 	// running is how many goroutines are on duty. One that was relieved ends
@@ -34,16 +32,8 @@ type pollers struct {
 	running sync.WaitGroup
 }
 
-// server reads queues in a goroutine that may need a successor.
-type server interface {
-	Run() error
-	Relieve(budget time.Duration) (*nfqueue.Reader, error)
-	Idle() bool
-	Stop() error
-}
-
 // newPollers makes a poller for each processor and runs it. One processor is
-// left to everybody else, and each of the others has an attendant.
+// left to everybody else.
 func newPollers(
 	copyRange uint32, coalesce time.Duration, log *slog.Logger,
 ) (*pollers, error) {
@@ -51,7 +41,7 @@ func newPollers(
 	processors := runtime.GOMAXPROCS(0)
 	o := nfqueue.PollerOptions{
 		CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake,
-		Seats: nfqueue.NewSeats(processors - 1), Offers: nfqueue.NewOffers(),
+		HotWaits: nfqueue.NewHotWaits(processors - 1),
 	}
 	for range min(processors, maxPollers) {
 		poller, err := nfqueue.NewPoller(o)
@@ -59,25 +49,17 @@ func newPollers(
 			return nil, errors.Join(err, p.close())
 		}
 		p.all = append(p.all, poller)
-		p.employ(poller)
-	}
-	for range min(processors-1, maxPollers) {
-		p.employ(nfqueue.NewAttendant(o))
+		p.running.Add(1)
+		p.run(poller)
 	}
 	return p, nil
 }
 
-func (p *pollers) employ(s server) {
-	p.servers = append(p.servers, s)
-	p.running.Add(1)
-	p.run(s)
-}
-
-// run has a server work in a new goroutine, which takes over the place that was
+// run has a poller work in a new goroutine, which takes over the place that was
 // counted for it or for the one that it succeeds.
-func (p *pollers) run(s server) {
+func (p *pollers) run(poller *nfqueue.Poller) {
 	go func() {
-		err := s.Run()
+		err := poller.Run()
 		if errors.Is(err, nfqueue.ErrRelieved) {
 			return
 		}
@@ -98,13 +80,13 @@ func (p *pollers) wake() {
 
 // idle reports that nobody has a batch, nor will have before awake is full.
 func (p *pollers) idle() bool {
-	return !slices.ContainsFunc(p.servers, func(s server) bool { return !s.Idle() })
+	return !slices.ContainsFunc(p.all, func(poller *nfqueue.Poller) bool { return !poller.Idle() })
 }
 
 // relieve puts successors in place of goroutines whose inspector overran.
 func (p *pollers) relieve(budget time.Duration) {
-	for _, s := range p.servers {
-		r, err := s.Relieve(budget)
+	for _, poller := range p.all {
+		r, err := poller.Relieve(budget)
 		if err != nil {
 			p.log.Error("overrun not ended", slog.Any("error", err))
 		}
@@ -112,7 +94,7 @@ func (p *pollers) relieve(budget time.Duration) {
 			continue
 		}
 		p.logOverrun(r, budget)
-		p.run(s)
+		p.run(poller)
 	}
 }
 
@@ -132,8 +114,8 @@ func (p *pollers) next() *nfqueue.Poller {
 // stop ends the goroutines, once all packets that they have read are answered.
 func (p *pollers) stop() error {
 	var errs []error
-	for _, s := range p.servers {
-		errs = append(errs, s.Stop())
+	for _, poller := range p.all {
+		errs = append(errs, poller.Stop())
 	}
 	p.running.Wait()
 	return errors.Join(errs...)
