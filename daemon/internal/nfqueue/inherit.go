@@ -33,13 +33,13 @@ func Held(at netns.Place, socket *os.File) (number uint16, ok bool, err error) {
 	return 0, false, nil
 }
 
-// Inherit makes a queue of a socket that another process opened and bound to
+// OpenInherited makes a queue of a socket that another process opened and bound to
 // c.Number, and gives it this configuration. What waits in it stays there. The
 // queue closes the file.
 //
 // No reply is awaited, because thousands of packets may be in front of it. The
 // kernel only refuses what it refused at Bind.
-func Inherit(socket *os.File, c Config) (*Queue, error) {
+func OpenInherited(socket *os.File, c Config) (*Queue, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func NewPoller(o PollerOptions) (*Poller, error) {
 		readers:  make(map[int32]*Reader),
 	}
 	if err := p.control(unix.EPOLL_CTL_ADD, wake, 0); err != nil {
-		return nil, errors.Join(err, p.Free())
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
@@ -126,7 +126,7 @@ func (p *Poller) reader(token int32) *Reader {
 }
 
 // Run serves the readers until Stop, and returns nil then. It returns
-// [ErrRelieved] in a goroutine that was held up by an inspector and whose
+// [ErrSuperseded] in a goroutine that was held up by an inspector and whose
 // successor serves them now. Errors of single readers are the readers' own.
 func (p *Poller) Run() (err error) {
 	b, err := newBatch(p.size)
@@ -163,7 +163,7 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 	}
 	p.serving.Store(r)
 	h, err := r.serve(b)
-	if errors.Is(err, ErrRelieved) {
+	if errors.Is(err, ErrSuperseded) {
 		return false, err
 	}
 	p.serving.CompareAndSwap(r, nil)
@@ -224,18 +224,18 @@ func (p *Poller) timedTurns(b *batch) error {
 	return nil
 }
 
-// Relieve takes the queue that has its turn from a goroutine whose inspector
+// Supersede takes the queue that has its turn from a goroutine whose inspector
 // has been busy with a batch for longer than budget: the batch gets the
 // policy's verdict, and what the inspector answers later is discarded. It
 // returns the reader whose queue it was, nil for none; the caller then calls
 // Run in a new goroutine.
-func (p *Poller) Relieve(budget time.Duration) (*Reader, error) {
+func (p *Poller) Supersede(budget time.Duration) (*Reader, error) {
 	r := p.serving.Load()
 	if r == nil {
 		return nil, nil
 	}
-	relieved, err := r.relieve(budget, func() bool { return p.serving.CompareAndSwap(r, nil) })
-	if !relieved {
+	superseded, err := r.supersede(budget, func() bool { return p.serving.CompareAndSwap(r, nil) })
+	if !superseded {
 		return nil, err
 	}
 	return r, err
@@ -259,7 +259,7 @@ func (p *Poller) Stop() error {
 	return os.NewSyscallError("write eventfd", err)
 }
 
-// Free closes the poller's descriptors, after all Runs have returned.
-func (p *Poller) Free() error {
+// Close closes the poller's descriptors, after all Runs have returned.
+func (p *Poller) Close() error {
 	return errors.Join(unix.Close(p.epoll), unix.Close(p.wake))
 }

@@ -120,7 +120,7 @@ func (f *fixture) serve(
 		f.must(q.Close())
 		f.must(p.Stop())
 		f.must(<-done)
-		f.must(p.Free())
+		f.must(p.Close())
 	})
 	return p
 }
@@ -393,8 +393,8 @@ func TestReplacement(t *testing.T) {
 
 // An inspector that hangs costs the batch that it has in hand, under the
 // policy, and nothing else: a successor goes on, and the late verdict of the
-// relieved one does not count.
-func TestRelief(t *testing.T) {
+// superseded one does not count.
+func TestSupersede(t *testing.T) {
 	for _, failOpen := range []bool{true, false} {
 		f := newFixture(t)
 		hangs, release := make(chan struct{}), make(chan struct{})
@@ -417,13 +417,13 @@ func TestRelief(t *testing.T) {
 		go func() { first <- p.Run() }()
 		f.send(1)
 		<-hangs
-		if relieved, err := p.Relieve(time.Hour); relieved != nil || err != nil {
-			t.Errorf("relieved within its budget: %v", err)
+		if superseded, err := p.Supersede(time.Hour); superseded != nil || err != nil {
+			t.Errorf("superseded within its budget: %v", err)
 		}
-		relieved, err := p.Relieve(time.Nanosecond)
+		superseded, err := p.Supersede(time.Nanosecond)
 		f.must(err)
-		if relieved != r {
-			t.Fatal("not relieved")
+		if superseded != r {
+			t.Fatal("not superseded")
 		}
 		go func() { second <- p.Run() }()
 		want := 0
@@ -439,8 +439,8 @@ func TestRelief(t *testing.T) {
 			t.Errorf("%d of 3 datagrams passed the successor", got)
 		}
 		close(release)
-		if err := <-first; !errors.Is(err, nfqueue.ErrRelieved) {
-			t.Errorf("the relieved run: %v", err)
+		if err := <-first; !errors.Is(err, nfqueue.ErrSuperseded) {
+			t.Errorf("the superseded run: %v", err)
 		}
 		if c := &r.Counters; c.Overruns.Load() != 1 || c.Accepted.Load() != 3 || c.Errors.Load() != 0 {
 			t.Errorf("overruns %d, accepted %d, errors %d", c.Overruns.Load(),
@@ -449,7 +449,7 @@ func TestRelief(t *testing.T) {
 		f.must(q.Close())
 		f.must(p.Stop())
 		f.must(<-second)
-		f.must(p.Free())
+		f.must(p.Close())
 	}
 }
 
@@ -477,8 +477,8 @@ func TestBudgetByClock(t *testing.T) {
 	f.send(1)
 	<-hangs
 	for range 2 {
-		if relieved, err := p.Relieve(budget); relieved != nil || err != nil {
-			t.Errorf("relieved %d ns after the batch began: %v", now.Load()-int64(time.Hour), err)
+		if superseded, err := p.Supersede(budget); superseded != nil || err != nil {
+			t.Errorf("superseded %d ns after the batch began: %v", now.Load()-int64(time.Hour), err)
 		}
 		now.Store(int64(time.Hour + budget - 1))
 	}
@@ -492,16 +492,16 @@ func TestBudgetByClock(t *testing.T) {
 	f.send(1)
 	<-hangs
 	now.Add(int64(budget))
-	if relieved, err := p.Relieve(budget); relieved != r || err != nil {
-		t.Errorf("not relieved after its budget: %v", err)
+	if superseded, err := p.Supersede(budget); superseded != r || err != nil {
+		t.Errorf("not superseded after its budget: %v", err)
 	}
 	go func() { second <- p.Run() }()
 	close(release)
-	if err := <-first; !errors.Is(err, nfqueue.ErrRelieved) {
-		t.Errorf("the relieved run: %v", err)
+	if err := <-first; !errors.Is(err, nfqueue.ErrSuperseded) {
+		t.Errorf("the superseded run: %v", err)
 	}
 	f.must(q.Close())
 	f.must(p.Stop())
 	f.must(<-second)
-	f.must(p.Free())
+	f.must(p.Close())
 }

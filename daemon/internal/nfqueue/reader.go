@@ -79,9 +79,9 @@ func (c *Counters) add(t *tally) {
 	}
 }
 
-// ErrRelieved is what a poller's Run returns in a goroutine whose inspector
+// ErrSuperseded is what a poller's Run returns in a goroutine whose inspector
 // overran its time and whose successor goes on.
-var ErrRelieved = errors.New("relieved after an overrun")
+var ErrSuperseded = errors.New("superseded after an overrun")
 
 // Reader reads one queue and answers each packet, in the goroutine of the
 // poller that it is added to. Its other methods may be called meanwhile.
@@ -169,9 +169,9 @@ func (r *Reader) onDuty() *shift {
 	return r.shift
 }
 
-// relieve puts a new shift in place of one that overran: see Poller.Relieve. The
+// supersede puts a new shift in place of one that overran: see Poller.Supersede. The
 // turn may be over meanwhile; claim says that it is not.
-func (r *Reader) relieve(budget time.Duration, claim func() bool) (bool, error) {
+func (r *Reader) supersede(budget time.Duration, claim func() bool) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.shift

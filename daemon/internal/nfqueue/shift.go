@@ -14,7 +14,7 @@ import (
 )
 
 // shift is the time that one goroutine has with a reader's queue: for ever,
-// unless it is relieved.
+// unless it is superseded.
 type shift struct {
 	reader  *Reader
 	packet  inspect.Packet
@@ -31,7 +31,7 @@ type shift struct {
 	// inspecting is since when the inspector has a batch, by the reader's clock, 0
 	// while it has none;
 	// lastID is that batch's last packet. Once the batch is inspected, or is
-	// taken away, only one of shift and Relieve may answer it: the reader's mu
+	// taken away, only one of shift and Supersede may answer it: the reader's mu
 	// decides.
 	inspecting atomic.Int64
 	lastID     atomic.Uint32
@@ -115,7 +115,7 @@ func (s *shift) send(fd uintptr, b *batch) error {
 		s.answers.tally.nanoseconds = uint64(int64(s.reader.clock()) - began)
 	}
 	if !s.claim() {
-		return ErrRelieved
+		return ErrSuperseded
 	}
 	s.reader.sending.Lock()
 	defer s.reader.sending.Unlock()

@@ -66,7 +66,7 @@ func (r *Registry) inheritLane(
 	c := r.options.Queue
 	c.Number, c.FailOpen = number, p.selector.Bypass
 	socket := p.from.takeQueue(number)
-	q, err := nfqueue.Inherit(socket, c)
+	q, err := nfqueue.OpenInherited(socket, c)
 	if err != nil {
 		return 0, errors.Join(err, socket.Close())
 	}

@@ -60,7 +60,7 @@ func newPollers(
 func (p *pollers) run(poller *nfqueue.Poller) {
 	go func() {
 		err := poller.Run()
-		if errors.Is(err, nfqueue.ErrRelieved) {
+		if errors.Is(err, nfqueue.ErrSuperseded) {
 			return
 		}
 		if err != nil {
@@ -86,7 +86,7 @@ func (p *pollers) idle() bool {
 // relieve puts successors in place of goroutines whose inspector overran.
 func (p *pollers) relieve(budget time.Duration) {
 	for _, poller := range p.all {
-		r, err := poller.Relieve(budget)
+		r, err := poller.Supersede(budget)
 		if err != nil {
 			p.log.Error("overrun not ended", slog.Any("error", err))
 		}
@@ -125,7 +125,7 @@ func (p *pollers) stop() error {
 func (p *pollers) close() error {
 	errs := []error{p.stop()}
 	for _, poller := range p.all {
-		errs = append(errs, poller.Free())
+		errs = append(errs, poller.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -146,7 +146,7 @@ func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
 		must(t, q.Close())
 		must(t, p.Stop())
 		must(t, <-done)
-		must(t, p.Free())
+		must(t, p.Close())
 	})
 	return rec
 }

@@ -148,7 +148,7 @@ func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uin
 		must(b, q.Close())
 		must(b, p.Stop())
 		must(b, <-done)
-		must(b, p.Free())
+		must(b, p.Close())
 	})
 	mustArm(b, table, *s)
 	return func() uint64 {
