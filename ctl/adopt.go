@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -60,7 +61,7 @@ func adopt(ctx context.Context, c *command, req api.AdoptRequest) error {
 		return err
 	}
 	if n := found.Count(api.AdoptFailed); n > 0 {
-		return fmt.Errorf("%s could not be adopted", plural(n, "pod"))
+		return fmt.Errorf("%s could not be adopted", text.Plural(n, "pod"))
 	}
 	return nil
 }
@@ -90,7 +91,7 @@ func (c *command) showProgress(ctx context.Context) (stop func()) {
 					n++
 				}
 			}
-			fmt.Fprintf(c.err, "still at it: %s adopted so far\n", plural(n, "pod"))
+			fmt.Fprintf(c.err, "still at it: %s adopted so far\n", text.Plural(n, "pod"))
 		}
 	})
 	return func() {
@@ -104,20 +105,20 @@ func (c *command) writeAdopted(found api.AdoptResults) error {
 		return c.writeObject(found)
 	}
 	for _, what := range found.Missing {
-		fmt.Fprintln(c.err, wrap("nsqueued cannot see all: "+what, "  "))
+		fmt.Fprintln(c.err, text.Wrap("nsqueued cannot see all: "+what, "  "))
 	}
 	if len(found.Results) == 0 {
 		_, err := fmt.Fprintln(c.err, "No pods found.")
 		return err
 	}
-	t := table{
-		head: []string{
+	t := text.Table{
+		Head: []string{
 			"CONTAINER ID", "IFNAME", "POD", "NETWORK", "NETNS", "OUTCOME", "REASON",
 		},
-		elastic: "POD", spare: []string{"NETNS", "NETWORK", "IFNAME"}, prose: true,
+		Elastic: "POD", Spare: []string{"NETNS", "NETWORK", "IFNAME"}, Prose: true,
 	}
 	for _, r := range found.Results {
-		t.add(cmp.Or(c.id(r.ContainerID), "-"), cmp.Or(r.Ifname, "-"), r.Pod.String(),
+		t.Add(cmp.Or(c.id(r.ContainerID), "-"), cmp.Or(r.Ifname, "-"), r.Pod.String(),
 			cmp.Or(r.Network, "-"), cmp.Or(r.Netns.Path, "-"), string(r.Outcome),
 			cmp.Or(r.Reason, "-"))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -96,8 +97,8 @@ func resolveAny(attachments []api.Attachment, name string) ([]api.Key, error) {
 }
 
 func (c *command) writeDescription(d *api.Description) error {
-	var f fields
-	line := f.add
+	var f text.Fields
+	line := f.Add
 	n := &d.Counters
 	line("Container ID", "%s", d.ContainerID)
 	line("Interface", "%s", d.Ifname)
@@ -109,7 +110,7 @@ func (c *command) writeDescription(d *api.Description) error {
 	line("Origin", "%s", d.Origin)
 	line("State", "%s", d.State)
 	line("Attached", "%s (%s ago)", d.Created.UTC().Format(time.RFC3339),
-		age(c.now().Sub(d.Created)))
+		text.Age(c.now().Sub(d.Created)))
 	line("Netns", "%s", cmp.Or(d.Netns.Path, "-"))
 	line("Netns cookie", "%d (inode %d)", d.Netns.Cookie, d.Netns.Ino)
 	line("Hook", "%s", d.Hook)
@@ -124,7 +125,7 @@ func (c *command) writeDescription(d *api.Description) error {
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)
 	}
-	return errors.Join(f.write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
+	return errors.Join(f.Write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
 }
 
 // perPacket is how long the inspector had each packet so far.
@@ -171,7 +172,7 @@ func (c *command) writeRecent(events []api.Event) error {
 		e := &events[i]
 		const indent = "                                  "
 		if _, err := fmt.Fprintf(c.out, "%s  %-10s  %s\n", eventTime(e), e.Kind,
-			wrap(e.Message, indent)); err != nil {
+			text.Wrap(e.Message, indent)); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -58,7 +59,7 @@ func detach(ctx context.Context, c *command, f detachFlags, names []string) erro
 		if err != nil {
 			return fmt.Errorf("detach all: %w", err)
 		}
-		return c.reportDetached(n, plural(n, "attachment")+" detached")
+		return c.reportDetached(n, text.Plural(n, "attachment")+" detached")
 	}
 	l, err := c.client.List(ctx)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
@@ -92,14 +93,14 @@ func (c *command) writeReport(r *doctor.Report) error {
 // findingText is a few lines that fit a terminal of 80 columns.
 func findingText(f *doctor.Finding) string {
 	const indent = "                      "
-	text := f.What
+	what := f.What
 	if f.Where != "" {
-		text = f.Where + ": " + f.What
+		what = f.Where + ": " + f.What
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s %-12s %s\n", f.Result, f.Check, wrap(text, indent))
+	fmt.Fprintf(&b, "%-8s %-12s %s\n", f.Result, f.Check, text.Wrap(what, indent))
 	if f.Remedy != "" {
-		fmt.Fprintf(&b, "%s%s\n", indent, wrap("-> "+f.Remedy, indent+"   "))
+		fmt.Fprintf(&b, "%s%s\n", indent, text.Wrap("-> "+f.Remedy, indent+"   "))
 	}
 	return b.String()
 }

@@ -130,18 +130,3 @@ func TestDoctorUnreachable(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
-
-func TestWrap(t *testing.T) {
-	long := strings.Repeat("x", 90)
-	for text, want := range map[string]string{
-		"":                                  "",
-		"a b":                               "a b",
-		"a " + long + " b":                  "a\n  " + long + "\n  b",
-		strings.Repeat("é", 78) + " b":      strings.Repeat("é", 78) + "\n  b",
-		strings.Repeat("a", 76) + " b c\nd": strings.Repeat("a", 76) + " b\n  c d",
-	} {
-		if got := wrap(text, "  "); got != want {
-			t.Errorf("wrap(%q) = %q, want %q", text, got, want)
-		}
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -69,13 +70,13 @@ func events(ctx context.Context, c *command, pods podFilter) error {
 		_, err := fmt.Fprintln(c.err, "No events.")
 		return err
 	}
-	t := table{
-		head:    []string{"TIME", "KIND", "ATTACHMENT", "POD", "MESSAGE"},
-		elastic: "POD", spare: []string{"ATTACHMENT"}, prose: true,
+	t := text.Table{
+		Head:    []string{"TIME", "KIND", "ATTACHMENT", "POD", "MESSAGE"},
+		Elastic: "POD", Spare: []string{"ATTACHMENT"}, Prose: true,
 	}
 	for i := range list {
 		e := &list[i]
-		t.add(eventTime(e), string(e.Kind), c.id(e.ContainerID)+"/"+e.Ifname, e.Pod.String(),
+		t.Add(eventTime(e), string(e.Kind), c.id(e.ContainerID)+"/"+e.Ifname, e.Pod.String(),
 			e.Message)
 	}
 	return c.writeTable(&t)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/conflist"
 )
@@ -282,8 +283,8 @@ func (c *command) writeInstalled(done *installed) error {
 
 func (c *command) writeDryRun(would *installed) error {
 	would.DryRun = true
-	for n := range would.Changes {
-		would.Diff += unifiedDiff(&would.Changes[n])
+	for _, change := range would.Changes {
+		would.Diff += text.Diff(change.Path, change.Before, change.After)
 	}
 	if c.structured() {
 		return c.writeObject(would)

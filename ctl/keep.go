@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/conflist"
 )
@@ -115,7 +116,7 @@ func (k *keeping) report(e *keptEvent) {
 	at := e.Time.Format(time.RFC3339)
 	switch {
 	case e.Event == "adopted":
-		fmt.Fprintf(k.out, "%s adopted: %s\n", at, plural(e.Adopted, "pod"))
+		fmt.Fprintf(k.out, "%s adopted: %s\n", at, text.Plural(e.Adopted, "pod"))
 	case len(e.Changes) == 0:
 		fmt.Fprintf(k.out, "%s %s: %s\n", at, e.Event, e.Message)
 	}

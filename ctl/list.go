@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -68,19 +69,19 @@ func (c *command) writeAttachments(attachments []api.Attachment) error {
 		_, err := fmt.Fprintln(c.err, "No attachments.")
 		return err
 	}
-	t := table{
-		head: []string{
+	t := text.Table{
+		Head: []string{
 			"CONTAINER ID", "IFNAME", "POD", "HOOK", "POLICY", "STATE", "QUEUE", "PACKETS",
 			"DROPPED", "AGE", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
 		},
-		elastic: "POD", spare: []string{"HOOK", "QUEUE", "IFNAME", "STATE"},
-		extra: []string{"NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
+		Elastic: "POD", Spare: []string{"HOOK", "QUEUE", "IFNAME", "STATE"},
+		Extra: []string{"NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
 	}
 	for i := range attachments {
 		a := &attachments[i]
-		t.add(c.id(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
+		t.Add(c.id(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
 			string(a.State), queueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
-			strconv.FormatUint(a.Counters.Dropped, 10), age(c.now().Sub(a.Created)),
+			strconv.FormatUint(a.Counters.Dropped, 10), text.Age(c.now().Sub(a.Created)),
 			cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
 			strconv.FormatUint(a.Netns.Cookie, 10), cmp.Or(a.Netns.Path, "-"))
 	}

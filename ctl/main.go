@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
@@ -163,11 +164,11 @@ func formats() []string { return []string{"table", "wide", "json", "yaml"} }
 func (c *command) structured() bool { return c.output == "json" || c.output == "yaml" }
 
 // writeTable prints a table: wide is all of it, whatever the terminal is.
-func (c *command) writeTable(t *table) error {
+func (c *command) writeTable(t *text.Table) error {
 	if c.output == "wide" {
-		return t.write(c.out, 0)
+		return t.Write(c.out, 0)
 	}
-	return t.without(t.extra).write(c.out, c.width())
+	return t.Narrow().Write(c.out, c.width())
 }
 
 // writeObject prints v the way that kubectl prints JSON or YAML.

@@ -5,10 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 func TestFindProfile(t *testing.T) {
@@ -66,28 +63,4 @@ func FuzzParseRelease(f *testing.F) {
 			t.Errorf("%q: %v", text, r)
 		}
 	})
-}
-
-func TestUnifiedDiff(t *testing.T) {
-	const ten = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"
-	for name, c := range map[string]struct{ before, after, want string }{
-		"middle":  {ten, strings.Replace(ten, "5\n", "five\n", 1), "--- f\n+++ f\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n"},
-		"created": {"", "a\nb", "--- /dev/null\n+++ f\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ No newline at end of file\n"},
-		"deleted": {"a\n", "", "--- f\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-a\n"},
-		"one line": {
-			"a", "b", "--- f\n+++ f\n@@ -1,1 +1,1 @@\n-a\n\\ No newline at end of file\n+b\n\\ No newline at end of file\n",
-		},
-		"repeated": {"a\na\n", "a\na\na\n", "--- f\n+++ f\n@@ -1,2 +1,3 @@\n a\n a\n+a\n"},
-	} {
-		change := conflist.Change{Path: "f"}
-		if c.before != "" {
-			change.Before = []byte(c.before)
-		}
-		if c.after != "" {
-			change.After = []byte(c.after)
-		}
-		if got := unifiedDiff(&change); got != c.want {
-			t.Errorf("%s:\n%s\nwant:\n%s", name, got, c.want)
-		}
-	}
 }

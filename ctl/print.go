@@ -5,10 +5,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -69,22 +67,6 @@ func writeYAML(w io.Writer, v any) error {
 	return err
 }
 
-// age prints a duration in its largest unit, as kubectl does.
-func age(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < 0:
-		return "0s"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 2*day:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	}
-	return fmt.Sprintf("%dd", d/day)
-}
-
 // parsePod reads NAMESPACE/NAME.
 func parsePod(s string) (api.Pod, error) {
 	if s == "" {
@@ -95,12 +77,4 @@ func parsePod(s string) (api.Pod, error) {
 		return api.Pod{}, usageErrorf("pod %q: want NAMESPACE/NAME", s)
 	}
 	return api.Pod{Namespace: namespace, Name: name}, nil
-}
-
-// plural returns n with the noun that goes with it.
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

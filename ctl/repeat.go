@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
@@ -123,16 +124,16 @@ func (c *command) showScreen(write func() error) error {
 
 // top returns so many lines of text that the cursor has one of height, too, and
 // says what is missing. A height of 0 is not known.
-func top(text string, height int) string {
+func top(screen string, height int) string {
 	// For a heading, a line, what is missing, and the cursor.
 	const least = 4
-	lines := strings.SplitAfter(text, "\n") // the last one is empty
+	lines := strings.SplitAfter(screen, "\n") // the last one is empty
 	if height < least || len(lines) <= height {
-		return text
+		return screen
 	}
 	shown := height - 2
 	return strings.Join(lines[:shown], "") +
-		fmt.Sprintf("... and %s that do not fit here\n", plural(len(lines)-1-shown, "line"))
+		fmt.Sprintf("... and %s that do not fit here\n", text.Plural(len(lines)-1-shown, "line"))
 }
 
 // writeOne prints an object for programs, one of many where it is shown again.

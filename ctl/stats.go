@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -248,18 +249,18 @@ func (l *load) who() string {
 
 func (c *command) writeLoads(all *loads, attachments int) error {
 	fmt.Fprintf(c.out, "%s  %s, %d shown\n", all.Time.Format(time.RFC3339),
-		plural(attachments, "attachment"), len(all.Attachments))
-	t := table{
-		head: []string{
+		text.Plural(attachments, "attachment"), len(all.Attachments))
+	t := text.Table{
+		Head: []string{
 			"POD", "PACKETS/S", "BIT/S", "DROP/S", "SETTLE/S", "US/PKT", "WAITING", "LOST",
 			"CONTAINER ID", "IFNAME",
 		},
-		elastic: "POD", spare: []string{"SETTLE/S", "US/PKT"},
-		extra: []string{"CONTAINER ID", "IFNAME"},
+		Elastic: "POD", Spare: []string{"SETTLE/S", "US/PKT"},
+		Extra: []string{"CONTAINER ID", "IFNAME"},
 	}
 	for i := range all.Attachments {
 		l := &all.Attachments[i]
-		t.add(l.who(), perSecond(l.PacketsPerSecond), scaled(l.BitsPerSecond),
+		t.Add(l.who(), perSecond(l.PacketsPerSecond), scaled(l.BitsPerSecond),
 			perSecond(l.DroppedPerSecond), perSecond(l.SettledPerSecond),
 			perSecond(l.InspectMicroseconds), strconv.FormatUint(l.Waiting, 10),
 			strconv.FormatUint(l.KernelDropped, 10), l.ContainerID, l.Ifname)

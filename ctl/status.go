@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -55,12 +56,12 @@ func (c *command) writeStatus(s *api.Status) error {
 	if s.Hook.Detail != "" {
 		hook += " (" + s.Hook.Detail + ")"
 	}
-	var f fields
-	line := f.add
+	var f text.Fields
+	line := f.Add
 	line("Version", "%s", versions(s.Version))
 	line("Process", "%d", s.PID)
 	line("Started", "%s (%s ago)", s.Started.UTC().Format(time.RFC3339),
-		age(c.now().Sub(s.Started)))
+		text.Age(c.now().Sub(s.Started)))
 	line("Supervisor", "%s", supervisor(s.Supervisor))
 	if s.Supervisor.Capacity > 0 {
 		line("Keeps", "%d of at most %d descriptors", s.Supervisor.Stored, s.Supervisor.Capacity)
@@ -79,25 +80,25 @@ func (c *command) writeStatus(s *api.Status) error {
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
 	line("Trouble", "%s", trouble(n))
-	line("Receive buffers", "%s for each of %s, at most %s in all", doctor.Size(s.Buffers.Possible),
-		plural(s.Buffers.Queues, "queue"), doctor.Size(s.Buffers.Total))
+	line("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
+		text.Plural(s.Buffers.Queues, "queue"), text.Size(s.Buffers.Total))
 	line("Descriptors", "%d of %d, room for %s", s.Descriptors.Open, s.Descriptors.Limit,
-		plural(s.Descriptors.Room, "more pod"))
-	line("Spooled", "%s", plural(s.Spooled, "call"))
-	line("Orphans", "%s", plural(int(s.Orphans), "packet"))
+		text.Plural(s.Descriptors.Room, "more pod"))
+	line("Spooled", "%s", text.Plural(s.Spooled, "call"))
+	line("Orphans", "%s", text.Plural(int(s.Orphans), "packet"))
 	line("Problems", "%d", len(s.Problems))
 	if s.Doubts != nil {
-		line("Doubts", "%s", plural(s.Doubts.Attachments, "attachment"))
+		line("Doubts", "%s", text.Plural(s.Doubts.Attachments, "attachment"))
 	}
-	if err := f.write(c.out); err != nil {
+	if err := f.Write(c.out); err != nil {
 		return err
 	}
 	if s.Doubts != nil {
-		fmt.Fprintln(c.out, "  "+wrap(doctor.Doubts(s.Doubts), "    "))
+		fmt.Fprintln(c.out, "  "+text.Wrap(doctor.Doubts(s.Doubts), "    "))
 	}
 	for i := range s.Problems {
 		p := &s.Problems[i]
-		fmt.Fprintln(c.out, "  "+wrap(fmt.Sprintf("%s/%s of pod %s, %s: %s",
+		fmt.Fprintln(c.out, "  "+text.Wrap(fmt.Sprintf("%s/%s of pod %s, %s: %s",
 			shortID(p.ContainerID), p.Ifname, p.Pod, consequence(p), p.Message),
 			"    "))
 	}
@@ -141,7 +142,7 @@ func consequence(p *api.Problem) string {
 func supervisor(s api.Supervisor) string {
 	switch s.Kind {
 	case api.Supervise:
-		return fmt.Sprintf("supervise (process %d, %s)", s.PID, plural(s.Restarts, "restart"))
+		return fmt.Sprintf("supervise (process %d, %s)", s.PID, text.Plural(s.Restarts, "restart"))
 	case api.Systemd: // which alone knows how often
 		return fmt.Sprintf("systemd (process %d)", s.PID)
 	}

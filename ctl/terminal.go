@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 )
 
 // terminalWidth returns how many columns the terminal has that a file is; 0 if it
@@ -16,7 +18,7 @@ func terminalWidth(f *os.File) int {
 		return 0
 	}
 	if size.Col == 0 { // such as a serial line, which does not know
-		return lineWidth
+		return text.LineWidth
 	}
 	return int(size.Col)
 }

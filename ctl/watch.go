@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -162,7 +163,7 @@ func (t *tally) add(e *api.PacketEvent) {
 // daemon numbers the packets of a watch, also those it leaves out.
 func (t *tally) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", plural(int(t.printed), "packet"), t.verb)
+	fmt.Fprintf(&b, "%s %s", text.Plural(int(t.printed), "packet"), t.verb)
 	for i, v := range t.order {
 		sep := ", "
 		if i == 0 {

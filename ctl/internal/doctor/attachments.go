@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -50,7 +51,8 @@ func (e *examination) problems() {
 // Doubts says in a sentence what the daemon cannot tell.
 func Doubts(d *api.Doubts) string {
 	return fmt.Sprintf("nsqueued cannot tell whether the pods of %s live, that of %s among them: "+
-		"%s. They stay attached and inspected", count(d.Attachments, "attachment"), d.Key, d.Reason)
+		"%s. They stay attached and inspected", text.Plural(d.Attachments, "attachment"),
+		d.Key, d.Reason)
 }
 
 // rootRemedy is for what the observers' socket does not serve.
@@ -103,7 +105,7 @@ func (e *examination) attachments(ctx context.Context) {
 	}
 	if failed == 0 {
 		e.ok(checkAttachments, "", "queues and hooks are in place, of %s",
-			count(checked, "attachment"))
+			text.Plural(checked, "attachment"))
 	}
 }
 

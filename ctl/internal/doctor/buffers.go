@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 )
 
 // buffers says whether queues have the receive buffers that they are to have:
@@ -24,24 +26,25 @@ func (e *examination) buffers() {
 	}
 	if b.Possible < b.Each {
 		warn(fmt.Sprintf("the kernel grants each queue %s of %s: nsqueued may not exceed "+
-			"net.core.rmem_max", Size(b.Possible), Size(b.Each)),
+			"net.core.rmem_max", text.Size(b.Possible), text.Size(b.Each)),
 			fmt.Sprintf("sysctl -w net.core.rmem_max=%d, or give nsqueued CAP_NET_ADMIN outside "+
 				"of user namespaces.", b.Each/2))
 	}
 	if b.Each < b.Wanted {
 		warn(fmt.Sprintf("%s share %s: each has %s instead of %s",
-			count(b.Queues, "queue"), Size(b.Total), Size(b.Each), Size(b.Wanted)),
+			text.Plural(b.Queues, "queue"), text.Size(b.Total), text.Size(b.Each),
+			text.Size(b.Wanted)),
 			"Raise queue.receiveBufferTotal if the node has the memory, or lower "+
 				"queue.receiveBuffer.")
 	}
 	if memory := e.memory(); memory > 0 && b.Total > memory/2 {
 		warn(fmt.Sprintf("queue.receiveBufferTotal (%s) is more than half of the node's memory "+
-			"(%s)", Size(b.Total), Size(memory)),
+			"(%s)", text.Size(b.Total), text.Size(memory)),
 			fmt.Sprintf("Set queue.receiveBufferTotal to %d or less.", memory/4))
 	}
 	if good {
 		e.ok(checkBuffers, "", "%s for each of %s, at most %s in all",
-			Size(b.Each), count(b.Queues, "queue"), Size(b.Total))
+			text.Size(b.Each), text.Plural(b.Queues, "queue"), text.Size(b.Total))
 	}
 }
 
@@ -58,15 +61,4 @@ func (e *examination) memory() int {
 		}
 	}
 	return 0
-}
-
-// Size prints bytes as people do.
-func Size(bytes int) string {
-	switch {
-	case bytes >= 1<<30:
-		return fmt.Sprintf("%.3g GiB", float64(bytes)/(1<<30))
-	case bytes >= 1<<20:
-		return fmt.Sprintf("%.3g MiB", float64(bytes)/(1<<20))
-	}
-	return fmt.Sprintf("%.3g KiB", float64(bytes)/(1<<10))
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -59,7 +60,7 @@ func (e *examination) daemon(ctx context.Context) {
 	e.reached, e.status = true, s
 	e.peer = findPeer(ctx, e.Socket, e.Proc, s.PID)
 	e.ok(checkDaemon, e.Socket, "process %d answers, since %s, %s", s.PID,
-		s.Started.UTC().Format(time.RFC3339), count(s.Attachments, "attachment"))
+		s.Started.UTC().Format(time.RFC3339), text.Plural(s.Attachments, "attachment"))
 }
 
 // versions compares the three programs with each other: they are built together.

@@ -125,11 +125,3 @@ func (e *examination) unseen(check, where string, err error) {
 	}
 	e.add(Unknown, check, where, "not checked: "+err.Error(), remedy)
 }
-
-// count returns n with the noun that goes with it.
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 	"github.com/nsqueue/nsqueue/internal/conflist"
@@ -200,10 +201,10 @@ func (e *examination) spool() {
 	case calls.strange > 0:
 		e.add(Wrong, checkSpool, path, fmt.Sprintf(
 			"%s with no call that this version reads, such as: %s",
-			count(calls.strange, "file"), calls.why),
+			text.Plural(calls.strange, "file"), calls.why),
 			"See the log of nsqueued; use one version of nsqueue, or remove them.")
 	}
-	switch n := count(calls.waiting, "call"); {
+	switch n := text.Plural(calls.waiting, "call"); {
 	case calls.waiting == 0 && calls.strange == 0:
 		e.ok(checkSpool, path, "empty")
 	case calls.waiting > 0 && calls.oldest < drainTime:

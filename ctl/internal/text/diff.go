@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package text
 
 import (
 	"fmt"
 	"strings"
-
-	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
 // diffContext is how many equal lines are around what differs.
 const diffContext = 3
 
-// unifiedDiff returns what a change does to its file, as diff -u prints it. It
-// is one hunk: nsqueue changes one place of a file.
-func unifiedDiff(c *conflist.Change) string {
-	a, b := splitLines(c.Before), splitLines(c.After)
+// Diff returns what changes in the file at a path, as diff -u prints it, in one
+// hunk from the first line that differs to the last. A text that is nil stands for
+// no file.
+func Diff(path string, before, after []byte) string {
+	a, b := splitLines(before), splitLines(after)
 	head := 0
 	for head < len(a) && head < len(b) && a[head] == b[head] {
 		head++
@@ -26,7 +25,7 @@ func unifiedDiff(c *conflist.Change) string {
 	}
 	from, to := max(head-diffContext, 0), max(tail-diffContext, 0)
 	var d strings.Builder
-	fmt.Fprintf(&d, "--- %s\n+++ %s\n", side(c.Path, c.Before), side(c.Path, c.After))
+	fmt.Fprintf(&d, "--- %s\n+++ %s\n", side(path, before), side(path, after))
 	fmt.Fprintf(&d, "@@ -%s +%s @@\n", lineRange(from, len(a)-to), lineRange(from, len(b)-to))
 	writeLines(&d, ' ', a[from:head])
 	writeLines(&d, '-', a[head:len(a)-tail])
