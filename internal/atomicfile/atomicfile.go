@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package atomicfile replaces files that other programs read at any time: they
-// see the old file or the new one, whole, also after a power cut. It starts no
-// goroutine, and leaves nothing behind but, after a power cut, a file whose
-// name begins with Prefix.
+// see the whole old file or the whole new one, also after a power cut. A power
+// cut may leave a temporary file behind.
+//
+// It starts no goroutine, and imports nothing but the standard library, because
+// it is linked into the CNI plugin.
 package atomicfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
-// Prefix begins the names of the files that are being written. Nothing that
-// reads directories of CNI configurations or plugins cares for such names.
+// Prefix begins the names of temporary files. Programs that read directories of
+// CNI configurations or plugins ignore such names.
 const Prefix = ".nsqueue-"
 
 // Step is one of the things that Replace and Remove do one after the other.
@@ -32,8 +37,8 @@ const (
 	Compare Step = "compare"
 	Rename  Step = "rename" // for Remove: unlink
 	SyncDir Step = "sync directory"
-	// Tidy removes the new file after another step has failed.
-	Tidy Step = "tidy"
+	// RemoveTemporary comes after another step has failed.
+	RemoveTemporary Step = "remove temporary file"
 )
 
 // Options says how a file is replaced.
@@ -43,10 +48,13 @@ type Options struct {
 	Like fs.FileInfo
 	// Mode is the mode where Like is nil.
 	Mode fs.FileMode
-	// Compare is asked last before the change is made; its error prevents it.
+	// Temporary is the name of the temporary file, in the same directory; where it
+	// is empty, a name with Prefix is made up.
+	Temporary string
+	// Compare, if it is set, is called just before the change; its error prevents it.
 	Compare func() error
-	// Before, if it is set, is called before each step, and its error ends the
-	// work there. That is how tests cut the power.
+	// Before, if it is set, is called before each step; its error ends the work
+	// there. Tests cut the power with it.
 	Before func(Step) error
 }
 
@@ -69,28 +77,53 @@ func (o *Options) compare() error {
 
 // Replace makes data the content of path, which need not exist.
 func Replace(path string, data []byte, o *Options) error {
-	dir := filepath.Dir(path)
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	return errors.Join(ReplaceIn(dir, filepath.Base(path), data, o), dir.Close())
+}
+
+// ReplaceIn is [Replace] for a file of an open directory.
+func ReplaceIn(dir *os.Root, name string, data []byte, o *Options) error {
+	temporary := cmp.Or(o.Temporary, Prefix+strconv.FormatUint(rand.Uint64(), 36))
+	err := write(dir, temporary, data, o)
+	if err == nil {
+		err = o.do(Rename, func() error { return dir.Rename(temporary, name) })
+		if err != nil {
+			err = errors.Join(err, removeTemporary(dir, temporary, o))
+		}
+	}
+	if err == nil {
+		err = o.do(SyncDir, func() error { return syncDir(dir) })
+	}
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", filepath.Join(dir.Name(), name), err)
+	}
+	return nil
+}
+
+// write makes the temporary file, and removes it where a later step fails.
+func write(dir *os.Root, temporary string, data []byte, o *Options) error {
 	var f *os.File
 	err := o.do(Create, func() (err error) {
-		f, err = os.CreateTemp(dir, Prefix+"*")
+		f, err = dir.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("write beside %s: %w", path, err)
+		return err
 	}
-	if err := fill(f, data, o); err != nil {
-		return errors.Join(fmt.Errorf("replace %s: %w", path, err), tidy(f.Name(), o))
+	err = fill(f, data, o)
+	if err == nil {
+		err = o.do(Compare, o.compare)
 	}
-	if err := o.do(Compare, o.compare); err != nil {
-		return errors.Join(fmt.Errorf("replace %s: %w", path, err), tidy(f.Name(), o))
+	if err != nil {
+		return errors.Join(err, removeTemporary(dir, temporary, o))
 	}
-	if err := o.do(Rename, func() error { return os.Rename(f.Name(), path) }); err != nil {
-		return errors.Join(fmt.Errorf("replace %s: %w", path, err), tidy(f.Name(), o))
-	}
-	return o.do(SyncDir, func() error { return syncDir(dir) })
+	return nil
 }
 
-// fill writes the new file, and closes it in any case.
+// fill writes the content of the temporary file, and closes it in any case.
 func fill(f *os.File, data []byte, o *Options) error {
 	err := o.do(Write, func() error {
 		_, err := f.Write(data)
@@ -128,28 +161,40 @@ func owner(info fs.FileInfo) [2]int {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		return [2]int{int(s.Uid), int(s.Gid)}
 	}
-	return [2]int{-1, -1} // which chown takes for: leave it
+	return [2]int{-1, -1} // chown leaves it as it is
 }
 
-// tidy removes what a failed step has left.
-func tidy(path string, o *Options) error {
-	return o.do(Tidy, func() error { return os.Remove(path) })
+// removeTemporary removes the temporary file after a step that failed.
+func removeTemporary(dir *os.Root, temporary string, o *Options) error {
+	return o.do(RemoveTemporary, func() error { return dir.Remove(temporary) })
 }
 
 // Remove removes path. Of the options it takes Compare and Before.
 func Remove(path string, o *Options) error {
-	if err := o.do(Compare, o.compare); err != nil {
+	if err := remove(path, o); err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
-	if err := o.do(Rename, func() error { return os.Remove(path) }); err != nil {
-		return fmt.Errorf("remove %s: %w", path, err)
-	}
-	return o.do(SyncDir, func() error { return syncDir(filepath.Dir(path)) })
+	return nil
 }
 
-// Clean removes what power cuts have left in dir. Whoever calls it must know
-// that nobody is writing there now.
-func Clean(dir string) error {
+func remove(path string, o *Options) error {
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	err = o.do(Compare, o.compare)
+	if err == nil {
+		err = o.do(Rename, func() error { return dir.Remove(filepath.Base(path)) })
+	}
+	if err == nil {
+		err = o.do(SyncDir, func() error { return syncDir(dir) })
+	}
+	return errors.Join(err, dir.Close())
+}
+
+// RemoveAbandoned removes the temporary files that power cuts have left in dir.
+// The caller sees to it that no process is writing there now.
+func RemoveAbandoned(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -162,10 +207,11 @@ func Clean(dir string) error {
 	return err
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// syncDir makes the names in a directory survive a power cut.
+func syncDir(dir *os.Root) error {
+	f, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(f.Sync(), f.Close())
 }

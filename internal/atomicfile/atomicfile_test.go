@@ -23,7 +23,7 @@ func cutAt(step Step) func(Step) error {
 	}
 }
 
-func write(t *testing.T, path string, mode fs.FileMode) {
+func writeFile(t *testing.T, path string, mode fs.FileMode) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte("old"), mode); err != nil {
 		t.Fatal(err)
@@ -63,13 +63,13 @@ func TestPowerCut(t *testing.T) {
 	} {
 		t.Run(string(c.step), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f")
-			write(t, path, 0o644)
+			writeFile(t, path, 0o644)
 			err := Replace(path, []byte("new"), &Options{Mode: 0o644, Before: cutAt(c.step)})
 			if !errors.Is(err, errPower) {
 				t.Fatal(err)
 			}
 			want(t, path, c.text, c.others)
-			if err := Clean(filepath.Dir(path)); err != nil {
+			if err := RemoveAbandoned(filepath.Dir(path)); err != nil {
 				t.Error(err)
 			}
 			want(t, path, c.text, 0)
@@ -85,7 +85,7 @@ func TestPowerCut(t *testing.T) {
 func TestStepFails(t *testing.T) {
 	for _, step := range []Step{Create, Write, Chmod, Sync, Compare, Rename} {
 		path := filepath.Join(t.TempDir(), "f")
-		write(t, path, 0o600)
+		writeFile(t, path, 0o600)
 		err := Replace(path, []byte("new"), &Options{Before: func(s Step) error {
 			if s == step {
 				return fs.ErrPermission
@@ -101,7 +101,7 @@ func TestStepFails(t *testing.T) {
 
 func TestReplaceLike(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
-	write(t, path, 0o640)
+	writeFile(t, path, 0o640)
 	if os.Geteuid() == 0 {
 		if err := os.Chown(path, 12, 34); err != nil {
 			t.Fatal(err)
@@ -127,10 +127,38 @@ func TestReplaceLike(t *testing.T) {
 	}
 }
 
+// A directory is written to that was opened before, whatever is at its path by now.
+func TestReplaceIn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.OpenRoot(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := os.Rename(path, path+"2"); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"old", "new"} {
+		o := Options{Mode: 0o600, Temporary: "t", Before: func(s Step) error {
+			if _, err := dir.Lstat("t"); (err == nil) != (s != Create && s != SyncDir) {
+				t.Errorf("temporary file before %s: %v", s, err)
+			}
+			return nil
+		}}
+		if err := ReplaceIn(dir, "f", []byte(text), &o); err != nil {
+			t.Fatal(err)
+		}
+		want(t, filepath.Join(path+"2", "f"), text, 0)
+	}
+}
+
 func TestCompare(t *testing.T) {
 	changed := errors.New("changed")
 	path := filepath.Join(t.TempDir(), "f")
-	write(t, path, 0o644)
+	writeFile(t, path, 0o644)
 	o := Options{Mode: 0o644, Compare: func() error { return changed }}
 	if err := Replace(path, []byte("new"), &o); !errors.Is(err, changed) {
 		t.Error(err)

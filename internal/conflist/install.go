@@ -121,7 +121,7 @@ func (i *Installer) tidy(p *Plan) error {
 		}
 	}
 	for _, dir := range slices.Concat([]string{i.Dir}, p.dirs, networks) {
-		if err := atomicfile.Clean(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := atomicfile.RemoveAbandoned(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

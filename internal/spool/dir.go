@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
@@ -134,18 +135,9 @@ func (d *Dir) write(e *Entry, b []byte) error {
 	if err := d.checkSpace(e.Key); err != nil {
 		return err
 	}
-	temporary := temporaryName(boottime.Now())
-	err := d.writeFile(temporary, b)
-	if err == nil {
-		err = d.root.Rename(temporary, name(e.Key))
-	}
-	if err != nil {
-		if rm := d.root.Remove(temporary); !errors.Is(rm, fs.ErrNotExist) {
-			err = errors.Join(err, rm)
-		}
-		return err
-	}
-	return d.sync()
+	return atomicfile.ReplaceIn(d.root, name(e.Key), b, &atomicfile.Options{
+		Mode: 0o600, Temporary: temporaryName(boottime.Now()),
+	})
 }
 
 // checkSpace says whether there is room for the key's file.
@@ -158,27 +150,6 @@ func (d *Dir) checkSpace(key api.Key) error {
 		return ErrFull
 	}
 	return err
-}
-
-func (d *Dir) writeFile(file string, b []byte) error {
-	f, err := d.root.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// sync makes the directory's names last.
-func (d *Dir) sync() error {
-	f, err := d.root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // names returns up to limit names of files.

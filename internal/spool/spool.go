@@ -4,8 +4,8 @@
 // what it could not tell the daemon: one JSON file for each attachment, the last
 // call wins. The plugin writes, the daemon reads and removes.
 //
-// It imports nothing but the standard library and the packages api and boottime,
-// because it is linked into the CNI plugin.
+// It imports nothing but the standard library and the packages api, atomicfile and
+// boottime, because it is linked into the CNI plugin.
 package spool
 
 import (

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
@@ -121,9 +122,8 @@ func (s *Store) Save(r Record) error {
 	if err != nil {
 		return err
 	}
-	path := s.path(r.Key)
-	if err := s.write(path, append(b, '\n')); err != nil {
-		return fmt.Errorf("save state of %s in %s: %w", r.Key, path, err)
+	if err := s.write(s.path(r.Key), append(b, '\n')); err != nil {
+		return fmt.Errorf("save state of %s: %w", r.Key, err)
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (s *Store) write(path string, b []byte) error {
 	left := s.left[path]
 	delete(s.left, path) // before Tidy can take the new file for it
 	s.mu.Unlock()
-	err := writeAtomically(path, b)
+	err := atomicfile.Replace(path, b, &atomicfile.Options{Mode: 0o600})
 	if err != nil && left {
 		s.mu.Lock()
 		s.left[path] = true
@@ -281,22 +281,4 @@ func parse(b []byte) (Record, error) {
 		return Record{}, err
 	}
 	return r, r.FailurePolicy.Validate()
-}
-
-// writeAtomically leaves either the old content or the new one at path,
-// whenever the process or the machine stops.
-func writeAtomically(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
 }
