@@ -112,9 +112,6 @@ func (d *Daemon) SetArgs(args ...string) { d.config.Args = args }
 // PID returns the daemon's process ID in the node.
 func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
-// Running reports whether the daemon was started and has not been stopped.
-func (d *Daemon) Running() bool { return d.cmd != nil }
-
 // Stop ends the daemon as an init system does (SIGTERM) and fails if it does
 // not end well.
 func (d *Daemon) Stop() error {

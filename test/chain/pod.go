@@ -85,9 +85,6 @@ func (n *Network) NewPod(ctx context.Context, name string) (*Pod, error) {
 // Key is what the daemon knows the pod by.
 func (p *Pod) Key() api.Key { return api.Key{ContainerID: p.ID, Ifname: ifname} }
 
-// SetNetnsPath makes later calls name another netns.
-func (p *Pod) SetNetnsPath(path string) { p.runtime.NetNS = path }
-
 // SetNetwork makes later calls go through another network, as when its conflist
 // has changed since the pod was made.
 func (p *Pod) SetNetwork(n *Network) { p.net = n }

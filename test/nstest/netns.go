@@ -100,9 +100,6 @@ func (ns *NetNS) Remove() error {
 // Path returns where the netns is mounted.
 func (ns *NetNS) Path() string { return ns.path }
 
-// Name returns the last element of the path, which is what `ip netns` takes.
-func (ns *NetNS) Name() string { return strings.TrimPrefix(ns.path, netnsDir+"/") }
-
 // IPv4 returns eth0's address in a topology of this package, else zero.
 func (ns *NetNS) IPv4() netip.Addr { return ns.ipv4 }
 

@@ -454,8 +454,8 @@ func TestMissingIsNamed(t *testing.T) {
 func TestFindAtOtherPaths(t *testing.T) {
 	n := newNode(t)
 	a, b := nstest.Pair(t)
-	n.remember(t, "a", "/node/netns/"+a.Name(), first)
-	n.remember(t, "b", "/node/netns/"+b.Name(), second)
+	n.remember(t, "a", "/node/netns/"+filepath.Base(a.Path()), first)
+	n.remember(t, "b", "/node/netns/"+filepath.Base(b.Path()), second)
 	n.remember(t, "c", "/node/netns/c", "10.99.0.3/24")
 	n.expect(t, "a: candidate "+a.Path(), "b: candidate "+b.Path(),
 		"c: skipped: no netns is at /node/netns/c any more, and no netns has 10.99.0.3 on eth0")
@@ -466,6 +466,6 @@ func TestFindAtOtherPaths(t *testing.T) {
 	other, _ := nstest.Pair(t)
 	n.remember(t, "var", "/var"+other.Path(), first)
 	n.expect(t, "var: candidate "+other.Path(), "new: candidate",
-		"a: skipped: no netns is at /node/netns/"+a.Name()+" any more, and ambiguous",
+		"a: skipped: no netns is at /node/netns/"+filepath.Base(a.Path())+" any more, and ambiguous",
 		"b: skipped", "c: skipped")
 }

@@ -47,9 +47,6 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Signal sends it a signal.
 func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
 
-// Ended reports whether it has ended by itself.
-func (p *Process) Ended() bool { return len(p.exited) > 0 }
-
 // Stop ends the program as an init system does (SIGTERM). The exit code is not
 // looked at, because not all programs take that for a success.
 func (p *Process) Stop() error {
