@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // TestKilledWorker kills the daemon again and again. Only what it had in its
@@ -22,18 +23,18 @@ func TestKilledWorker(t *testing.T) {
 			r.start()
 			pods := r.pods(3)
 			tcp, err := startStream(pods[0].peer, pods[0].NetNS, pods[0].IPv4(), "200M", kills/2)
-			must(t, err)
+			nstest.Must(t, err)
 			orphans := 0
 			got := r.underLoad(pods, func() {
 				for range kills {
 					wait(350 * time.Millisecond)
 					before := r.status().PID
-					must(t, syscall.Kill(before, syscall.SIGKILL))
+					nstest.Must(t, syscall.Kill(before, syscall.SIGKILL))
 					orphans += int(r.awaitWorker(before).Orphans)
 				}
 			})
 			stall, err := tcp.stall()
-			must(t, err)
+			nstest.Must(t, err)
 			t.Logf("%d orphans, TCP stalled for at most %v", orphans, stall)
 			if policy == api.Ignore && (got.Lost > 0 || got.Unseen > orphans) {
 				t.Errorf("%v; want none lost, at most %d unseen", got, orphans)

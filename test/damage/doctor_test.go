@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // finding is what is looked at of doctor's answer.
@@ -47,17 +48,17 @@ func TestDoctor(t *testing.T) {
 	r.start()
 	p := r.attach("pod")
 	before := r.status().PID
-	must(t, syscall.Kill(before, syscall.SIGKILL))
+	nstest.Must(t, syscall.Kill(before, syscall.SIGKILL))
 	r.awaitWorker(before)
 	conf := t.TempDir()
 	list := filepath.Join(conf, "10.conflist")
 	entry := `{"type": "nsqueue", "socket": "` + r.socket() + `"}`
 	chain := func(plugins string) {
-		must(t, os.WriteFile(list, []byte(`{"name": "n", "plugins": [`+plugins+`]}`), 0o600))
+		nstest.Must(t, os.WriteFile(list, []byte(`{"name": "n", "plugins": [`+plugins+`]}`), 0o600))
 	}
 	chain(`{"type": "bridge"}, ` + entry)
 	// The test's directories are the test's affair, and so are the machine's limits.
-	must(t, os.Chmod(r.dir, 0o711))
+	nstest.Must(t, os.Chmod(r.dir, 0o711))
 	for _, f := range r.examined(t, conf) {
 		if f.Result != "warning" || f.Check != "descriptors" && f.Check != "buffers" {
 			t.Errorf("%+v", f)
@@ -74,5 +75,5 @@ func TestDoctor(t *testing.T) {
 	if len(bad) == 0 || bad[0].Check != "cni chain" || bad[0].Result != "wrong" {
 		t.Errorf("%+v, want the chain", bad)
 	}
-	must(t, r.client.Detach(t.Context(), p.key))
+	nstest.Must(t, r.client.Detach(t.Context(), p.key))
 }

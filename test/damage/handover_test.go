@@ -29,7 +29,7 @@ func TestStoppedWorker(t *testing.T) {
 	orphans := 0
 	got := r.underLoad(pods, func() {
 		before := r.status().PID
-		must(t, syscall.Kill(before, syscall.SIGSTOP))
+		nstest.Must(t, syscall.Kill(before, syscall.SIGSTOP))
 		orphans = int(r.awaitWorker(before).Orphans)
 		wait(time.Second)
 	})
@@ -45,13 +45,13 @@ func (r *rig) replacements() map[string]func() {
 	return map[string]func(){
 		"restart": func() {
 			before := r.status().PID
-			must(r.t, syscall.Kill(before, syscall.SIGTERM))
+			nstest.Must(r.t, syscall.Kill(before, syscall.SIGTERM))
 			r.awaitWorker(before)
 		},
 		"upgrade": func() {
 			before := r.status().PID
 			r.replaceProgram()
-			must(r.t, r.supervisor.Process.Signal(syscall.SIGUSR2))
+			nstest.Must(r.t, r.supervisor.Process.Signal(syscall.SIGUSR2))
 			r.awaitWorker(before)
 		},
 	}
@@ -62,8 +62,8 @@ func (r *rig) replacements() map[string]func() {
 func (r *rig) replaceProgram() {
 	r.t.Helper()
 	b, err := os.ReadFile(r.supervisor.Path)
-	must(r.t, err)
-	must(r.t, replaceFile(r.supervisor.Path, b))
+	nstest.Must(r.t, err)
+	nstest.Must(r.t, replaceFile(r.supervisor.Path, b))
 }
 
 // TestReplacedInOrder restarts and upgrades the daemon under load: nothing is
@@ -133,7 +133,7 @@ func (r *rig) queueDropped(pods []*pod) int {
 		var number, port, waiting, mode, size, full, refused, newest, one int
 		text := p.readProc(r.t)
 		_, err := fmt.Sscan(text, &number, &port, &waiting, &mode, &size, &full, &refused, &newest, &one)
-		must(r.t, err)
+		nstest.Must(r.t, err)
 		sum += full + refused
 	}
 	return sum
@@ -142,7 +142,7 @@ func (r *rig) queueDropped(pods []*pod) int {
 func (p *pod) readProc(t *testing.T) string {
 	t.Helper()
 	var b []byte
-	must(t, p.Try(func() error {
+	nstest.Must(t, p.Try(func() error {
 		var err error
 		b, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 		return err
@@ -167,8 +167,8 @@ func TestEverybodyKilled(t *testing.T) {
 			}
 			// The daemon first: its supervisor must not start another.
 			worker := r.status().PID
-			must(t, r.supervisor.Process.Signal(syscall.SIGSTOP))
-			must(t, syscall.Kill(worker, syscall.SIGKILL))
+			nstest.Must(t, r.supervisor.Process.Signal(syscall.SIGSTOP))
+			nstest.Must(t, syscall.Kill(worker, syscall.SIGKILL))
 			killed := time.Now()
 			var exit *exec.ExitError
 			if err := r.stop(syscall.SIGKILL); !errors.As(err, &exit) {

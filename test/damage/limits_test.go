@@ -37,9 +37,9 @@ func newCrashLoop(t *testing.T, policy api.Policy, maxDeaths int) *crashLoop {
 	c := &crashLoop{rig: newRig(t, policy)}
 	var err error
 	c.good, err = os.ReadFile(filepath.Join(c.bin, c.inspector))
-	must(t, err)
+	nstest.Must(t, err)
 	c.worker = filepath.Join(c.dir, "worker")
-	must(t, replaceFile(c.worker, c.good))
+	nstest.Must(t, replaceFile(c.worker, c.good))
 	c.maxDeaths, c.deathWindow = maxDeaths, time.Hour // however slowly it dies
 	c.start()
 	c.hub, c.pods = nstest.Star(t, brokenPods)
@@ -53,8 +53,8 @@ func newCrashLoop(t *testing.T, policy api.Policy, maxDeaths int) *crashLoop {
 // breakIt has the daemon die from now on.
 func (c *crashLoop) breakIt() {
 	c.t.Helper()
-	must(c.t, replaceFile(c.worker, fmt.Appendf(nil, "#!/bin/sh\nexit %d\n", brokenCode)))
-	must(c.t, syscall.Kill(c.status().PID, syscall.SIGKILL))
+	nstest.Must(c.t, replaceFile(c.worker, fmt.Appendf(nil, "#!/bin/sh\nexit %d\n", brokenCode)))
+	nstest.Must(c.t, syscall.Kill(c.status().PID, syscall.SIGKILL))
 }
 
 // wantAnswers expects so many pods to answer once.
@@ -127,7 +127,7 @@ func TestCrashLoop(t *testing.T) {
 				}
 			}
 			c.wantNetwork()
-			must(t, replaceFile(c.worker, c.good))
+			nstest.Must(t, replaceFile(c.worker, c.good))
 			c.start()
 			c.wantAdopted()
 		})
@@ -149,7 +149,7 @@ func TestCrashLoopWithoutEnd(t *testing.T) {
 			if got := c.queuesHeld(); got != want {
 				t.Errorf("the queues of %d of %d pods are kept, want %d", got, len(c.pods), want)
 			}
-			must(t, replaceFile(c.worker, c.good))
+			nstest.Must(t, replaceFile(c.worker, c.good))
 			c.awaitWorker(0)
 			c.wantAdopted()
 		})

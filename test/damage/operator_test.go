@@ -31,7 +31,7 @@ func (r *rig) look(line string) *looker {
 	args := append(strings.Fields(line), "--socket", r.socket())
 	l.Cmd = exec.CommandContext(r.t.Context(), filepath.Join(r.bin, "nsqueuectl"), args...)
 	l.Stdout, l.Stderr = &l.out, &l.err
-	must(r.t, l.Start())
+	nstest.Must(r.t, l.Start())
 	r.t.Cleanup(func() {
 		if l.ProcessState == nil { // the test has failed
 			_ = l.Process.Kill()
@@ -52,7 +52,7 @@ func (l *looker) await(t *testing.T, what, word string) {
 // end interrupts the command, which is no failure.
 func (l *looker) end(t *testing.T) {
 	t.Helper()
-	must(t, l.Process.Signal(syscall.SIGINT))
+	nstest.Must(t, l.Process.Signal(syscall.SIGINT))
 	if err := l.Wait(); err != nil {
 		t.Errorf("%s: %v: %s", l, err, l.err.String())
 	}
@@ -83,7 +83,7 @@ func TestLookingGoesOn(t *testing.T) {
 	ping()
 	watch.await(t, "sees it", "packet: 1,")
 
-	must(t, syscall.Kill(before, syscall.SIGKILL))
+	nstest.Must(t, syscall.Kill(before, syscall.SIGKILL))
 	after := r.awaitWorker(before).PID
 	r.attach("second")
 	events.await(t, "tells who took over", string(api.EventTakeOver))

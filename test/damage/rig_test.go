@@ -33,18 +33,6 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 // what hangs.
 const patience = time.Minute
 
-// binDir is where the built programs are.
-func binDir(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("NSQUEUE_BIN")
-	if dir == "" {
-		dir = "../../bin"
-	}
-	dir, err := filepath.Abs(dir)
-	must(t, err)
-	return dir
-}
-
 // rig is a supervisor with a daemon that stamps what it inspects.
 type rig struct {
 	t      *testing.T
@@ -72,7 +60,7 @@ const nsqueued = "nsqueued"
 func newRig(t *testing.T, policy api.Policy) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, dir: t.TempDir(), bin: binDir(t), policy: policy,
+		t: t, dir: t.TempDir(), bin: chain.BinDir(t, nsqueued, "test/stamper"), policy: policy,
 		inspector:   filepath.Join("test", "stamper"),
 		deathWindow: 300 * time.Millisecond,
 	}
@@ -100,7 +88,7 @@ queue: {length: 60000, receiveBuffer: 67108864, receiveBufferTotal: 68719476736}
 func (r *rig) start() {
 	r.t.Helper()
 	file := filepath.Join(r.dir, "nsqueued.yaml")
-	must(r.t, os.WriteFile(file, []byte(fmt.Sprintf(config, r.dir, r.policy)), 0o600))
+	nstest.Must(r.t, os.WriteFile(file, []byte(fmt.Sprintf(config, r.dir, r.policy)), 0o600))
 	argv := []string{
 		"supervise", "--runtime-dir", r.dir,
 		"--max-deaths", strconv.Itoa(r.maxDeaths), "--death-window", r.deathWindow.String(),
@@ -114,9 +102,9 @@ func (r *rig) start() {
 	}
 	argv = append(argv, "--", "--config", file)
 	cmd := exec.Command(filepath.Join(r.dir, nsqueued), argv...)
-	must(r.t, link(filepath.Join(r.bin, nsqueued), cmd.Path))
+	nstest.Must(r.t, link(filepath.Join(r.bin, nsqueued), cmd.Path))
 	cmd.Stdout, cmd.Stderr = &r.log, &r.log
-	must(r.t, cmd.Start())
+	nstest.Must(r.t, cmd.Start())
 	r.supervisor, r.exited = cmd, make(chan error, 1)
 	go func() { r.exited <- cmd.Wait() }()
 	r.awaitWorker(0)
@@ -171,7 +159,7 @@ func tail(s string, n int) string { return s[max(len(s)-n, 0):] }
 
 // stop ends the supervisor by a signal and waits for it.
 func (r *rig) stop(s syscall.Signal) error {
-	must(r.t, r.supervisor.Process.Signal(s))
+	nstest.Must(r.t, r.supervisor.Process.Signal(s))
 	select {
 	case err := <-r.exited:
 		r.supervisor = nil
@@ -224,7 +212,7 @@ func (r *rig) attachNetns(key api.Key, ns *nstest.NetNS) {
 	_, err := r.client.Attach(r.t.Context(), api.AttachRequest{
 		Key: key, Origin: api.OriginManual, NetnsPath: ns.Path(), FailurePolicy: r.policy,
 	}, f)
-	must(r.t, err)
+	nstest.Must(r.t, err)
 }
 
 // pods makes n pods.
@@ -273,10 +261,3 @@ func (r *rig) check(err error) {
 
 // wait lets a time of load pass; the damage is what a test waits for.
 func wait(d time.Duration) { <-time.After(d) }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

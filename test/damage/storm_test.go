@@ -28,7 +28,7 @@ import (
 func TestStorm(t *testing.T) {
 	const pods, rounds, drift = 250, 3, 0.1
 	// Whether a page that is touched becomes 2 MiB is the kernel's affair.
-	must(t, unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0))
+	nstest.Must(t, unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0))
 	r := newRig(t, api.Fail)
 	r.start()
 	var netns []*nstest.NetNS
@@ -58,7 +58,7 @@ func TestStorm(t *testing.T) {
 		r.wantUsage(first, drift)
 	}
 	files, err := os.ReadDir(filepath.Join(r.dir, "attachments"))
-	must(t, err)
+	nstest.Must(t, err)
 	if len(files) != 0 {
 		t.Errorf("%d state files are left", len(files))
 	}
@@ -78,7 +78,7 @@ func (r *rig) usageAtRest() chain.Usage {
 	var least chain.Usage
 	nstest.Eventually(r.t, patience, "memory is at rest", func() bool {
 		u, err := chain.UsageOf(pid)
-		must(r.t, err)
+		nstest.Must(r.t, err)
 		if least.ResidentKiB == 0 || u.ResidentKiB < least.ResidentKiB {
 			least, since = u, time.Now()
 		}
@@ -95,7 +95,7 @@ func (r *rig) wantUsage(want chain.Usage, drift float64) {
 	back := nstest.Poll(patience, func() bool {
 		var err error
 		u, err = chain.UsageOf(pid)
-		must(r.t, err)
+		nstest.Must(r.t, err)
 		return len(u.Files) <= len(want.Files) &&
 			float64(u.ResidentKiB) <= float64(want.ResidentKiB)*(1+drift)
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // TestUpgradeCommand upgrades nsqueued itself as an operator does, under load:
@@ -32,12 +33,12 @@ func TestUpgradeCommand(t *testing.T) {
 		wait(400 * time.Millisecond)
 		r.installVersion(before.Version, next)
 		out, err := r.nsqueuectl("upgrade", "-o", "json")
-		must(t, err)
+		nstest.Must(t, err)
 		r.wantUpgraded(out, before, next)
 		after = r.status()
 		wait(400 * time.Millisecond)
 
-		must(t, replaceFile(r.supervisor.Path, []byte("#!/bin/sh\necho v9\n")))
+		nstest.Must(t, replaceFile(r.supervisor.Path, []byte("#!/bin/sh\necho v9\n")))
 		out, err = r.nsqueuectl("upgrade", "--timeout", "500ms")
 		if err == nil || !strings.Contains(out, "its supervisor's log says why") {
 			t.Errorf("upgrade to a version without a handover: %v: %s", err, out)
@@ -63,7 +64,7 @@ func TestUpgradeCommandUnsupervised(t *testing.T) {
 		Bin: r.bin, Socket: r.socket(), StateDir: r.dir, Hook: "nft",
 	})
 	t.Cleanup(func() { r.check(d.Stop()) })
-	must(t, d.Start(t.Context()))
+	nstest.Must(t, d.Start(t.Context()))
 	out, err := r.nsqueuectl("upgrade")
 	if err == nil || !strings.Contains(out, "no supervisor") ||
 		!strings.Contains(out, "nsqueued supervise") {
@@ -81,7 +82,7 @@ func (r *rig) wantUpgraded(out string, before api.Status, next string) {
 		PID     int
 	}
 	var answer struct{ From, To identity }
-	must(r.t, json.Unmarshal([]byte(out), &answer))
+	nstest.Must(r.t, json.Unmarshal([]byte(out), &answer))
 	if answer.From != (identity{before.Version, before.PID}) || answer.To.Version != next ||
 		answer.To.PID == before.PID {
 		r.t.Errorf("upgraded %+v, want from %s, process %d, to %s", answer, before.Version,
@@ -111,8 +112,8 @@ func otherVersion(t *testing.T, version string) string {
 func (r *rig) installVersion(version, next string) {
 	r.t.Helper()
 	b, err := os.ReadFile(r.supervisor.Path)
-	must(r.t, err)
-	must(r.t, replaceFile(r.supervisor.Path, bytes.ReplaceAll(b, []byte(version), []byte(next))))
+	nstest.Must(r.t, err)
+	nstest.Must(r.t, replaceFile(r.supervisor.Path, bytes.ReplaceAll(b, []byte(version), []byte(next))))
 }
 
 // replaceFile replaces a program as a package manager does.

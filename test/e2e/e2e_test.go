@@ -25,10 +25,8 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 // what hangs.
 const patience = time.Minute
 
-// The environment may say where the programs and the conflists are, and which
-// hook to use.
+// The environment may say where the conflists are, and which hook to use.
 const (
-	binEnv   = "NSQUEUE_BIN"
 	listsEnv = "NSQUEUE_CONFLISTS"
 	hookEnv  = "NSQUEUE_HOOK"
 )
@@ -36,20 +34,7 @@ const (
 // binDir returns the directory of the built programs.
 func binDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv(binEnv)
-	if dir == "" {
-		dir = "../../bin"
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"nsqueue", "nsqueued", "nsqueuectl", "cni/flannel"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			t.Fatalf("%v: run `make build cni-plugins` first", err)
-		}
-	}
-	return dir
+	return chain.BinDir(t, "nsqueue", "nsqueued", "nsqueuectl", "cni/flannel")
 }
 
 // rig is a daemon, and what a test does with it.

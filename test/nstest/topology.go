@@ -24,7 +24,7 @@ import (
 func Pair(tb testing.TB) (a, b *NetNS) {
 	tb.Helper()
 	a, b = New(tb), New(tb)
-	must(tb, join(end{a, "eth0", "10.99.0.1/24", "fd99::1/64"},
+	Must(tb, join(end{a, "eth0", "10.99.0.1/24", "fd99::1/64"},
 		end{b, "eth0", "10.99.0.2/24", "fd99::2/64"}))
 	return a, b
 }
@@ -37,16 +37,16 @@ func Pair(tb testing.TB) (a, b *NetNS) {
 func Line(tb testing.TB) (a, r, b *NetNS) {
 	tb.Helper()
 	a, r, b = New(tb), New(tb), New(tb)
-	must(tb, join(end{a, "eth0", "10.99.1.1/24", "fd99:1::1/64"},
+	Must(tb, join(end{a, "eth0", "10.99.1.1/24", "fd99:1::1/64"},
 		end{r, "eth0", "10.99.1.254/24", "fd99:1::fe/64"}))
-	must(tb, join(end{b, "eth0", "10.99.2.1/24", "fd99:2::1/64"},
+	Must(tb, join(end{b, "eth0", "10.99.2.1/24", "fd99:2::1/64"},
 		end{r, "eth1", "10.99.2.254/24", "fd99:2::fe/64"}))
-	must(tb, r.Try(func() error {
+	Must(tb, r.Try(func() error {
 		return errors.Join(
 			Sysctl("net/ipv4/ip_forward", "1"), Sysctl("net/ipv6/conf/all/forwarding", "1"))
 	}))
-	must(tb, a.Try(func() error { return defaultRoutes("10.99.1.254", "fd99:1::fe") }))
-	must(tb, b.Try(func() error { return defaultRoutes("10.99.2.254", "fd99:2::fe") }))
+	Must(tb, a.Try(func() error { return defaultRoutes("10.99.1.254", "fd99:1::fe") }))
+	Must(tb, b.Try(func() error { return defaultRoutes("10.99.2.254", "fd99:2::fe") }))
 	return a, r, b
 }
 
@@ -59,7 +59,7 @@ func Star(tb testing.TB, n int) (hub *NetNS, pods []*NetNS) {
 	hub = New(tb)
 	for i := range n {
 		pod := New(tb)
-		must(tb, join(
+		Must(tb, join(
 			end{pod, "eth0", fmt.Sprintf("10.100.%d.2/24", i), fmt.Sprintf("fd99:100:%x::2/64", i)},
 			end{
 				hub, fmt.Sprintf("pod%d", i), fmt.Sprintf("10.100.%d.1/24", i),
@@ -194,13 +194,6 @@ func defaultRoutes(gateways ...string) error {
 		}
 	}
 	return nil
-}
-
-func must(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
 }
 
 // Canary puts one end of a veth into the netns and returns a function that

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/record"
 )
 
@@ -27,10 +28,10 @@ type podCalls []*record.Call
 // they have in common with the documentation.
 func testCalls(t *testing.T, c *rig) {
 	doc, err := os.ReadFile(conformanceDoc)
-	must(t, err)
+	nstest.Must(t, err)
 	for _, n := range c.nodes {
 		calls, err := record.Load(n.File(record.Dir))
-		must(t, err)
+		nstest.Must(t, err)
 		pods := make(map[string]podCalls)
 		for _, call := range calls {
 			id := call.ContainerID()
@@ -61,7 +62,7 @@ func (n *node) row(t *testing.T, p podCalls) string {
 	var verbs, netns, deletePrevious []string
 	for _, call := range p {
 		config, err := call.Config()
-		must(t, err)
+		nstest.Must(t, err)
 		verb := call.Command()
 		if call.Code != 0 {
 			verb += " (fails)"
@@ -74,7 +75,7 @@ func (n *node) row(t *testing.T, p podCalls) string {
 		}
 	}
 	config, err := p[0].Config()
-	must(t, err)
+	nstest.Must(t, err)
 	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s |", n.caller(p),
 		strings.Trim(string(config["cniVersion"]), `"`), strings.Join(verbs, ", "),
 		strings.Join(netns, ", "), strings.Join(deletePrevious, ", "),
@@ -121,7 +122,7 @@ func members(t *testing.T, runtimeConfig []byte) string {
 	t.Helper()
 	var m map[string]any
 	if len(runtimeConfig) > 0 {
-		must(t, json.Unmarshal(runtimeConfig, &m))
+		nstest.Must(t, json.Unmarshal(runtimeConfig, &m))
 	}
 	names := slices.Sorted(maps.Keys(m))
 	if len(names) == 0 {

@@ -29,12 +29,12 @@ func (n *node) tryInstaller(t *testing.T, bin string) {
 	dir := netDir(stock)
 	list := n.File(filepath.Join(dir, "10-flannel.conflist"))
 	before, err := os.ReadFile(list)
-	must(t, err)
+	nstest.Must(t, err)
 	ctl := func(args ...string) string {
 		t.Helper()
 		out, err := n.Command(filepath.Join(bin, "nsqueuectl"), append(args,
 			"--conf-dir", dir, "--bin-dir", "/opt/cni/bin", "-o", "json")...).Output()
-		must(t, err)
+		nstest.Must(t, err)
 		return string(out)
 	}
 	older := n.newPod(t, cri.Spec{Name: "older", Handler: stock})
@@ -57,7 +57,7 @@ func (n *node) tryInstaller(t *testing.T, bin string) {
 
 	checkInstalled(t, ctl("uninstall", "--keep-plugin"), "")
 	after, err := os.ReadFile(list)
-	must(t, err)
+	nstest.Must(t, err)
 	if string(after) != string(before) {
 		t.Errorf("left:\n%s\nwant:\n%s", after, before)
 	}
@@ -66,7 +66,7 @@ func (n *node) tryInstaller(t *testing.T, bin string) {
 		t.Error("a pod is attached that was made after nsqueue was uninstalled")
 	}
 	_, err = n.daemon.DetachAll(t.Context()) // its DEL does not reach nsqueue any more
-	must(t, err)
+	nstest.Must(t, err)
 }
 
 // checkInstalled wants the runtime to have read what the command has changed.
@@ -77,7 +77,7 @@ func checkInstalled(t *testing.T, output string, mode conflist.Mode) {
 		Changes  []conflist.Change
 		Reloaded bool
 	}
-	must(t, json.Unmarshal([]byte(output), &done))
+	nstest.Must(t, json.Unmarshal([]byte(output), &done))
 	if done.Mode != mode || len(done.Changes) == 0 || !done.Reloaded {
 		t.Errorf("mode %q, want a change that was read: %s", mode, output)
 	}
@@ -91,10 +91,10 @@ func (n *node) keepInstalled(t *testing.T, bin string, stockList []byte) {
 	watch, err := n.Launch(nil, filepath.Join(bin, "nsqueuectl"), "install", "--watch",
 		"--mode", "append", "--plugin", "/opt/cni/bin/nsqueue",
 		"--conf-dir", netDir(stock), "--bin-dir", "/opt/cni/bin")
-	must(t, err)
-	defer func() { must(t, watch.Stop()) }()
+	nstest.Must(t, err)
+	defer func() { nstest.Must(t, watch.Stop()) }()
 	for range 3 {
-		must(t, os.WriteFile(list, stockList, 0o644))
+		nstest.Must(t, os.WriteFile(list, stockList, 0o644))
 		nstest.Eventually(t, patience, "the entry is back", func() bool {
 			b, err := os.ReadFile(list)
 			return err == nil && strings.Contains(string(b), `"nsqueue"`)

@@ -23,7 +23,7 @@ import (
 func (n *node) leases(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(n.File("/var/lib/cni/networks/*/*"))
-	must(t, err)
+	nstest.Must(t, err)
 	return slices.DeleteFunc(files, func(f string) bool {
 		return strings.HasPrefix(filepath.Base(f), "last_reserved_ip") || filepath.Base(f) == "lock"
 	})
@@ -38,18 +38,18 @@ func (n *node) left(t *testing.T) []string {
 		"/var/lib/cni/results/*", "/var/lib/cni/cache/results/*", "/var/lib/cni/flannel/*",
 	} {
 		files, err := filepath.Glob(n.File(pattern))
-		must(t, err)
+		nstest.Must(t, err)
 		found = append(found, files...)
 	}
 	links, err := n.Run("ip", "-o", "link")
-	must(t, err)
+	nstest.Must(t, err)
 	for line := range strings.Lines(links) {
 		if strings.Contains(line, "veth") || strings.Contains(line, "bwp") {
 			found = append(found, line)
 		}
 	}
 	rules, err := n.Run("iptables-save", "-t", "nat")
-	must(t, err)
+	nstest.Must(t, err)
 	for line := range strings.Lines(rules) {
 		if strings.Contains(line, "--dport 8080") || strings.Contains(line, "-A CNI-") &&
 			strings.Contains(line, "-s 10.24") {
@@ -57,14 +57,14 @@ func (n *node) left(t *testing.T) []string {
 		}
 	}
 	tables, err := n.Run("nft", "list", "tables")
-	must(t, err)
+	nstest.Must(t, err)
 	for line := range strings.Lines(tables) {
 		if strings.Contains(line, "nsqueue") {
 			found = append(found, line)
 		}
 	}
 	pods, err := n.client.Pods(lasting(t))
-	must(t, err)
+	nstest.Must(t, err)
 	return append(found, pods...)
 }
 
@@ -72,9 +72,9 @@ func (n *node) left(t *testing.T) []string {
 func (n *node) usage(t *testing.T) (supervisor, worker chain.Usage) {
 	t.Helper()
 	supervisor, err := chain.UsageOf(n.nsqueued.PID())
-	must(t, err)
+	nstest.Must(t, err)
 	worker, err = chain.UsageOf(n.worker())
-	must(t, err)
+	nstest.Must(t, err)
 	return supervisor, worker
 }
 
@@ -111,7 +111,7 @@ func checkProcesses(t *testing.T) {
 	nstest.Poll(patience, func() bool {
 		left = nil
 		dirs, err := filepath.Glob("/proc/[0-9]*")
-		must(t, err)
+		nstest.Must(t, err)
 		for _, d := range dirs {
 			if d == "/proc/1" || d == fmt.Sprintf("/proc/%d", os.Getpid()) {
 				continue
@@ -132,7 +132,7 @@ func checkProcesses(t *testing.T) {
 func checkCgroups(t *testing.T) {
 	t.Helper()
 	dirs, err := filepath.Glob("/sys/fs/cgroup/*" + cgroupParent)
-	must(t, err)
+	nstest.Must(t, err)
 	for _, top := range append(dirs, "/sys/fs/cgroup"+cgroupParent) {
 		var all []string
 		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {

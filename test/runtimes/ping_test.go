@@ -23,7 +23,7 @@ func testPingAcrossNodes(t *testing.T, c *rig) {
 	var watches []*cluster.Process
 	for _, n := range c.nodes {
 		w, err := n.Launch(nil, filepath.Join(c.bin, "nsqueuectl"), "watch")
-		must(t, err)
+		nstest.Must(t, err)
 		watches = append(watches, w)
 	}
 	nstest.Eventually(t, patience, "both watches report the ping", func() bool {
@@ -32,7 +32,7 @@ func testPingAcrossNodes(t *testing.T, c *rig) {
 			sees(watches[1], b, "out") && sees(watches[1], b, "in")
 	})
 	for i, w := range watches {
-		must(t, w.Stop())
+		nstest.Must(t, w.Stop())
 		lines := strings.SplitN(w.Log.String(), "\n", 5)
 		t.Logf("@@ watch on %s:\n%s", c.nodes[i].Name, strings.Join(lines[:min(len(lines), 4)], "\n"))
 	}
@@ -86,7 +86,7 @@ func testDualStack(t *testing.T, c *rig) {
 			{fmt.Sprintf("fd45:%d::/64", other.number), other.IPv6.Addr().String()},
 		} {
 			_, err := n.Run("ip", "route", "replace", route[0], "via", route[1])
-			must(t, err)
+			nstest.Must(t, err)
 		}
 	}
 	a := c.nodes[0].newPod(t, cri.Spec{Name: "dual1", Handler: dual})

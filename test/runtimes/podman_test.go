@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cri"
 )
 
@@ -27,13 +28,13 @@ runtime = "runc"
 // testPodman runs a container of podman in the same network as the pods.
 func testPodman(t *testing.T, c *rig) {
 	n := c.nodes[0]
-	must(t, n.Write("/etc/containers/containers.conf", podmanConfig))
+	nstest.Must(t, n.Write("/etc/containers/containers.conf", podmanConfig))
 	_, err := n.Run("podman", "load", "-i", "/tmp/image.tar")
-	must(t, err)
+	nstest.Must(t, err)
 	out, err := n.Run("podman", "run", "-d", "--name", "web", "--hostname", "web", "--network", "cbr0",
 		"--security-opt", "apparmor=unconfined", "--cgroup-parent", cgroupParent, "--cgroupns", "host",
 		podImage, "podtool", "serve")
-	must(t, err)
+	nstest.Must(t, err)
 	defer func() {
 		if _, err := n.Run("podman", "rm", "-f", "-t", "0", "web"); err != nil {
 			t.Error(err)
@@ -50,7 +51,7 @@ func testPodman(t *testing.T, c *rig) {
 	}
 	ip, err := n.Run("podman", "inspect", "--format",
 		"{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "web")
-	must(t, err)
+	nstest.Must(t, err)
 	other := c.nodes[1].newPod(t, cri.Spec{Name: "other"})
 	talk(t, other, &cri.Pod{Spec: cri.Spec{Name: "web"}, IPs: []string{strings.TrimSpace(ip)}})
 	if got := n.attachments(t)[id].Counters.Packets; got == 0 {

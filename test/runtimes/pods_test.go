@@ -32,7 +32,7 @@ func (n *node) newPod(t *testing.T, s cri.Spec) *cri.Pod {
 func (n *node) newAttempt(t *testing.T, s cri.Spec, attempt uint32) *cri.Pod {
 	t.Helper()
 	p, err := n.client.Run(t.Context(), spec(s), attempt)
-	must(t, err)
+	nstest.Must(t, err)
 	t.Cleanup(func() { remove(t, p) })
 	n.awaitServers(t, p)
 	return p
@@ -58,7 +58,7 @@ func remove(t *testing.T, p *cri.Pod) {
 func exec(t *testing.T, p *cri.Pod, argv ...string) string {
 	t.Helper()
 	out, err := p.Exec(t.Context(), argv...)
-	must(t, err)
+	nstest.Must(t, err)
 	return out
 }
 
@@ -66,7 +66,7 @@ func exec(t *testing.T, p *cri.Pod, argv ...string) string {
 func (n *node) attachments(t *testing.T) map[string]api.Attachment {
 	t.Helper()
 	l, err := n.daemon.List(lasting(t))
-	must(t, err)
+	nstest.Must(t, err)
 	all := make(map[string]api.Attachment)
 	for _, a := range l.Attachments {
 		all[a.ContainerID] = a

@@ -60,7 +60,7 @@ func newCluster(t *testing.T) *rig {
 	c := &rig{bin: binDir(t), started: time.Now()}
 	var err error
 	c.fabric, err = cluster.NewSwitch(netip.MustParsePrefix("192.168.77.254/24"))
-	must(t, err)
+	nstest.Must(t, err)
 	t.Cleanup(func() { c.end(t) })
 	for i, version := range []string{"1.6.20", "2.4.2"} {
 		c.nodes = append(c.nodes, c.newNode(t, i+1, version))
@@ -101,12 +101,12 @@ func (c *rig) newNode(t *testing.T, number int, version string) *node {
 		config.Path = []string{filepath.Join(c.bin, "runtimes/bin")}
 	}
 	cn, err := c.fabric.Start(config)
-	must(t, err)
+	nstest.Must(t, err)
 	n := &node{Node: cn, number: number, version: version}
 	n.client, err = cri.Dial(n.File("/run/containerd/containerd.sock"))
-	must(t, err)
+	nstest.Must(t, err)
 	n.daemon = api.NewClient(n.File(api.DefaultSocket))
-	must(t, n.furnish(c.bin))
+	nstest.Must(t, n.furnish(c.bin))
 	return n
 }
 
@@ -115,7 +115,7 @@ func (c *rig) startEtcd(t *testing.T) {
 	t.Helper()
 	n := c.nodes[0]
 	url := fmt.Sprintf("http://%s:2379", n.IPv4.Addr())
-	must(t, n.launch("etcd", "--data-dir", "/var/lib/etcd/data", "--listen-client-urls", url,
+	nstest.Must(t, n.launch("etcd", "--data-dir", "/var/lib/etcd/data", "--listen-client-urls", url,
 		"--advertise-client-urls", url, "--listen-peer-urls", "http://127.0.0.1:2380",
 		"--log-level", "warn"))
 	const network = `{"Network":"10.244.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}`
@@ -137,9 +137,9 @@ func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s
 func (c *rig) image(t *testing.T) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "image.tar"))
-	must(t, err)
+	nstest.Must(t, err)
 	defer f.Close()
-	must(t, image.Spec{
+	nstest.Must(t, image.Spec{
 		Name:     podImage,
 		Programs: []string{"/usr/bin/busybox", filepath.Join(c.bin, "test/podtool")},
 		Links:    []string{"sh", "cat", "ping", "sleep", "timeout", "touch", "wget", "ip"},

@@ -10,11 +10,10 @@ package runtimes
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cluster"
 )
@@ -31,21 +30,9 @@ const patience = 5 * time.Minute
 // binDir is where the built and fetched programs are.
 func binDir(t testing.TB) string {
 	t.Helper()
-	dir := os.Getenv("NSQUEUE_BIN")
-	if dir == "" {
-		dir = "../../bin"
-	}
-	dir, err := filepath.Abs(dir)
-	must(t, err)
-	for _, f := range []string{
+	return chain.BinDir(t,
 		"nsqueued", "nsqueuectl", "cni/bandwidth", "runtimes/bin/containerd", "runtimes/bin/flannel",
-		"runtimes/debian/root/usr/bin/podman", "test/recorder", "test/podtool",
-	} {
-		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
-			t.Fatalf("%v: run `make test-runtimes`", err)
-		}
-	}
-	return dir
+		"runtimes/debian/root/usr/bin/podman", "test/recorder", "test/podtool")
 }
 
 // TestRuntimes makes the two nodes once; the subtests use them one after the
@@ -87,10 +74,3 @@ func TestRuntimes(t *testing.T) {
 
 // lasting is the test's context without its end, for clean-up functions.
 func lasting(t testing.TB) context.Context { return context.WithoutCancel(t.Context()) }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // Container IDs of simulated runtimes begin so.
@@ -39,7 +40,7 @@ func (n *node) make(t *testing.T, c call) string {
 	}
 	maps.Copy(config, c.config)
 	stdin, err := json.Marshal(config)
-	must(t, err)
+	nstest.Must(t, err)
 	argv := []string{
 		"-C", c.dir, "CNI_COMMAND=" + c.command, "CNI_PATH=/opt/cni/bin", "CNI_CONTAINERID=" + c.id,
 		"CNI_NETNS=" + c.netns, "CNI_IFNAME=eth0", "CNI_ARGS=" + c.args, "/opt/cni/bin/nsqueue",
@@ -70,7 +71,7 @@ func (n *node) netnsAt(t *testing.T, path string) {
 	t.Helper()
 	_, err := n.Run("sh", "-c", fmt.Sprintf(
 		"mkdir -p $(dirname %[1]s) && touch %[1]s && unshare --net=%[1]s ip link set lo up", path))
-	must(t, err)
+	nstest.Must(t, err)
 	t.Cleanup(func() {
 		if _, err := n.Run("sh", "-c", fmt.Sprintf("umount %[1]s && rm %[1]s", path)); err != nil {
 			t.Error(err)
@@ -127,15 +128,15 @@ func testNerdctl(t *testing.T, c *rig) {
 	n := c.nodes[1]
 	const bundle = "/run/bundle"
 	_, err := n.Run("mkdir", "-p", bundle)
-	must(t, err)
+	nstest.Must(t, err)
 	container, err := n.Launch(nil, "unshare", "--net", "sleep", "600")
-	must(t, err)
+	nstest.Must(t, err)
 	defer func() {
 		if err := container.Stop(); err != nil {
 			t.Error(err)
 		}
 	}()
-	must(t, n.await("the container's netns", func() bool {
+	nstest.Must(t, n.await("the container's netns", func() bool {
 		return n.otherNetns(container.PID())
 	}))
 	p := call{

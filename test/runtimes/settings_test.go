@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cri"
 )
 
@@ -68,7 +69,7 @@ func testHostPort(t *testing.T, c *rig) {
 		before := n.attachment(t, p).Counters.Packets
 		out, err := c.nodes[1-i].Run("busybox", "wget", "-q", "-O", "-",
 			fmt.Sprintf("http://%s:8080/", n.IPv4.Addr()))
-		must(t, err)
+		nstest.Must(t, err)
 		if out != "hello from web\n" {
 			t.Errorf("on port 8080 of %s: %q", n.Name, out)
 		}
@@ -85,7 +86,7 @@ func testBandwidth(t *testing.T, c *rig) {
 			"kubernetes.io/ingress-bandwidth": "20M", "kubernetes.io/egress-bandwidth": "10M",
 		}})
 		qdiscs, err := n.Run("tc", "qdisc", "show")
-		must(t, err)
+		nstest.Must(t, err)
 		for _, rate := range []string{"rate 20Mbit", "rate 10Mbit"} {
 			if !strings.Contains(qdiscs, rate) {
 				t.Errorf("on %s no %s in\n%s", n.Name, rate, qdiscs)
@@ -103,9 +104,9 @@ func testPodRestart(t *testing.T, c *rig) {
 	for _, n := range c.nodes {
 		s := cri.Spec{Name: "restarted"}
 		old := n.newPod(t, s)
-		must(t, old.Stop(t.Context()))
+		nstest.Must(t, old.Stop(t.Context()))
 		next := n.newAttempt(t, s, 1)
-		must(t, old.Remove(t.Context()))
+		nstest.Must(t, old.Remove(t.Context()))
 		other := n.newPod(t, cri.Spec{Name: "other"})
 		talk(t, other, next)
 		n.checkInspected(t, next)

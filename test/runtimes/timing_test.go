@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cri"
 )
 
@@ -42,7 +43,7 @@ func (n *node) sandboxTime(t *testing.T, handler string, round int) time.Duratio
 	s := spec(cri.Spec{Name: fmt.Sprintf("timed-%s%d", handler, round), Handler: handler})
 	s.Command = nil
 	p, err := n.client.Run(t.Context(), s, 0)
-	must(t, err)
+	nstest.Must(t, err)
 	defer remove(t, p)
 	if _, attached := n.attachments(t)[p.ID]; attached != (handler == direct) {
 		t.Fatalf("attached with handler %s: %v", handler, attached)

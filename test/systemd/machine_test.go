@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/damage/load"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
@@ -65,13 +66,13 @@ func start(t *testing.T) *machine {
 	m := &machine{
 		units: filepath.Join(t.TempDir(), "units"), client: api.NewClient(api.DefaultSocket),
 	}
-	must(t, unix.Mount("tmpfs", sbin, "tmpfs", 0, "mode=755"))
-	copyFile(t, filepath.Join(binDir(), "nsqueued"), filepath.Join(sbin, "nsqueued"))
+	nstest.Must(t, unix.Mount("tmpfs", sbin, "tmpfs", 0, "mode=755"))
+	copyFile(t, filepath.Join(chain.BinDir(t, "nsqueued"), "nsqueued"), filepath.Join(sbin, "nsqueued"))
 	copyFile(t, "/proc/self/exe", probeFile)
-	must(t, os.WriteFile(configFile, []byte(config), 0o644))
-	must(t, os.MkdirAll(m.dropins(), 0o755))
+	nstest.Must(t, os.WriteFile(configFile, []byte(config), 0o644))
+	nstest.Must(t, os.MkdirAll(m.dropins(), 0o755))
 	copyFile(t, filepath.Join(unitDir, unitName), filepath.Join(m.units, unitName))
-	must(t, os.WriteFile(filepath.Join(m.dropins(), "test.conf"), []byte(dropin()), 0o644))
+	nstest.Must(t, os.WriteFile(filepath.Join(m.dropins(), "test.conf"), []byte(dropin()), 0o644))
 	m.pid = boot(t, m.units)
 	m.await(t, 0)
 	return m
@@ -79,20 +80,13 @@ func start(t *testing.T) *machine {
 
 func (m *machine) dropins() string { return filepath.Join(m.units, unitName+".d") }
 
-func binDir() string {
-	if dir := os.Getenv("NSQUEUE_BIN"); dir != "" {
-		return dir
-	}
-	return "../../bin"
-}
-
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	info, err := os.Stat(from)
-	must(t, err)
+	nstest.Must(t, err)
 	b, err := os.ReadFile(from)
-	must(t, err)
-	must(t, os.WriteFile(to, b, info.Mode()))
+	nstest.Must(t, err)
+	nstest.Must(t, os.WriteFile(to, b, info.Mode()))
 }
 
 // command is one that runs in systemd's namespaces.
@@ -140,7 +134,7 @@ func (m *machine) stored(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(m.run(t, "systemctl", "show", "--value", "-p", "NFileDescriptorStore",
 		unitName))
-	must(t, err)
+	nstest.Must(t, err)
 	return n
 }
 
@@ -152,7 +146,7 @@ func (m *machine) attach(t *testing.T, id, path string, policy api.Policy) api.K
 	_, err := m.client.Attach(t.Context(), api.AttachRequest{
 		Key: key, Origin: api.OriginManual, NetnsPath: path, FailurePolicy: policy,
 	}, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	t.Cleanup(func() {
 		check(t, m.client.Detach(context.Background(), key)) //nolint:usetesting // that has ended
 	})
@@ -163,7 +157,7 @@ func (m *machine) attach(t *testing.T, id, path string, policy api.Policy) api.K
 func (m *machine) packets(t *testing.T, key api.Key) uint64 {
 	t.Helper()
 	l, err := m.client.List(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	for _, a := range l.Attachments {
 		if a.Key == key {
 			return a.Counters.Packets
@@ -210,12 +204,5 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // The probe runs in the unit's sandbox, as the daemon does, and writes down what
@@ -76,9 +78,9 @@ func mayWrite(dir string) bool {
 func readProbe(t *testing.T) allowed {
 	t.Helper()
 	b, err := os.ReadFile(probeResult)
-	must(t, err)
+	nstest.Must(t, err)
 	var a allowed
-	must(t, json.Unmarshal(b, &a))
+	nstest.Must(t, json.Unmarshal(b, &a))
 	return a
 }
 

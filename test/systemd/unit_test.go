@@ -51,14 +51,14 @@ func TestUnit(t *testing.T) {
 func TestUnitIsValid(t *testing.T) {
 	units := t.TempDir()
 	dropins := filepath.Join(units, unitName+".d")
-	must(t, os.Mkdir(dropins, 0o755))
+	nstest.Must(t, os.Mkdir(dropins, 0o755))
 	copyFile(t, filepath.Join(unitDir, "kmod.conf"), filepath.Join(dropins, "kmod.conf"))
 	unit, err := os.ReadFile(filepath.Join(unitDir, unitName))
-	must(t, err)
+	nstest.Must(t, err)
 	program := filepath.Join(units, "nsqueued")
-	must(t, os.WriteFile(program, nil, 0o755))
+	nstest.Must(t, os.WriteFile(program, nil, 0o755))
 	text := strings.ReplaceAll(string(unit), sbin+"/nsqueued", program)
-	must(t, os.WriteFile(filepath.Join(units, unitName), []byte(text), 0o644))
+	nstest.Must(t, os.WriteFile(filepath.Join(units, unitName), []byte(text), 0o644))
 	cmd := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no",
 		filepath.Join(units, unitName))
 	out, err := cmd.CombinedOutput()
@@ -85,13 +85,13 @@ func inspectsProcess(t *testing.T, m *machine) {
 	cmd := m.command("nsenter", "--net="+pod.Path(), "sh", "-c",
 		"echo $$; exec setpriv --reuid=65534 --regid=65534 --clear-groups cat")
 	stdin, err := cmd.StdinPipe()
-	must(t, err)
+	nstest.Must(t, err)
 	stdout, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
+	nstest.Must(t, err)
+	nstest.Must(t, cmd.Start())
 	t.Cleanup(func() { _ = stdin.Close(); _ = cmd.Wait() })
 	pid, err := bufio.NewReader(stdout).ReadString('\n')
-	must(t, err)
+	nstest.Must(t, err)
 	path := fmt.Sprintf("/proc/%s/ns/net", strings.TrimSpace(pid))
 	key := m.attach(t, "process", path, api.Fail)
 	m.inspects(t, key, peer, pod.IPv4())
@@ -124,7 +124,7 @@ func restartLosesNothing(t *testing.T, m *machine) {
 func ports(t *testing.T, pod *nstest.NetNS) (ports []string) {
 	t.Helper()
 	var b []byte
-	must(t, pod.Try(func() (err error) {
+	nstest.Must(t, pod.Try(func() (err error) {
 		b, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 		return err
 	}))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -44,7 +45,7 @@ func newDaemon(t *testing.T, supervised bool) *daemon {
 	d := &daemon{t: t, dir: t.TempDir(), supervised: supervised}
 	var err error
 	d.log, err = os.Create(filepath.Join(d.dir, "log"))
-	must(t, err)
+	nstest.Must(t, err)
 	d.client = api.NewClient(filepath.Join(d.dir, "nsqueued.sock"))
 	t.Cleanup(d.end)
 	return d
@@ -91,14 +92,11 @@ func (d *daemon) run() {
 			"--death-window", "1ms", "--",
 		}, args...)
 	}
-	bin := os.Getenv("NSQUEUE_BIN")
-	if bin == "" {
-		bin = "../../../bin"
-	}
-	cmd := exec.Command(filepath.Join(bin, "test", "nsqueued-faults"), args...)
+	const program = "test/nsqueued-faults"
+	cmd := exec.Command(filepath.Join(chain.BinDir(d.t, program), program), args...)
 	cmd.Env = append(os.Environ(), fault.Variable+"="+d.fault())
 	cmd.Stdout, cmd.Stderr = d.log, d.log
-	must(d.t, cmd.Start())
+	nstest.Must(d.t, cmd.Start())
 	d.process, d.exited = cmd, make(chan struct{})
 	go func(exited chan<- struct{}) {
 		_ = cmd.Wait() // dying is what it is for
@@ -109,7 +107,7 @@ func (d *daemon) run() {
 // arrange makes the daemon die at the point.
 func (d *daemon) arrange(p fault.Point) {
 	d.t.Helper()
-	must(d.t, os.WriteFile(d.fault(), []byte(p), 0o600))
+	nstest.Must(d.t, os.WriteFile(d.fault(), []byte(p), 0o600))
 }
 
 // died reports whether the point was passed, and waits for the end of a daemon
@@ -117,7 +115,7 @@ func (d *daemon) arrange(p fault.Point) {
 func (d *daemon) died() bool {
 	d.t.Helper()
 	if _, err := os.Stat(d.fault()); err == nil {
-		must(d.t, os.Remove(d.fault()))
+		nstest.Must(d.t, os.Remove(d.fault()))
 		return false
 	}
 	if !d.supervised {
@@ -135,13 +133,13 @@ func (d *daemon) end() {
 	if _, err := d.client.DetachAll(context.Background()); err != nil {
 		d.t.Error(err)
 	}
-	must(d.t, d.process.Process.Signal(syscall.SIGTERM))
+	nstest.Must(d.t, d.process.Process.Signal(syscall.SIGTERM))
 	<-d.exited
 	if d.t.Failed() {
 		text, err := os.ReadFile(d.log.Name())
 		d.t.Logf("%s\n%v", text, err)
 	}
-	must(d.t, d.log.Close())
+	nstest.Must(d.t, d.log.Close())
 }
 
 // pod is a netns, what is known of it, and what it may be attached as.
@@ -166,12 +164,12 @@ func (d *daemon) attach(p *pod) error {
 func (d *daemon) attached(p *pod) bool {
 	d.t.Helper()
 	list, err := d.client.List(d.t.Context())
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	for _, a := range list.Attachments {
 		if a.Key != p.key {
 			continue
 		}
-		must(d.t, d.client.Check(d.t.Context(), p.key))
+		nstest.Must(d.t, d.client.Check(d.t.Context(), p.key))
 		d.inspected(p)
 		return true
 	}
@@ -183,7 +181,7 @@ func (d *daemon) inspected(p *pod) {
 	d.t.Helper()
 	count := func() uint64 {
 		list, err := d.client.List(d.t.Context())
-		must(d.t, err)
+		nstest.Must(d.t, err)
 		for _, a := range list.Attachments {
 			if a.Key == p.key {
 				return a.Counters.Packets
@@ -208,7 +206,7 @@ func (d *daemon) gone(p *pod) {
 		d.t.Error("a state file is left")
 	}
 	var queues []byte
-	must(d.t, p.Try(func() error {
+	nstest.Must(d.t, p.Try(func() error {
 		var err error
 		queues, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 		return err
@@ -286,11 +284,11 @@ func (d *daemon) testAttach(i int, point fault.Point) {
 	}
 	d.start()
 	d.attached(p)
-	must(d.t, d.attach(p))
+	nstest.Must(d.t, d.attach(p))
 	if !d.attached(p) {
 		d.t.Error("called again, and not attached")
 	}
-	must(d.t, d.client.Detach(d.t.Context(), p.key))
+	nstest.Must(d.t, d.client.Detach(d.t.Context(), p.key))
 	d.gone(p)
 }
 
@@ -304,7 +302,7 @@ func (d *daemon) wantUnpassed(point fault.Point, err error) {
 
 func (d *daemon) testDetach(i int, point fault.Point) {
 	p := d.pod(fmt.Sprintf("detach%d", i))
-	must(d.t, d.attach(p))
+	nstest.Must(d.t, d.attach(p))
 	d.arrange(point)
 	err := d.client.Detach(d.t.Context(), p.key)
 	if !d.died() || err == nil {
@@ -312,15 +310,8 @@ func (d *daemon) testDetach(i int, point fault.Point) {
 	}
 	d.start()
 	d.attached(p)
-	must(d.t, d.client.Detach(d.t.Context(), p.key))
+	nstest.Must(d.t, d.client.Detach(d.t.Context(), p.key))
 	if d.attached(p) {
 		d.t.Error("called again, and still attached")
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // nerdctl sends DEL before ADD: what the DEL is about is the past.
@@ -21,22 +22,22 @@ func TestAddOverSocketVoidsSpooledCalls(t *testing.T) {
 	r := newRig(t)
 	key, old, netns := testKey(), apitest.OtherNetns(t), apitest.OtherNetns(t)
 	r.spoolDel(key)
-	must(t, r.add(key, old))
+	nstest.Must(t, r.add(key, old))
 	r.want("ADD after DEL of nothing", key, true, false)
 
 	// The DEL of the last life has not been drained, and stands in no way.
 	r.spoolDel(key)
-	must(t, r.add(key, netns))
+	nstest.Must(t, r.add(key, netns))
 	r.want("ADD of a new life", key, true, false)
 	info, err := os.Stat(netns)
-	must(t, err)
+	nstest.Must(t, err)
 	if a, _ := r.get(key); !os.SameFile(a.netns, info) {
 		t.Errorf("attached is the old netns: %+v", a)
 	}
 
 	// Nor does the ADD of a life of which nobody heard the end.
 	r.spoolAdd(key, old)
-	must(t, r.Detach(t.Context(), api.DetachRequest{Key: key}))
+	nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: key}))
 	r.want("DEL", key, false, false)
 }
 
@@ -46,7 +47,7 @@ func TestCallsOverSocketSpareNewerEntries(t *testing.T) {
 	for _, verb := range []apispool.Verb{apispool.Add, apispool.Del} {
 		r := newRig(t)
 		if verb == apispool.Del {
-			must(t, r.add(testKey(), netns))
+			nstest.Must(t, r.add(testKey(), netns))
 		}
 		r.hold = func(apispool.Verb, api.Key) error {
 			r.hold = nil
@@ -54,12 +55,12 @@ func TestCallsOverSocketSpareNewerEntries(t *testing.T) {
 			return nil
 		}
 		if verb == apispool.Add {
-			must(t, r.add(testKey(), netns))
+			nstest.Must(t, r.add(testKey(), netns))
 		} else {
-			must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
+			nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 		}
 		r.want("spooled during "+string(verb), testKey(), verb == apispool.Add, true)
-		must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Once(t.Context()))
 		r.want("after "+string(verb), testKey(), false, false)
 	}
 }
@@ -85,7 +86,7 @@ func TestFailedAddKeepsEntry(t *testing.T) {
 func TestAddWaitsForDrain(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
-	must(t, r.add(key, netns))
+	nstest.Must(t, r.add(key, netns))
 	r.spoolDel(key)
 	inHand, goOn := make(chan struct{}), make(chan struct{})
 	r.hold = func(verb apispool.Verb, _ api.Key) error {
@@ -108,7 +109,7 @@ func TestAddWaitsForDrain(t *testing.T) {
 	if err := r.Detach(short, api.DetachRequest{Key: key}); api.CodeOf(err) != api.CodeTryAgainLater {
 		t.Errorf("DEL meanwhile: %v", err)
 	}
-	must(t, r.add(api.Key{ContainerID: "other", Ifname: "eth0"}, netns))
+	nstest.Must(t, r.add(api.Key{ContainerID: "other", Ifname: "eth0"}, netns))
 	both.Go(func() {
 		if err := r.add(key, netns); err != nil {
 			t.Error(err)
@@ -138,11 +139,11 @@ func TestRaces(t *testing.T) {
 	}
 	for range rounds {
 		r.spoolDel(key)
-		must(t, r.add(key, netns))
+		nstest.Must(t, r.add(key, netns))
 		if _, ok := r.get(key); !ok {
 			t.Fatal("not attached after ADD")
 		}
-		must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Once(t.Context()))
 		if _, ok := r.get(key); !ok {
 			t.Fatal("the DEL before the ADD has detached it")
 		}
@@ -150,7 +151,7 @@ func TestRaces(t *testing.T) {
 	r.spoolDel(key)
 	cancel()
 	drains.Wait()
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("last DEL", key, false, false)
 }
 
@@ -184,13 +185,13 @@ func TestAbandonedCalls(t *testing.T) {
 	b := &backend{rig: r}
 	socket := apitest.SocketPath(t)
 	l, err := api.Listen(socket)
-	must(t, err)
+	nstest.Must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(ctx, l, b, slog.New(slog.DiscardHandler)) }()
 	key, path := testKey(), apitest.OtherNetns(t)
 	netns, err := os.Open(path)
-	must(t, err)
+	nstest.Must(t, err)
 	defer netns.Close()
 
 	first := make(chan error, 1)
@@ -206,9 +207,9 @@ func TestAbandonedCalls(t *testing.T) {
 		t.Errorf("DEL in time: %v", err)
 	}
 	close(goOn)
-	must(t, <-first)
+	nstest.Must(t, <-first)
 	cancel()
-	must(t, <-served) // all calls have ended
+	nstest.Must(t, <-served) // all calls have ended
 	r.want("ADD, and a DEL that was given up", key, true, false)
 }
 

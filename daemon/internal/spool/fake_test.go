@@ -21,6 +21,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // attached is what the fake registry knows of an attachment.
@@ -149,22 +150,15 @@ func newRig(t *testing.T) *rig {
 	r.attachments = make(map[api.Key]attached)
 	r.Drain = spool.NewDrain(r.path, &r.fake, slog.New(slog.NewTextHandler(&r.log, nil)))
 	dir, err := apispool.Open(r.path)
-	must(t, err)
+	nstest.Must(t, err)
 	r.dir = dir
 	t.Cleanup(func() {
-		must(t, dir.Close())
+		nstest.Must(t, dir.Close())
 		if t.Failed() {
 			t.Log(r.log.b.String())
 		}
 	})
 	return r
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func testKey() api.Key { return api.Key{ContainerID: "c0ffee", Ifname: "eth0"} }
@@ -180,7 +174,7 @@ func request(key api.Key, netns string) api.AttachRequest {
 func (r *rig) add(key api.Key, netns string) error {
 	r.t.Helper()
 	f, err := os.Open(netns)
-	must(r.t, err)
+	nstest.Must(r.t, err)
 	defer f.Close()
 	_, err = r.Attach(r.t.Context(), request(key, netns), f)
 	return err
@@ -190,8 +184,8 @@ func (r *rig) add(key api.Key, netns string) error {
 func (r *rig) spoolDel(key api.Key) *apispool.Entry {
 	r.t.Helper()
 	e, err := apispool.NewDel(key, boottime.Now())
-	must(r.t, err)
-	must(r.t, r.dir.Write(e))
+	nstest.Must(r.t, err)
+	nstest.Must(r.t, r.dir.Write(e))
 	return e
 }
 
@@ -199,11 +193,11 @@ func (r *rig) spoolDel(key api.Key) *apispool.Entry {
 func (r *rig) spoolAdd(key api.Key, netns string) *apispool.Entry {
 	r.t.Helper()
 	f, err := os.Open(netns)
-	must(r.t, err)
+	nstest.Must(r.t, err)
 	defer f.Close()
 	e, err := apispool.NewAdd(request(key, netns), f, boottime.Now())
-	must(r.t, err)
-	must(r.t, r.dir.Write(e))
+	nstest.Must(r.t, err)
+	nstest.Must(r.t, r.dir.Write(e))
 	return e
 }
 

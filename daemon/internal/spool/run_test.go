@@ -14,6 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 	"github.com/nsqueue/nsqueue/daemon/internal/spool"
 	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // run runs the drain until the test ends.
@@ -45,8 +46,8 @@ func (r *rig) carriedOut(verb apispool.Verb) {
 func TestRunHearsOfEntries(t *testing.T) {
 	r := newRig(t)
 	netns := apitest.OtherNetns(t)
-	must(t, r.Once(t.Context())) // the daemon's start
-	r.spoolAdd(testKey(), netns) // after it, and before Run
+	nstest.Must(t, r.Once(t.Context())) // the daemon's start
+	r.spoolAdd(testKey(), netns)        // after it, and before Run
 	stop := r.run(time.Hour)
 	r.carriedOut(apispool.Add)
 	for range 20 {
@@ -72,12 +73,12 @@ func TestRunLooksAgain(t *testing.T) {
 	r.carriedOut(apispool.Del)
 	r.carriedOut(apispool.Del)
 
-	must(t, os.RemoveAll(r.path))
+	nstest.Must(t, os.RemoveAll(r.path))
 	dir, err := apispool.Open(r.path)
-	must(t, err)
+	nstest.Must(t, err)
 	old := r.dir
 	r.dir = dir
-	must(t, old.Close())
+	nstest.Must(t, old.Close())
 	r.spoolDel(testKey())
 	r.carriedOut(apispool.Del)
 	stop()

@@ -14,18 +14,19 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 func TestSpooledDel(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
-	must(t, r.add(key, netns))
+	nstest.Must(t, r.add(key, netns))
 	r.spoolDel(key)
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("DEL after ADD", key, false, false)
 
 	r.spoolDel(key) // a runtime that repeats DEL
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("DEL of nothing", key, false, false)
 }
 
@@ -33,12 +34,12 @@ func TestSpooledDel(t *testing.T) {
 func TestSpooledDelAgain(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
-	must(t, r.add(key, netns))
+	nstest.Must(t, r.add(key, netns))
 	old := r.spoolDel(key)
-	must(t, r.Once(t.Context()))
-	must(t, r.add(key, netns))
-	must(t, r.dir.Write(old))
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.add(key, netns))
+	nstest.Must(t, r.dir.Write(old))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("old DEL after a new ADD", key, true, false)
 }
 
@@ -46,16 +47,16 @@ func TestSpooledAdd(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
 	e := r.spoolAdd(key, netns)
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("ADD", key, true, false)
 	a, _ := r.get(key)
 	info, err := os.Stat(netns)
-	must(t, err)
+	nstest.Must(t, err)
 	if a.called != e.Called || !os.SameFile(a.netns, info) {
 		t.Errorf("attached %+v for %+v", a, e)
 	}
-	must(t, r.dir.Write(e)) // as TestSpooledDelAgain
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.dir.Write(e)) // as TestSpooledDelAgain
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("the same ADD again", key, true, false)
 }
 
@@ -63,7 +64,7 @@ func TestSpooledAddOfGonePod(t *testing.T) {
 	r := newRig(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
-	must(t, os.WriteFile(file, nil, 0o600))
+	nstest.Must(t, os.WriteFile(file, nil, 0o600))
 	for name, path := range map[string]string{
 		"gone": filepath.Join(dir, "gone"), "below a file": filepath.Join(file, "x"),
 		"process gone": "/proc/4194304/ns/net",
@@ -71,7 +72,7 @@ func TestSpooledAddOfGonePod(t *testing.T) {
 	} {
 		e := r.spoolAdd(testKey(), apitest.OwnNetns)
 		e.Attach.NetnsPath = path
-		must(t, r.dir.Write(e))
+		nstest.Must(t, r.dir.Write(e))
 		if err := r.Once(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -84,13 +85,13 @@ func TestSpooledAddOfGonePod(t *testing.T) {
 func TestSpooledAddAfterLostDel(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
-	must(t, r.add(key, apitest.OtherNetns(t)))
+	nstest.Must(t, r.add(key, apitest.OtherNetns(t)))
 	r.spoolDel(key)
 	r.spoolAdd(key, netns)
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("ADD", key, true, false)
 	info, err := os.Stat(netns)
-	must(t, err)
+	nstest.Must(t, err)
 	if a, _ := r.get(key); !os.SameFile(a.netns, info) {
 		t.Errorf("attached is still the old netns: %+v", a)
 	}
@@ -123,7 +124,7 @@ func TestFailures(t *testing.T) {
 		}
 		r.want(test.err.Error(), testKey(), false, test.stays)
 		failing = false
-		must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Once(t.Context()))
 		r.want("later", testKey(), test.stays, false)
 	}
 }
@@ -140,7 +141,7 @@ func TestFailingDelStays(t *testing.T) {
 	}
 	r.want("failed", testKey(), false, true)
 	r.hold = nil
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("later", testKey(), false, false)
 	r.want("later", other, false, false)
 }
@@ -150,19 +151,19 @@ func TestEarlierBoot(t *testing.T) {
 	key, netns := testKey(), apitest.OtherNetns(t)
 	e := r.spoolAdd(key, netns)
 	e.BootID = "0-0-0"
-	must(t, r.dir.Write(e))
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.dir.Write(e))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("ADD", key, false, false)
 
-	must(t, r.add(key, netns))
+	nstest.Must(t, r.add(key, netns))
 	e = r.spoolDel(key)
 	e.BootID, e.Called = "0-0-0", e.Called+time.Hour
-	must(t, r.dir.Write(e))
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.dir.Write(e))
+	nstest.Must(t, r.Once(t.Context()))
 	r.want("DEL", key, true, false)
 
-	must(t, r.dir.Write(e))
-	must(t, r.add(key, netns))
+	nstest.Must(t, r.dir.Write(e))
+	nstest.Must(t, r.add(key, netns))
 	r.want("ADD over the socket", key, true, false)
 }
 
@@ -173,17 +174,17 @@ func TestForeignFiles(t *testing.T) {
 	for name, text := range map[string]string{
 		"README": "hello", "a@eth0.json": "\x00", "b@eth0.json": `{"version":2,"verb":"MOVE"}`,
 	} {
-		must(t, os.WriteFile(filepath.Join(r.path, name), []byte(text), 0o600))
+		nstest.Must(t, os.WriteFile(filepath.Join(r.path, name), []byte(text), 0o600))
 	}
-	must(t, syscall.Mkfifo(filepath.Join(r.path, "c@eth0.json"), 0o600))
+	nstest.Must(t, syscall.Mkfifo(filepath.Join(r.path, "c@eth0.json"), 0o600))
 	for range 3 {
 		r.spoolAdd(testKey(), apitest.OtherNetns(t))
-		must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Once(t.Context()))
 		r.want("ours", testKey(), true, false)
-		must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
+		nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 	}
 	entries, err := os.ReadDir(r.path)
-	must(t, err)
+	nstest.Must(t, err)
 	if len(entries) != 4 {
 		t.Errorf("%d files left, want 4", len(entries))
 	}
@@ -195,7 +196,7 @@ func TestForeignFiles(t *testing.T) {
 	}
 	// A call of the key takes the place of garbage, but not of what is newer.
 	b := api.Key{ContainerID: "b", Ifname: "eth0"}
-	must(t, r.add(b, apitest.OtherNetns(t)))
+	nstest.Must(t, r.add(b, apitest.OtherNetns(t)))
 	if _, err := os.Stat(filepath.Join(r.path, "b@eth0.json")); err != nil {
 		t.Error(err)
 	}
@@ -218,7 +219,7 @@ func TestStorm(t *testing.T) {
 		r.spoolDel(key)
 	}
 	start := time.Now()
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Once(t.Context()))
 	t.Logf("%d entries took %v, %d at a time", files, time.Since(start), r.busiest.Load())
 	if n := r.busiest.Load(); n > 8 {
 		t.Errorf("%d at a time", n)
@@ -233,14 +234,14 @@ func TestStorm(t *testing.T) {
 
 func TestHostileDirectory(t *testing.T) {
 	r := newRig(t)
-	must(t, os.Chmod(r.path, 0o777))
+	nstest.Must(t, os.Chmod(r.path, 0o777))
 	r.spoolDel(testKey())
 	if err := r.Once(t.Context()); err == nil {
 		t.Error("drained")
 	}
 	// Calls over the socket do not depend on it.
-	must(t, r.add(testKey(), apitest.OtherNetns(t)))
-	must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
-	must(t, os.Chmod(r.path, 0o700))
-	must(t, r.Once(t.Context()))
+	nstest.Must(t, r.add(testKey(), apitest.OtherNetns(t)))
+	nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
+	nstest.Must(t, os.Chmod(r.path, 0o700))
+	nstest.Must(t, r.Once(t.Context()))
 }

@@ -32,8 +32,8 @@ func (n *netns) openTables(t *testing.T) *tables {
 			unix.NETLINK_NETFILTER)
 		return err
 	})
-	t.Cleanup(func() { must(t, unix.Close(b.fd)) })
-	must(t, unix.SetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20))
+	t.Cleanup(func() { nstest.Must(t, unix.Close(b.fd)) })
+	nstest.Must(t, unix.SetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20))
 	return b
 }
 
@@ -81,7 +81,7 @@ func TestArmAmongNewHooks(t *testing.T) {
 		fmt.Fprintf(&rules, "add rule ip crowd c%d meta priority set %#x\n", i, requestAccept)
 	}
 	for range rounds {
-		must(t, insmod("directions=out protocols=udp"))
+		nstest.Must(t, insmod("directions=out protocols=udp"))
 		p.set(t, "generation", "1")
 		added := make(chan error, 1)
 		go func() {
@@ -89,10 +89,10 @@ func TestArmAmongNewHooks(t *testing.T) {
 			added <- err
 		}()
 		p.set(t, "enabled", "1")
-		must(t, <-added)
+		nstest.Must(t, <-added)
 		p.Run(t, "nft", rules.String())
 		testNotBetween(t, f, p)
-		must(t, rmmod())
+		nstest.Must(t, rmmod())
 		p.Run(t, "nft", "delete table ip crowd")
 	}
 }
@@ -101,7 +101,7 @@ func TestArmAmongNewHooks(t *testing.T) {
 func testNotBetween(t *testing.T, f *flow, p *pod) {
 	t.Helper()
 	r, err := p.openQueue(80)
-	must(t, err)
+	nstest.Must(t, err)
 	stop := r.serve(nil)
 	f.out(t, []byte("x"))
 	if received(t, f.node, 1) != 1 {
@@ -111,7 +111,7 @@ func testNotBetween(t *testing.T, f *flow, p *pod) {
 		return r.answered.Load() == 1
 	})
 	stop()
-	must(t, r.Close())
+	nstest.Must(t, r.Close())
 	if got := p.status(t)["flows"]; got != "0" {
 		t.Errorf("the pod has settled %s flows", got)
 	}

@@ -297,14 +297,14 @@ func TestBridgedNeighboursQueued(t *testing.T) {
 	n.set(t, "enabled", "1")
 	before := n.status(t)
 	from, to := p1.listenUDP(t, p1.v6), p2.listenUDP(t, p2.v6)
-	must(t, send(from, to, []byte("x")))
+	nstest.Must(t, send(from, to, []byte("x")))
 	for solicited := false; !solicited; { // a report of listeners may come too
 		packet := r.expect(t, 1)[0]
 		if packet.hook != hookForward {
 			t.Fatalf("packet at hook %d, expected forward", packet.hook)
 		}
 		solicited = icmp6Type(packet) == 135 && packet.payload[7] == 255
-		must(t, r.accept(packet))
+		nstest.Must(t, r.accept(packet))
 	}
 	defer r.serve(nil)()
 	if received(t, to, 1) != 1 {

@@ -4,7 +4,11 @@
 
 package kmod
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
 
 // A verdict that drops its packet by a request may come when settling is off
 // by then, in whichever way: the packet is dropped, and nothing is settled.
@@ -31,9 +35,9 @@ func TestSettleDropsWhileGoingOff(t *testing.T) {
 			held := r.expect(t, 2)
 			p.set(t, c.name, c.value)
 			r.request.Store(requestDrop)
-			must(t, r.accept(held[0]))
+			nstest.Must(t, r.accept(held[0]))
 			r.request.Store(requestAccept)
-			must(t, r.accept(held[1]))
+			nstest.Must(t, r.accept(held[1]))
 			if received(t, f.pod, 1) != 1 {
 				t.Error("the accepted packet was not delivered")
 			}
@@ -41,8 +45,8 @@ func TestSettleDropsWhileGoingOff(t *testing.T) {
 			if c.name != "protocols" { // the flow was settled, rightly
 				p.awaitFlows(t, 0)
 			}
-			must(t, r.Close())
-			must(t, rmmod())
+			nstest.Must(t, r.Close())
+			nstest.Must(t, rmmod())
 		})
 	}
 }
@@ -69,5 +73,5 @@ func TestPriorityBeforeSettling(t *testing.T) {
 				change.name, change.value)
 		}
 	}
-	must(t, r.Close())
+	nstest.Must(t, r.Close())
 }

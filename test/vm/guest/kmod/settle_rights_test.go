@@ -72,10 +72,10 @@ func (p *pod) weakReader(t *testing.T, queue uint16, request uint32) *weakReader
 	cmd.Env = append(os.Environ(), roleVariable+"=reader",
 		fmt.Sprintf("%s=%d", queueVariable, queue), fmt.Sprintf("%s=%d", requestVariable, request))
 	in, err := cmd.StdinPipe()
-	must(t, err)
+	nstest.Must(t, err)
 	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
+	nstest.Must(t, err)
+	nstest.Must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // killed
@@ -96,7 +96,7 @@ func (w *weakReader) says(t *testing.T, want string) {
 func (w *weakReader) answer(t *testing.T) {
 	t.Helper()
 	_, err := fmt.Fprintln(w.in)
-	must(t, err)
+	nstest.Must(t, err)
 	w.says(t, "accepted")
 }
 

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // Flags of a TCP header.
@@ -98,7 +100,7 @@ func (s *settling) answer(request uint32) {
 func (s *settling) accept(p *packet, request uint32) {
 	s.Helper()
 	s.r.request.Store(request)
-	must(s.T, s.r.accept(p))
+	nstest.Must(s.T, s.r.accept(p))
 }
 
 // begin settles the flow anew, by a packet like this one.
@@ -145,8 +147,8 @@ func TestSettleNotTheStartOfTCP(t *testing.T) {
 					}
 				}
 			}
-			must(t, s.r.Close())
-			must(t, rmmod())
+			nstest.Must(t, s.r.Close())
+			nstest.Must(t, rmmod())
 		})
 	}
 }
@@ -229,8 +231,8 @@ func TestSettleNotTheStartOfQUIC(t *testing.T) {
 				s.want(outwards, udp(0x40, 1), 0)
 			})
 		}
-		must(t, s.r.Close())
-		must(t, rmmod())
+		nstest.Must(t, s.r.Close())
+		nstest.Must(t, rmmod())
 	}
 }
 
@@ -247,7 +249,7 @@ func TestSettleNotTheStartOfQUICAmongSegments(t *testing.T) {
 	p.set(t, "enabled", "1")
 	f.out(t, []byte("settles"))
 	r.request.Store(requestAccept)
-	must(t, r.accept(r.expect(t, 1)[0]))
+	nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 	segment(t, f.pod, 4)
 	before := p.status(t)
 	f.out(t, []byte("@123@123@1"))
@@ -255,7 +257,7 @@ func TestSettleNotTheStartOfQUICAmongSegments(t *testing.T) {
 	f.out(t, []byte("@123@123\xc3"))
 	p.awaitGrown(t, before, map[string]int{"queued": 1, "settled": 1})
 	for _, packet := range r.expect(t, 3) {
-		must(t, r.accept(packet))
+		nstest.Must(t, r.accept(packet))
 	}
 	if got := received(t, f.node, 7); got != 7 {
 		t.Errorf("%d of 7 datagrams were delivered", got)
@@ -266,10 +268,10 @@ func TestSettleNotTheStartOfQUICAmongSegments(t *testing.T) {
 func segment(t *testing.T, c *net.UDPConn, size int) {
 	t.Helper()
 	rc, err := c.SyscallConn()
-	must(t, err)
+	nstest.Must(t, err)
 	var set error
-	must(t, rc.Control(func(fd uintptr) {
+	nstest.Must(t, rc.Control(func(fd uintptr) {
 		set = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, size)
 	}))
-	must(t, set)
+	nstest.Must(t, set)
 }

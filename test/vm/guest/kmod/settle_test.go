@@ -111,11 +111,11 @@ func testSettleProtocol(t *testing.T, n *node, p *pod, r *reader, c *settleCase)
 	in := func() { from.send(t, inside, c.next, c.body) }
 	out := func() { back.send(t, outside, last, c.reverse) }
 	in()
-	must(t, r.accept(r.expect(t, 1)[0]))
+	nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 	for _, send := range []func(){in, out} {
 		send()
 		if !c.settles {
-			must(t, r.accept(r.expect(t, 1)[0]))
+			nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 		}
 	}
 	want := map[string]int{"queued": 3, "settled": 0}
@@ -140,13 +140,6 @@ func lastHeader(c *settleCase) byte {
 	return next
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A fragment that the kernel leaves alone is queued although its ports are
 // those of a settled flow.
 func TestSettleNoFragment(t *testing.T) {
@@ -160,15 +153,15 @@ func TestSettleNoFragment(t *testing.T) {
 	p.set(t, "generation", "1")
 	p.set(t, "enabled", "1")
 	raw := p.openRaw(t, p.v4)
-	must(t, unix.SetsockoptInt(raw.fd, unix.SOL_IP, unix.IP_NODEFRAG, 1))
+	nstest.Must(t, unix.SetsockoptInt(raw.fd, unix.SOL_IP, unix.IP_NODEFRAG, 1))
 	before := p.status(t)
 	raw.send(t, n.v4, unix.IPPROTO_UDP, ports(1000, 2000))
-	must(t, r.accept(r.expect(t, 1)[0]))
+	nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 	raw.send(t, n.v4, unix.IPPROTO_UDP, ports(1000, 2000))
 	const moreFragments = 0x2000
 	for range 2 { // the first one asks for its flow too
-		must(t, raw.trySend(n.v4, raw.packet(n.v4, unix.IPPROTO_UDP, moreFragments, ports(1000, 2000))))
-		must(t, r.accept(r.expect(t, 1)[0]))
+		nstest.Must(t, raw.trySend(n.v4, raw.packet(n.v4, unix.IPPROTO_UDP, moreFragments, ports(1000, 2000))))
+		nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 	}
 	p.awaitGrown(t, before, map[string]int{"queued": 3, "settled": 1})
 	p.awaitFlows(t, 1)
@@ -220,7 +213,7 @@ func TestSettleOneProtocolOnly(t *testing.T) {
 	from := n.openRaw(t, n.v4)
 	for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP, unix.IPPROTO_SCTP} {
 		from.send(t, p.v4, protocol, ports(1000, 2000))
-		must(t, r.accept(r.expect(t, 1)[0]))
+		nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 	}
 	p.awaitFlows(t, 3)
 	p.awaitGrown(t, before, map[string]int{"queued": 3, "settled": 0})
@@ -240,6 +233,6 @@ func TestSettleOneProtocolOnly(t *testing.T) {
 func slabs(t *testing.T) bool {
 	t.Helper()
 	text, err := os.ReadFile("/proc/slabinfo")
-	must(t, err)
+	nstest.Must(t, err)
 	return bytes.Contains(text, []byte("\nnsq_flow "))
 }

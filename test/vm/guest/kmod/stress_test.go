@@ -310,12 +310,12 @@ func (f *flow) settle(t *testing.T, p *pod) {
 	r := p.newReader(t, 80)
 	r.request.Store(requestAccept)
 	f.in(t, []byte("x"))
-	must(t, r.accept(r.expect(t, 1)[0]))
+	nstest.Must(t, r.accept(r.expect(t, 1)[0]))
 	if received(t, f.pod, 1) != 1 {
 		t.Fatal("the packet was not delivered")
 	}
 	p.awaitFlows(t, 1)
-	must(t, r.Close())
+	nstest.Must(t, r.Close())
 }
 
 // TestCost prints what the hook costs: the best packet rate of many short
