@@ -9,7 +9,6 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
-	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
 // binding is the queue, its reader and the hook of one netns, shared by the
@@ -189,20 +188,40 @@ func (b *binding) down(deserted bool) error {
 	return p.down(deserted)
 }
 
-// check compares the kernel with what should be. Its error says what is wrong.
-func (b *binding) check() error {
+// eachBinding calls fn for all bindings there are, without the registry's lock.
+func (r *Registry) eachBinding(fn func(*binding)) {
+	r.mu.Lock()
+	bindings := make([]*binding, 0, len(r.bindings))
+	for _, b := range r.bindings {
+		bindings = append(bindings, b)
+	}
+	r.mu.Unlock()
+	for _, b := range bindings {
+		fn(b)
+	}
+}
+
+// suspend is what an orderly exit does where nobody keeps the descriptors. A
+// pod that may not go uninspected stays armed, where the hook outlives us; it
+// returns whether it did.
+func (b *binding) suspend() (stillArmed bool, err error) {
 	p := b.parts
 	if p == nil {
-		return errors.New("is not up")
+		return false, nil
 	}
-	stats, err := nfqueue.Stats(p.ns)
-	if err != nil {
-		return err
+	if p.selector.Bypass || !p.hook.Persistent() {
+		return false, b.down(false)
 	}
-	for _, l := range p.lanes {
-		if err := l.check(stats); err != nil {
-			return err
-		}
+	b.parts = nil
+	return true, errors.Join(p.closeLanes(), p.handle.Close())
+}
+
+// netns returns a handle on the binding's netns, nil where it has none any more.
+func (b *binding) netns() (*netns.NetNS, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.parts == nil {
+		return nil, nil
 	}
-	return p.handle.Verify(p.ns, p.selector)
+	return b.parts.ns.Clone()
 }

@@ -83,6 +83,3 @@ func (b *buffers) status() (api.Buffers, error) {
 	s.Possible = min(granted, s.Each)
 	return s, err
 }
-
-// Buffers tells how large the queues' receive buffers are.
-func (r *Registry) Buffers() (api.Buffers, error) { return r.buffers.status() }

@@ -4,7 +4,6 @@ package registry
 
 import (
 	"context"
-	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -65,9 +64,4 @@ func (b *binding) queueStates() ([]api.QueueState, error) {
 		})
 	}
 	return states, nil
-}
-
-// about returns the events about an attachment, the oldest first.
-func (j *journal) about(key api.Key) []api.Event {
-	return slices.DeleteFunc(j.list(), func(e api.Event) bool { return e.Key != key })
 }

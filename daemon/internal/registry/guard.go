@@ -7,8 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"time"
-
-	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 )
 
 // guardInterval bounds how long pods go uninspected after their hook vanished.
@@ -60,26 +58,6 @@ func (r *Registry) fallBack() {
 	})
 }
 
-// rehook arms h in place of another kind. The caller holds b.mu.
-func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
-	p := b.parts
-	if p == nil || p.hook.Kind() == h.Kind() {
-		return false, nil
-	}
-	handle, err := h.Open(p.ns, nil)
-	if err != nil {
-		return false, err
-	}
-	warning, err := handle.Arm(p.selector)
-	if err != nil {
-		return false, errors.Join(err, handle.Remove())
-	}
-	old := p.handle
-	p.hook, p.handle, p.warning = h, handle, warning
-	p.setSettle(p.selector.Settle)
-	return true, old.Close()
-}
-
 // recordHook writes the binding's hook into its members' records. The caller
 // holds b.mu.
 func (r *Registry) recordHook(b *binding) error {
@@ -93,10 +71,4 @@ func (r *Registry) recordHook(b *binding) error {
 		errs = append(errs, r.options.Store.Save(rec))
 	}
 	return errors.Join(errs...)
-}
-
-func (r *Registry) currentHook() hook.Hook {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.hook
 }

@@ -68,18 +68,3 @@ func (r *Registry) handOver() error {
 	})
 	return errors.Join(errs...)
 }
-
-// suspend is what an orderly exit does where nobody keeps the descriptors. A
-// pod that may not go uninspected stays armed, where the hook outlives us; it
-// returns whether it did.
-func (b *binding) suspend() (stillArmed bool, err error) {
-	p := b.parts
-	if p == nil {
-		return false, nil
-	}
-	if p.selector.Bypass || !p.hook.Persistent() {
-		return false, b.down(false)
-	}
-	b.parts = nil
-	return true, errors.Join(p.closeLanes(), p.handle.Close())
-}

@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -65,27 +66,6 @@ func (h *headroom) reserve(queues int) (release func(), err error) {
 	}, nil
 }
 
-// Descriptors tells how many files are open, and for how many more pods there is
-// room.
-func (r *Registry) Descriptors() (api.Descriptors, error) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return api.Descriptors{}, os.NewSyscallError("getrlimit", err)
-	}
-	used, err := openDescriptors()
-	if err != nil {
-		return api.Descriptors{}, err
-	}
-	d := api.Descriptors{Open: used, Limit: limit.Cur}
-	queues := int(max(r.options.Queues, 1))
-	taken := uint64(used + attachingTakes + queues + spareDescriptors + api.MaxConnections())
-	if taken <= limit.Cur {
-		const most = 1 << 20 // without a limit
-		d.Room = 1 + int(min(most, (limit.Cur-taken)/uint64(keptOpen+queues)))
-	}
-	return d, nil
-}
-
 // reserve promises what attaching takes. What is attached already takes nothing.
 func (r *Registry) reserve(ctx context.Context, key api.Key) (release func(), err error) {
 	if r.named(key) != nil {
@@ -123,4 +103,47 @@ func openDescriptors() (int, error) {
 	}
 	entries, err := os.ReadDir(dir)
 	return len(entries), err
+}
+
+// Descriptors tells how many files are open, and for how many more pods there is
+// room.
+func (r *Registry) Descriptors() (api.Descriptors, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return api.Descriptors{}, os.NewSyscallError("getrlimit", err)
+	}
+	used, err := openDescriptors()
+	if err != nil {
+		return api.Descriptors{}, err
+	}
+	d := api.Descriptors{Open: used, Limit: limit.Cur}
+	queues := int(max(r.options.Queues, 1))
+	taken := uint64(used + attachingTakes + queues + spareDescriptors + api.MaxConnections())
+	if taken <= limit.Cur {
+		const most = 1 << 20 // without a limit
+		d.Room = 1 + int(min(most, (limit.Cur-taken)/uint64(keptOpen+queues)))
+	}
+	return d, nil
+}
+
+// isLimit reports whether an error is about too many open files.
+func isLimit(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// explainLimit adds to an error about too many open files which limit it is
+// about and where it is set.
+func explainLimit(err error) error {
+	switch {
+	case errors.Is(err, unix.ENFILE):
+		return fmt.Errorf("%w: the node's limit (sysctl fs.file-max)", err)
+	case !errors.Is(err, unix.EMFILE):
+		return err
+	}
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return err
+	}
+	return fmt.Errorf("%w: this process may open %d (LimitNOFILE= of the unit, ulimit -n)",
+		err, limit.Cur)
 }

@@ -92,3 +92,18 @@ func (r *Registry) report(
 	r.log(rec).Log(context.Background(), level, "event",
 		slog.String("kind", string(kind)), slog.String("message", message))
 }
+
+func (r *Registry) log(rec *state.Record) *slog.Logger {
+	log := r.options.Log.With(slog.String("containerID", rec.ContainerID),
+		slog.String("ifname", rec.Ifname), slog.String("pod", rec.Pod.String()),
+		slog.Uint64("netns", rec.Netns.Cookie))
+	if rec.Traceparent != "" {
+		log = log.With(slog.String("traceparent", rec.Traceparent))
+	}
+	return log
+}
+
+// about returns the events about an attachment, the oldest first.
+func (j *journal) about(key api.Key) []api.Event {
+	return slices.DeleteFunc(j.list(), func(e api.Event) bool { return e.Key != key })
+}

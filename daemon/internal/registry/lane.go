@@ -13,7 +13,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
-	"github.com/nsqueue/nsqueue/daemon/internal/settle"
 )
 
 // lane is one queue of a netns with its reader.
@@ -96,14 +95,6 @@ func (l *lane) read(r *Registry, who *inspect.Attachment) error {
 }
 
 func (l *lane) number() uint16 { return l.queue.Config().Number }
-
-// inspector returns what a reader asks: each counts its own flows.
-func (r *Registry) inspector() inspect.Inspector {
-	if n := r.options.SettleAfter; n > 0 {
-		return settle.NewAfter(n, r.options.Inspector)
-	}
-	return r.options.Inspector
-}
 
 // close ends the queue and closes its socket.
 func (l *lane) close() error { return errors.Join(l.end(), l.queue.Close()) }

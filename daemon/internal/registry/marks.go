@@ -8,7 +8,6 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/marks"
-	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 )
 
 // Marks looks into each netns once for others who use the bits of the packet
@@ -53,14 +52,4 @@ func (a *attachment) addMarks(report *api.MarkReport) {
 			Key: key, Pod: a.record.Pod, Where: u.Where, Sets: u.Sets, Mask: u.Mask,
 		})
 	}
-}
-
-// netns returns a handle on the binding's netns, nil where it has none any more.
-func (b *binding) netns() (*netns.NetNS, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.parts == nil {
-		return nil, nil
-	}
-	return b.parts.ns.Clone()
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
-	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
 // drainLimit is how long detaching waits for the verdicts of packets that wait
@@ -46,24 +45,6 @@ func newParts(r *Registry, ns *netns.NetNS, policy api.Policy) (*parts, error) {
 		ns: clone, selector: r.selector(policy), closeLater: r.closeLater,
 		keeper: newKeeper(r.options.Descriptors, ns.ID().Cookie, policy == api.Fail),
 	}, nil
-}
-
-// selector is what is armed under a policy.
-func (r *Registry) selector(policy api.Policy) hook.Selector {
-	return hook.Selector{
-		Queue: r.options.Queue.Number, Queues: r.options.Queues,
-		Bypass:     policy == api.Ignore,
-		Directions: r.options.Directions, Protocols: r.options.Protocols,
-		Settle: r.settleSetting(),
-	}
-}
-
-// whose is the attachment as the inspector knows it.
-func whose(rec *state.Record) *inspect.Attachment {
-	return &inspect.Attachment{
-		ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
-		PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
-	}
 }
 
 // complete makes of what there is already all that there is to be. It reads

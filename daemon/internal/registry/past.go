@@ -180,27 +180,3 @@ func (r *Registry) receivesElsewhere(a *attachment, ns *netns.NetNS) (bool, erro
 func (r *Registry) warnOfElsewhere(rec *state.Record) {
 	r.report(slog.LevelWarn, api.EventPastHook, rec, elsewhereText(rec))
 }
-
-func elsewhereText(rec *state.Record) string {
-	return fmt.Sprintf("received packets pass uninspected: interface %s is an ipvlan in mode "+
-		"l3s, for which the netns of its parent receives; use mode l2 or l3", rec.Ifname)
-}
-
-// trouble returns why packets of the attachment are not inspected as they should
-// be, without saying whose they are; its message is empty for nothing. The caller
-// holds the registry's mu.
-func (a *attachment) trouble() api.Problem {
-	if text := a.binding.problem.Load(); text != nil {
-		return api.Problem{Message: *text}
-	}
-	if a.elsewhere {
-		return api.Problem{Message: elsewhereText(&a.record), PastHook: true}
-	}
-	if text := a.binding.past.Load(); text != nil {
-		return api.Problem{Message: *text, PastHook: true}
-	}
-	if text := a.binding.inspector.Load(); text != nil {
-		return api.Problem{Message: *text, Inspector: true}
-	}
-	return api.Problem{}
-}

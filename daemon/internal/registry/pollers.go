@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"runtime"
@@ -128,4 +129,34 @@ func (p *pollers) close() error {
 		errs = append(errs, poller.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Watchdog relieves readers whose inspector overruns its budget, and returns
+// when ctx ends. Without a budget it has nothing to do.
+func (r *Registry) Watchdog(ctx context.Context) {
+	if r.options.Budget == 0 {
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.pollers.awake:
+		}
+		r.watch(ctx)
+	}
+}
+
+// watch returns when the pollers are idle, so that an idle node has no ticks.
+func (r *Registry) watch(ctx context.Context) {
+	tick := time.NewTicker(r.options.Budget / 4)
+	defer tick.Stop()
+	for !r.pollers.idle() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r.pollers.relieve(r.options.Budget)
+	}
 }

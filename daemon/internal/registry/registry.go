@@ -7,7 +7,7 @@ package registry
 
 import (
 	"cmp"
-	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -19,6 +19,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/settle"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/daemon/internal/watch"
 )
@@ -106,25 +107,6 @@ type Registry struct {
 	doubts *doubts // of the latest verification
 }
 
-// pending is a record that is not restored so far. The record is not changed.
-type pending struct {
-	state.Record
-	why string // guarded by the registry's mu; empty where it is not known
-}
-
-// attachment is one entry. Its record's State, Hook and Link, and elsewhere,
-// are guarded by the registry's mu, all else is not changed after it was entered.
-type attachment struct {
-	record  state.Record
-	binding *binding
-	// restored: it was recorded before this daemon began.
-	restored bool
-	// elsewhere: another netns receives for the interface.
-	elsewhere bool
-	// settled is closed when the state is no longer attaching or detaching.
-	settled chan struct{}
-}
-
 // New returns an empty registry, which serves nobody before [Registry.Restore].
 // The caller closes it.
 func New(o Options) (*Registry, error) {
@@ -167,55 +149,72 @@ func (r *Registry) closeLater(socket func() error) {
 	})
 }
 
-// Check verifies that packets of the attachment are queued and read.
-func (r *Registry) Check(_ context.Context, key api.Key) error {
-	a := r.named(key)
-	if a == nil {
-		return api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
+// selector is what is armed under a policy.
+func (r *Registry) selector(policy api.Policy) hook.Selector {
+	return hook.Selector{
+		Queue: r.options.Queue.Number, Queues: r.options.Queues,
+		Bypass:     policy == api.Ignore,
+		Directions: r.options.Directions, Protocols: r.options.Protocols,
+		Settle: r.settleSetting(),
 	}
-	a.binding.mu.Lock()
-	defer a.binding.mu.Unlock()
-	if err := a.binding.check(); err != nil {
-		return api.Errorf(api.CodeNotInspected, "attachment %s: %s", key, err)
-	}
-	return nil
 }
 
-// settle moves an attachment out of a passing state and wakes who waits. It
-// needs no restoring then, whoever has attached it.
-func (r *Registry) settle(a *attachment, s api.State) {
+// inspector returns what a reader asks: each counts its own flows.
+func (r *Registry) inspector() inspect.Inspector {
+	if n := r.options.SettleAfter; n > 0 {
+		return settle.NewAfter(n, r.options.Inspector)
+	}
+	return r.options.Inspector
+}
+
+func (r *Registry) currentHook() hook.Hook {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.pending[a.record.Key]; p != nil && p.Netns.Cookie == a.record.Netns.Cookie {
-		delete(r.pending, a.record.Key)
-	}
-	a.record.State = s
-	close(a.settled)
+	return r.hook
 }
 
-// leave takes an attachment out of the registry and wakes who waits.
-func (r *Registry) leave(a *attachment) {
+// settleSetting is how flows are settled now.
+func (r *Registry) settleSetting() hook.Settle {
+	s := r.options.Settle
+	if !s.On() {
+		return hook.Settle{}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.attachments, a.record.Key)
-	r.release(a.binding)
-	close(a.settled)
-	if r.most-len(r.attachments) < shrinkBy {
-		return
-	}
-	r.most = len(r.attachments)
-	select {
-	case r.shrunk <- struct{}{}:
-	default:
-	}
+	s.Generation = r.generation
+	return s
 }
 
-func (r *Registry) log(rec *state.Record) *slog.Logger {
-	log := r.options.Log.With(slog.String("containerID", rec.ContainerID),
-		slog.String("ifname", rec.Ifname), slog.String("pod", rec.Pod.String()),
-		slog.Uint64("netns", rec.Netns.Cookie))
-	if rec.Traceparent != "" {
-		log = log.With(slog.String("traceparent", rec.Traceparent))
-	}
-	return log
+// Unsettle makes every settled flow be looked at again, because what decided
+// about it has changed.
+func (r *Registry) Unsettle() error {
+	r.mu.Lock()
+	r.generation = r.generation%hook.MaxGeneration + 1
+	r.mu.Unlock()
+	var errs []error
+	r.eachBinding(func(b *binding) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.parts == nil || !b.parts.selector.Settle.On() {
+			return
+		}
+		s := b.parts.selector
+		s.Settle = r.settleSetting()
+		errs = append(errs, b.parts.arm(s))
+	})
+	return errors.Join(errs...)
 }
+
+// Timings is told of attachments that were made or restored, and of those that
+// were ended, how long that took and whether it failed. It is called
+// concurrently.
+type Timings interface {
+	Attached(took time.Duration, err error)
+	Detached(took time.Duration, err error)
+}
+
+// noTimings forgets what it is told.
+type noTimings struct{}
+
+func (noTimings) Attached(time.Duration, error) {}
+func (noTimings) Detached(time.Duration, error) {}

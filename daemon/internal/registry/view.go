@@ -122,3 +122,20 @@ func (r *Registry) records() []state.Record {
 	}
 	return records
 }
+
+// Check verifies that packets of the attachment are queued and read.
+func (r *Registry) Check(_ context.Context, key api.Key) error {
+	a := r.named(key)
+	if a == nil {
+		return api.Errorf(api.CodeNotAttached, "there is no attachment %s", key)
+	}
+	a.binding.mu.Lock()
+	defer a.binding.mu.Unlock()
+	if err := a.binding.check(); err != nil {
+		return api.Errorf(api.CodeNotInspected, "attachment %s: %s", key, err)
+	}
+	return nil
+}
+
+// Buffers tells how large the queues' receive buffers are.
+func (r *Registry) Buffers() (api.Buffers, error) { return r.buffers.status() }
