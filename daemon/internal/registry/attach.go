@@ -196,13 +196,13 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 		return err
 	}
 	fault.At(fault.AttachRecorded)
-	err = b.join(r, a, ns)
+	err = r.join(b, a, ns)
 	if err != nil {
 		return errors.Join(err, r.unrecord(a))
 	}
 	link := b.link(a)
 	r.mu.Lock()
-	a.record.Hook, a.record.Link = string(b.parts.hook.Kind()), link
+	a.record.Hook, a.record.Link = string(b.parts.Hook()), link
 	a.elsewhere = elsewhere
 	rec := a.record
 	r.mu.Unlock()

@@ -31,15 +31,13 @@ type binding struct {
 	// carried is what of them the registry has counted among those of bindings
 	// that are gone; guarded by the registry's mu.
 	carried api.Counters
-	// fill is how full the queues were when they were verified last.
-	fill atomic.Pointer[fill]
+	// sample is how full the queues were when they were verified last.
+	sample atomic.Pointer[sample]
 	// problem is why packets are not inspected as they should be, nil for
 	// nothing.
 	problem atomic.Pointer[string]
-	// looked is what was seen last of traffic that may go past the hook; past is
-	// the text about it, nil while there is none.
-	looked look
-	past   atomic.Pointer[string]
+	// past is the text about traffic that goes past the hook, nil while there is none.
+	past atomic.Pointer[string]
 	// inspector is what was wrong with the inspector of late, nil for nothing.
 	inspector atomic.Pointer[string]
 }
@@ -64,11 +62,11 @@ func (r *Registry) release(b *binding) {
 }
 
 // join adds a member, and brings the binding up for the first one.
-func (b *binding) join(r *Registry, a *attachment, ns *netns.NetNS) error {
+func (r *Registry) join(b *binding, a *attachment, ns *netns.NetNS) error {
 	b.members[a.record.Key] = a.record.FailurePolicy
 	var err error
 	if b.parts == nil {
-		err = b.up(r, a, ns)
+		err = r.up(b, a, ns)
 	} else {
 		err = b.applyPolicy()
 	}
@@ -84,7 +82,7 @@ func (b *binding) link(a *attachment) uint32 {
 	if a.restored {
 		return a.record.Link
 	}
-	index, err := b.parts.lanes[0].queue.InterfaceIndex(a.record.Ifname)
+	index, err := b.parts.InterfaceIndex(a.record.Ifname)
 	if err != nil {
 		return 0
 	}
@@ -116,17 +114,17 @@ func (b *binding) policy() api.Policy {
 
 // up brings the binding up. Where it fails, nothing is left but what was
 // inherited.
-func (b *binding) up(r *Registry, a *attachment, ns *netns.NetNS) error {
-	p, policy := b.inherited, b.policy()
+func (r *Registry) up(b *binding, a *attachment, ns *netns.NetNS) error {
+	p, s := b.inherited, r.selector(b.policy())
 	if p == nil {
 		var err error
-		if p, err = newParts(r, ns, policy); err != nil {
+		if p, err = r.datapaths.New(ns, s); err != nil {
 			return err
 		}
 	}
-	if err := p.complete(r, whose(&a.record), policy); err != nil {
+	if err := p.Up(r.currentHook(), s, whose(&a.record)); err != nil {
 		if p != b.inherited {
-			err = errors.Join(err, p.discard())
+			err = errors.Join(err, p.Remove())
 		}
 		return err
 	}
@@ -167,14 +165,11 @@ func (r *Registry) renounce(b *binding) error {
 			r.carry(b)
 		}
 	}()
-	if err := p.openHook(r.currentHook()); err != nil {
-		return errors.Join(err, p.discard())
-	}
-	return p.down(false)
+	return p.DownUnused(r.currentHook())
 }
 
 // applyPolicy makes the kernel follow the members' policy.
-func (b *binding) applyPolicy() error { return b.parts.applyPolicy(b.policy()) }
+func (b *binding) applyPolicy() error { return b.parts.SetPolicy(b.policy() == api.Ignore) }
 
 // down ends inspection, without losing a packet unless the netns is deserted.
 func (b *binding) down(deserted bool) error {
@@ -183,9 +178,8 @@ func (b *binding) down(deserted bool) error {
 	b.problem.Store(nil)
 	b.past.Store(nil)
 	b.inspector.Store(nil)
-	b.looked = look{}
-	b.fill.Store(nil)
-	return p.down(deserted)
+	b.sample.Store(nil)
+	return p.Down(deserted)
 }
 
 // eachBinding calls fn for all bindings there are, without the registry's lock.
@@ -209,11 +203,8 @@ func (b *binding) suspend() (stillArmed bool, err error) {
 	if p == nil {
 		return false, nil
 	}
-	if p.selector.Bypass || !p.hook.Persistent() {
-		return false, b.down(false)
-	}
 	b.parts = nil
-	return true, errors.Join(p.closeLanes(), p.handle.Close())
+	return p.Suspend()
 }
 
 // netns returns a handle on the binding's netns, nil where it has none any more.
@@ -223,5 +214,13 @@ func (b *binding) netns() (*netns.NetNS, error) {
 	if b.parts == nil {
 		return nil, nil
 	}
-	return b.parts.ns.Clone()
+	return b.parts.Netns().Clone()
+}
+
+// check compares the kernel with what should be. Its error says what is wrong.
+func (b *binding) check() error {
+	if b.parts == nil {
+		return errors.New("is not up")
+	}
+	return b.parts.Check()
 }

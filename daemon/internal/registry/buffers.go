@@ -6,7 +6,6 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
@@ -72,10 +71,20 @@ func (b *buffers) resizeLocked(each int) error {
 	return errors.Join(errs...)
 }
 
+// bufferStatus is how the memory for receive buffers is divided.
+type bufferStatus struct {
+	Queues int
+	// Wanted is what each queue is to have, Each what it is asked for, so that all
+	// of them stay within Total.
+	Wanted, Each, Total int
+	// Possible is how much of Each the kernel grants.
+	Possible int
+}
+
 // status tells how the memory is divided, and whether the kernel grants it.
-func (b *buffers) status() (api.Buffers, error) {
+func (b *buffers) status() (bufferStatus, error) {
 	b.mu.Lock()
-	s := api.Buffers{
+	s := bufferStatus{
 		Queues: len(b.queues), Wanted: b.want, Each: b.each, Total: b.total,
 	}
 	b.mu.Unlock()

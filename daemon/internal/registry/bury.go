@@ -138,7 +138,7 @@ func (r *Registry) link(rec *state.Record) sight {
 	if b.parts == nil {
 		return unknown
 	}
-	err := b.parts.lanes[0].queue.HasInterface(rec.Link)
+	err := b.parts.HasInterface(rec.Link)
 	switch {
 	case err == nil:
 		return there

@@ -54,6 +54,15 @@ func (r *Registry) panicked(reader *nfqueue.Reader, said any) {
 	}
 }
 
+// overran logs that the inspector took too long, at a bounded rate.
+func (r *Registry) overran(reader *nfqueue.Reader) {
+	if suppressed, due := r.overruns.next(); due {
+		r.options.Log.Warn("inspector overran its budget, the batch got the policy's verdict",
+			whoseQueue(reader), slog.Duration("budget", r.options.Budget),
+			slog.Uint64("suppressed", suppressed))
+	}
+}
+
 // whoseQueue names the pod and the queue that a reader reads.
 func whoseQueue(r *nfqueue.Reader) slog.Attr {
 	a := r.Attachment()
@@ -79,7 +88,7 @@ func (c *complaint) look(count uint64) uint64 {
 		c.grown = now
 	}
 	c.seen = count
-	n := growth(c.told, count)
+	n := count - min(c.told, count)
 	if n == 0 || !c.toldAt.IsZero() && now.Sub(c.toldAt) < complaintInterval {
 		return 0
 	}
@@ -100,7 +109,7 @@ type complaints struct{ panics, overruns complaint }
 func (r *Registry) noticeInspector(b *binding, rec *state.Record, counted *api.Counters) {
 	c, outcome := &b.complaints, b.outcome()
 	if n := c.panics.look(counted.Panics); n > 0 {
-		c.panics.said = cmp.Or(b.takePanic(), c.panics.said)
+		c.panics.said = cmp.Or(b.parts.TakePanic(), c.panics.said)
 		r.report(slog.LevelError, api.EventPanic, rec, fmt.Sprintf(
 			"the inspector panicked, packets %s: %d, it said %q", outcome, n, c.panics.said))
 	}
@@ -129,18 +138,9 @@ func (c *complaints) problem() *string {
 	return &text
 }
 
-// takePanic returns what a panic said since it was asked last, empty for none.
-func (b *binding) takePanic() string {
-	said := ""
-	for _, l := range b.parts.lanes {
-		said = cmp.Or(l.reader.TakePanic(), said)
-	}
-	return said
-}
-
 // outcome is what happens to packets that the inspector does not decide about.
 func (b *binding) outcome() string {
-	if b.parts.selector.Bypass {
+	if b.parts.Bypass() {
 		return "let pass unseen"
 	}
 	return "dropped"

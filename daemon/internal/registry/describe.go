@@ -6,7 +6,6 @@ import (
 	"context"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
 // Describe returns all that is known of an attachment, with what the kernel says
@@ -33,11 +32,11 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 func (b *binding) hookCounters() (api.HookCounters, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.parts == nil || b.parts.handle == nil {
+	if b.parts == nil {
 		return api.HookCounters{}, nil
 	}
-	c, err := b.parts.handle.Counters()
-	return api.HookCounters{Queued: c.Queued, Exempt: c.Exempt, Settled: c.Settled}, err
+	c, err := b.parts.HookCounters()
+	return api.HookCounters(c), err
 }
 
 // queueStates asks the kernel for the queues.
@@ -47,21 +46,14 @@ func (b *binding) queueStates() ([]api.QueueState, error) {
 	if b.parts == nil {
 		return nil, nil
 	}
-	stats, err := nfqueue.Stats(b.parts.ns)
-	if err != nil {
-		return nil, err
-	}
+	found, err := b.parts.QueueStates()
 	var states []api.QueueState
-	for _, l := range b.parts.lanes {
-		stat, bound, err := l.queue.In(stats)
-		if err != nil {
-			return nil, err
-		}
+	for _, s := range found {
 		states = append(states, api.QueueState{
-			Queue: api.Queue{Number: l.number(), Length: l.queue.Config().Length},
-			Bound: bound, Waiting: stat.Waiting,
-			QueueDropped: stat.QueueDropped, UserDropped: stat.UserDropped,
+			Queue: api.Queue{Number: s.Number, Length: s.Length},
+			Bound: s.Bound, Waiting: s.Waiting,
+			QueueDropped: s.QueueDropped, UserDropped: s.UserDropped,
 		})
 	}
-	return states, nil
+	return states, err
 }

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 
+	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
@@ -31,13 +34,19 @@ type inheritance struct {
 	orphaned bool
 }
 
+// Identity returns which netns it is of.
+func (i *inheritance) Identity() netns.ID { return i.ns.ID() }
+
+// Strict reports whether packets that cannot be inspected are to be dropped.
+func (i *inheritance) Strict() bool { return i.strict }
+
 // estate is all of it, by netns cookie.
 type estate map[uint64]*inheritance
 
-// sortEstate finds out what each descriptor is by asking the descriptor; names
-// only have to agree. What is not ours is let go of. A name that this version
+// Classify finds out what each descriptor is by asking the descriptor; names
+// only have to agree. What is not ours is closed. A name that this version
 // does not know is an error: a newer daemon has stored it.
-func (r *Registry) sortEstate(inherited []fdstore.Descriptor) (estate, error) {
+func (f *factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*inheritance, error) {
 	names := make([]fdstore.Name, len(inherited))
 	for i, d := range inherited {
 		var err error
@@ -52,13 +61,36 @@ func (r *Registry) sortEstate(inherited []fdstore.Descriptor) (estate, error) {
 				continue
 			}
 			if err := e.add(names[i], d.File, visit); err != nil {
-				r.options.Log.Error("inherited descriptor let go", slog.String("name", d.Name),
+				f.options.Log.Error("inherited descriptor let go", slog.String("name", d.Name),
 					slog.Any("error", err))
 				_ = d.File.Close()
 			}
 		}
 		return nil
 	})
+}
+
+// Inherit has the queues of a netns read that an earlier process left bound, each
+// by its socket. Where orphaned, that process did not end in order: packets that
+// it had in hand get the policy's verdict, and Inherit returns how many they were.
+// Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
+// only where nothing was done.
+func (f *factory) Inherit(
+	i *inheritance, s hook.Selector, who *inspect.Attachment, orphaned bool,
+) (p *parts, orphans int, err error) {
+	if p, err = f.New(i.ns, s); err != nil {
+		return nil, 0, err
+	}
+	i.orphaned = orphaned
+	p.from = i
+	var errs []error
+	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
+		n, err := p.inheritLane(number, who)
+		orphans += n
+		errs = append(errs, err)
+	}
+	p.publish()
+	return p, orphans, errors.Join(errs...)
 }
 
 func (e estate) add(

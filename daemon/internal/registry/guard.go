@@ -41,10 +41,7 @@ func (r *Registry) fallBack() {
 	r.mu.Unlock()
 	r.eachBinding(func(b *binding) {
 		b.mu.Lock()
-		changed, err := b.rehook(r.hooks.Fallback)
-		if changed {
-			err = errors.Join(err, r.recordHook(b))
-		}
+		changed, err := r.rehook(b)
 		b.mu.Unlock()
 		log := r.options.Log.With(slog.Uint64("netns", b.cookie),
 			slog.String("hook", string(r.hooks.Fallback.Kind())))
@@ -58,6 +55,18 @@ func (r *Registry) fallBack() {
 	})
 }
 
+// rehook puts the fallback in place of another hook. The caller holds b.mu.
+func (r *Registry) rehook(b *binding) (changed bool, err error) {
+	if b.parts == nil {
+		return false, nil
+	}
+	changed, err = b.parts.ReplaceHook(r.hooks.Fallback)
+	if changed {
+		err = errors.Join(err, r.recordHook(b))
+	}
+	return changed, err
+}
+
 // recordHook writes the binding's hook into its members' records. The caller
 // holds b.mu.
 func (r *Registry) recordHook(b *binding) error {
@@ -65,7 +74,7 @@ func (r *Registry) recordHook(b *binding) error {
 	for key := range b.members {
 		r.mu.Lock()
 		a := r.attachments[key]
-		a.record.Hook = string(b.parts.hook.Kind())
+		a.record.Hook = string(b.parts.Hook())
 		rec := a.record
 		r.mu.Unlock()
 		errs = append(errs, r.options.Store.Save(rec))

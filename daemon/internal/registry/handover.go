@@ -49,7 +49,7 @@ func (r *Registry) Suspend() error {
 
 // handOver stops reading and closes our copies of the descriptors.
 func (r *Registry) handOver() error {
-	if err := r.pollers.stop(); err != nil {
+	if err := r.datapaths.Stop(); err != nil {
 		return err // some may still read: the next daemon must look for orphans
 	}
 	if err := r.options.Store.MarkOrderly(); err != nil {
@@ -62,7 +62,7 @@ func (r *Registry) handOver() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if p := b.current(); p != nil {
-			errs = append(errs, p.abandon())
+			errs = append(errs, p.Close())
 		}
 		b.parts, b.inherited = nil, nil
 	})

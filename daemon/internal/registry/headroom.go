@@ -72,7 +72,7 @@ func (r *Registry) reserve(ctx context.Context, key api.Key) (release func(), er
 		return func() {}, nil
 	}
 	for {
-		ended := r.closings.next() // of what detached pods had
+		ended := r.datapaths.Closing() // of what detached pods had
 		release, err = r.headroom.reserve(int(max(r.options.Queues, 1)))
 		if err == nil {
 			return release, nil

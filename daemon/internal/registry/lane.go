@@ -30,15 +30,13 @@ type lane struct {
 }
 
 // openLane binds a queue and has its reader served.
-func (r *Registry) openLane(p *parts, number uint16, who *inspect.Attachment) (*lane, error) {
-	c := r.options.Queue
-	c.Number, c.FailOpen = number, p.selector.Bypass
-	q, err := nfqueue.Open(p.ns, c)
+func (p *parts) openLane(number uint16, who *inspect.Attachment) (*lane, error) {
+	q, err := nfqueue.Open(p.ns, p.queueConfig(number))
 	if err != nil {
 		return nil, err
 	}
 	fault.At(fault.QueueOpened)
-	l := &lane{queue: q, poller: r.pollers.next(), buffers: r.buffers}
+	l := p.newLane(q)
 	bind := func() error {
 		if err := p.keeper.keep(fdstore.Queue, q.File()); err != nil {
 			return err
@@ -50,7 +48,7 @@ func (r *Registry) openLane(p *parts, number uint16, who *inspect.Attachment) (*
 		return nil, errors.Join(err, l.close())
 	}
 	fault.At(fault.QueueBound)
-	if err := l.read(r, who); err != nil {
+	if err := l.read(&p.factory.options, who); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
@@ -59,21 +57,17 @@ func (r *Registry) openLane(p *parts, number uint16, who *inspect.Attachment) (*
 // inheritLane has a queue served that an earlier daemon bound. Packets that
 // this one had in hand when it died get the policy's verdict first; it returns
 // how many they were.
-func (r *Registry) inheritLane(
-	p *parts, number uint16, who *inspect.Attachment,
-) (orphans int, err error) {
-	c := r.options.Queue
-	c.Number, c.FailOpen = number, p.selector.Bypass
+func (p *parts) inheritLane(number uint16, who *inspect.Attachment) (orphans int, err error) {
 	socket := p.from.takeQueue(number)
-	q, err := nfqueue.OpenInherited(socket, c)
+	q, err := nfqueue.OpenInherited(socket, p.queueConfig(number))
 	if err != nil {
 		return 0, errors.Join(err, socket.Close())
 	}
-	l := &lane{queue: q, poller: r.pollers.next(), buffers: r.buffers}
+	l := p.newLane(q)
 	if p.from.orphaned {
-		orphans, err = q.AnswerOrphans(p.ns, c.FailOpen)
+		orphans, err = q.AnswerOrphans(p.ns, p.selector.Bypass)
 	}
-	if err := errors.Join(err, l.buffers.add(q), l.read(r, who)); err != nil {
+	if err := errors.Join(err, l.buffers.add(q), l.read(&p.factory.options, who)); err != nil {
 		return orphans, errors.Join(err, l.close())
 	}
 	l.inherited = true
@@ -81,12 +75,23 @@ func (r *Registry) inheritLane(
 	return orphans, nil
 }
 
+// queueConfig is how a queue of the netns is bound.
+func (p *parts) queueConfig(number uint16) nfqueue.Config {
+	c := p.factory.options.Queue
+	c.Number, c.FailOpen = number, p.selector.Bypass
+	return c
+}
+
+func (p *parts) newLane(q *nfqueue.Queue) *lane {
+	return &lane{queue: q, poller: p.factory.pollers.next(), buffers: p.factory.buffers}
+}
+
 // read has the queue's packets inspected from now on.
-func (l *lane) read(r *Registry, who *inspect.Attachment) error {
+func (l *lane) read(o *factoryOptions, who *inspect.Attachment) error {
 	var err error
 	l.reader, err = nfqueue.NewReader(l.queue, l.queue.Config().FailOpen, nfqueue.ReaderOptions{
-		Inspector: r.inspector(), Attachment: who, MarkMask: r.options.MarkMask,
-		Observer: r.hub.Observer, Panicked: r.panicked,
+		Inspector: o.Inspector(), Attachment: who, MarkMask: o.MarkMask,
+		Observer: o.Observer, Panicked: o.Panicked,
 	})
 	if err != nil {
 		return err
@@ -115,10 +120,10 @@ func (l *lane) end() error {
 	return err
 }
 
-// setPolicy changes what happens to packets that cannot be inspected.
-func (l *lane) setPolicy(ignore bool) error {
-	l.reader.SetFailOpen(ignore)
-	return l.queue.SetFailOpen(ignore)
+// setFailOpen says whether packets that cannot be inspected pass.
+func (l *lane) setFailOpen(open bool) error {
+	l.reader.SetFailOpen(open)
+	return l.queue.SetFailOpen(open)
 }
 
 // setSettle tells the reader how to ask for a flow to be settled.

@@ -21,7 +21,7 @@ type noticed struct {
 // notice reports what is new. The caller holds b.mu.
 func (r *Registry) notice(b *binding, rec *state.Record) {
 	var now noticed
-	if err := b.parts.warning; err != nil {
+	if err := b.parts.Warning(); err != nil {
 		now.warning = err.Error()
 	}
 	counted := b.counters()
@@ -34,7 +34,7 @@ func (r *Registry) notice(b *binding, rec *state.Record) {
 			"%d verdicts came too late: somebody in the netns unregisters hooks, and the kernel "+
 				"drops what waits then", n))
 	}
-	now.full = b.fill.Load().full()
+	now.full = b.full()
 	if now.full && !b.noticed.full {
 		r.report(slog.LevelWarn, api.EventOverload, rec,
 			"the queue is full: what comes now is "+b.outcome())

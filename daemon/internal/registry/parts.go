@@ -5,9 +5,9 @@ package registry
 import (
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
@@ -29,56 +29,47 @@ type parts struct {
 	warning  error       // of the last Arm
 	settle   hook.Settle // by which the readers ask
 	keeper   keeper
-	// closeLater closes what the kernel takes a grace period for.
-	closeLater func(func() error)
+	factory  *factory
 	// from is what an earlier daemon left and nobody has taken up yet.
-	from *inheritance
+	from    *inheritance
+	looked  look
+	counted atomic.Pointer[counted]
 }
 
-// newParts prepares a netns and touches nothing in it.
-func newParts(r *Registry, ns *netns.NetNS, policy api.Policy) (*parts, error) {
-	clone, err := ns.Clone()
-	if err != nil {
-		return nil, err
-	}
-	return &parts{
-		ns: clone, selector: r.selector(policy), closeLater: r.closeLater,
-		keeper: newKeeper(r.options.Descriptors, ns.ID().Cookie, policy == api.Fail),
-	}, nil
-}
-
-// complete makes of what there is already all that there is to be. It reads
-// first and arms then, so that no packet finds a queue without a reader.
-func (p *parts) complete(r *Registry, who *inspect.Attachment, policy api.Policy) error {
-	if err := p.openLanes(r, who); err != nil {
+// Up makes of what there is already all that there is to be. It reads first and
+// arms then, so that no packet finds a queue without a reader. Where it fails,
+// what was done stays, for another try or for Remove.
+func (p *parts) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) error {
+	if err := p.openLanes(who); err != nil {
 		return err
 	}
-	if err := p.openHook(r.currentHook()); err != nil {
+	if err := p.openHook(h); err != nil {
 		return err
 	}
-	if err := p.arm(r.selector(policy)); err != nil {
+	if err := p.arm(s); err != nil {
 		return err
 	}
 	fault.At(fault.Armed)
-	if err := p.setPolicy(policy); err != nil {
+	if err := p.setFailOpen(s.Bypass); err != nil {
 		return err
 	}
 	return p.endInheritance()
 }
 
 // openLanes has the queues read that are to be and are not read yet.
-func (p *parts) openLanes(r *Registry, who *inspect.Attachment) error {
+func (p *parts) openLanes(who *inspect.Attachment) error {
 	for i := range p.selector.Count() {
 		number := p.selector.Queue + uint16(i)
 		if slices.ContainsFunc(p.lanes, func(l *lane) bool { return l.number() == number }) {
 			continue
 		}
-		l, err := r.openLane(p, number, who)
+		l, err := p.openLane(number, who)
 		if err != nil {
 			return err
 		}
 		p.lanes = append(p.lanes, l)
 	}
+	p.publish()
 	return nil
 }
 
@@ -140,21 +131,32 @@ func (p *parts) setSettle(s hook.Settle) {
 	}
 }
 
-// applyPolicy makes the kernel follow a policy. A stricter one is in force
-// before it returns; the hook goes first, for it fails as a whole.
-func (p *parts) applyPolicy(policy api.Policy) error {
+// Rearm has the kernel look at all settled flows again, by another generation of
+// them. Where flows are not settled, it has nothing to do.
+func (p *parts) Rearm(settle hook.Settle) error {
 	s := p.selector
-	s.Bypass = policy == api.Ignore
+	if !s.Settle.On() {
+		return nil
+	}
+	s.Settle = settle
+	return p.arm(s)
+}
+
+// SetPolicy says whether packets that cannot be inspected pass. A stricter policy
+// is in force before it returns; the hook goes first, for it fails as a whole.
+func (p *parts) SetPolicy(bypass bool) error {
+	s := p.selector
+	s.Bypass = bypass
 	if err := p.arm(s); err != nil {
 		return err
 	}
-	return p.setPolicy(policy)
+	return p.setFailOpen(bypass)
 }
 
-func (p *parts) setPolicy(policy api.Policy) error {
-	errs := []error{p.keeper.setStrict(policy == api.Fail)}
+func (p *parts) setFailOpen(open bool) error {
+	errs := []error{p.keeper.setStrict(!open)}
 	for _, l := range p.lanes {
-		errs = append(errs, l.setPolicy(policy == api.Ignore))
+		errs = append(errs, l.setFailOpen(open))
 	}
 	return errors.Join(errs...)
 }
@@ -183,13 +185,14 @@ func (p *parts) endInheritance() error {
 	for _, l := range old {
 		errs = append(errs, l.close())
 	}
+	p.publish()
 	return errors.Join(append(errs, i.ns.Close())...)
 }
 
-// down disarms, answers what waits, takes the hook out and closes. What is to be
+// Down disarms, answers what waits, takes the hook out and closes. What is to be
 // dropped is dropped by its verdict from now on, and not by the hook. In a netns
 // without processes it does not wait for packets on their way to the queues.
-func (p *parts) down(deserted bool) error {
+func (p *parts) Down(deserted bool) error {
 	p.setSettle(hook.Settle{})
 	disarm := p.handle.Disarm
 	if deserted {
@@ -201,7 +204,26 @@ func (p *parts) down(deserted bool) error {
 		err = p.drain(p.lanes)
 	}
 	fault.At(fault.Drained)
-	return errors.Join(err, p.discard())
+	return errors.Join(err, p.Remove())
+}
+
+// DownUnused takes down what was inherited and never brought up; h takes out the
+// hook that is there.
+func (p *parts) DownUnused(h hook.Hook) error {
+	if err := p.openHook(h); err != nil {
+		return errors.Join(err, p.Remove())
+	}
+	return p.Down(false)
+}
+
+// Suspend ends inspection before this process ends, where nobody keeps the
+// descriptors. A netns whose packets may not pass uninspected stays armed, where
+// the hook outlives the process; it returns whether that is so.
+func (p *parts) Suspend() (armed bool, err error) {
+	if p.selector.Bypass || !p.hook.Persistent() {
+		return false, p.Down(false)
+	}
+	return true, errors.Join(p.closeLanes(), p.handle.Close())
 }
 
 // drain returns when every packet that has come to the lanes has its verdict
@@ -231,22 +253,22 @@ func (p *parts) drain(lanes []*lane) error {
 	return nil
 }
 
-// discard takes out and closes whatever there is. Each socket of netfilter that
+// Remove takes out and closes whatever there is. Each socket of netfilter that
 // is closed waits until the kernel has freed what was deleted in the netns, a
 // grace period later: the supervisor lets go of its copies before that, and ours
 // are closed beside the caller.
-func (p *parts) discard() error {
+func (p *parts) Remove() error {
 	p.setSettle(hook.Settle{})
 	errs := []error{p.keeper.letGo()}
 	fault.At(fault.LetGo)
 	if p.handle != nil {
 		errs = append(errs, p.handle.Delete())
-		p.closeLater(p.handle.Close)
+		p.factory.closeLater(p.handle.Close)
 	}
 	fault.At(fault.HookRemoved)
 	for _, l := range p.lanes {
 		errs = append(errs, l.end())
-		p.closeLater(l.queue.Close)
+		p.factory.closeLater(l.queue.Close)
 	}
 	return errors.Join(append(errs, p.ns.Close())...)
 }
@@ -260,8 +282,8 @@ func (p *parts) closeLanes() error {
 	return errors.Join(append(errs, p.ns.Close())...)
 }
 
-// abandon closes what somebody else keeps, and changes nothing in the kernel.
-func (p *parts) abandon() error {
+// Close closes what somebody else keeps, and changes nothing in the kernel.
+func (p *parts) Close() error {
 	errs := []error{p.ns.Close()}
 	for _, l := range p.lanes {
 		errs = append(errs, l.queue.Close())
@@ -271,3 +293,24 @@ func (p *parts) abandon() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Netns returns the netns, which is closed with the datapath.
+func (p *parts) Netns() *netns.NetNS { return p.ns }
+
+// Hook returns the kind of the hook that is armed.
+func (p *parts) Hook() hook.Kind { return p.hook.Kind() }
+
+// Bypass reports whether packets that cannot be inspected pass.
+func (p *parts) Bypass() bool { return p.selector.Bypass }
+
+// Warning tells of another program in the netns that holds what is ours, though
+// the hook is armed in spite of it; nil where there is none.
+func (p *parts) Warning() error { return p.warning }
+
+// InterfaceIndex returns the index of the interface with a name.
+func (p *parts) InterfaceIndex(name string) (uint32, error) {
+	return p.lanes[0].queue.InterfaceIndex(name)
+}
+
+// HasInterface fails with ENODEV where the netns has no interface of an index.
+func (p *parts) HasInterface(index uint32) error { return p.lanes[0].queue.HasInterface(index) }

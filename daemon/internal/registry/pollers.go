@@ -21,11 +21,10 @@ const maxPollers = 16
 // pollers serve all queues of the node, each in a goroutine of its own. Queues
 // are dealt out to them in turn.
 type pollers struct {
-	log *slog.Logger
-	all []*nfqueue.Poller
-	// overruns limits the log lines about them.
-	overruns limiter
-	deal     atomic.Uint32
+	log     *slog.Logger
+	overran func(*nfqueue.Reader)
+	all     []*nfqueue.Poller
+	deal    atomic.Uint32
 	// awake holds a value since one of them was no longer idle.
 	awake chan struct{}
 	// running is how many goroutines are on duty. One that was relieved ends
@@ -35,13 +34,13 @@ type pollers struct {
 
 // newPollers makes a poller for each processor and runs it. One processor is
 // left to everybody else.
-func newPollers(
-	copyRange uint32, coalesce time.Duration, log *slog.Logger,
-) (*pollers, error) {
-	p := &pollers{log: log, awake: make(chan struct{}, 1)}
+func newPollers(options *factoryOptions) (*pollers, error) {
+	p := &pollers{
+		log: options.Log, overran: options.Overran, awake: make(chan struct{}, 1),
+	}
 	processors := runtime.GOMAXPROCS(0)
 	o := nfqueue.PollerOptions{
-		CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake,
+		CopyRange: options.Queue.CopyRange, Coalesce: options.Coalesce, Awake: p.wake,
 		HotWaits: nfqueue.NewHotWaits(processors - 1),
 	}
 	for range min(processors, maxPollers) {
@@ -94,17 +93,8 @@ func (p *pollers) relieve(budget time.Duration) {
 		if r == nil {
 			continue
 		}
-		p.logOverrun(r, budget)
+		p.overran(r)
 		p.run(poller)
-	}
-}
-
-// logOverrun logs an overrun, at a bounded rate.
-func (p *pollers) logOverrun(r *nfqueue.Reader, budget time.Duration) {
-	if suppressed, due := p.overruns.next(); due {
-		p.log.Warn("inspector overran its budget, the batch got the policy's verdict",
-			whoseQueue(r), slog.Duration("budget", budget),
-			slog.Uint64("suppressed", suppressed))
 	}
 }
 
@@ -131,32 +121,29 @@ func (p *pollers) close() error {
 	return errors.Join(errs...)
 }
 
-// Watchdog relieves readers whose inspector overruns its budget, and returns
-// when ctx ends. Without a budget it has nothing to do.
-func (r *Registry) Watchdog(ctx context.Context) {
-	if r.options.Budget == 0 {
-		return
-	}
+// watchdog relieves readers whose inspector overruns its budget, and returns when
+// ctx ends.
+func (p *pollers) watchdog(ctx context.Context, budget time.Duration) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.pollers.awake:
+		case <-p.awake:
 		}
-		r.watch(ctx)
+		p.watch(ctx, budget)
 	}
 }
 
 // watch returns when the pollers are idle, so that an idle node has no ticks.
-func (r *Registry) watch(ctx context.Context) {
-	tick := time.NewTicker(r.options.Budget / 4)
+func (p *pollers) watch(ctx context.Context, budget time.Duration) {
+	tick := time.NewTicker(budget / 4)
 	defer tick.Stop()
-	for !r.pollers.idle() {
+	for !p.idle() {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		r.pollers.relieve(r.options.Budget)
+		p.relieve(budget)
 	}
 }

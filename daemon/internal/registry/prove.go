@@ -46,7 +46,7 @@ func (r *Registry) Reconcile(ctx context.Context) {
 		case <-r.shrunk:
 			quiet.Reset(shrinkDelay)
 		case <-quiet.C:
-			if r.closings.next() != nil { // what they close is not garbage yet
+			if r.datapaths.Closing() != nil { // what they close is not garbage yet
 				quiet.Reset(shrinkDelay)
 				continue
 			}
@@ -69,7 +69,7 @@ func (r *Registry) Prove(ctx context.Context) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			if b.parts != nil && ctx.Err() == nil {
-				r.prove(b, visit(b.parts.ns))
+				r.prove(b, visit(b.parts.Netns()))
 			}
 		})
 		return nil
@@ -83,8 +83,13 @@ func (r *Registry) Prove(ctx context.Context) {
 func (r *Registry) prove(b *binding, at netns.Place) {
 	rec := r.recordOf(b)
 	defer r.notice(b, &rec)
-	wrong := r.proof(b, at, &rec)
+	found := b.parts.Verify(at)
+	if found.ForeignReader {
+		r.report(slog.LevelWarn, api.EventSecurity, &rec,
+			"another program reads a queue in the netns: no flow is settled there any more")
+	}
 	r.gauge(b)
+	wrong := found.Fault
 	if wrong == nil {
 		r.compare(b, at, &rec)
 		if b.problem.Swap(nil) != nil {
@@ -96,7 +101,7 @@ func (r *Registry) prove(b *binding, at netns.Place) {
 		r.log(&rec).Warn("not verified", slog.Any("error", explainLimit(wrong)))
 		return
 	}
-	err := r.repair(b, at)
+	err := b.parts.Repair(at)
 	if err == nil {
 		b.problem.Store(nil)
 		r.report(slog.LevelWarn, api.EventRepair, &rec, "repaired: "+wrong.Error())

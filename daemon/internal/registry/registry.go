@@ -7,6 +7,7 @@ package registry
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -77,18 +78,17 @@ type Hooks struct {
 // while it is held. A binding's lock is taken without mu held and is held
 // during its system calls, so that one slow netns delays nobody else.
 type Registry struct {
-	options Options
-	pollers *pollers
-	buffers *buffers
+	options   Options
+	datapaths *factory
 	// elsewhere looks whether another netns receives for an interface.
 	elsewhere func(ns *netns.NetNS, ifname string) (bool, error)
 	headroom  headroom
 	hub       watch.Hub
 	journal   journal
 	panics    limiter       // of log lines about panics
+	overruns  limiter       // of log lines about overruns
 	orphans   atomic.Uint64 // packets that dead daemons had in hand
 	refused   refused       // packets that the kernel could not queue
-	closings  *closings
 
 	mu          sync.Mutex
 	hooks       Hooks     // set by Restore and not changed then
@@ -114,16 +114,9 @@ func New(o Options) (*Registry, error) {
 	if o.Timings == nil {
 		o.Timings = noTimings{}
 	}
-	pollers, err := newPollers(o.Queue.CopyRange, o.Coalesce, o.Log)
-	if err != nil {
-		return nil, err
-	}
-	return &Registry{
+	r := &Registry{
 		options:     o,
-		pollers:     pollers,
 		elsewhere:   (*netns.NetNS).ReceivesElsewhere,
-		closings:    newClosings(),
-		buffers:     newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		bindings:    make(map[uint64]*binding),
@@ -131,23 +124,26 @@ func New(o Options) (*Registry, error) {
 		seen:        make(map[uint64]bool),
 		doubts:      newDoubts(),
 		shrunk:      make(chan struct{}, 1),
-	}, nil
+	}
+	var err error
+	r.datapaths, err = newFactory(factoryOptions{
+		Queue: o.Queue, MarkMask: o.MarkMask, BufferTotal: o.BufferTotal,
+		Coalesce: o.Coalesce, Budget: o.Budget, Store: o.Descriptors,
+		Inspector: r.inspector, Observer: r.hub.Observer,
+		Panicked: r.panicked, Overran: r.overran, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Close ends what New has started, after everything was detached or suspended.
-func (r *Registry) Close() error {
-	r.closings.wait()
-	return r.pollers.close()
-}
+func (r *Registry) Close() error { return r.datapaths.Close() }
 
-// closeLater closes a socket beside the caller, where the kernel takes its time.
-func (r *Registry) closeLater(socket func() error) {
-	r.closings.start(func() {
-		if err := socket(); err != nil {
-			r.options.Log.Error("socket of a netns not closed", slog.Any("error", err))
-		}
-	})
-}
+// Watchdog ends the work of inspectors that overrun their budget, and returns when
+// ctx ends. Without a budget it has nothing to do.
+func (r *Registry) Watchdog(ctx context.Context) { r.datapaths.Watchdog(ctx) }
 
 // selector is what is armed under a policy.
 func (r *Registry) selector(policy api.Policy) hook.Selector {
@@ -195,12 +191,9 @@ func (r *Registry) Unsettle() error {
 	r.eachBinding(func(b *binding) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if b.parts == nil || !b.parts.selector.Settle.On() {
-			return
+		if b.parts != nil {
+			errs = append(errs, b.parts.Rearm(r.settleSetting()))
 		}
-		s := b.parts.selector
-		s.Settle = r.settleSetting()
-		errs = append(errs, b.parts.arm(s))
 	})
 	return errors.Join(errs...)
 }

@@ -33,7 +33,7 @@ type Past struct {
 //
 // Files or descriptors of a newer daemon are an error, and nothing is touched.
 func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
-	left, err := r.sortEstate(inherited)
+	left, err := r.datapaths.Classify(inherited)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ const restoringAtATime = 16
 
 // recovered makes up records of netns whose state file is lost: as long as
 // somebody keeps their queues, they are inspected.
-func (r *Registry) recovered(left estate, records []state.Record) []state.Record {
+func (r *Registry) recovered(left map[uint64]*inheritance, records []state.Record) []state.Record {
 	var made []state.Record
 	for cookie, i := range left {
 		if slices.ContainsFunc(records, func(rec state.Record) bool {
@@ -106,13 +106,13 @@ func (r *Registry) recovered(left estate, records []state.Record) []state.Record
 				ContainerID: "recovered-" + strconv.FormatUint(cookie, 10), Ifname: "eth0",
 			},
 			Origin:        api.OriginAdopted,
-			Netns:         api.Netns{Cookie: cookie, Dev: i.ns.ID().Dev, Ino: i.ns.ID().Ino},
+			Netns:         api.Netns{Cookie: cookie, Dev: i.Identity().Dev, Ino: i.Identity().Ino},
 			State:         api.Active,
 			FailurePolicy: api.Ignore,
 			Created:       time.Now().UTC(),
 			Called:        boottime.Now(),
 		}
-		if i.strict {
+		if i.Strict() {
 			rec.FailurePolicy = api.Fail
 		}
 		r.report(slog.LevelError, api.EventFailure, &rec,
@@ -126,48 +126,45 @@ func (r *Registry) recovered(left estate, records []state.Record) []state.Record
 }
 
 // readInherited has all inherited queues read.
-func (r *Registry) readInherited(left estate, records []state.Record, orphaned bool) {
+func (r *Registry) readInherited(
+	left map[uint64]*inheritance, records []state.Record, orphaned bool,
+) {
 	for _, rec := range records {
 		i := left[rec.Netns.Cookie]
 		if i == nil {
 			continue
 		}
 		delete(left, rec.Netns.Cookie)
-		i.orphaned = orphaned
 		r.mu.Lock()
 		b := r.acquire(rec.Netns.Cookie) // until an attachment has taken it up
 		r.mu.Unlock()
-		if err := r.inherit(b, i, &rec); err != nil {
+		if err := r.inherit(b, i, &rec, orphaned); err != nil {
 			r.report(slog.LevelError, api.EventFailure, &rec,
 				"inherited queue not read: "+err.Error())
 		}
 	}
 }
 
-func (r *Registry) inherit(b *binding, i *inheritance, rec *state.Record) error {
+func (r *Registry) inherit(
+	b *binding, i *inheritance, rec *state.Record, orphaned bool,
+) error {
 	policy := api.Ignore
-	if i.strict {
+	if i.Strict() {
 		policy = api.Fail
 	}
-	p, err := newParts(r, i.ns, policy)
-	if err != nil {
+	p, orphans, err := r.datapaths.Inherit(i, r.selector(policy), whose(rec), orphaned)
+	if p == nil {
 		return err
 	}
-	p.from, b.inherited = i, p
-	total := 0
-	var errs []error
-	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
-		orphans, err := r.inheritLane(p, number, whose(rec))
-		total += orphans
-		errs = append(errs, err)
-	}
+	b.inherited = p
 	b.publish(p)
-	if total > 0 {
-		r.orphans.Add(uint64(total))
+	if orphans > 0 {
+		r.orphans.Add(uint64(orphans))
 		r.report(slog.LevelWarn, api.EventOrphans, rec, fmt.Sprintf(
-			"%d packets that the daemon had in hand when it died got the policy's verdict", total))
+			"%d packets that the daemon had in hand when it died got the policy's verdict",
+			orphans))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // restore attaches what was attached, ends what was being detached, and forgets
@@ -244,7 +241,7 @@ func (r *Registry) find(
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if p := b.current(); p != nil {
-			return p.ns.Clone()
+			return p.Netns().Clone()
 		}
 	}
 	for _, path := range netns.Paths(rec.Netns.Path) {

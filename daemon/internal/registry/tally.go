@@ -3,34 +3,26 @@
 package registry
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
 // tally is where a binding's packets are counted. It is replaced as a whole.
 type tally struct {
-	readers []*nfqueue.Reader
-	// past are the counters of readers that are gone.
-	past api.Counters
+	parts *parts
+	past  api.Counters // of the parts before
 }
 
-// publish makes the readers' counters visible. Those of the readers before them
-// are not lost. The caller holds b.mu.
+// publish makes the counters of p visible. Those of the parts before are not
+// lost. The caller holds b.mu.
 func (b *binding) publish(p *parts) {
-	next := &tally{readers: make([]*nfqueue.Reader, len(p.lanes))}
-	for i, l := range p.lanes {
-		next.readers[i] = l.reader
-	}
+	next := &tally{parts: p}
 	if last := b.tally.Load(); last != nil {
-		next.past = last.past
-		for _, reader := range last.readers {
-			if !slices.Contains(next.readers, reader) {
-				next.past.Add(counted(reader))
-			}
+		if last.parts == p {
+			return
 		}
+		next.past = last.sum()
 	}
 	b.tally.Store(next)
 }
@@ -40,23 +32,13 @@ func (b *binding) counters() api.Counters {
 	if t == nil {
 		return api.Counters{}
 	}
-	sum := t.past
-	for _, reader := range t.readers {
-		sum.Add(counted(reader))
-	}
-	return sum
+	return t.sum()
 }
 
-// counted returns a reader's counters.
-func counted(reader *nfqueue.Reader) api.Counters {
-	c := &reader.Counters
-	return api.Counters{
-		Packets: c.Packets.Load(), Bytes: c.Bytes.Load(),
-		Accepted: c.Accepted.Load(), Dropped: c.Dropped.Load(), Queued: c.Queued.Load(),
-		Settled: c.Settled.Load(), Malformed: c.Malformed.Load(), Panics: c.Panics.Load(),
-		Overruns: c.Overruns.Load(), Flushed: c.Flushed.Load(),
-		Errors: c.Errors.Load(), InspectNanoseconds: c.InspectNanoseconds.Load(),
-	}
+func (t *tally) sum() api.Counters {
+	sum := t.past
+	sum.Add(api.Counters(t.parts.Counters()))
+	return sum
 }
 
 // carry adds what a binding that is gone has counted to what all of them have,
@@ -80,14 +62,11 @@ func (r *Registry) Total() api.Counters {
 	return total
 }
 
-// fill is how many packets waited in the queues of a netns, of how many that
-// may.
-type fill struct {
-	waiting, length uint64
+// full reports whether no packet had room when the queues were verified last.
+func (b *binding) full() bool {
+	s := b.sample.Load()
+	return s != nil && s.Length > 0 && s.Waiting >= s.Length
 }
-
-// full reports whether no packet had room; nobody has looked where f is nil.
-func (f *fill) full() bool { return f != nil && f.length > 0 && f.waiting >= f.length }
 
 // refused counts packets that found a queue or its socket full and were not let
 // pass for it: the kernel does not count those that were.
@@ -113,12 +92,12 @@ func (r *Registry) Queues() QueueTotals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, b := range r.bindings {
-		f := b.fill.Load()
-		if f == nil || f.length == 0 {
+		s := b.sample.Load()
+		if s == nil || s.Length == 0 {
 			continue
 		}
-		t.Waiting += f.waiting
-		t.Fullest = max(t.Fullest, float64(f.waiting)/float64(f.length))
+		t.Waiting += s.Waiting
+		t.Fullest = max(t.Fullest, float64(s.Waiting)/float64(s.Length))
 	}
 	return t
 }
@@ -126,22 +105,8 @@ func (r *Registry) Queues() QueueTotals {
 // gauge keeps what the kernel has said of a binding's queues. The caller holds
 // b.mu.
 func (r *Registry) gauge(b *binding) {
-	if b.parts == nil {
-		return
-	}
-	var f fill
-	for _, l := range b.parts.lanes {
-		f.waiting += uint64(l.stat.Waiting)
-		f.length += uint64(l.queue.Config().Length)
-		if l.inherited && l.stat.PortID != 0 {
-			l.inherited, l.seen = false, l.stat
-		}
-		r.refused.queue.Add(growth(l.seen.QueueDropped, l.stat.QueueDropped))
-		r.refused.socket.Add(growth(l.seen.UserDropped, l.stat.UserDropped))
-		l.seen = l.stat
-	}
-	b.fill.Store(&f)
+	s := b.parts.SampleQueues()
+	r.refused.queue.Add(s.QueueDropped)
+	r.refused.socket.Add(s.SocketDropped)
+	b.sample.Store(&s)
 }
-
-// growth of a counter, which begins anew with a queue that is bound again.
-func growth(from, to uint64) uint64 { return to - min(from, to) }

@@ -4,54 +4,74 @@ package registry
 
 import (
 	"errors"
-	"log/slog"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
-	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// proof returns what is wrong.
-func (r *Registry) proof(b *binding, at netns.Place, rec *state.Record) error {
-	p := b.parts
+// findings are what a verification has found.
+type findings struct {
+	// Fault is what differs from what should be, nil for nothing.
+	Fault error
+	// ForeignReader: another program reads a queue in the netns, for which no flow
+	// is settled there any more.
+	ForeignReader bool
+}
+
+// Verify compares the netns with what should be, of a walk through many of which
+// at is this one, and ends settling where it can be misused.
+func (p *parts) Verify(at netns.Place) findings {
+	stats, err := p.verifyQueues(at)
+	if err != nil {
+		return findings{Fault: err}
+	}
+	foreign, err := p.distrust(stats)
+	if err == nil {
+		err = p.handle.Verify(at, p.selector)
+	}
+	return findings{Fault: err, ForeignReader: foreign}
+}
+
+// Check compares the netns with what should be. Its error says what differs.
+func (p *parts) Check() error {
+	if _, err := p.verifyQueues(p.ns); err != nil {
+		return err
+	}
+	return p.handle.Verify(p.ns, p.selector)
+}
+
+// verifyQueues says what is wrong with the queues and their readers. It returns
+// all queues that are bound in the netns, by whomever.
+func (p *parts) verifyQueues(at netns.Place) ([]nfqueue.Stat, error) {
 	stats, err := nfqueue.Stats(at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, l := range p.lanes {
 		if err := l.check(stats); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := r.distrust(p, stats, rec); err != nil {
-		return err
-	}
-	return p.handle.Verify(at, p.selector)
+	return stats, nil
 }
 
-// distrust ends settling where somebody else reads a queue of the netns: by the
-// verdict of its own packet, and chains that it moves meanwhile, a pod with
-// CAP_NET_ADMIN can put a request to settle behind our queue. The module sees
-// whose verdict it is, nftables does not.
-func (r *Registry) distrust(p *parts, stats []nfqueue.Stat, rec *state.Record) error {
+// distrust ends settling where another program reads a queue of the netns, and
+// reports whether it did: by the verdict of its own packet, and chains that it
+// moves meanwhile, a pod with CAP_NET_ADMIN can put a request to settle behind our
+// queue. The module sees whose verdict it is, nftables does not.
+func (p *parts) distrust(stats []nfqueue.Stat) (foreign bool, err error) {
 	if !p.selector.Settle.On() || p.hook.Kind() != hook.NFTables || len(stats) == len(p.lanes) {
-		return nil
+		return false, nil
 	}
 	s := p.selector
 	s.Settle = hook.Settle{}
-	if err := p.arm(s); err != nil {
-		return err
-	}
-	r.report(slog.LevelWarn, api.EventSecurity, rec,
-		"another program reads a queue in the netns: no flow is settled there any more")
-	return nil
+	err = p.arm(s)
+	return err == nil, err
 }
 
-// repair puts right what proof may have found.
-func (r *Registry) repair(b *binding, at netns.Place) error {
-	p := b.parts
+// Repair puts right what Verify may have found.
+func (p *parts) Repair(at netns.Place) error {
 	for _, l := range p.lanes {
 		if err := l.repair(at); err != nil {
 			return err
@@ -63,11 +83,11 @@ func (r *Registry) repair(b *binding, at netns.Place) error {
 	if p.arm(p.selector) == nil && p.handle.Verify(at, p.selector) == nil {
 		return nil
 	}
-	return r.reopenHook(p)
+	return p.reopenHook()
 }
 
 // reopenHook begins anew where the hook cannot be armed by its handle.
-func (r *Registry) reopenHook(p *parts) error {
+func (p *parts) reopenHook() error {
 	handle, err := p.hook.Open(p.ns, nil)
 	if err != nil {
 		return err
@@ -78,10 +98,10 @@ func (r *Registry) reopenHook(p *parts) error {
 	return errors.Join(old.Close(), p.keeper.replaceTable(handle.File()), p.arm(p.selector))
 }
 
-// rehook arms h in place of another kind. The caller holds b.mu.
-func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
-	p := b.parts
-	if p == nil || p.hook.Kind() == h.Kind() {
+// ReplaceHook arms h in place of a hook of another kind, and reports whether that
+// was one.
+func (p *parts) ReplaceHook(h hook.Hook) (changed bool, err error) {
+	if p.hook.Kind() == h.Kind() {
 		return false, nil
 	}
 	handle, err := h.Open(p.ns, nil)
@@ -96,22 +116,4 @@ func (b *binding) rehook(h hook.Hook) (changed bool, err error) {
 	p.hook, p.handle, p.warning = h, handle, warning
 	p.setSettle(p.selector.Settle)
 	return true, old.Close()
-}
-
-// check compares the kernel with what should be. Its error says what is wrong.
-func (b *binding) check() error {
-	p := b.parts
-	if p == nil {
-		return errors.New("is not up")
-	}
-	stats, err := nfqueue.Stats(p.ns)
-	if err != nil {
-		return err
-	}
-	for _, l := range p.lanes {
-		if err := l.check(stats); err != nil {
-			return err
-		}
-	}
-	return p.handle.Verify(p.ns, p.selector)
 }

@@ -138,4 +138,7 @@ func (r *Registry) Check(_ context.Context, key api.Key) error {
 }
 
 // Buffers tells how large the queues' receive buffers are.
-func (r *Registry) Buffers() (api.Buffers, error) { return r.buffers.status() }
+func (r *Registry) Buffers() (api.Buffers, error) {
+	s, err := r.datapaths.Buffers()
+	return api.Buffers(s), err
+}

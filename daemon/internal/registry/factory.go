@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+)
+
+// factoryOptions are what all netns of a node have in common. Those that have no
+// meaning for their zero value are required.
+type factoryOptions struct {
+	// Queue is how each queue is bound; its Number and FailOpen follow the selector.
+	Queue nfqueue.Config
+	// MarkMask are the mark bits that the inspector may set.
+	MarkMask uint32
+	// BufferTotal is what all receive buffers may take together.
+	BufferTotal int
+	// Coalesce is how long packets of a busy queue may be left waiting; 0 means
+	// that they never are.
+	Coalesce time.Duration
+	// Budget is how long the inspector may take for a batch; 0 is no limit.
+	Budget time.Duration
+	// Store keeps descriptors while no daemon runs.
+	Store *fdstore.Store
+	// Inspector returns what one more reader asks.
+	Inspector func() inspect.Inspector
+	// Observer is asked for before each packet; it may return nil.
+	Observer func() nfqueue.Observer
+	// Panicked is told what the inspector's panic says, while its stack is there.
+	Panicked func(r *nfqueue.Reader, said any)
+	// Overran is told of a reader whose inspector took longer than Budget.
+	Overran func(r *nfqueue.Reader)
+	Log     *slog.Logger
+}
+
+// factory makes the datapaths of a node, and has what they share: goroutines
+// that read, memory for receive buffers, and sockets that are being closed. It is
+// safe for concurrent use.
+type factory struct {
+	options  factoryOptions
+	pollers  *pollers
+	buffers  *buffers
+	closings *closings
+}
+
+// newFactory starts the goroutines that read. The caller closes the factory.
+func newFactory(o factoryOptions) (*factory, error) {
+	pollers, err := newPollers(&o)
+	if err != nil {
+		return nil, err
+	}
+	return &factory{
+		options: o, pollers: pollers, closings: newClosings(),
+		buffers: newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
+	}, nil
+}
+
+// New prepares a netns and touches nothing in it.
+func (f *factory) New(ns *netns.NetNS, s hook.Selector) (*parts, error) {
+	clone, err := ns.Clone()
+	if err != nil {
+		return nil, err
+	}
+	return &parts{
+		factory: f, ns: clone, selector: s,
+		keeper: newKeeper(f.options.Store, ns.ID().Cookie, !s.Bypass),
+	}, nil
+}
+
+// Watchdog puts goroutines in place of those whose inspector overruns its budget,
+// and returns when ctx ends. Without a budget it has nothing to do.
+func (f *factory) Watchdog(ctx context.Context) {
+	if f.options.Budget > 0 {
+		f.pollers.watchdog(ctx, f.options.Budget)
+	}
+}
+
+// Buffers tells how the memory for receive buffers is divided.
+func (f *factory) Buffers() (bufferStatus, error) { return f.buffers.status() }
+
+// Closing returns what is closed when one more socket of a netns that was taken
+// down is closed; nil where none is being closed.
+func (f *factory) Closing() <-chan struct{} { return f.closings.next() }
+
+// closeLater closes a socket beside the caller, where the kernel takes its time.
+func (f *factory) closeLater(socket func() error) {
+	f.closings.start(func() {
+		if err := socket(); err != nil {
+			f.options.Log.Error("socket of a netns not closed", slog.Any("error", err))
+		}
+	})
+}
+
+// Stop ends the reading, once all packets that were read are answered.
+func (f *factory) Stop() error { return f.pollers.stop() }
+
+// Close ends what the factory has started. No datapath may be up any more.
+func (f *factory) Close() error {
+	f.closings.wait()
+	return f.pollers.close()
+}
