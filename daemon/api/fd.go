@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // fdConn is a unix connection that takes the descriptors which arrive beside
@@ -99,16 +101,11 @@ func (c *fdConn) Close() error {
 // empty message then. A peer that has only ended its half of the conversation
 // still takes the answer.
 func (c *fdConn) gone() bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return true
-	}
-	var sendErr error
-	err = raw.Control(func(fd uintptr) {
-		_, sendErr = syscall.SendmsgN(int(fd), nil, nil, nil,
-			syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT)
+	err := fdcontrol.Do(c, func(fd int) error {
+		_, err := syscall.SendmsgN(fd, nil, nil, nil, syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT)
+		return err
 	})
-	return err != nil || sendErr != nil && !errors.Is(sendErr, syscall.EAGAIN)
+	return err != nil && !errors.Is(err, syscall.EAGAIN)
 }
 
 // Abandoned reports whether the client of the call has hung up. The call's
@@ -190,12 +187,15 @@ func (l *fdListener) welcome(c *net.UnixConn) bool {
 	if l.anyone {
 		return true
 	}
-	uid, err := peerUID(c)
-	if err != nil || uid != 0 && uid != uint32(os.Geteuid()) {
-		l.refused(uid)
-		return false
+	uid := ^uint32(0) // where it cannot be told
+	if peer, err := fdcontrol.Peer(c); err == nil {
+		uid = peer.Uid
 	}
-	return true
+	if uid == 0 || uid == uint32(os.Geteuid()) {
+		return true
+	}
+	l.refused(uid)
+	return false
 }
 
 // complaintInterval keeps a peer from filling the log.
@@ -206,24 +206,6 @@ func (l *fdListener) refused(uid uint32) {
 		l.complaint = now
 		l.log.Warn("connection refused", slog.Uint64("uid", uint64(uid)))
 	}
-}
-
-// peerUID returns the user that the peer connected as (SO_PEERCRED).
-func peerUID(c *net.UnixConn) (uint32, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return ^uint32(0), err
-	}
-	uid := ^uint32(0)
-	var sockErr error
-	err = raw.Control(func(fd uintptr) {
-		var cred *syscall.Ucred
-		cred, sockErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-		if sockErr == nil {
-			uid = cred.Uid
-		}
-	})
-	return uid, errors.Join(err, os.NewSyscallError("getsockopt SO_PEERCRED", sockErr))
 }
 
 type connKey struct{}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // supervised is this daemon's relation to whoever restarts it.
@@ -92,15 +93,9 @@ func listenerOf(f *os.File, socket string) (*net.UnixListener, error) {
 // listenAgain makes this process the one that clients are told to be connected
 // to (SO_PEERCRED): it is who has called listen last.
 func listenAgain(l *net.UnixListener) error {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var listenErr error
-	err = raw.Control(func(fd uintptr) {
-		listenErr = os.NewSyscallError("listen", unix.Listen(int(fd), backlog))
+	return fdcontrol.Do(l, func(fd int) error {
+		return os.NewSyscallError("listen", unix.Listen(fd, backlog))
 	})
-	return errors.Join(err, listenErr)
 }
 
 // backlog is cut by the kernel to what net.core.somaxconn says, which is what

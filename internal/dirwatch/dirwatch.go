@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // Watch waits for the kernel's inotify events. It is not for concurrent use.
@@ -47,18 +49,13 @@ func (w *Watch) Add(dir string) error {
 	if w.file == nil {
 		return nil
 	}
-	raw, err := w.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var addErr error
-	err = raw.Control(func(fd uintptr) {
-		_, addErr = unix.InotifyAddWatch(int(fd), dir, w.mask|unix.IN_ONLYDIR)
+	return fdcontrol.Do(w.file, func(fd int) error {
+		_, err := unix.InotifyAddWatch(fd, dir, w.mask|unix.IN_ONLYDIR)
+		if err != nil {
+			return &os.PathError{Op: "watch", Path: dir, Err: err}
+		}
+		return nil
 	})
-	if addErr != nil {
-		err = errors.Join(err, &os.PathError{Op: "watch", Path: dir, Err: addErr})
-	}
-	return err
 }
 
 // Wait returns true when something has happened since the last time that

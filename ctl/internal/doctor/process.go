@@ -13,7 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // peer is the process that serves the socket, as seen from here.
@@ -33,16 +34,8 @@ func findPeer(ctx context.Context, socket, proc string, own int) peer {
 		return peer{err: err}
 	}
 	defer conn.Close()
-	raw, err := conn.(*net.UnixConn).SyscallConn()
+	cred, err := fdcontrol.Peer(conn.(*net.UnixConn))
 	if err != nil {
-		return peer{err: err}
-	}
-	var cred *syscall.Ucred
-	var credErr error
-	err = raw.Control(func(fd uintptr) {
-		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	})
-	if err := errors.Join(err, os.NewSyscallError("getsockopt", credErr)); err != nil {
 		return peer{err: err}
 	}
 	p := peer{pid: int(cred.Pid), uid: cred.Uid}

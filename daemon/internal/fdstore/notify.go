@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // maxRights is how many descriptors fit into one message (SCM_MAX_FD).
@@ -121,15 +123,7 @@ func withDescriptors(files []*os.File, fds []int, fn func([]int) error) error {
 	if len(files) == 0 {
 		return fn(fds)
 	}
-	raw, err := files[0].SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) {
-		inner = withDescriptors(files[1:], append(fds, int(fd)), fn)
-	}); err != nil {
-		return err
-	}
-	return inner
+	return fdcontrol.Do(files[0], func(fd int) error {
+		return withDescriptors(files[1:], append(fds, fd), fn)
+	})
 }

@@ -16,6 +16,8 @@ import (
 
 	vishnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // ErrNotNetns is in the chain of an error about a descriptor or a path that is
@@ -49,36 +51,18 @@ func Open(path string) (*NetNS, error) {
 
 // FromFile returns the network namespace behind f, which it duplicates.
 func FromFile(f *os.File) (*NetNS, error) {
-	raw, err := f.SyscallConn()
+	duplicate, err := fdcontrol.Duplicate(f, f.Name())
 	if err != nil {
 		return nil, err
 	}
-	dup := -1
-	var dupErr error
-	if err := raw.Control(func(fd uintptr) {
-		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-	}); err != nil {
-		return nil, err
-	}
-	if dupErr != nil {
-		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", dupErr)
-	}
-	return take(os.NewFile(uintptr(dup), f.Name()))
+	return take(duplicate)
 }
 
 // OfSocket returns the network namespace that a socket belongs to.
 func OfSocket(f *os.File) (*NetNS, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
 	n := &NetNS{}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = n.ofSocket(int(fd)) }); err != nil {
+	if err := fdcontrol.Do(f, n.ofSocket); err != nil {
 		return nil, err
-	}
-	if inner != nil {
-		return nil, inner
 	}
 	return n, nil
 }
@@ -99,11 +83,11 @@ func (n *NetNS) ofSocket(socket int) error {
 
 // Clone returns another handle on the same namespace.
 func (n *NetNS) Clone() (*NetNS, error) {
-	fd, err := unix.FcntlInt(n.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	duplicate, err := fdcontrol.Duplicate(n.file, n.file.Name())
 	if err != nil {
-		return nil, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+		return nil, err
 	}
-	return &NetNS{file: os.NewFile(uintptr(fd), n.file.Name()), id: n.id}, nil
+	return &NetNS{file: duplicate, id: n.id}, nil
 }
 
 // New makes a network namespace that lives until it is closed and nothing else

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
-	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // Defaults of a queue.
@@ -316,5 +316,5 @@ func (q *Queue) Close() error {
 }
 
 func (q *Queue) control(fn func(fd int) error) error {
-	return nlsock.Control(q.file, fn)
+	return fdcontrol.Do(q.file, fn)
 }

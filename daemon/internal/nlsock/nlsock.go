@@ -8,26 +8,14 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-)
 
-// Control calls fn with f's descriptor, which stays open meanwhile, and returns
-// fn's error.
-func Control(f *os.File, fn func(fd int) error) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
-}
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
+)
 
 // PortID returns the socket's netlink address, by which the kernel knows it.
 func PortID(f *os.File) (uint32, error) {
 	var port uint32
-	err := Control(f, func(fd int) error {
+	err := fdcontrol.Do(f, func(fd int) error {
 		sa, err := unix.Getsockname(fd)
 		if err != nil {
 			return os.NewSyscallError("getsockname", err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -167,10 +168,9 @@ func (h *holder) connect() (*fdstore.Store, []fdstore.Descriptor) {
 	defer h.mu.Unlock()
 	var inherited []fdstore.Descriptor
 	for _, d := range h.held {
-		fd, err := unix.FcntlInt(d.File.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		file, err := fdcontrol.Duplicate(d.File, d.Name)
 		must(h.t, err)
-		inherited = append(inherited,
-			fdstore.Descriptor{Name: d.Name, File: os.NewFile(uintptr(fd), d.Name)})
+		inherited = append(inherited, fdstore.Descriptor{Name: d.Name, File: file})
 	}
 	return store, inherited
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 const ownedTables = 150
@@ -182,20 +183,5 @@ func ownTable(name string) (*os.File, error) {
 	if _, err := c.Receive(); err != nil {
 		return nil, fmt.Errorf("make table %s: %w", name, err)
 	}
-	return duplicate(c, name)
-}
-
-func duplicate(c *netlink.Conn, name string) (*os.File, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	dup, dupErr := -1, error(nil)
-	err = raw.Control(func(fd uintptr) {
-		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-	})
-	if err := errors.Join(err, dupErr); err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(dup), name), nil
+	return fdcontrol.Duplicate(c, name)
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/florianl/go-nfqueue/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 func main() {
@@ -68,16 +70,11 @@ func run(ctx context.Context, args []string) error {
 
 // setBuffer gives the socket the receive buffer that the other readers have.
 func setBuffer(q *nfqueue.Nfqueue, size int) error {
-	raw, err := q.Con.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	err = raw.Control(func(fd uintptr) {
-		inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size)
-		if inner != nil {
-			inner = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, size)
+	return fdcontrol.Do(q.Con, func(fd int) error {
+		err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size)
+		if err != nil {
+			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size)
 		}
+		return err
 	})
-	return errors.Join(err, inner)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -48,10 +49,10 @@ type settler struct {
 func settle(t *testing.T, q *nfqueue.Queue, ask func(*queued) answer) *settler {
 	t.Helper()
 	s := &settler{queue: q, ask: ask}
-	fd, err := unix.FcntlInt(q.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	must(t, fdcontrol.Do(q.File(), func(fd int) error { return unix.SetNonblock(fd, true) }))
+	var err error
+	s.file, err = fdcontrol.Duplicate(q.File(), "queue of the test")
 	must(t, err)
-	must(t, unix.SetNonblock(fd, true))
-	s.file = os.NewFile(uintptr(fd), "queue of the test")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

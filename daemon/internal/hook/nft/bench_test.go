@@ -7,7 +7,6 @@ package nft_test
 import (
 	"io"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/settle"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -193,11 +193,11 @@ func BenchmarkTakeOver(b *testing.B) {
 			mustArm(b, table, *c.selector)
 			for b.Loop() {
 				b.StopTimer()
-				fd, err := unix.FcntlInt(table.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
+				kept, err := fdcontrol.Duplicate(table.File(), "kept")
 				must(b, err)
 				must(b, table.Close())
 				b.StartTimer()
-				table, err = h.Open(ns, os.NewFile(uintptr(fd), "kept"))
+				table, err = h.Open(ns, kept)
 				must(b, err)
 				mustArm(b, table, *c.selector)
 			}

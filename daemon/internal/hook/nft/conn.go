@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
-	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // conn is a netfilter netlink socket inside a netns. What the kernel sends in
@@ -292,5 +292,5 @@ func errnoOf(payload []byte) error {
 }
 
 func (c *conn) control(fn func(fd int) error) error {
-	return nlsock.Control(c.file, fn)
+	return fdcontrol.Do(c.file, fn)
 }

@@ -6,19 +6,18 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
 // MakeOwnedTable makes a table that belongs to the socket and goes with it.
-func MakeOwnedTable(fd int, name string) error {
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+func MakeOwnedTable(socket *os.File, name string) error {
+	err := fdcontrol.Do(socket, func(fd int) error {
+		return unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	})
 	if err != nil {
 		return err
 	}
-	file := os.NewFile(uintptr(dup), name)
-	defer file.Close()
-	t := table{hook: &Hook{}, name: name, conn: &conn{file: file, buffers: &buffers{}}}
+	t := table{hook: &Hook{}, name: name, conn: &conn{file: socket, buffers: &buffers{}}}
 	return t.transact([]request{t.newTable()})
 }

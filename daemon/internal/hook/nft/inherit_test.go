@@ -19,6 +19,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -52,10 +53,10 @@ func (f *fixture) open(inherited *os.File) hook.Handle {
 // keep returns what a descriptor store holds of a handle whose process is gone.
 func (f *fixture) keep(handle hook.Handle) *os.File {
 	f.Helper()
-	fd, err := unix.FcntlInt(handle.File().Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	kept, err := fdcontrol.Duplicate(handle.File(), "kept")
 	must(f.T, err)
 	must(f.T, handle.Close())
-	return os.NewFile(uintptr(fd), "kept")
+	return kept
 }
 
 // whileWaiting lets datagrams wait while change happens, accepts them and
@@ -217,8 +218,9 @@ func (f *fixture) squat(name string) *os.File {
 	f.Helper()
 	fd, err := f.ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
 	must(f.T, err)
-	must(f.T, nft.MakeOwnedTable(fd, name))
-	return os.NewFile(uintptr(fd), name)
+	socket := os.NewFile(uintptr(fd), name)
+	must(f.T, nft.MakeOwnedTable(socket, name))
+	return socket
 }
 
 // A table of our name that nobody owns is ours, whatever is in it.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -267,11 +268,7 @@ func TestSettleNotTheStartOfQUICAmongSegments(t *testing.T) {
 // segment has what the socket sends cut into datagrams of so many bytes.
 func segment(t *testing.T, c *net.UDPConn, size int) {
 	t.Helper()
-	rc, err := c.SyscallConn()
-	nstest.Must(t, err)
-	var set error
-	nstest.Must(t, rc.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, size)
+	nstest.Must(t, fdcontrol.Do(c, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, size)
 	}))
-	nstest.Must(t, set)
 }
