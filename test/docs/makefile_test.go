@@ -26,7 +26,7 @@ type makeInstall struct {
 func newMakeInstall(t *testing.T) *makeInstall {
 	t.Helper()
 	m := &makeInstall{dir: t.TempDir(), path: t.TempDir(), dest: t.TempDir()}
-	for _, tool := range []string{"bash", "sh", "install", "sed", "uname", "make", "cp", "chmod"} {
+	for _, tool := range []string{"bash", "sh", "cat", "chmod", "dirname", "install", "make", "sed", "uname"} {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			t.Fatal(err)
@@ -35,11 +35,11 @@ func newMakeInstall(t *testing.T) *makeInstall {
 			t.Fatal(err)
 		}
 	}
-	text, err := os.ReadFile("../../Makefile")
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{
+		"Makefile", "hack/build.sh", "hack/install.sh", "hack/version.sh", "kmod/dkms.conf",
+	} {
+		m.write(t, filepath.Join(m.dir, file), read(t, file))
 	}
-	m.write(t, filepath.Join(m.dir, "Makefile"), string(text))
 	return m
 }
 

@@ -1,0 +1,46 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tier.sh TIER: gets what the tests of the tier need, and runs them.
+set -eu
+cd "$(dirname "$0")/.."
+
+tier=$1
+timed() { hack/timed.sh "test-$tier" "$@"; }
+
+case $tier in
+unit)
+	hack/need.sh unit
+	hack/fetch.sh promtool
+	timed go test -timeout 60m -race -p 2 -tags promtool ./...
+	;;
+netns)
+	hack/need.sh netns
+	mapfile -t dirs < <(hack/tagged.sh netns)
+	timed hack/gotest.sh netns "${dirs[@]}"
+	;;
+e2e)
+	hack/need.sh e2e
+	mapfile -t dirs < <(hack/tagged.sh e2e | grep -v damage)
+	timed hack/gotest.sh e2e "${dirs[@]}"
+	;;
+damage)
+	hack/need.sh e2e
+	timed hack/gotest.sh e2e ./test/damage
+	;;
+runtimes)
+	hack/need.sh runtimes
+	hack/fetch.sh runtimes
+	timed hack/filtered.sh runtimes '^ *--- |@@ |FAIL|^(ok|panic)' \
+		hack/gotest.sh runtimes -v ./test/runtimes
+	;;
+vm)
+	hack/need.sh vm
+	timed hack/filtered.sh vm '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
+		hack/gotest.sh vm -v -run TestKernel ./test/vm
+	;;
+*)
+	echo "tier.sh: no tier $tier" >&2
+	exit 1
+	;;
+esac
