@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# fetch.sh THING...: puts what the tests and the demo run, at pinned versions,
-# into bin/. It is quiet when it is there.
+# fetch.sh THING...: puts what the tests, the demo and a release run, at pinned
+# versions, into bin/. It is quiet when it is there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,7 @@ containerd=github.com/containerd/containerd/v2/cmd
 containerd_version=v2.4.2
 flanneld_version=v0.26.7
 lint_version=v2.15.0
+sbom_version=v1.10.0
 
 # install DIR NAME VERSION PACKAGE...: by `go install`, once for each version.
 install() {
@@ -64,6 +65,10 @@ for thing; do
 	golangci-lint)
 		install tools golangci-lint $lint_version \
 			github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+		;;
+	cyclonedx-gomod)
+		install tools cyclonedx-gomod $sbom_version \
+			github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 		;;
 	promtool | runtimes) "$thing" ;;
 	*)

@@ -10,7 +10,7 @@ PATH=$PATH:/usr/sbin:/sbin
 filter='nft:nftables iptables:iptables'
 compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
 case $1 in
-unit) need=$compiler ;; # of the race detector
+unit) need="$compiler git:git" ;; # the compiler is the race detector's
 netns) need=$filter ;;
 e2e) need="$filter iperf3:iperf3 systemd-analyze:systemd tshark:tshark
 	capinfos:wireshark-common curl:curl" ;;
@@ -21,6 +21,7 @@ lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 	shellcheck:shellcheck' ;;
 bench) need="$compiler nft:nftables iperf3:iperf3
 	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev" ;;
+release) need='git:git jq:jq dpkg-deb:dpkg' ;;
 docs) need='dot:graphviz /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core' ;;
 *)
 	echo "need.sh: no target $1" >&2

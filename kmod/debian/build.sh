@@ -32,7 +32,8 @@ for script in postinst prerm; do
 	sed "s/@VERSION@/$version/" "$here/$script.in" >"$root/DEBIAN/$script"
 	chmod 0755 "$root/DEBIAN/$script"
 done
-size=$(du -sk "$root/usr" | cut -f 1)
+# Not what du says: that depends on the file system.
+size=$(($(find "$root/usr" -type f -exec cat {} + | wc -c) / 1024 + 1))
 sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$size/" "$here/control.in" >"$root/DEBIAN/control"
 mkdir -p "$out"
 dpkg-deb --root-owner-group --build "$root" "$package" >/dev/null

@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# release.sh VERSION: makes the files of a release in bin/release/VERSION/:
+#
+#   nsqueue-VERSION-linux-ARCH.tar.gz   the programs, and what belongs to them
+#   nsqueue-VERSION-linux-ARCH.cdx.json the modules in them (CycloneDX)
+#   nsqueue-VERSION-source.tar.gz       the commit
+#   nsqueue-dkms_VERSION_all.deb        the kernel module's source for DKMS
+#   SHA256SUMS
+#
+# A commit, and the same versions of Go and the tools, always give the same bytes.
+set -eu -o pipefail
+cd "$(dirname "$0")/.."
+
+die() {
+	echo "make release: $*" >&2
+	exit 1
+}
+
+# check: ends the script unless this commit may be released as VERSION.
+check() {
+	local number='(0|[1-9][0-9]*)' id='(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)'
+	local semantic="^$number\.$number\.$number(-$id(\.$id)*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
+	[ -n "$version" ] || die 'name the version: make release VERSION=1.2.3'
+	[[ $version =~ $semantic ]] || die "VERSION $version is no semantic version," \
+		'such as 1.2.3 or 1.2.3-rc.1 (without v)'
+	[ -e .git ] || die 'this is no git checkout'
+	[ -z "$(git status --porcelain)" ] || die 'git status shows changes:' \
+		'commit them, or remove them'
+	local module
+	module=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' kmod/dkms.conf)
+	[ "$module" = "${version%%[-+]*}" ] || die "kmod/dkms.conf has the version $module," \
+		"not ${version%%[-+]*}: write it there and commit"
+}
+
+# programs ARCH: makes the archive of the programs, and its list of modules.
+programs() {
+	local name=nsqueue-$version-linux-$1
+	export GOARCH=$1
+	git archive --prefix="$name/" HEAD LICENSE README.md CHANGELOG.md SECURITY.md deploy \
+		'conflist/*.conflist' conflist/README.md 'docs/*.md' 'docs/*.svg' hack/install.sh |
+		tar -x -C "$work"
+	hack/build.sh "$work/$name/bin" "$version"
+	hack/notices.sh >"$work/$name/THIRD-PARTY-NOTICES"
+	tar -c --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --mode=u=rwX,go=rX \
+		--owner=0 --group=0 --numeric-owner -C "$work" "$name" | gzip -9n >"$out/$name.tar.gz"
+	hack/sbom.sh "$version" "$work/$name/bin" >"$out/$name.cdx.json"
+}
+
+version=${1-}
+check
+hack/need.sh release
+hack/fetch.sh cyclonedx-gomod
+
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
+export GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT='' GOFLAGS=-buildvcs=false
+umask 022
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+out=$work/out
+mkdir "$out"
+
+for arch in amd64 arm64; do
+	echo "building for $arch"
+	programs $arch
+done
+git -c tar.umask=0022 archive --prefix="nsqueue-$version/" \
+	--add-virtual-file="nsqueue-$version/VERSION:$version" HEAD |
+	gzip -9n >"$out/nsqueue-$version-source.tar.gz"
+cp "kmod/$(make -s -C kmod deb-dkms | sed 's,.*/build/,build/,')" "$out"
+(cd "$out" && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
+
+dir=bin/release/$version
+rm -rf "$dir"
+mkdir -p "$dir"
+cp "$out"/* "$dir"
+echo "made in $dir:"
+ls "$dir"

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package release
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// published is a release that was made, and its version.
+type published struct {
+	*checkout
+	version string
+}
+
+// files is where it is.
+func (p *published) files() string { return filepath.Join(p.dir, "bin/release", p.version) }
+
+// unpack returns where it has unpacked an archive.
+func (p *published) unpack(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	archive := filepath.Join(p.files(), name+".tar.gz")
+	if out, err := p.run(t, "tar", "-xzf", archive, "-C", dir); err != nil {
+		t.Fatalf("unpack %s: %v\n%s", name, err, out)
+	}
+	return dir
+}
+
+func (p *published) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.files(), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// publish makes a release of the commit that is tested, in a clone.
+func publish(t *testing.T, umask string, env ...string) *published {
+	t.Helper()
+	p := &published{checkout: &checkout{dir: filepath.Join(t.TempDir(), "umask"+umask), env: env}}
+	source, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := &checkout{dir: source}
+	// The copy of the tests may belong to another user.
+	outside.git(t, "-c", "safe.directory=*", "clone", "-q", "--no-hardlinks", source, p.dir)
+	p.version = moduleVersion(t)
+	if out, err := p.run(t, "sh", "-c", "mkdir bin && ln -s \""+tools(t)+"\" bin/tools && umask "+
+		umask+" && make release VERSION="+p.version); err != nil {
+		t.Fatalf("make release: %v\n%s", err, out)
+	}
+	return p
+}
+
+// tools is where the tools are that were fetched before.
+func tools(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join(root, "bin/tools"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// moduleVersion is the only version that may be released.
+func moduleVersion(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "kmod/dkms.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := regexp.MustCompile(`PACKAGE_VERSION="(.+)"`).FindSubmatch(text)
+	if match == nil {
+		t.Fatal("kmod/dkms.conf has no version")
+	}
+	return string(match[1])
+}
+
+// TestRelease makes a release twice, in other directories and with other settings
+// of the user. Both have the same bytes, and what belongs into a release.
+func TestRelease(t *testing.T) {
+	p := publish(t, "022", "TZ=UTC")
+	again := publish(t, "077", "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOFLAGS=-buildvcs=true", "GOAMD64=v3")
+	sums := p.read(t, "SHA256SUMS")
+	if other := again.read(t, "SHA256SUMS"); other != sums {
+		t.Errorf("two releases of a commit differ:\n%s\n%s", sums, other)
+	}
+	if out, err := p.run(t, "sh", "-c", "cd "+p.files()+" && sha256sum -c SHA256SUMS"); err != nil {
+		t.Errorf("checksums: %v\n%s", err, out)
+	}
+	for _, arch := range []string{"amd64", "arm64"} {
+		t.Run(arch, func(t *testing.T) { p.checkPrograms(t, arch) })
+	}
+	t.Run("source", p.checkSource)
+	t.Run("module", p.checkModule)
+}
+
+// checkPrograms looks at the archive of an architecture.
+func (p *published) checkPrograms(t *testing.T, arch string) {
+	name := "nsqueue-" + p.version + "-linux-" + arch
+	dir := filepath.Join(p.unpack(t, name), name)
+	for _, file := range []string{
+		"LICENSE", "CHANGELOG.md", "README.md", "SECURITY.md", "conflist/10-flannel.conflist",
+		"deploy/systemd/nsqueued.service", "deploy/systemd/kmod.conf", "docs/install.md",
+	} {
+		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	notices, err := os.ReadFile(filepath.Join(dir, "THIRD-PARTY-NOTICES"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := p.listed(t, name)
+	for _, program := range []string{"nsqueue", "nsqueued", "nsqueuectl"} {
+		info, err := buildinfo.ReadFile(filepath.Join(dir, "bin", program))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(info.Settings, debug.BuildSetting{Key: "GOARCH", Value: arch}) {
+			t.Errorf("%s is not built for %s: %v", program, arch, info.Settings)
+		}
+		for _, module := range info.Deps {
+			if !slices.Contains(listed, module.Path+" "+module.Version) {
+				t.Errorf("the list of modules lacks %s %s", module.Path, module.Version)
+			}
+			if !strings.Contains(string(notices), "=== "+module.Path+" "+module.Version+": ") {
+				t.Errorf("the notices lack %s %s", module.Path, module.Version)
+			}
+		}
+	}
+	if arch == "amd64" {
+		p.checkInstalled(t, dir)
+	}
+}
+
+// listed returns the modules of the list of an archive.
+func (p *published) listed(t *testing.T, name string) []string {
+	t.Helper()
+	var list struct {
+		BOMFormat  string `json:"bomFormat"`
+		Components []struct{ Name, Version string }
+	}
+	if err := json.Unmarshal([]byte(p.read(t, name+".cdx.json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	if list.BOMFormat != "CycloneDX" {
+		t.Errorf("format %q", list.BOMFormat)
+	}
+	var modules []string
+	for _, c := range list.Components {
+		modules = append(modules, c.Name+" "+c.Version)
+	}
+	return modules
+}
+
+// checkInstalled installs from the archive, and asks each program what it is.
+func (p *published) checkInstalled(t *testing.T, dir string) {
+	t.Helper()
+	dest := t.TempDir()
+	install := exec.CommandContext(t.Context(), filepath.Join(dir, "hack/install.sh"))
+	install.Env = append(os.Environ(), "DESTDIR="+dest, "SYSTEMD_UNIT_DIR=/units")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("install: %v\n%s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(dest, "units/nsqueued.service")); err != nil {
+		t.Error(err)
+	}
+	for _, program := range []string{"sbin/nsqueued", "bin/nsqueuectl"} {
+		out, err := p.run(t, filepath.Join(dest, "usr/local", program), "--version")
+		if want := filepath.Base(program) + " " + p.version + "\n"; err != nil || out != want {
+			t.Errorf("%s says %q, %v; want %q", program, out, err, want)
+		}
+	}
+}
+
+// checkSource asks the source for its version, which it has without git.
+func (p *published) checkSource(t *testing.T) {
+	name := "nsqueue-" + p.version
+	c := &checkout{dir: filepath.Join(p.unpack(t, name+"-source"), name)}
+	c.wantVersion(t, p.version)
+	if _, err := os.Stat(filepath.Join(c.dir, "kmod/LICENSE")); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkModule looks into the package with the kernel module's source.
+func (p *published) checkModule(t *testing.T) {
+	out, err := p.run(t, "dpkg-deb", "--contents",
+		filepath.Join(p.files(), "nsqueue-dkms_"+p.version+"_all.deb"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, file := range []string{"dkms.conf", "hook.c", "LICENSE"} {
+		if !strings.Contains(out, " ./usr/src/nsqueue-"+p.version+"/"+file+"\n") {
+			t.Errorf("the package lacks %s:\n%s", file, out)
+		}
+	}
+}
