@@ -23,13 +23,13 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/calls"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
-	"github.com/nsqueue/nsqueue/daemon/internal/spool"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
-	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // Run serves until ctx ends and returns when everything it started has
@@ -95,19 +95,21 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	calls := calls{Registry: d.registry, adopter: newAdopter(d.config, d.registry, d.log)}
-	drain := spool.NewDrain(apispool.Path(d.config.Socket), calls, d.log)
-	if err := drain.Once(ctx); err != nil {
+	announced := announced{
+		Registry: d.registry, adopter: newAdopter(d.config, d.registry, d.log),
+	}
+	sequencer := calls.New(spool.Path(d.config.Socket), announced, d.log)
+	if err := sequencer.Replay(ctx); err != nil {
 		d.log.Error("spool not drained", slog.Any("error", err)) // Run goes on
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	var guards sync.WaitGroup
-	guards.Go(func() { drain.Run(ctx) })
+	guards.Go(func() { sequencer.Run(ctx) })
 	guards.Go(func() { d.registry.Guard(ctx) })
 	guards.Go(func() { d.registry.Reconcile(ctx) })
 	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
-	b := d.backend(ctx, calls, drain, hook)
+	b := d.backend(ctx, announced, sequencer, hook)
 	o := observers{stopping: ctx, observed: b, serving: &guards, log: d.log}
 	o.start(d.config)
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
@@ -126,10 +128,10 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // backend returns what answers calls until ctx ends.
 func (d *daemon) backend(
-	ctx context.Context, c calls, drain *spool.Drain, hook api.HookStatus,
+	ctx context.Context, a announced, sequencer *calls.Sequencer, hook api.HookStatus,
 ) *backend {
 	b := &backend{
-		calls: c, drain: drain, stopping: ctx,
+		announced: a, sequencer: sequencer, stopping: ctx,
 		config: d.config, hook: hook, started: time.Now().UTC(),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
 		level: d.level, log: d.log,
@@ -227,16 +229,16 @@ func followChanges(
 	}
 }
 
-// calls are the registry's calls about attachments. The adopter is told of them
+// announced are the registry's calls about attachments. The adopter is told of them
 // before.
-type calls struct {
+type announced struct {
 	*registry.Registry
 
 	adopter *adopter
 }
 
 // AttachCalled makes the attachment that was called for at a time since boot.
-func (c calls) AttachCalled(
+func (c announced) AttachCalled(
 	ctx context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
 ) (api.Attachment, error) {
 	c.adopter.attaching(req.Key)
@@ -244,7 +246,7 @@ func (c calls) AttachCalled(
 }
 
 // DetachOlder ends an attachment that was called for before a time since boot.
-func (c calls) DetachOlder(
+func (c announced) DetachOlder(
 	ctx context.Context, req api.DetachRequest, called time.Duration,
 ) error {
 	c.adopter.detaching(req.Key)
@@ -252,16 +254,16 @@ func (c calls) DetachOlder(
 }
 
 // DetachAll ends all attachments.
-func (c calls) DetachAll(ctx context.Context) (int, error) {
+func (c announced) DetachAll(ctx context.Context) (int, error) {
 	c.adopter.detachingAll()
 	return c.Registry.DetachAll(ctx)
 }
 
 // backend is the registry and what the API tells of the daemon around it.
 type backend struct {
-	calls
+	announced
 
-	drain *spool.Drain
+	sequencer *calls.Sequencer
 	// stopping ends when the daemon stops.
 	stopping   context.Context
 	config     *Config
@@ -295,17 +297,17 @@ func (b *backend) adoptExisting() {
 func (b *backend) Attach(
 	ctx context.Context, req api.AttachRequest, netns *os.File,
 ) (api.Attachment, error) {
-	return b.drain.Attach(ctx, req, netns)
+	return b.sequencer.Attach(ctx, req, netns)
 }
 
 // Detach ends the attachment, in its turn with what is spooled.
 func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
-	return b.drain.Detach(ctx, req)
+	return b.sequencer.Detach(ctx, req)
 }
 
 // Check looks at the attachment as it is after what is spooled.
 func (b *backend) Check(ctx context.Context, key api.Key) error {
-	b.drain.Settle(ctx, key)
+	b.sequencer.ReplayKey(ctx, key)
 	return b.Registry.Check(ctx, key)
 }
 
@@ -329,7 +331,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	if s.Buffers, err = b.Buffers(); err != nil {
 		b.log.Warn("receive buffers not measured", slog.Any("error", err))
 	}
-	if s.Spooled, err = b.drain.Count(); err != nil {
+	if s.Spooled, err = b.sequencer.Count(); err != nil {
 		b.log.Warn("spool not counted", slog.Any("error", err))
 	}
 	return s, nil

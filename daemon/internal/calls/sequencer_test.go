@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package spool_test
+package calls_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/internal/spool"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -25,7 +25,7 @@ func TestAddOverSocketVoidsSpooledCalls(t *testing.T) {
 	nstest.Must(t, r.add(key, old))
 	r.want("ADD after DEL of nothing", key, true, false)
 
-	// The DEL of the last life has not been drained, and stands in no way.
+	// The DEL of the last life has not been replayed, and stands in no way.
 	r.spoolDel(key)
 	nstest.Must(t, r.add(key, netns))
 	r.want("ADD of a new life", key, true, false)
@@ -44,23 +44,23 @@ func TestAddOverSocketVoidsSpooledCalls(t *testing.T) {
 // A call that was spooled while one over the socket was carried out is newer.
 func TestCallsOverSocketSpareNewerEntries(t *testing.T) {
 	netns := apitest.OtherNetns(t)
-	for _, verb := range []apispool.Verb{apispool.Add, apispool.Del} {
+	for _, verb := range []spool.Verb{spool.Add, spool.Del} {
 		r := newRig(t)
-		if verb == apispool.Del {
+		if verb == spool.Del {
 			nstest.Must(t, r.add(testKey(), netns))
 		}
-		r.hold = func(apispool.Verb, api.Key) error {
+		r.hold = func(spool.Verb, api.Key) error {
 			r.hold = nil
 			r.spoolDel(testKey()) // by a runtime that has run out of patience
 			return nil
 		}
-		if verb == apispool.Add {
+		if verb == spool.Add {
 			nstest.Must(t, r.add(testKey(), netns))
 		} else {
 			nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 		}
-		r.want("spooled during "+string(verb), testKey(), verb == apispool.Add, true)
-		nstest.Must(t, r.Once(t.Context()))
+		r.want("spooled during "+string(verb), testKey(), verb == spool.Add, true)
+		nstest.Must(t, r.Replay(t.Context()))
 		r.want("after "+string(verb), testKey(), false, false)
 	}
 }
@@ -70,8 +70,8 @@ func TestFailedAddKeepsEntry(t *testing.T) {
 	r := newRig(t)
 	r.spoolAdd(testKey(), apitest.OtherNetns(t))
 	no := errors.New("no")
-	r.hold = func(verb apispool.Verb, _ api.Key) error {
-		if verb == apispool.Add {
+	r.hold = func(verb spool.Verb, _ api.Key) error {
+		if verb == spool.Add {
 			return no
 		}
 		return nil
@@ -82,15 +82,15 @@ func TestFailedAddKeepsEntry(t *testing.T) {
 	r.want("failed ADD", testKey(), false, true)
 }
 
-// The drain has the DEL in hand when the ADD arrives.
-func TestAddWaitsForDrain(t *testing.T) {
+// The replay has the DEL in hand when the ADD arrives.
+func TestAddWaitsForReplay(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
 	nstest.Must(t, r.add(key, netns))
 	r.spoolDel(key)
 	inHand, goOn := make(chan struct{}), make(chan struct{})
-	r.hold = func(verb apispool.Verb, _ api.Key) error {
-		if verb == apispool.Del {
+	r.hold = func(verb spool.Verb, _ api.Key) error {
+		if verb == spool.Del {
 			close(inHand)
 			<-goOn
 		}
@@ -98,7 +98,7 @@ func TestAddWaitsForDrain(t *testing.T) {
 	}
 	var both sync.WaitGroup
 	both.Go(func() {
-		if err := r.Once(t.Context()); err != nil {
+		if err := r.Replay(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -127,11 +127,11 @@ func TestRaces(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	var drains sync.WaitGroup
+	var replays sync.WaitGroup
 	for range 2 {
-		drains.Go(func() {
+		replays.Go(func() {
 			for ctx.Err() == nil {
-				if err := r.Once(t.Context()); err != nil {
+				if err := r.Replay(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -143,15 +143,15 @@ func TestRaces(t *testing.T) {
 		if _, ok := r.get(key); !ok {
 			t.Fatal("not attached after ADD")
 		}
-		nstest.Must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Replay(t.Context()))
 		if _, ok := r.get(key); !ok {
 			t.Fatal("the DEL before the ADD has detached it")
 		}
 	}
 	r.spoolDel(key)
 	cancel()
-	drains.Wait()
-	nstest.Must(t, r.Once(t.Context()))
+	replays.Wait()
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("last DEL", key, false, false)
 }
 
@@ -177,7 +177,7 @@ func TestAbandonedCalls(t *testing.T) {
 	r := newRig(t)
 	inHand, goOn := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	r.hold = func(apispool.Verb, api.Key) error {
+	r.hold = func(spool.Verb, api.Key) error {
 		once.Do(func() { close(inHand) })
 		<-goOn
 		return nil
@@ -213,13 +213,13 @@ func TestAbandonedCalls(t *testing.T) {
 	r.want("ADD, and a DEL that was given up", key, true, false)
 }
 
-func TestSettle(t *testing.T) {
+func TestReplayKey(t *testing.T) {
 	r := newRig(t)
-	r.Settle(t.Context(), testKey())
+	r.ReplayKey(t.Context(), testKey())
 	r.spoolAdd(testKey(), apitest.OtherNetns(t))
 	other := api.Key{ContainerID: "other", Ifname: "eth0"}
 	r.spoolDel(other)
-	r.Settle(t.Context(), testKey())
-	r.want("settled", testKey(), true, false)
-	r.want("not settled", other, false, true)
+	r.ReplayKey(t.Context(), testKey())
+	r.want("replayed", testKey(), true, false)
+	r.want("not replayed", other, false, true)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package spool_test
+package calls_test
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/internal/spool"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -22,11 +22,11 @@ func TestSpooledDel(t *testing.T) {
 	key, netns := testKey(), apitest.OtherNetns(t)
 	nstest.Must(t, r.add(key, netns))
 	r.spoolDel(key)
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("DEL after ADD", key, false, false)
 
 	r.spoolDel(key) // a runtime that repeats DEL
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("DEL of nothing", key, false, false)
 }
 
@@ -36,10 +36,10 @@ func TestSpooledDelAgain(t *testing.T) {
 	key, netns := testKey(), apitest.OtherNetns(t)
 	nstest.Must(t, r.add(key, netns))
 	old := r.spoolDel(key)
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	nstest.Must(t, r.add(key, netns))
 	nstest.Must(t, r.dir.Write(old))
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("old DEL after a new ADD", key, true, false)
 }
 
@@ -47,7 +47,7 @@ func TestSpooledAdd(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
 	e := r.spoolAdd(key, netns)
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("ADD", key, true, false)
 	a, _ := r.get(key)
 	info, err := os.Stat(netns)
@@ -56,7 +56,7 @@ func TestSpooledAdd(t *testing.T) {
 		t.Errorf("attached %+v for %+v", a, e)
 	}
 	nstest.Must(t, r.dir.Write(e)) // as TestSpooledDelAgain
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("the same ADD again", key, true, false)
 }
 
@@ -73,7 +73,7 @@ func TestSpooledAddOfGonePod(t *testing.T) {
 		e := r.spoolAdd(testKey(), apitest.OwnNetns)
 		e.Attach.NetnsPath = path
 		nstest.Must(t, r.dir.Write(e))
-		if err := r.Once(t.Context()); err != nil {
+		if err := r.Replay(t.Context()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		r.want(name, testKey(), false, false)
@@ -88,7 +88,7 @@ func TestSpooledAddAfterLostDel(t *testing.T) {
 	nstest.Must(t, r.add(key, apitest.OtherNetns(t)))
 	r.spoolDel(key)
 	r.spoolAdd(key, netns)
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("ADD", key, true, false)
 	info, err := os.Stat(netns)
 	nstest.Must(t, err)
@@ -112,19 +112,19 @@ func TestFailures(t *testing.T) {
 	} {
 		r := newRig(t)
 		failing := true
-		r.hold = func(verb apispool.Verb, _ api.Key) error {
-			if failing && verb == apispool.Add {
+		r.hold = func(verb spool.Verb, _ api.Key) error {
+			if failing && verb == spool.Add {
 				return test.err
 			}
 			return nil
 		}
 		r.spoolAdd(testKey(), netns)
-		if err := r.Once(t.Context()); errors.Is(err, test.err) != test.stays {
-			t.Errorf("%v: once returns %v", test.err, err)
+		if err := r.Replay(t.Context()); errors.Is(err, test.err) != test.stays {
+			t.Errorf("%v: replay returns %v", test.err, err)
 		}
 		r.want(test.err.Error(), testKey(), false, test.stays)
 		failing = false
-		nstest.Must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Replay(t.Context()))
 		r.want("later", testKey(), test.stays, false)
 	}
 }
@@ -132,16 +132,16 @@ func TestFailures(t *testing.T) {
 func TestFailingDelStays(t *testing.T) {
 	r := newRig(t)
 	no := errors.New("no")
-	r.hold = func(apispool.Verb, api.Key) error { return no }
+	r.hold = func(spool.Verb, api.Key) error { return no }
 	r.spoolDel(testKey())
 	other := api.Key{ContainerID: "other", Ifname: "eth0"}
 	r.spoolDel(other)
-	if err := r.Once(t.Context()); !errors.Is(err, no) {
-		t.Errorf("once returns %v", err)
+	if err := r.Replay(t.Context()); !errors.Is(err, no) {
+		t.Errorf("replay returns %v", err)
 	}
 	r.want("failed", testKey(), false, true)
 	r.hold = nil
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("later", testKey(), false, false)
 	r.want("later", other, false, false)
 }
@@ -152,14 +152,14 @@ func TestEarlierBoot(t *testing.T) {
 	e := r.spoolAdd(key, netns)
 	e.BootID = "0-0-0"
 	nstest.Must(t, r.dir.Write(e))
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("ADD", key, false, false)
 
 	nstest.Must(t, r.add(key, netns))
 	e = r.spoolDel(key)
 	e.BootID, e.Called = "0-0-0", e.Called+time.Hour
 	nstest.Must(t, r.dir.Write(e))
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	r.want("DEL", key, true, false)
 
 	nstest.Must(t, r.dir.Write(e))
@@ -179,7 +179,7 @@ func TestForeignFiles(t *testing.T) {
 	nstest.Must(t, syscall.Mkfifo(filepath.Join(r.path, "c@eth0.json"), 0o600))
 	for range 3 {
 		r.spoolAdd(testKey(), apitest.OtherNetns(t))
-		nstest.Must(t, r.Once(t.Context()))
+		nstest.Must(t, r.Replay(t.Context()))
 		r.want("ours", testKey(), true, false)
 		nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 	}
@@ -188,7 +188,7 @@ func TestForeignFiles(t *testing.T) {
 	if len(entries) != 4 {
 		t.Errorf("%d files left, want 4", len(entries))
 	}
-	if n := r.log.count("file left in the spool"); n != 4 {
+	if n := r.log.count("cannot use a file of the spool"); n != 4 {
 		t.Errorf("%d lines about them, want 4", n)
 	}
 	if n := r.log.count("newer plugin"); n != 1 {
@@ -206,7 +206,7 @@ func TestStorm(t *testing.T) {
 	const files = 500
 	r := newRig(t)
 	netns := apitest.OtherNetns(t)
-	r.hold = func(apispool.Verb, api.Key) error {
+	r.hold = func(spool.Verb, api.Key) error {
 		<-time.After(time.Millisecond) // what waits for the kernel
 		return nil
 	}
@@ -219,7 +219,7 @@ func TestStorm(t *testing.T) {
 		r.spoolDel(key)
 	}
 	start := time.Now()
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 	t.Logf("%d entries took %v, %d at a time", files, time.Since(start), r.busiest.Load())
 	if n := r.busiest.Load(); n > 8 {
 		t.Errorf("%d at a time", n)
@@ -236,12 +236,12 @@ func TestHostileDirectory(t *testing.T) {
 	r := newRig(t)
 	nstest.Must(t, os.Chmod(r.path, 0o777))
 	r.spoolDel(testKey())
-	if err := r.Once(t.Context()); err == nil {
-		t.Error("drained")
+	if err := r.Replay(t.Context()); err == nil {
+		t.Error("replayed")
 	}
 	// Calls over the socket do not depend on it.
 	nstest.Must(t, r.add(testKey(), apitest.OtherNetns(t)))
 	nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: testKey()}))
 	nstest.Must(t, os.Chmod(r.path, 0o700))
-	nstest.Must(t, r.Once(t.Context()))
+	nstest.Must(t, r.Replay(t.Context()))
 }

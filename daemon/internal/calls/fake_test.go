@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package spool_test
+package calls_test
 
 import (
 	"bytes"
@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/internal/spool"
+	"github.com/nsqueue/nsqueue/daemon/internal/calls"
 	"github.com/nsqueue/nsqueue/internal/boottime"
-	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/internal/spool"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -35,8 +35,8 @@ type attached struct {
 type fake struct {
 	// hold, where it is set, is called in the middle of each call. Its error is
 	// the call's.
-	hold func(verb apispool.Verb, key api.Key) error
-	done chan apispool.Verb // where it is set, gets each call that has ended
+	hold func(verb spool.Verb, key api.Key) error
+	done chan spool.Verb // where it is set, gets each call that has ended
 
 	busy, busiest atomic.Int32
 
@@ -44,7 +44,7 @@ type fake struct {
 	attachments map[api.Key]attached
 }
 
-func (f *fake) enter(verb apispool.Verb, key api.Key) error {
+func (f *fake) enter(verb spool.Verb, key api.Key) error {
 	n := f.busy.Add(1)
 	for most := f.busiest.Load(); n > most && !f.busiest.CompareAndSwap(most, n); {
 		most = f.busiest.Load()
@@ -55,7 +55,7 @@ func (f *fake) enter(verb apispool.Verb, key api.Key) error {
 	return f.hold(verb, key)
 }
 
-func (f *fake) leave(verb apispool.Verb) {
+func (f *fake) leave(verb spool.Verb) {
 	f.busy.Add(-1)
 	if f.done != nil {
 		f.done <- verb
@@ -65,8 +65,8 @@ func (f *fake) leave(verb apispool.Verb) {
 func (f *fake) AttachCalled(
 	_ context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
 ) (api.Attachment, error) {
-	defer f.leave(apispool.Add)
-	if err := f.enter(apispool.Add, req.Key); err != nil {
+	defer f.leave(spool.Add)
+	if err := f.enter(spool.Add, req.Key); err != nil {
 		return api.Attachment{}, err
 	}
 	info, err := netns.Stat()
@@ -89,8 +89,8 @@ func (f *fake) DetachOlder(
 	_ context.Context, req api.DetachRequest, called time.Duration,
 ) error {
 	key := req.Key
-	defer f.leave(apispool.Del)
-	if err := f.enter(apispool.Del, key); err != nil {
+	defer f.leave(spool.Del)
+	if err := f.enter(spool.Del, key); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -133,14 +133,14 @@ func (l *logBuffer) count(s string) int {
 	return strings.Count(l.b.String(), s)
 }
 
-// rig is a drain with a registry behind it and a plugin before it.
+// rig is a sequencer with a registry behind it and a plugin before it.
 type rig struct {
-	*spool.Drain
+	*calls.Sequencer
 	fake
 
 	t    *testing.T
 	path string
-	dir  *apispool.Dir
+	dir  *spool.Dir
 	log  logBuffer
 }
 
@@ -148,8 +148,8 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, path: filepath.Join(t.TempDir(), "spool")}
 	r.attachments = make(map[api.Key]attached)
-	r.Drain = spool.NewDrain(r.path, &r.fake, slog.New(slog.NewTextHandler(&r.log, nil)))
-	dir, err := apispool.Open(r.path)
+	r.Sequencer = calls.New(r.path, &r.fake, slog.New(slog.NewTextHandler(&r.log, nil)))
+	dir, err := spool.Open(r.path)
 	nstest.Must(t, err)
 	r.dir = dir
 	t.Cleanup(func() {
@@ -181,21 +181,21 @@ func (r *rig) add(key api.Key, netns string) error {
 }
 
 // spoolDel is a DEL that the plugin could not deliver, called now.
-func (r *rig) spoolDel(key api.Key) *apispool.Entry {
+func (r *rig) spoolDel(key api.Key) *spool.Entry {
 	r.t.Helper()
-	e, err := apispool.NewDel(key, boottime.Now())
+	e, err := spool.NewDel(key, boottime.Now())
 	nstest.Must(r.t, err)
 	nstest.Must(r.t, r.dir.Write(e))
 	return e
 }
 
 // spoolAdd is the same for an ADD.
-func (r *rig) spoolAdd(key api.Key, netns string) *apispool.Entry {
+func (r *rig) spoolAdd(key api.Key, netns string) *spool.Entry {
 	r.t.Helper()
 	f, err := os.Open(netns)
 	nstest.Must(r.t, err)
 	defer f.Close()
-	e, err := apispool.NewAdd(request(key, netns), f, boottime.Now())
+	e, err := spool.NewAdd(request(key, netns), f, boottime.Now())
 	nstest.Must(r.t, err)
 	nstest.Must(r.t, r.dir.Write(e))
 	return e

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package spool_test
+package calls_test
 
 import (
 	"context"
@@ -12,25 +12,25 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
-	"github.com/nsqueue/nsqueue/daemon/internal/spool"
-	apispool "github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/daemon/internal/calls"
+	"github.com/nsqueue/nsqueue/internal/spool"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// run runs the drain until the test ends.
+// run runs the sequencer until the test ends.
 func (r *rig) run(interval time.Duration) (stop func()) {
 	r.t.Helper()
-	r.done = make(chan apispool.Verb, 100)
+	r.done = make(chan spool.Verb, 100)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { spool.RunEvery(ctx, r.Drain, interval) })
+	running.Go(func() { calls.RunEvery(ctx, r.Sequencer, interval) })
 	stop = func() { cancel(); running.Wait() }
 	r.t.Cleanup(stop)
 	return stop
 }
 
 // carriedOut waits for the end of a call.
-func (r *rig) carriedOut(verb apispool.Verb) {
+func (r *rig) carriedOut(verb spool.Verb) {
 	r.t.Helper()
 	select {
 	case got := <-r.done:
@@ -46,15 +46,15 @@ func (r *rig) carriedOut(verb apispool.Verb) {
 func TestRunHearsOfEntries(t *testing.T) {
 	r := newRig(t)
 	netns := apitest.OtherNetns(t)
-	nstest.Must(t, r.Once(t.Context())) // the daemon's start
-	r.spoolAdd(testKey(), netns)        // after it, and before Run
+	nstest.Must(t, r.Replay(t.Context())) // the daemon's start
+	r.spoolAdd(testKey(), netns)          // after it, and before Run
 	stop := r.run(time.Hour)
-	r.carriedOut(apispool.Add)
+	r.carriedOut(spool.Add)
 	for range 20 {
 		r.spoolDel(testKey())
-		r.carriedOut(apispool.Del)
+		r.carriedOut(spool.Del)
 		r.spoolAdd(testKey(), netns)
-		r.carriedOut(apispool.Add)
+		r.carriedOut(spool.Add)
 	}
 	stop()
 	r.want("at the end", testKey(), true, false)
@@ -64,23 +64,23 @@ func TestRunHearsOfEntries(t *testing.T) {
 func TestRunLooksAgain(t *testing.T) {
 	r := newRig(t)
 	var once sync.Once
-	r.hold = func(apispool.Verb, api.Key) (err error) {
+	r.hold = func(spool.Verb, api.Key) (err error) {
 		once.Do(func() { err = errors.New("not yet") })
 		return err
 	}
 	stop := r.run(10 * time.Millisecond)
 	r.spoolDel(testKey())
-	r.carriedOut(apispool.Del)
-	r.carriedOut(apispool.Del)
+	r.carriedOut(spool.Del)
+	r.carriedOut(spool.Del)
 
 	nstest.Must(t, os.RemoveAll(r.path))
-	dir, err := apispool.Open(r.path)
+	dir, err := spool.Open(r.path)
 	nstest.Must(t, err)
 	old := r.dir
 	r.dir = dir
 	nstest.Must(t, old.Close())
 	r.spoolDel(testKey())
-	r.carriedOut(apispool.Del)
+	r.carriedOut(spool.Del)
 	stop()
 	r.want("at the end", testKey(), false, false)
 }
@@ -88,11 +88,11 @@ func TestRunLooksAgain(t *testing.T) {
 // Trouble that lasts is said once.
 func TestRunSaysOnce(t *testing.T) {
 	r := newRig(t)
-	r.hold = func(apispool.Verb, api.Key) error { return errors.New("no way") }
+	r.hold = func(spool.Verb, api.Key) error { return errors.New("no way") }
 	r.spoolDel(testKey())
 	stop := r.run(time.Millisecond)
 	for range 10 {
-		r.carriedOut(apispool.Del)
+		r.carriedOut(spool.Del)
 	}
 	stop()
 	if n := r.log.count("no way"); n != 1 {
