@@ -33,7 +33,7 @@ func main() {
 }
 
 func run() error {
-	if err := supervise.Stage(); err != nil {
+	if err := supervise.Reexec(); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -46,7 +46,7 @@ func ServeObservers(
 	ctx context.Context, l *net.UnixListener, o Observed, log *slog.Logger,
 ) error {
 	limits := observerLimits()
-	conns := newConns(limits.conns, limits.silence)
+	conns := newConnLimit(limits.conns, limits.silence)
 	listener := newFDListener(l, conns, log)
 	listener.anyone = true
 	h := observerHandler(ctx, o, log, limits)
@@ -57,7 +57,7 @@ func ServeObservers(
 // [ServeObservers] is.
 func ServeMetrics(ctx context.Context, l net.Listener, o Observed, log *slog.Logger) error {
 	limits := observerLimits()
-	conns := newConns(limits.conns, limits.silence)
+	conns := newConnLimit(limits.conns, limits.silence)
 	s := newServer(ctx, o, log, limits)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathMetrics, s.metrics())

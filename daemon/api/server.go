@@ -110,14 +110,14 @@ func Serve(ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger
 func serve(
 	ctx context.Context, l *net.UnixListener, b Backend, log *slog.Logger, limits limits,
 ) error {
-	conns := newConns(limits.conns, limits.silence)
+	conns := newConnLimit(limits.conns, limits.silence)
 	listener := newFDListener(l, conns, log)
 	return serveHTTP(ctx, listener, conns, handler(ctx, b, log, limits), log, limits)
 }
 
-// serveHTTP answers calls on l, whose connections are conns, with h.
+// serveHTTP answers calls on l, whose connections conns bounds, with h.
 func serveHTTP(
-	ctx context.Context, l net.Listener, conns *conns, h http.Handler, log *slog.Logger,
+	ctx context.Context, l net.Listener, conns *connLimit, h http.Handler, log *slog.Logger,
 	limits limits,
 ) error {
 	srv := &http.Server{

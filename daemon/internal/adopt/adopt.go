@@ -60,16 +60,16 @@ func Scan(o Options, attached []api.Attachment) (Findings, error) {
 	if err != nil {
 		return Findings{}, err
 	}
-	s := &spaces{known: make(map[inode]*space), ifnames: ifnamesOf(records)}
+	s := &scanned{known: make(map[inode]*netnsInfo), ifnames: ifnamesOf(records)}
 	broken, err := s.list(o.NetnsDirs)
 	if err != nil {
 		return Findings{}, err
 	}
-	m := &matcher{options: &o, spaces: s, attached: attached}
+	m := &matcher{options: &o, scanned: s, attached: attached}
 	for i := range records {
 		m.place(&records[i])
 	}
-	m.settleClaims()
+	m.resolveClaims()
 	found := Findings{Others: slices.Concat(unreadable, broken), Missing: missing(&o, s)}
 	for i := range m.pods {
 		m.judge(&m.pods[i], &found)
@@ -83,11 +83,11 @@ func Scan(o Options, attached []api.Attachment) (Findings, error) {
 // returns can be attached whatever happens to the path; the caller closes it.
 func (c *Candidate) Open() (*os.File, error) {
 	path, ifname := c.Netns.Path, c.Request.Ifname
-	f, s, err := openSpace(path, []string{ifname})
+	f, s, err := openNetnsInfo(path, []string{ifname})
 	if err != nil {
 		return nil, explain(path, err)
 	}
-	if s.netns.Cookie != c.Netns.Cookie {
+	if s.id.Cookie != c.Netns.Cookie {
 		_ = f.Close()
 		return nil, fmt.Errorf("another netns is at %s by now", path)
 	}

@@ -16,8 +16,8 @@ import (
 // pod is a record and the netns that it is about.
 type pod struct {
 	*record
-	space  *space // nil where there is none
-	reason string // why there is none, or why it is not this pod's for certain
+	netns  *netnsInfo // nil where there is none
+	reason string     // why there is none, or why it is not this pod's for certain
 	// searched: it was found by its addresses, and not at a path.
 	searched bool
 }
@@ -31,7 +31,7 @@ type claim struct {
 // matcher brings records and netns together.
 type matcher struct {
 	options  *Options
-	spaces   *spaces
+	scanned  *scanned
 	attached []api.Attachment
 	pods     []pod
 }
@@ -55,19 +55,19 @@ func (m *matcher) find(p *pod) error {
 	}
 	var absent error
 	if p.netnsPath != "" {
-		s, err := m.spaces.atAny(netns.Paths(p.netnsPath))
+		s, err := m.scanned.atAny(netns.Paths(p.netnsPath))
 		if err == nil {
-			p.space = s
+			p.netns = s
 			return s.verify(p.key.Ifname, p.addresses)
 		}
 		absent = explain(p.netnsPath, err)
-		if m.spaces.shows(p.netnsPath) {
+		if m.scanned.shows(p.netnsPath) {
 			return absent
 		}
 	}
 	p.searched = true
 	var err error
-	p.space, err = m.search(p.record)
+	p.netns, err = m.search(p.record)
 	if err != nil && absent != nil {
 		return fmt.Errorf("%w, and %w", absent, err)
 	}
@@ -75,13 +75,13 @@ func (m *matcher) find(p *pod) error {
 }
 
 // search looks for the one netns that has the record's addresses.
-func (m *matcher) search(r *record) (*space, error) {
-	var found *space
+func (m *matcher) search(r *record) (*netnsInfo, error) {
+	var found *netnsInfo
 	var paths []string
-	for _, s := range m.spaces.listed {
+	for _, s := range m.scanned.listed {
 		if s.verify(r.key.Ifname, r.addresses) == nil {
 			found = s
-			paths = append(paths, s.netns.Path)
+			paths = append(paths, s.id.Path)
 		}
 	}
 	switch len(paths) {
@@ -90,25 +90,25 @@ func (m *matcher) search(r *record) (*space, error) {
 	case 1:
 		return found, nil
 	}
-	for _, s := range m.spaces.listed {
-		s.explained = s.explained || slices.Contains(paths, s.netns.Path)
+	for _, s := range m.scanned.listed {
+		s.explained = s.explained || slices.Contains(paths, s.id.Path)
 	}
 	return nil, fmt.Errorf("ambiguous: %s is in %s",
 		join(r.addresses), strings.Join(paths, " and "))
 }
 
-// settleClaims leaves each interface to one pod at most: a record that names
+// resolveClaims leaves each interface to one pod at most: a record that names
 // the netns beats one that was found by address, and among equals nobody wins.
-func (m *matcher) settleClaims() {
+func (m *matcher) resolveClaims() {
 	claims := make(map[claim][]*pod)
 	for i := range m.pods {
 		p := &m.pods[i]
-		if p.space == nil {
+		if p.netns == nil {
 			continue
 		}
-		p.space.explained = true
+		p.netns.explained = true
 		if p.reason == "" {
-			c := claim{p.space.netns.Cookie, p.key.Ifname}
+			c := claim{p.netns.id.Cookie, p.key.Ifname}
 			claims[c] = append(claims[c], p)
 		}
 	}
@@ -120,10 +120,10 @@ func (m *matcher) settleClaims() {
 			case len(rivals) == 1, len(named) == 1 && p == named[0]:
 			case len(named) == 1:
 				p.reason = fmt.Sprintf("the netns %s is that of container %s",
-					p.space.netns.Path, named[0].key.ContainerID)
+					p.netns.id.Path, named[0].key.ContainerID)
 			default:
 				p.reason = fmt.Sprintf("ambiguous: %d cached results are about %s in %s",
-					len(rivals), p.key.Ifname, p.space.netns.Path)
+					len(rivals), p.key.Ifname, p.netns.id.Path)
 			}
 		}
 	}
@@ -135,8 +135,8 @@ func (m *matcher) judge(p *pod, f *Findings) {
 		Key: p.key, Network: p.network, Pod: p.pod, Outcome: api.AdoptSkipped,
 		Netns: api.Netns{Path: p.netnsPath},
 	}
-	if p.space != nil {
-		result.Netns = p.space.netns
+	if p.netns != nil {
+		result.Netns = p.netns.id
 	}
 	decision, err := m.decide(p)
 	switch other, taken := m.attachedAs(p); {
@@ -152,10 +152,10 @@ func (m *matcher) judge(p *pod, f *Findings) {
 		f.Candidates = append(f.Candidates, Candidate{
 			Request: api.AttachRequest{
 				Key: p.key, Network: p.network, Origin: api.OriginAdopted, Pod: p.pod,
-				NetnsPath: p.space.netns.Path, FailurePolicy: decision.Policy,
+				NetnsPath: p.netns.id.Path, FailurePolicy: decision.Policy,
 				Warnings: decision.Warnings,
 			},
-			Netns: p.space.netns, addresses: p.addresses,
+			Netns: p.netns.id, addresses: p.addresses,
 		})
 		return
 	}
@@ -188,7 +188,7 @@ func (m *matcher) attachedAs(p *pod) (key api.Key, taken bool) {
 		if a.Key == p.key {
 			return a.Key, true
 		}
-		if p.space != nil && a.Ifname == p.key.Ifname && a.Netns.Cookie == p.space.netns.Cookie {
+		if p.netns != nil && a.Ifname == p.key.Ifname && a.Netns.Cookie == p.netns.id.Cookie {
 			key, taken = a.Key, true
 		}
 	}
@@ -199,13 +199,13 @@ func (m *matcher) attachedAs(p *pod) (key api.Key, taken bool) {
 // attachment explains.
 func (m *matcher) unknown() []api.AdoptResult {
 	var results []api.AdoptResult
-	for _, s := range m.spaces.listed {
+	for _, s := range m.scanned.listed {
 		attached := slices.ContainsFunc(m.attached, func(a api.Attachment) bool {
-			return a.Netns.Cookie == s.netns.Cookie
+			return a.Netns.Cookie == s.id.Cookie
 		})
 		if !s.explained && !attached {
 			results = append(results, api.AdoptResult{
-				Netns: s.netns, Outcome: api.UnknownNetns, Reason: "no cached result is about it",
+				Netns: s.id, Outcome: api.UnknownNetns, Reason: "no cached result is about it",
 			})
 		}
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // missing says what could not be looked at, and what a container lacks then.
-func missing(o *Options, s *spaces) []string {
+func missing(o *Options, s *scanned) []string {
 	var texts []string
 	if _, err := os.Stat(o.CacheDir); err != nil {
 		texts = append(texts, fmt.Sprintf("no CNI result is seen: %s; if nsqueued runs in a "+
@@ -48,7 +48,7 @@ func reason(err error) string {
 
 // shows reports whether any netns is seen in the directory that a path leads to,
 // so that the one that is not there is gone.
-func (s *spaces) shows(path string) bool {
+func (s *scanned) shows(path string) bool {
 	for _, p := range netns.Paths(path) {
 		entries, err := os.ReadDir(filepath.Dir(p))
 		if err != nil {
@@ -66,7 +66,7 @@ func (s *spaces) shows(path string) bool {
 }
 
 // atAny looks into the netns at the first of the paths that has one.
-func (s *spaces) atAny(paths []string) (found *space, err error) {
+func (s *scanned) atAny(paths []string) (found *netnsInfo, err error) {
 	for _, path := range paths {
 		found, err = s.at(path)
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, netns.ErrNotNetns) {

@@ -16,7 +16,7 @@ type closer struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	waiting []int
-	ends    bool
+	closing bool
 	routine sync.WaitGroup
 	closeFD func(fd int) error
 }
@@ -28,18 +28,18 @@ func newCloser() *closer {
 	return c
 }
 
-// close has the descriptors closed soon, in their order.
-func (c *closer) close(fds ...int) {
+// add has the descriptors closed soon, in their order.
+func (c *closer) add(fds ...int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = append(c.waiting, fds...)
 	c.changed.Signal()
 }
 
-// end returns when all are closed.
-func (c *closer) end() {
+// close returns when all of them are closed.
+func (c *closer) close() {
 	c.mu.Lock()
-	c.ends = true
+	c.closing = true
 	c.changed.Signal()
 	c.mu.Unlock()
 	c.routine.Wait()
@@ -61,7 +61,7 @@ func (c *closer) run() {
 func (c *closer) take() []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.waiting) == 0 && !c.ends {
+	for len(c.waiting) == 0 && !c.closing {
 		c.changed.Wait()
 	}
 	fds := c.waiting

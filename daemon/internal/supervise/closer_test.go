@@ -64,7 +64,7 @@ func TestRemovalDoesNotWait(t *testing.T) {
 	}
 	for i := range ownedTables {
 		tellSupervisor(t, s, "FDSTOREREMOVE=1\nFDNAME="+tableName(i).String())
-		if err := s.drain(); err != nil {
+		if err := s.receiveAll(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -73,7 +73,7 @@ func TestRemovalDoesNotWait(t *testing.T) {
 			first, len(closing), len(s.store.held))
 	}
 	tellSupervisor(t, s, "READY=1")
-	if err := s.drain(); err != nil || !s.worker.ready {
+	if err := s.receiveAll(); err != nil || !s.worker.ready {
 		t.Errorf("the daemon is ready %t, %v; want it heard", s.worker.ready, err)
 	}
 }
@@ -85,9 +85,9 @@ func TestCloserEnds(t *testing.T) {
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	c.close(p[0])
-	c.close(p[1])
-	c.end()
+	c.add(p[0])
+	c.add(p[1])
+	c.close()
 	for _, fd := range p {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
 			t.Errorf("descriptor %d: %v, want it closed", fd, err)

@@ -61,7 +61,7 @@ func sleeper(t *testing.T, s *supervisor, now time.Time) *worker {
 		t.Fatal(err)
 	}
 	s.worker = w
-	eventually(t, "sleep in the place of its stage", func() bool {
+	eventually(t, "sleep in the place of its re-exec step", func() bool {
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", w.pid))
 		return err == nil && string(name) == "sleep\n"
 	})

@@ -111,7 +111,7 @@ func (s *supervisor) becomeNew() error {
 		return err
 	}
 	defer unix.Close(fd)
-	s.store.closer.end()
+	s.store.closer.close()
 	defer func() { s.store.closer = newCloser() }()
 	defer func() { _ = s.inherit(false) }()
 	if err := s.inherit(true); err != nil {

@@ -112,7 +112,7 @@ func FuzzParseHandover(f *testing.F) {
 }
 
 func TestDeaths(t *testing.T) {
-	d := deaths{max: 3, window: 10 * time.Second}
+	d := backoff{max: 3, window: 10 * time.Second}
 	at := time.Unix(1000, 0)
 	for _, tt := range []struct {
 		after, lived, want time.Duration
@@ -131,7 +131,7 @@ func TestDeaths(t *testing.T) {
 			t.Errorf("%v: delay %v, too many %v, want %+v", at, got, d.tooMany(), tt)
 		}
 	}
-	never := deaths{window: 10 * time.Second}
+	never := backoff{window: 10 * time.Second}
 	var last time.Duration
 	for range 100 {
 		last = never.next(at, 0)
@@ -154,12 +154,12 @@ func TestStoreHasLimits(t *testing.T) {
 	if err := s.put("q1i", fds); err == nil {
 		t.Error("three fit into a store for two")
 	}
-	s.closer.end()
+	s.closer.close()
 	if _, err := unix.FcntlInt(uintptr(fds[2]), unix.F_GETFD, 0); err == nil {
 		t.Error("the one that is too many is open")
 	}
 	s.capacity, s.closer = 1<<20, newCloser()
-	defer s.closer.end()
+	defer s.closer.close()
 	defer s.close()
 	s.held = append(s.held, held{Name: strings.Repeat("a", fdstore.MaxNames-20), FD: -1})
 	if err := s.put("q1i", []int{open(), open(), open()}); err == nil || len(s.held) != 5 {

@@ -21,7 +21,7 @@ type signals struct {
 	forwarder   sync.WaitGroup
 }
 
-func catchSignals() (*signals, error) {
+func openSignals() (*signals, error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, os.NewSyscallError("pipe2", err)

@@ -37,7 +37,7 @@ func (s *store) put(name string, fds []int) error {
 	if len(kept) == len(fds) {
 		return nil
 	}
-	s.closer.close(fds[len(kept):]...)
+	s.closer.add(fds[len(kept):]...)
 	return fmt.Errorf("store %s: %d descriptors are too many: the store holds %d of %d",
 		name, len(fds)-len(kept), len(s.held), s.capacity)
 }
@@ -50,7 +50,7 @@ func (s *store) remove(match func(name string) bool) int {
 		if !match(h.Name) {
 			return false
 		}
-		s.closer.close(h.FD)
+		s.closer.add(h.FD)
 		return true
 	})
 	return before - len(s.held)

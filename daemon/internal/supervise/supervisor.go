@@ -30,7 +30,7 @@ type supervisor struct {
 	socket  *socket
 	signals *signals
 	store   store
-	deaths  deaths
+	backoff backoff
 
 	goal     goal
 	worker   *worker   // nil while none runs
@@ -44,7 +44,7 @@ type supervisor struct {
 
 // open takes over what the version before had, or begins with nothing.
 func (s *supervisor) open(before *handover) error {
-	s.deaths = deaths{max: s.config.MaxDeaths, window: s.config.DeathWindow}
+	s.backoff = backoff{max: s.config.MaxDeaths, window: s.config.DeathWindow}
 	s.store.capacity = s.config.MaxDescriptors
 	s.store.closer = newCloser()
 	var err error
@@ -57,12 +57,12 @@ func (s *supervisor) open(before *handover) error {
 		err = s.inherit(false)
 	}
 	if err == nil {
-		if s.signals, err = catchSignals(); err != nil {
+		if s.signals, err = openSignals(); err != nil {
 			s.socket.close()
 		}
 	}
 	if err != nil {
-		s.store.closer.end()
+		s.store.closer.close()
 	}
 	return err
 }
@@ -71,7 +71,7 @@ func (s *supervisor) close() {
 	s.signals.close()
 	s.socket.close()
 	s.store.close()
-	s.store.closer.end()
+	s.store.closer.close()
 }
 
 // start starts a worker now, or plans to try again.
@@ -99,7 +99,7 @@ func (s *supervisor) serve() error {
 		if err != nil {
 			return err
 		}
-		if err := s.drain(); err != nil {
+		if err := s.receiveAll(); err != nil {
 			return err
 		}
 		if err := s.reap(); err != nil {
@@ -143,15 +143,15 @@ func (s *supervisor) due() time.Time {
 	return s.worker.deadline
 }
 
-// drain handles all notifications that have arrived.
-func (s *supervisor) drain() error {
+// receiveAll handles all notifications that have arrived.
+func (s *supervisor) receiveAll() error {
 	for {
 		d, ok, err := s.socket.receive()
 		if !ok || err != nil {
 			return err
 		}
 		if s.worker == nil || int(d.pid) != s.worker.pid {
-			s.store.closer.close(d.fds...)
+			s.store.closer.add(d.fds...)
 			s.log.Debug("notification from another process ignored", slog.Int("pid", int(d.pid)))
 			continue
 		}
@@ -163,7 +163,7 @@ func (s *supervisor) drain() error {
 func (s *supervisor) notified(d datagram) {
 	m, err := parseMessage(d.data)
 	if err != nil || !m.store {
-		s.store.closer.close(d.fds...)
+		s.store.closer.add(d.fds...)
 	}
 	switch {
 	case err != nil:
@@ -214,7 +214,7 @@ func (s *supervisor) reap() error {
 		}
 		if s.worker != nil && pid == s.worker.pid {
 			// What it said last arrived before its death did.
-			if err := s.drain(); err != nil {
+			if err := s.receiveAll(); err != nil {
 				return err
 			}
 			s.died(status)
@@ -242,7 +242,7 @@ func (s *supervisor) died(status unix.WaitStatus) {
 
 // plan decides when to start the next worker after one that lived for so long.
 func (s *supervisor) plan(now time.Time, lived time.Duration) {
-	delay := s.deaths.next(now, lived)
+	delay := s.backoff.next(now, lived)
 	s.startAt = now.Add(delay)
 	if delay == 0 || s.givesUp() {
 		return
@@ -326,16 +326,16 @@ func (s *supervisor) check(now time.Time) {
 
 // givesUp reports whether to start no worker any more. After an upgrade that is
 // the operator's decision, who has another version.
-func (s *supervisor) givesUp() bool { return !s.upgraded && s.deaths.tooMany() }
+func (s *supervisor) givesUp() bool { return !s.upgraded && s.backoff.tooMany() }
 
 // giveUp says what becomes of the pods.
 func (s *supervisor) giveUp() error {
 	ignored := s.store.releaseIgnored()
 	s.log.Error("giving up: the daemon dies again and again; pods under failure policy Ignore "+
 		"keep their network, those under Fail are cut off where their hook outlives the daemon",
-		slog.Int("deaths", len(s.deaths.recent)), slog.Duration("window", s.config.DeathWindow),
+		slog.Int("deaths", len(s.backoff.recent)), slog.Duration("window", s.config.DeathWindow),
 		slog.Int("ignoreDescriptors", ignored), slog.Int("failDescriptors", s.store.strict()))
-	err := s.outcome(fmt.Sprintf("the daemon died %d times within %v", len(s.deaths.recent),
+	err := s.outcome(fmt.Sprintf("the daemon died %d times within %v", len(s.backoff.recent),
 		s.config.DeathWindow))
 	if err == nil { // it exited with 0, but was not to
 		err = &ExitError{Code: 1, reason: "the daemon does not stay"}

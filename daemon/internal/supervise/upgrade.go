@@ -34,7 +34,7 @@ func (s *supervisor) upgrade() error {
 	version, err := s.askSuccessor()
 	if err != nil {
 		s.log.Error("upgrade refused: the daemon goes on as it is", slog.Any("error", err))
-		return s.drain() // the watchdog must know of its signs of life meanwhile
+		return s.receiveAll() // the watchdog must know of its signs of life meanwhile
 	}
 	s.log.Info("upgrading", slog.String("version", version), slog.Int("descriptors",
 		len(s.store.held)))

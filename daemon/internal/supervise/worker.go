@@ -73,7 +73,7 @@ func (s *supervisor) self() string {
 // environment is this process' own, and the protocol's variables.
 func (s *supervisor) environment(target string) []string {
 	set := map[string]string{
-		envStage:                target,
+		envReexec:               target,
 		envHandover:             "",
 		fdstore.EnvNotifySocket: s.socket.path,
 		fdstore.EnvCapacity:     strconv.Itoa(s.config.MaxDescriptors),

@@ -27,7 +27,7 @@ const dirEnv = "SUPERVISE_TEST_DIR"
 
 // TestMain makes the test binary the supervisor and the daemon as well.
 func TestMain(m *testing.M) {
-	if err := Stage(); err != nil {
+	if err := Reexec(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -107,50 +107,50 @@ func nodeAddresses() (addresses, error) {
 	return node, nil
 }
 
-// pace lets so many packets a second through, and never waits. What a quiet
+// rateLimit lets so many packets a second through, and never waits. What a quiet
 // second leaves is saved up, a second's worth at most. Asking it costs a reader no
 // look at the clock.
-type pace struct {
+type rateLimit struct {
 	perSecond int64     // 0 is all
 	renewed   time.Time // up to when it is earned
 	left      atomic.Int64
 }
 
 // setRate begins with a second's worth.
-func (p *pace) setRate(perSecond uint32, now time.Time) {
-	p.perSecond, p.renewed = int64(perSecond), now
-	p.left.Store(p.perSecond)
+func (l *rateLimit) setRate(perSecond uint32, now time.Time) {
+	l.perSecond, l.renewed = int64(perSecond), now
+	l.left.Store(l.perSecond)
 }
 
 // renew adds what was earned meanwhile. One at a time may call it.
-func (p *pace) renew(now time.Time) {
-	if p.perSecond == 0 {
+func (l *rateLimit) renew(now time.Time) {
+	if l.perSecond == 0 {
 		return
 	}
-	elapsed := now.Sub(p.renewed)
-	earned := p.perSecond
+	elapsed := now.Sub(l.renewed)
+	earned := l.perSecond
 	if elapsed < time.Second {
-		earned = int64(elapsed) * p.perSecond / int64(time.Second)
+		earned = int64(elapsed) * l.perSecond / int64(time.Second)
 		// The time of a part of a packet counts the next time.
-		now = p.renewed.Add(time.Duration(earned * int64(time.Second) / p.perSecond))
+		now = l.renewed.Add(time.Duration(earned * int64(time.Second) / l.perSecond))
 	}
-	p.renewed = now
+	l.renewed = now
 	for {
-		left := p.left.Load()
-		if p.left.CompareAndSwap(left, min(left+earned, p.perSecond)) {
+		left := l.left.Load()
+		if l.left.CompareAndSwap(left, min(left+earned, l.perSecond)) {
 			return
 		}
 	}
 }
 
 // allows reports whether one more packet may be reported.
-func (p *pace) allows() bool {
-	for p.perSecond > 0 {
-		left := p.left.Load()
+func (l *rateLimit) allows() bool {
+	for l.perSecond > 0 {
+		left := l.left.Load()
 		if left == 0 {
 			return false
 		}
-		if p.left.CompareAndSwap(left, left-1) {
+		if l.left.CompareAndSwap(left, left-1) {
 			return true
 		}
 	}

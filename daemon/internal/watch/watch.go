@@ -43,12 +43,12 @@ type Hub struct {
 
 type watcher struct {
 	filter filter
-	pace   pace
+	rate   rateLimit
 	number atomic.Uint64
 	bytes  atomic.Int64 // of payloads in events
 	events chan api.PacketEvent
-	// crowded is signalled when events should not wait for the clock.
-	crowded chan struct{}
+	// wake is signalled when events should not wait for the clock.
+	wake chan struct{}
 }
 
 // Observer returns the hub while somebody watches, else nil.
@@ -73,7 +73,7 @@ func (h *Hub) Observe(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 // too slow or it is more than its rate.
 func (w *watcher) offer(s *seen) {
 	number := w.number.Add(1)
-	if !w.pace.allows() || len(w.events) == cap(w.events) {
+	if !w.rate.allows() || len(w.events) == cap(w.events) {
 		return
 	}
 	e := event(s, number)
@@ -92,7 +92,7 @@ func (w *watcher) offer(s *seen) {
 	}
 	if len(w.events) >= backlog/2 || bytes > backlogBytes/2 {
 		select {
-		case w.crowded <- struct{}{}:
+		case w.wake <- struct{}{}:
 		default:
 		}
 	}
@@ -106,13 +106,13 @@ func (h *Hub) Watch(
 	emit func([]api.PacketEvent) error,
 ) error {
 	w := &watcher{
-		events:  make(chan api.PacketEvent, backlog),
-		crowded: make(chan struct{}, 1),
+		events: make(chan api.PacketEvent, backlog),
+		wake:   make(chan struct{}, 1),
 	}
 	if err := errors.Join(w.filter.init(req), w.lookAtNode(h.nodeAddresses)); err != nil {
 		return err
 	}
-	w.pace.setRate(req.Rate, time.Now())
+	w.rate.setRate(req.Rate, time.Now())
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	changes := time.NewTicker(lookAtNode)
@@ -131,8 +131,8 @@ func (h *Hub) Watch(
 			// What was known is better than nothing.
 			_ = w.lookAtNode(h.nodeAddresses)
 		case now := <-tick.C:
-			w.pace.renew(now)
-		case <-w.crowded:
+			w.rate.renew(now)
+		case <-w.wake:
 		}
 		clear(events) // of payloads
 		if events = w.take(events[:0]); len(events) == 0 {

@@ -192,7 +192,7 @@ func TestPayload(t *testing.T) {
 // A second's worth may come at once, also in the first second and after a quiet
 // time; over a longer time it is the rate and no more.
 func TestRate(t *testing.T) {
-	var all pace
+	var all rateLimit
 	all.setRate(0, time.Time{})
 	all.renew(time.Time{}.Add(time.Hour))
 	if n := allowedNow(&all); n != 10_000 {
@@ -200,10 +200,10 @@ func TestRate(t *testing.T) {
 	}
 	for _, rate := range []uint32{1, 19, 500, 1000, math.MaxUint32} {
 		now := time.Time{}
-		var p pace
-		p.setRate(rate, now)
+		var l rateLimit
+		l.setRate(rate, now)
 		burst := min(rate, 10_000)
-		if n := allowedNow(&p); n != burst {
+		if n := allowedNow(&l); n != burst {
 			t.Errorf("%d of %d at once", n, rate)
 		}
 		if rate > burst {
@@ -212,27 +212,27 @@ func TestRate(t *testing.T) {
 		var allowed uint32
 		for range 3 * 23 { // three seconds in uneven parts
 			now = now.Add(time.Second / 23)
-			p.renew(now)
-			allowed += allowedNow(&p)
+			l.renew(now)
+			allowed += allowedNow(&l)
 		}
 		if allowed < 3*rate-1 || allowed > 3*rate {
 			t.Errorf("%d in 3 seconds, want %d", allowed, 3*rate)
 		}
 		now = now.Add(time.Hour)
-		p.renew(now)
-		if n := allowedNow(&p); n != rate {
+		l.renew(now)
+		if n := allowedNow(&l); n != rate {
 			t.Errorf("%d of %d after a quiet hour", n, rate)
 		}
-		p.renew(now)
-		if n := allowedNow(&p); n != 0 {
+		l.renew(now)
+		if n := allowedNow(&l); n != 0 {
 			t.Errorf("%d more in no time", n)
 		}
 	}
 }
 
-func allowedNow(p *pace) (n uint32) {
+func allowedNow(l *rateLimit) (n uint32) {
 	for range 10_000 {
-		if p.allows() {
+		if l.allows() {
 			n++
 		}
 	}
@@ -303,11 +303,11 @@ func TestCrowded(t *testing.T) {
 		watching(t, api.WatchRequest{Payload: api.MaxPayload}, func(h *Hub) {
 			w := (*h.watchers.Load())[0]
 			h.Observe(udp(28), accept(), 0)
-			if len(w.crowded) != 0 {
+			if len(w.wake) != 0 {
 				t.Errorf("%s: one packet is a crowd", name)
 			}
 			fill(h)
-			if len(w.crowded) != 1 {
+			if len(w.wake) != 1 {
 				t.Errorf("%s: %d are no crowd", name, len(w.events))
 			}
 		})
@@ -358,7 +358,7 @@ func BenchmarkObserve(b *testing.B) {
 			if err := w.filter.init(req); err != nil {
 				b.Fatal(err)
 			}
-			w.pace.setRate(req.Rate, time.Now())
+			w.rate.setRate(req.Rate, time.Now())
 			h.add(w)
 			p := udp(28)
 			b.ReportAllocs()

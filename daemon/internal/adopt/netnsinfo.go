@@ -22,9 +22,9 @@ import (
 // errNotPods is about the netns that no pod has for itself.
 var errNotPods = errors.New("no pod's netns: it is that of the node, or nsqueued's own")
 
-// space is a netns that was looked into.
-type space struct {
-	netns api.Netns
+// netnsInfo is a netns that was looked into.
+type netnsInfo struct {
+	id api.Netns
 	// addresses has those interfaces that were asked for and are there.
 	addresses map[string][]netip.Addr
 	// explained: some record is about it, in whatever way.
@@ -32,14 +32,14 @@ type space struct {
 }
 
 // verify says whether the interface has exactly these addresses.
-func (s *space) verify(ifname string, want []netip.Addr) error {
+func (s *netnsInfo) verify(ifname string, want []netip.Addr) error {
 	got, ok := s.addresses[ifname]
 	switch {
 	case !ok:
-		return fmt.Errorf("there is no interface %s in %s", ifname, s.netns.Path)
+		return fmt.Errorf("there is no interface %s in %s", ifname, s.id.Path)
 	case !slices.Equal(got, want):
 		return fmt.Errorf("%s in %s has %s, the cached result has %s",
-			ifname, s.netns.Path, join(got), join(want))
+			ifname, s.id.Path, join(got), join(want))
 	}
 	return nil
 }
@@ -56,13 +56,13 @@ func join(addresses []netip.Addr) string {
 	return strings.Join(texts, ", ")
 }
 
-// spaces are the netns that a scan has looked into, each of them once.
-type spaces struct {
+// scanned are the netns that a scan has looked into, each of them once.
+type scanned struct {
 	ifnames []string // that it looks for
 	// known goes by inode, which takes no opening to ask for. The kernel reuses
 	// them, but whoever attaches a netns looks at its cookie again.
-	known  map[inode]*space
-	listed []*space // what the directories have
+	known  map[inode]*netnsInfo
+	listed []*netnsInfo // what the directories have
 }
 
 // inode is where a netns is on the kernel's file system of namespaces.
@@ -71,7 +71,7 @@ type inode struct{ dev, ino uint64 }
 // list looks into everything in the directories. What is no netns, such as the
 // empty file that an unmounted one leaves behind, is passed over; what cannot
 // be looked into is a result.
-func (s *spaces) list(dirs []string) (broken []api.AdoptResult, err error) {
+func (s *scanned) list(dirs []string) (broken []api.AdoptResult, err error) {
 	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -97,8 +97,8 @@ func (s *spaces) list(dirs []string) (broken []api.AdoptResult, err error) {
 	return broken, nil
 }
 
-// at looks into the netns at the path. Paths of one netns give one space.
-func (s *spaces) at(path string) (*space, error) {
+// at looks into the netns at the path. Paths of one netns give one netnsInfo.
+func (s *scanned) at(path string) (*netnsInfo, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
@@ -106,18 +106,18 @@ func (s *spaces) at(path string) (*space, error) {
 	if found := s.known[inode{st.Dev, st.Ino}]; found != nil {
 		return found, nil
 	}
-	f, found, err := openSpace(path, s.ifnames)
+	f, found, err := openNetnsInfo(path, s.ifnames)
 	if err != nil {
 		return nil, err
 	}
 	_ = f.Close()
-	s.known[inode{found.netns.Dev, found.netns.Ino}] = found
+	s.known[inode{found.id.Dev, found.id.Ino}] = found
 	return found, nil
 }
 
-// openSpace opens the netns at the path and looks at the interfaces with these
+// openNetnsInfo opens the netns at the path and looks at the interfaces with these
 // names. The caller closes the file.
-func openSpace(path string, ifnames []string) (*os.File, *space, error) {
+func openNetnsInfo(path string, ifnames []string) (*os.File, *netnsInfo, error) {
 	f, err := openNetns(path)
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +144,7 @@ func openNetns(path string) (*os.File, error) {
 }
 
 // look identifies the netns behind f and reads the addresses of interfaces.
-func look(f *os.File, ifnames []string) (*space, error) {
+func look(f *os.File, ifnames []string) (*netnsInfo, error) {
 	ns, err := netns.FromFile(f)
 	if err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func look(f *os.File, ifnames []string) (*space, error) {
 		return nil, errNotPods
 	}
 	id := ns.ID()
-	s := &space{netns: api.Netns{Cookie: id.Cookie, Dev: id.Dev, Ino: id.Ino, Path: f.Name()}}
+	s := &netnsInfo{id: api.Netns{Cookie: id.Cookie, Dev: id.Dev, Ino: id.Ino, Path: f.Name()}}
 	err = ns.Do(func() (err error) {
 		s.addresses, err = addressesHere(ifnames)
 		return err

@@ -15,8 +15,8 @@ const (
 	ignoredPatience = 500 * time.Millisecond
 )
 
-// deaths decides by the daemon's deaths when to start it again.
-type deaths struct {
+// backoff decides by the daemon's deaths when to start it again.
+type backoff struct {
 	max    int // within window; zero is no limit
 	window time.Duration
 	recent []time.Time
@@ -26,21 +26,21 @@ type deaths struct {
 // next records a death of a daemon that lived for so long, and returns how long
 // to wait for the next start: not at all after the first death, then longer
 // each time until a daemon outlives the window.
-func (d *deaths) next(now time.Time, lived time.Duration) time.Duration {
-	d.recent = slices.DeleteFunc(d.recent, func(t time.Time) bool {
-		return now.Sub(t) >= d.window
+func (b *backoff) next(now time.Time, lived time.Duration) time.Duration {
+	b.recent = slices.DeleteFunc(b.recent, func(t time.Time) bool {
+		return now.Sub(t) >= b.window
 	})
-	d.recent = append(d.recent, now)
-	if lived >= d.window {
-		d.streak = 0
+	b.recent = append(b.recent, now)
+	if lived >= b.window {
+		b.streak = 0
 	}
-	d.streak++
-	if d.streak == 1 {
+	b.streak++
+	if b.streak == 1 {
 		return 0
 	}
 	// Five doublings are more than the longest delay.
-	return min(firstDelay<<min(d.streak-2, 6), maxDelay)
+	return min(firstDelay<<min(b.streak-2, 6), maxDelay)
 }
 
 // tooMany reports whether it is time to give up.
-func (d *deaths) tooMany() bool { return d.max > 0 && len(d.recent) >= d.max }
+func (b *backoff) tooMany() bool { return b.max > 0 && len(b.recent) >= b.max }

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// conns are a server's connections. It bounds their number: where there are as
-// many as there may be, those that bring no request make room for new ones.
-type conns struct {
+// connLimit bounds the number of a server's connections. Where there are as many
+// as there may be, those that bring no request make room for new ones.
+type connLimit struct {
 	limit   int
 	silence time.Duration // after which a connection may be given up
 
@@ -34,8 +34,8 @@ type silentConn struct {
 	fresh bool
 }
 
-func newConns(limit int, silence time.Duration) *conns {
-	return &conns{
+func newConnLimit(limit int, silence time.Duration) *connLimit {
+	return &connLimit{
 		limit: limit, silence: silence,
 		elements: make(map[net.Conn]*list.Element), left: make(chan struct{}, 1),
 	}
@@ -43,15 +43,15 @@ func newConns(limit int, silence time.Duration) *conns {
 
 // admit waits until there is room for one more connection; false means that
 // stop was closed before. Only one goroutine may wait.
-func (s *conns) admit(stop <-chan struct{}) bool {
+func (l *connLimit) admit(stop <-chan struct{}) bool {
 	for {
-		wait, ok := s.tryAdmit()
+		wait, ok := l.tryAdmit()
 		if ok {
 			return true
 		}
 		timer := time.NewTimer(wait)
 		select {
-		case <-s.left:
+		case <-l.left:
 		case <-timer.C:
 		case <-stop:
 		}
@@ -67,64 +67,64 @@ func (s *conns) admit(stop <-chan struct{}) bool {
 // tryAdmit takes the room if there is any. Else it gives up the connection that
 // has been silent the longest, and returns how long it may take to find out
 // more. A young one is spared: its request may be on the way.
-func (s *conns) tryAdmit() (wait time.Duration, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open < s.limit {
-		s.open++
+func (l *connLimit) tryAdmit() (wait time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open < l.limit {
+		l.open++
 		return 0, true
 	}
-	oldest := s.silent.Front()
+	oldest := l.silent.Front()
 	if oldest == nil {
-		return s.silence, false
+		return l.silence, false
 	}
 	c := oldest.Value.(silentConn)
-	if wait := s.silence - time.Since(c.since); wait > 0 {
+	if wait := l.silence - time.Since(c.since); wait > 0 {
 		return wait, false
 	}
-	s.forget(c.Conn)
+	l.forget(c.Conn)
 	_ = c.Close()
-	return s.silence, false
+	return l.silence, false
 }
 
 // track follows the connections that were admitted; it is the server's
 // ConnState.
-func (s *conns) track(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forget(c)
+func (l *connLimit) track(c net.Conn, state http.ConnState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(c)
 	switch state {
 	case http.StateNew, http.StateIdle:
 		fresh := state == http.StateNew
-		if fresh && s.stopped {
+		if fresh && l.stopped {
 			_ = c.Close()
 			return
 		}
-		s.elements[c] = s.silent.PushBack(silentConn{c, time.Now(), fresh})
+		l.elements[c] = l.silent.PushBack(silentConn{c, time.Now(), fresh})
 	case http.StateClosed, http.StateHijacked:
-		s.open--
+		l.open--
 		select {
-		case s.left <- struct{}{}:
+		case l.left <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// forget takes a connection from the silent ones. The caller holds s.mu.
-func (s *conns) forget(c net.Conn) {
-	if e := s.elements[c]; e != nil {
-		s.silent.Remove(e)
-		delete(s.elements, c)
+// forget takes a connection from the silent ones. The caller holds l.mu.
+func (l *connLimit) forget(c net.Conn) {
+	if e := l.elements[c]; e != nil {
+		l.silent.Remove(e)
+		delete(l.elements, c)
 	}
 }
 
 // stop ends the connections that have not brought a request yet, also those
 // that are still to come: a server that stops would wait seconds for them.
-func (s *conns) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopped = true
-	for e := s.silent.Front(); e != nil; e = e.Next() {
+func (l *connLimit) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	for e := l.silent.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(silentConn); c.fresh {
 			_ = c.Close()
 		}

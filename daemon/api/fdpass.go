@@ -120,13 +120,13 @@ func Abandoned(ctx context.Context) bool {
 // boundedListener accepts as many connections as there may be.
 type boundedListener struct {
 	net.Listener
-	conns *conns
+	conns *connLimit
 
 	closed    chan struct{}
 	closeOnce sync.Once
 }
 
-func newBoundedListener(l net.Listener, conns *conns) *boundedListener {
+func newBoundedListener(l net.Listener, conns *connLimit) *boundedListener {
 	return &boundedListener{Listener: l, conns: conns, closed: make(chan struct{})}
 }
 
@@ -159,10 +159,10 @@ type fdListener struct {
 	// anyone who can connect may talk to the daemon.
 	anyone bool
 
-	complaint time.Time // when a refusal was logged last
+	refusedAt time.Time // when a refusal was logged last
 }
 
-func newFDListener(l *net.UnixListener, conns *conns, log *slog.Logger) *fdListener {
+func newFDListener(l *net.UnixListener, conns *connLimit, log *slog.Logger) *fdListener {
 	return &fdListener{boundedListener: newBoundedListener(l, conns), unix: l, log: log}
 }
 
@@ -198,12 +198,12 @@ func (l *fdListener) welcome(c *net.UnixConn) bool {
 	return false
 }
 
-// complaintInterval keeps a peer from filling the log.
-const complaintInterval = 10 * time.Second
+// refusalLogInterval keeps a peer from filling the log.
+const refusalLogInterval = 10 * time.Second
 
 func (l *fdListener) refused(uid uint32) {
-	if now := time.Now(); now.Sub(l.complaint) >= complaintInterval {
-		l.complaint = now
+	if now := time.Now(); now.Sub(l.refusedAt) >= refusalLogInterval {
+		l.refusedAt = now
 		l.log.Warn("connection refused", slog.Uint64("uid", uint64(uid)))
 	}
 }
