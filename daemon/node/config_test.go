@@ -74,16 +74,16 @@ func FuzzParseConfig(f *testing.F) {
 	})
 }
 
-// The file that the README shows is one that nsqueued takes.
-func TestReadmeConfigIsValid(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// The file that the documentation shows is one that nsqueued takes.
+func TestShownConfigIsValid(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, found := strings.Cut(string(readme), "```yaml\n")
+	_, rest, found := strings.Cut(string(page), "```yaml\n")
 	text, _, closed := strings.Cut(rest, "```")
 	if !found || !closed {
-		t.Fatal("README.md shows no configuration")
+		t.Fatal("docs/configuration.md shows no configuration")
 	}
 	if _, err := parseConfig([]byte(text)); err != nil {
 		t.Error(err)

@@ -49,10 +49,10 @@ type demo struct {
 
 func (d *demo) run(ctx context.Context) error {
 	started := time.Now()
-	d.screen.say("Everything below happens in a node made for it: network, mount and PID " +
-		"namespaces\nof its own. The machine itself is not touched.")
+	d.screen.say("The demo runs in network, mount and PID namespaces of its own.\n" +
+		"The machine is not changed.")
 	for i, step := range []func(context.Context) error{
-		d.stockPodsPing, d.hostReaderSeesNothing, d.bypassPassesUnseen,
+		d.stockPodsPing, d.hostReaderSeesNothing, d.bypassPassesUninspected,
 		d.nsqueueSeesAll, d.nothingStays,
 	} {
 		if err := step(ctx); err != nil {

@@ -31,7 +31,7 @@ func (d *demo) stockPodsPing(ctx context.Context) error {
 
 // hostReaderSeesNothing is step 2: the queue exists, in another netns.
 func (d *demo) hostReaderSeesNothing(context.Context) error {
-	d.screen.title(2, "ICMP to busybox1 goes to queue 80, which is read in the node's netns")
+	d.screen.title(2, "A rule sends busybox1's ICMP to queue 80; a program on the node reads 80")
 	reader, err := openReader(d.screen)
 	if err != nil {
 		return err
@@ -51,17 +51,18 @@ func (d *demo) hostReaderSeesNothing(context.Context) error {
 		return err
 	}
 	n := reader.count()
-	if err := errIf(n != 0, "the node's reader saw %d packets", n); err != nil {
+	if err := errIf(n != 0, "the program on the node read %d packets", n); err != nil {
 		return err
 	}
-	d.screen.shown("100 %% loss, and the reader saw %d packets: queues belong to a netns, and in\n"+
-		"   busybox1's nobody reads queue 80, so the kernel drops what is sent there.", n)
+	d.screen.shown("The program read %d packets. In busybox1's netns no program reads queue 80,\n"+
+		"   so the kernel drops the packets.", n)
 	return nil
 }
 
-// bypassPassesUnseen is step 3: the kernel's way out keeps pods alive, blindly.
-func (d *demo) bypassPassesUnseen(context.Context) error {
-	d.screen.title(3, "The same with the bypass switch")
+// bypassPassesUninspected is step 3: with the kernel's bypass, pods keep their
+// network and nothing is inspected.
+func (d *demo) bypassPassesUninspected(context.Context) error {
+	d.screen.title(3, "The same rule with --queue-bypass")
 	reader, err := openReader(d.screen)
 	if err != nil {
 		return err
@@ -75,11 +76,10 @@ func (d *demo) bypassPassesUnseen(context.Context) error {
 		return err
 	}
 	n := reader.count()
-	if err := errIf(n != 0, "the node's reader saw %d packets", n); err != nil {
+	if err := errIf(n != 0, "the program on the node read %d packets", n); err != nil {
 		return err
 	}
-	d.screen.shown("The pods reach each other again, and the reader saw %d packets: nothing is\n"+
-		"   inspected.", n)
+	d.screen.shown("The program read %d packets. The pods reach each other, uninspected.", n)
 	return nil
 }
 

@@ -16,16 +16,16 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// seen is how many packets two pings between two inspected pods are: each
+// wanted is how many packets two pings between two inspected pods are: each
 // request and each reply leaves one pod and enters the other.
-const seen = 2 * 4
+const wanted = 2 * 4
 
 // patience is how long something may take that is expected at once.
 const patience = 5 * time.Second
 
 // nsqueueSeesAll is step 4: the same pods with nsqueue in the chain.
 func (d *demo) nsqueueSeesAll(ctx context.Context) error {
-	d.screen.title(4, "The pods re-created through the conflist with nsqueue, and nsqueued running")
+	d.screen.title(4, "nsqueued runs, nsqueue is in the CNI chain, and the pods are made again")
 	if err := d.deletePods(ctx); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (d *demo) nsqueueSeesAll(ctx context.Context) error {
 	if err := d.compareCounters(ctx); err != nil {
 		return err
 	}
-	d.screen.shown("The pods reach each other, and every packet of both was seen in its own netns.")
+	d.screen.shown("The pods reach each other, and nsqueued inspected every packet of both.")
 	return nil
 }
 
@@ -79,7 +79,7 @@ func (d *demo) watchPings() error {
 		return errors.New("nsqueuectl watch does not begin")
 	}
 	out := d.ping(d.pods[1], d.pods[0])
-	complete := nstest.Poll(patience, func() bool { return packets.Load() >= seen })
+	complete := nstest.Poll(patience, func() bool { return packets.Load() >= wanted })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		return fmt.Errorf("end nsqueuectl watch: %w", err)
 	}
@@ -89,7 +89,7 @@ func (d *demo) watchPings() error {
 	if err := errIf(!strings.Contains(out, allArrived), "the ping is lost"); err != nil {
 		return err
 	}
-	return errIf(!complete, "nsqueuectl watch printed %d packets, want %d", packets.Load(), seen)
+	return errIf(!complete, "nsqueuectl watch printed %d packets, want %d", packets.Load(), wanted)
 }
 
 // compareCounters checks what the list showed.
@@ -104,7 +104,7 @@ func (d *demo) compareCounters(ctx context.Context) error {
 	}
 	for _, a := range list.Attachments {
 		n := a.Counters.Packets
-		err := errIf(n < seen/2, "%s counted %d packets, want %d or more", a.Pod, n, seen/2)
+		err := errIf(n < wanted/2, "%s counted %d packets, want %d or more", a.Pod, n, wanted/2)
 		if err != nil {
 			return err
 		}
@@ -139,12 +139,12 @@ func (d *demo) nothingStays(ctx context.Context) error {
 		return err
 	}
 	gone := nstest.Poll(patience, func() bool { return freed[0]() && freed[1]() })
-	if err := errIf(!gone, "the kernel still holds a netns: something keeps it"); err != nil {
+	if err := errIf(!gone, "the kernel still has a netns: some process holds it"); err != nil {
 		return err
 	}
 	if err := d.daemon.Stop(); err != nil {
 		return err
 	}
-	d.screen.shown("The list is empty, and the kernel has freed both netns: nothing held them.")
+	d.screen.shown("The list is empty, and the kernel has freed both netns.")
 	return nil
 }
