@@ -11,7 +11,7 @@ tags='netns e2e runtimes vm vmguest promtool'
 kernels='6.1 6.12'
 # Libraries stay synchronous: only these, and tests, start goroutines and join
 # them.
-may_start='^(daemon/main\.go|examples/|daemon/(node|api|internal/(registry|netns|supervise))/|(.*/)?[a-z]*test/)'
+may_start='^(daemon/main\.go|examples/|daemon/(node|api|internal/(datapath|registry|netns|supervise))/|(.*/)?[a-z]*test/)'
 
 files() {
 	git ls-files --cached --others --exclude-standard "$@" | while read -r f; do

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 )
 
@@ -19,10 +20,10 @@ type binding struct {
 
 	mu      sync.Mutex // guards what follows; see Registry for the order
 	members map[api.Key]api.Policy
-	parts   *parts // nil while nobody is attached
+	parts   *datapath.Datapath // nil while nobody is attached
 	// inherited is what an earlier daemon left, with its queues being read
 	// already; nil once an attachment has it.
-	inherited  *parts
+	inherited  *datapath.Datapath
 	noticed    noticed
 	complaints complaints
 
@@ -32,7 +33,7 @@ type binding struct {
 	// that are gone; guarded by the registry's mu.
 	carried api.Counters
 	// sample is how full the queues were when they were verified last.
-	sample atomic.Pointer[sample]
+	sample atomic.Pointer[datapath.Sample]
 	// problem is why packets are not inspected as they should be, nil for
 	// nothing.
 	problem atomic.Pointer[string]
@@ -139,7 +140,7 @@ func (r *Registry) up(b *binding, a *attachment, ns *netns.NetNS) error {
 }
 
 // current are the parts there are, nil for none. The caller holds b.mu.
-func (b *binding) current() *parts {
+func (b *binding) current() *datapath.Datapath {
 	if b.parts != nil {
 		return b.parts
 	}

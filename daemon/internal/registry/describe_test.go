@@ -56,10 +56,10 @@ func TestDescribeWaiting(t *testing.T) {
 // Somebody else in the netns has the queue: the problem is told, and so are the
 // events about this attachment and no other.
 func TestDescribeProblem(t *testing.T) {
-	d := start(t, inspect.AcceptAll{})
+	d := startHeld(t, inspect.AcceptAll{})
 	pod, other := nstest.New(t), nstest.New(t)
 	a, b := d.attach("one", pod, api.Ignore), d.attach("two", other, api.Ignore)
-	d.Unbind("one")
+	d.unbind(pod)
 	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
 	d.Prove(t.Context())
 	got, err := d.Describe(t.Context(), a.Key)

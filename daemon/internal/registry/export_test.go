@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
@@ -14,7 +15,7 @@ import (
 const GraveTime = graveTime
 
 // DrainLimit is how long detaching waits for verdicts.
-const DrainLimit = drainLimit
+const DrainLimit = datapath.DrainLimit
 
 // Always is later than every call.
 const Always = always
@@ -34,14 +35,4 @@ func (r *Registry) SetAge(id string, d time.Duration) {
 // TakeForL3S has interfaces of a name taken for an ipvlan in mode l3s.
 func (r *Registry) TakeForL3S(ifname string) {
 	r.elsewhere = func(_ *netns.NetNS, name string) (bool, error) { return name == ifname, nil }
-}
-
-// Unbind takes an attachment's first queue away.
-func (r *Registry) Unbind(id string) {
-	b := r.container(id).binding
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := b.parts.lanes[0].queue.Unbind(); err != nil {
-		panic(err)
-	}
 }

@@ -5,6 +5,7 @@
 package registry_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
@@ -163,14 +165,40 @@ func (h *holder) connect() (*fdstore.Store, []fdstore.Descriptor) {
 	})
 	must(h.t, err)
 	h.t.Cleanup(store.Close)
+	return store, h.copies()
+}
+
+// copies returns copies of what is held.
+func (h *holder) copies() []fdstore.Descriptor {
+	h.t.Helper()
 	h.sync()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var inherited []fdstore.Descriptor
+	var copies []fdstore.Descriptor
 	for _, d := range h.held {
 		file, err := fdcontrol.Duplicate(d.File, d.Name)
 		must(h.t, err)
-		inherited = append(inherited, fdstore.Descriptor{Name: d.Name, File: file})
+		copies = append(copies, fdstore.Descriptor{Name: d.Name, File: file})
 	}
-	return store, inherited
+	return copies
+}
+
+// unbind takes a pod's queue away, by the copy of its socket that the holder has.
+func (d *daemon) unbind(pod *nstest.NetNS) {
+	d.t.Helper()
+	cookie := cookieOf(d.t, pod)
+	for _, held := range d.holder.copies() {
+		name, err := fdstore.ParseName(held.Name)
+		must(d.t, err)
+		if name.Kind != fdstore.Queue || name.Cookie != cookie {
+			must(d.t, held.File.Close())
+			continue
+		}
+		q, err := nfqueue.OpenInherited(held.File, nfqueue.Config{
+			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
+			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+		})
+		must(d.t, err)
+		must(d.t, errors.Join(q.Unbind(), q.Close()))
+	}
 }

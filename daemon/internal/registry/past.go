@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
@@ -43,7 +44,7 @@ func (b *binding) interfaces() []string {
 }
 
 // misses reports traffic past the hook.
-func (r *Registry) misses(b *binding, rec *state.Record, found *comparison) {
+func (r *Registry) misses(b *binding, rec *state.Record, found *datapath.Comparison) {
 	text := fmt.Sprintf("packets pass uninspected: %s received %d packets and sent %d since the "+
 		"last verification, and the hook saw %d. They go past the IP stack of the pod's netns: "+
 		"a virtual machine (Kata, KubeVirt) or gVisor, AF_PACKET or XDP, a bridge, tc mirred, "+

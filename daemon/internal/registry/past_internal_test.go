@@ -6,62 +6,9 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
-
-// What is traffic past the hook, and what only looks like it.
-func TestPastRule(t *testing.T) {
-	traffic := func(rx, tx, size uint64) netns.Traffic {
-		return netns.Traffic{RxPackets: rx, TxPackets: tx, RxBytes: rx * size, TxBytes: tx * size}
-	}
-	for name, tt := range map[string]struct {
-		moved netns.Traffic
-		seen  uint64
-		past  bool
-	}{
-		"idle":                        {traffic(0, 0, 0), 0, false},
-		"few packets":                 {traffic(99, 99, 100), 0, false},
-		"received for others":         {traffic(100000, 3, 100), 0, false},
-		"sent only":                   {traffic(3, 100000, 100), 0, false},
-		"ARP both ways":               {traffic(5000, 5000, 42), 0, false},
-		"ARP from a wire, padded":     {traffic(5000, 5000, 60), 0, false},
-		"a virtual machine":           {traffic(100, 100, 98), 0, true},
-		"all inspected":               {traffic(100, 100, 98), 200, false},
-		"merged packets":              {traffic(45000, 45000, 1500), 1000, false},
-		"a flowtable's first packets": {traffic(500000, 500000, 1500), 20, true},
-		"other interfaces too":        {traffic(100, 100, 98), 10000, false},
-	} {
-		if past := significant(tt.moved) && !meets(tt.moved, tt.seen); past != tt.past {
-			t.Errorf("%s: past the hook %t, want %t", name, past, tt.past)
-		}
-	}
-}
-
-// Counters begin anew with the interface.
-func TestGrownRestarts(t *testing.T) {
-	from := netns.Traffic{RxBytes: 9, RxPackets: 9, TxBytes: 9, TxPackets: 1}
-	to := netns.Traffic{RxBytes: 1, RxPackets: 1, TxBytes: 1, TxPackets: 3}
-	if got, want := grown(from, to), (netns.Traffic{TxPackets: 2}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-}
-
-func TestSelectsAll(t *testing.T) {
-	for _, tt := range []struct {
-		s    hook.Selector
-		want bool
-	}{
-		{hook.Selector{Directions: hook.AllDirections}, true},
-		{hook.Selector{Directions: hook.In | hook.Out}, false},
-		{hook.Selector{Directions: hook.AllDirections, Protocols: []uint8{6}}, false},
-	} {
-		if got := selectsAll(&tt.s); got != tt.want {
-			t.Errorf("%+v: %t, want %t", tt.s, got, tt.want)
-		}
-	}
-}
 
 // Under Fail no interface is attached that is received for elsewhere, but what an
 // earlier daemon attached stays.

@@ -124,10 +124,10 @@ func TestProofRepairsTheHook(t *testing.T) {
 }
 
 func TestProofRepairsTheQueue(t *testing.T) {
-	d := start(t, inspect.AcceptAll{})
+	d := startHeld(t, inspect.AcceptAll{})
 	pod, peer := nstest.Pair(t)
 	a := d.attach("one", pod, api.Fail)
-	d.Unbind("one")
+	d.unbind(pod)
 	if len(stats(t, pod)) != 0 {
 		t.Fatal("the queue is still bound")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
@@ -79,7 +80,7 @@ type Hooks struct {
 // during its system calls, so that one slow netns delays nobody else.
 type Registry struct {
 	options   Options
-	datapaths *factory
+	datapaths *datapath.Factory
 	// elsewhere looks whether another netns receives for an interface.
 	elsewhere func(ns *netns.NetNS, ifname string) (bool, error)
 	headroom  headroom
@@ -126,7 +127,7 @@ func New(o Options) (*Registry, error) {
 		shrunk:      make(chan struct{}, 1),
 	}
 	var err error
-	r.datapaths, err = newFactory(factoryOptions{
+	r.datapaths, err = datapath.NewFactory(datapath.Options{
 		Queue: o.Queue, MarkMask: o.MarkMask, BufferTotal: o.BufferTotal,
 		Coalesce: o.Coalesce, Budget: o.Budget, Store: o.Descriptors,
 		Inspector: r.inspector, Observer: r.hub.Observer,

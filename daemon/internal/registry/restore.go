@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
@@ -93,7 +94,9 @@ const restoringAtATime = 16
 
 // recovered makes up records of netns whose state file is lost: as long as
 // somebody keeps their queues, they are inspected.
-func (r *Registry) recovered(left map[uint64]*inheritance, records []state.Record) []state.Record {
+func (r *Registry) recovered(
+	left map[uint64]*datapath.Inherited, records []state.Record,
+) []state.Record {
 	var made []state.Record
 	for cookie, i := range left {
 		if slices.ContainsFunc(records, func(rec state.Record) bool {
@@ -127,7 +130,7 @@ func (r *Registry) recovered(left map[uint64]*inheritance, records []state.Recor
 
 // readInherited has all inherited queues read.
 func (r *Registry) readInherited(
-	left map[uint64]*inheritance, records []state.Record, orphaned bool,
+	left map[uint64]*datapath.Inherited, records []state.Record, orphaned bool,
 ) {
 	for _, rec := range records {
 		i := left[rec.Netns.Cookie]
@@ -146,7 +149,7 @@ func (r *Registry) readInherited(
 }
 
 func (r *Registry) inherit(
-	b *binding, i *inheritance, rec *state.Record, orphaned bool,
+	b *binding, i *datapath.Inherited, rec *state.Record, orphaned bool,
 ) error {
 	policy := api.Ignore
 	if i.Strict() {

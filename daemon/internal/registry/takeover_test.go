@@ -34,7 +34,7 @@ func startHeld(t *testing.T, inspector inspect.Inspector) *daemon {
 	return d
 }
 
-func cookieOf(t *testing.T, pod *nstest.NetNS) uint64 {
+func cookieOf(t testing.TB, pod *nstest.NetNS) uint64 {
 	t.Helper()
 	ns, err := netns.Open(pod.Path())
 	must(t, err)

@@ -6,17 +6,18 @@ import (
 	"sync/atomic"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 )
 
 // tally is where a binding's packets are counted. It is replaced as a whole.
 type tally struct {
-	parts *parts
+	parts *datapath.Datapath
 	past  api.Counters // of the parts before
 }
 
 // publish makes the counters of p visible. Those of the parts before are not
 // lost. The caller holds b.mu.
-func (b *binding) publish(p *parts) {
+func (b *binding) publish(p *datapath.Datapath) {
 	next := &tally{parts: p}
 	if last := b.tally.Load(); last != nil {
 		if last.parts == p {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"errors"
@@ -62,7 +62,7 @@ func (k *keeper) setStrict(strict bool) error {
 
 // takeOver notes what the store keeps already of an inheritance. Where it keeps
 // more or under other names, it is told anew what to keep.
-func (k *keeper) takeOver(i *inheritance, lanes []*lane) error {
+func (k *keeper) takeOver(i *Inherited, lanes []*lane) error {
 	k.kept[fdstore.Queue] = nil
 	for _, l := range lanes {
 		k.note(fdstore.Queue, l.queue.File())

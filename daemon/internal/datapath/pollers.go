@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"context"
@@ -34,7 +34,7 @@ type pollers struct {
 
 // newPollers makes a poller for each processor and runs it. One processor is
 // left to everybody else.
-func newPollers(options *factoryOptions) (*pollers, error) {
+func newPollers(options *Options) (*pollers, error) {
 	p := &pollers{
 		log: options.Log, overran: options.Overran, awake: make(chan struct{}, 1),
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"sync/atomic"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"cmp"
@@ -10,14 +10,14 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// readerCounters are what readers have counted; see [nfqueue.Counters].
-type readerCounters struct {
+// Counters are what readers have counted; see [nfqueue.Counters].
+type Counters struct {
 	Packets, Bytes, Accepted, Dropped, Queued, Settled uint64
 	Malformed, Panics, Overruns, Flushed, Errors       uint64
 	InspectNanoseconds                                 uint64
 }
 
-func (c *readerCounters) add(r *nfqueue.Counters) {
+func (c *Counters) add(r *nfqueue.Counters) {
 	c.Packets += r.Packets.Load()
 	c.Bytes += r.Bytes.Load()
 	c.Accepted += r.Accepted.Load()
@@ -35,17 +35,17 @@ func (c *readerCounters) add(r *nfqueue.Counters) {
 // counted is where packets are counted. It is replaced as a whole.
 type counted struct {
 	readers []*nfqueue.Reader
-	closed  readerCounters // of readers whose queues are closed
+	closed  Counters // of readers whose queues are closed
 }
 
 // publish makes the readers' counters visible. Those of the readers before them
 // are not lost.
-func (p *parts) publish() {
-	next := &counted{readers: make([]*nfqueue.Reader, len(p.lanes))}
-	for i, l := range p.lanes {
+func (d *Datapath) publish() {
+	next := &counted{readers: make([]*nfqueue.Reader, len(d.lanes))}
+	for i, l := range d.lanes {
 		next.readers[i] = l.reader
 	}
-	if last := p.counted.Load(); last != nil {
+	if last := d.counted.Load(); last != nil {
 		next.closed = last.closed
 		for _, reader := range last.readers {
 			if !slices.Contains(next.readers, reader) {
@@ -53,15 +53,15 @@ func (p *parts) publish() {
 			}
 		}
 	}
-	p.counted.Store(next)
+	d.counted.Store(next)
 }
 
 // Counters adds up what the readers have counted, also those of queues that are
 // closed. It may be called at any time.
-func (p *parts) Counters() readerCounters {
-	now := p.counted.Load()
+func (d *Datapath) Counters() Counters {
+	now := d.counted.Load()
 	if now == nil {
-		return readerCounters{}
+		return Counters{}
 	}
 	sum := now.closed
 	for _, reader := range now.readers {
@@ -71,19 +71,19 @@ func (p *parts) Counters() readerCounters {
 }
 
 // TakePanic returns what a panic said since it was asked last, empty for none.
-func (p *parts) TakePanic() string {
+func (d *Datapath) TakePanic() string {
 	said := ""
-	for _, l := range p.lanes {
+	for _, l := range d.lanes {
 		said = cmp.Or(l.reader.TakePanic(), said)
 	}
 	return said
 }
 
 // HookCounters returns what the hook did.
-func (p *parts) HookCounters() (hook.Counters, error) { return p.handle.Counters() }
+func (d *Datapath) HookCounters() (hook.Counters, error) { return d.handle.Counters() }
 
-// sample is what the kernel said of a netns' queues when they were verified.
-type sample struct {
+// Sample is what the kernel said of a netns' queues when they were verified.
+type Sample struct {
 	// Waiting packets, of how many that may.
 	Waiting, Length uint64
 	// QueueDropped and SocketDropped count packets since the sample before that
@@ -93,9 +93,9 @@ type sample struct {
 }
 
 // SampleQueues returns what the latest Verify or Check has heard from the kernel.
-func (p *parts) SampleQueues() sample {
-	var s sample
-	for _, l := range p.lanes {
+func (d *Datapath) SampleQueues() Sample {
+	var s Sample
+	for _, l := range d.lanes {
 		s.Waiting += uint64(l.stat.Waiting)
 		s.Length += uint64(l.queue.Config().Length)
 		if l.inherited && l.stat.PortID != 0 {
@@ -111,8 +111,8 @@ func (p *parts) SampleQueues() sample {
 // growth of a counter, which begins anew with a queue that is bound again.
 func growth(from, to uint64) uint64 { return to - min(from, to) }
 
-// queueState is what the kernel says of a queue now.
-type queueState struct {
+// QueueState is what the kernel says of a queue now.
+type QueueState struct {
 	Number                    uint16
 	Length                    uint32
 	Bound                     bool
@@ -121,18 +121,18 @@ type queueState struct {
 }
 
 // QueueStates asks the kernel for the queues.
-func (p *parts) QueueStates() ([]queueState, error) {
-	stats, err := nfqueue.Stats(p.ns)
+func (d *Datapath) QueueStates() ([]QueueState, error) {
+	stats, err := nfqueue.Stats(d.ns)
 	if err != nil {
 		return nil, err
 	}
-	var states []queueState
-	for _, l := range p.lanes {
+	var states []QueueState
+	for _, l := range d.lanes {
 		stat, bound, err := l.queue.In(stats)
 		if err != nil {
 			return nil, err
 		}
-		states = append(states, queueState{
+		states = append(states, QueueState{
 			Number: l.number(), Length: l.queue.Config().Length, Bound: bound,
 			Waiting:      stat.Waiting,
 			QueueDropped: stat.QueueDropped, UserDropped: stat.UserDropped,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"errors"
@@ -71,8 +71,8 @@ func (b *buffers) resizeLocked(each int) error {
 	return errors.Join(errs...)
 }
 
-// bufferStatus is how the memory for receive buffers is divided.
-type bufferStatus struct {
+// BufferStatus is how the memory for receive buffers is divided.
+type BufferStatus struct {
 	Queues int
 	// Wanted is what each queue is to have, Each what it is asked for, so that all
 	// of them stay within Total.
@@ -82,9 +82,9 @@ type bufferStatus struct {
 }
 
 // status tells how the memory is divided, and whether the kernel grants it.
-func (b *buffers) status() (bufferStatus, error) {
+func (b *buffers) status() (BufferStatus, error) {
 	b.mu.Lock()
-	s := bufferStatus{
+	s := BufferStatus{
 		Queues: len(b.queues), Wanted: b.want, Each: b.each, Total: b.total,
 	}
 	b.mu.Unlock()

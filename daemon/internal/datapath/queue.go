@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"errors"
@@ -30,15 +30,15 @@ type lane struct {
 }
 
 // openLane binds a queue and has its reader served.
-func (p *parts) openLane(number uint16, who *inspect.Attachment) (*lane, error) {
-	q, err := nfqueue.Open(p.ns, p.queueConfig(number))
+func (d *Datapath) openLane(number uint16, who *inspect.Attachment) (*lane, error) {
+	q, err := nfqueue.Open(d.ns, d.queueConfig(number))
 	if err != nil {
 		return nil, err
 	}
 	fault.At(fault.QueueOpened)
-	l := p.newLane(q)
+	l := d.newLane(q)
 	bind := func() error {
-		if err := p.keeper.keep(fdstore.Queue, q.File()); err != nil {
+		if err := d.keeper.keep(fdstore.Queue, q.File()); err != nil {
 			return err
 		}
 		fault.At(fault.QueueKept)
@@ -48,7 +48,7 @@ func (p *parts) openLane(number uint16, who *inspect.Attachment) (*lane, error) 
 		return nil, errors.Join(err, l.close())
 	}
 	fault.At(fault.QueueBound)
-	if err := l.read(&p.factory.options, who); err != nil {
+	if err := l.read(&d.factory.options, who); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
@@ -57,37 +57,39 @@ func (p *parts) openLane(number uint16, who *inspect.Attachment) (*lane, error) 
 // inheritLane has a queue served that an earlier daemon bound. Packets that
 // this one had in hand when it died get the policy's verdict first; it returns
 // how many they were.
-func (p *parts) inheritLane(number uint16, who *inspect.Attachment) (orphans int, err error) {
-	socket := p.from.takeQueue(number)
-	q, err := nfqueue.OpenInherited(socket, p.queueConfig(number))
+func (d *Datapath) inheritLane(
+	number uint16, who *inspect.Attachment, orphaned bool,
+) (orphans int, err error) {
+	socket := d.from.takeQueue(number)
+	q, err := nfqueue.OpenInherited(socket, d.queueConfig(number))
 	if err != nil {
 		return 0, errors.Join(err, socket.Close())
 	}
-	l := p.newLane(q)
-	if p.from.orphaned {
-		orphans, err = q.AnswerOrphans(p.ns, p.selector.Bypass)
+	l := d.newLane(q)
+	if orphaned {
+		orphans, err = q.AnswerOrphans(d.ns, d.selector.Bypass)
 	}
-	if err := errors.Join(err, l.buffers.add(q), l.read(&p.factory.options, who)); err != nil {
+	if err := errors.Join(err, l.buffers.add(q), l.read(&d.factory.options, who)); err != nil {
 		return orphans, errors.Join(err, l.close())
 	}
 	l.inherited = true
-	p.lanes = append(p.lanes, l)
+	d.lanes = append(d.lanes, l)
 	return orphans, nil
 }
 
 // queueConfig is how a queue of the netns is bound.
-func (p *parts) queueConfig(number uint16) nfqueue.Config {
-	c := p.factory.options.Queue
-	c.Number, c.FailOpen = number, p.selector.Bypass
+func (d *Datapath) queueConfig(number uint16) nfqueue.Config {
+	c := d.factory.options.Queue
+	c.Number, c.FailOpen = number, d.selector.Bypass
 	return c
 }
 
-func (p *parts) newLane(q *nfqueue.Queue) *lane {
-	return &lane{queue: q, poller: p.factory.pollers.next(), buffers: p.factory.buffers}
+func (d *Datapath) newLane(q *nfqueue.Queue) *lane {
+	return &lane{queue: q, poller: d.factory.pollers.next(), buffers: d.factory.buffers}
 }
 
 // read has the queue's packets inspected from now on.
-func (l *lane) read(o *factoryOptions, who *inspect.Attachment) error {
+func (l *lane) read(o *Options, who *inspect.Attachment) error {
 	var err error
 	l.reader, err = nfqueue.NewReader(l.queue, l.queue.Config().FailOpen, nfqueue.ReaderOptions{
 		Inspector: o.Inspector(), Attachment: who, MarkMask: o.MarkMask,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -32,8 +32,8 @@ type look struct {
 	missed    int // looks in a row that found traffic past the hook
 }
 
-// comparison is what a look at the traffic has found.
-type comparison struct {
+// Comparison is what a look at the traffic has found.
+type Comparison struct {
 	// Meets: the hook saw it. Past: it goes past the hook, as the look before said,
 	// too. With neither, too little has moved to tell.
 	Meets, Past bool
@@ -45,15 +45,15 @@ type comparison struct {
 
 // CompareTraffic looks whether the traffic of the netns' interfaces meets the
 // hook.
-func (p *parts) CompareTraffic(at netns.Place, traffic netns.Traffic) (comparison, error) {
-	last := &p.looked
+func (d *Datapath) CompareTraffic(at netns.Place, traffic netns.Traffic) (Comparison, error) {
+	last := &d.looked
 	moved, known := grown(last.traffic, traffic), last.known
 	last.traffic, last.known = traffic, true
-	seen, err := p.seen(at, moved)
+	seen, err := d.seen(at, moved)
 	if err != nil || !known {
-		return comparison{}, err
+		return Comparison{}, err
 	}
-	c := comparison{Moved: moved, Seen: seen, Meets: meets(moved, seen)}
+	c := Comparison{Moved: moved, Seen: seen, Meets: meets(moved, seen)}
 	if c.Meets || !significant(moved) {
 		last.missed = 0
 		return c, nil
@@ -89,25 +89,25 @@ func significant(moved netns.Traffic) bool {
 // seen returns how many packets have met the hook since it was asked last. The
 // readers know for nothing of most pods, and only where they do not, the hook is
 // asked, whose count may then include packets of earlier looks.
-func (p *parts) seen(at netns.Place, moved netns.Traffic) (uint64, error) {
-	last := &p.looked
-	read := p.Counters().Packets
+func (d *Datapath) seen(at netns.Place, moved netns.Traffic) (uint64, error) {
+	last := &d.looked
+	read := d.Counters().Packets
 	seen := growth(last.read, read)
 	last.read = read
 	if meets(moved, seen) || !significant(moved) {
 		return seen, nil
 	}
-	c, err := p.handle.Counters()
+	c, err := d.handle.Counters()
 	if err != nil {
 		return 0, err
 	}
 	counted := c.Queued + c.Settled
 	seen = max(seen, growth(last.hook, counted))
 	last.hook = counted
-	if meets(moved, seen) || selectsAll(&p.selector) {
+	if meets(moved, seen) || selectsAll(&d.selector) {
 		return seen, nil
 	}
-	return p.sentBeside(at, seen)
+	return d.sentBeside(at, seen)
 }
 
 func selectsAll(s *hook.Selector) bool {
@@ -116,12 +116,12 @@ func selectsAll(s *hook.Selector) bool {
 
 // sentBeside adds to what the hook counted what the IP stack sent: of a selection
 // the hook does not count the rest, and that did meet it.
-func (p *parts) sentBeside(at netns.Place, seen uint64) (uint64, error) {
+func (d *Datapath) sentBeside(at netns.Place, seen uint64) (uint64, error) {
 	sent, err := netns.Sent(at)
 	if err != nil {
 		return 0, err
 	}
-	last := &p.looked
+	last := &d.looked
 	if last.sentKnown {
 		seen += growth(last.sent, sent)
 	}

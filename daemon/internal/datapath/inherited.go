@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"errors"
@@ -17,9 +17,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// inheritance is what an earlier process left of one netns. Whoever uses a
+// Inherited is what an earlier process left of one netns. Whoever uses a
 // file takes it out.
-type inheritance struct {
+type Inherited struct {
 	ns     *netns.NetNS
 	strict bool
 	queues map[uint16]*os.File // bound sockets, by number
@@ -29,41 +29,38 @@ type inheritance struct {
 	// because its daemon died before it came to that, or one descriptor under
 	// two names.
 	untidy bool
-	// orphaned says that its daemon died: packets that it had received, but not
-	// answered, wait for ever.
-	orphaned bool
 }
 
 // Identity returns which netns it is of.
-func (i *inheritance) Identity() netns.ID { return i.ns.ID() }
+func (i *Inherited) Identity() netns.ID { return i.ns.ID() }
 
 // Strict reports whether packets that cannot be inspected are to be dropped.
-func (i *inheritance) Strict() bool { return i.strict }
+func (i *Inherited) Strict() bool { return i.strict }
 
 // estate is all of it, by netns cookie.
-type estate map[uint64]*inheritance
+type estate map[uint64]*Inherited
 
 // Classify finds out what each descriptor is by asking the descriptor; names
 // only have to agree. What is not ours is closed. A name that this version
 // does not know is an error: a newer daemon has stored it.
-func (f *factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*inheritance, error) {
+func (f *Factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*Inherited, error) {
 	names := make([]fdstore.Name, len(inherited))
-	for i, d := range inherited {
+	for i, have := range inherited {
 		var err error
-		if names[i], err = fdstore.ParseName(d.Name); err != nil {
+		if names[i], err = fdstore.ParseName(have.Name); err != nil {
 			return nil, err
 		}
 	}
 	e := make(estate)
 	return e, netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
-		for i, d := range inherited {
+		for i, have := range inherited {
 			if names[i].Kind == fdstore.Listener {
 				continue
 			}
-			if err := e.add(names[i], d.File, visit); err != nil {
-				f.options.Log.Error("inherited descriptor let go", slog.String("name", d.Name),
+			if err := e.add(names[i], have.File, visit); err != nil {
+				f.options.Log.Error("inherited descriptor let go", slog.String("name", have.Name),
 					slog.Any("error", err))
-				_ = d.File.Close()
+				_ = have.File.Close()
 			}
 		}
 		return nil
@@ -75,22 +72,21 @@ func (f *factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*inherita
 // it had in hand get the policy's verdict, and Inherit returns how many they were.
 // Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
 // only where nothing was done.
-func (f *factory) Inherit(
-	i *inheritance, s hook.Selector, who *inspect.Attachment, orphaned bool,
-) (p *parts, orphans int, err error) {
-	if p, err = f.New(i.ns, s); err != nil {
+func (f *Factory) Inherit(
+	i *Inherited, s hook.Selector, who *inspect.Attachment, orphaned bool,
+) (d *Datapath, orphans int, err error) {
+	if d, err = f.New(i.ns, s); err != nil {
 		return nil, 0, err
 	}
-	i.orphaned = orphaned
-	p.from = i
+	d.from = i
 	var errs []error
 	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
-		n, err := p.inheritLane(number, who)
+		n, err := d.inheritLane(number, who, orphaned)
 		orphans += n
 		errs = append(errs, err)
 	}
-	p.publish()
-	return p, orphans, errors.Join(errs...)
+	d.publish()
+	return d, orphans, errors.Join(errs...)
 }
 
 func (e estate) add(
@@ -122,13 +118,13 @@ func (e estate) add(
 	return nil
 }
 
-func (i *inheritance) discard(f *os.File) error {
+func (i *Inherited) discard(f *os.File) error {
 	i.untidy = true
 	return f.Close()
 }
 
 // of returns the entry of the netns that the socket belongs to.
-func (e estate) of(name fdstore.Name, socket *os.File) (*inheritance, error) {
+func (e estate) of(name fdstore.Name, socket *os.File) (*Inherited, error) {
 	ns, err := netns.OfSocket(socket)
 	if err != nil {
 		return nil, err
@@ -140,12 +136,12 @@ func (e estate) of(name fdstore.Name, socket *os.File) (*inheritance, error) {
 	if have := e[cookie]; have != nil {
 		return have, ns.Close()
 	}
-	e[cookie] = &inheritance{ns: ns, queues: make(map[uint16]*os.File)}
+	e[cookie] = &Inherited{ns: ns, queues: make(map[uint16]*os.File)}
 	return e[cookie], nil
 }
 
 // takeQueue takes the socket of a queue out; nil where there is none.
-func (i *inheritance) takeQueue(number uint16) *os.File {
+func (i *Inherited) takeQueue(number uint16) *os.File {
 	if i == nil {
 		return nil
 	}
@@ -155,7 +151,7 @@ func (i *inheritance) takeQueue(number uint16) *os.File {
 }
 
 // takeTable takes the table's socket out; nil where there is none.
-func (i *inheritance) takeTable() *os.File {
+func (i *Inherited) takeTable() *os.File {
 	if i == nil {
 		return nil
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+package datapath
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// factoryOptions are what all netns of a node have in common. Those that have no
+// Options are what all netns of a node have in common. Those that have no
 // meaning for their zero value are required.
-type factoryOptions struct {
+type Options struct {
 	// Queue is how each queue is bound; its Number and FailOpen follow the selector.
 	Queue nfqueue.Config
 	// MarkMask are the mark bits that the inspector may set.
@@ -41,35 +41,35 @@ type factoryOptions struct {
 	Log     *slog.Logger
 }
 
-// factory makes the datapaths of a node, and has what they share: goroutines
+// Factory makes the datapaths of a node, and has what they share: goroutines
 // that read, memory for receive buffers, and sockets that are being closed. It is
 // safe for concurrent use.
-type factory struct {
-	options  factoryOptions
+type Factory struct {
+	options  Options
 	pollers  *pollers
 	buffers  *buffers
 	closings *closings
 }
 
-// newFactory starts the goroutines that read. The caller closes the factory.
-func newFactory(o factoryOptions) (*factory, error) {
+// NewFactory starts the goroutines that read. The caller closes the factory.
+func NewFactory(o Options) (*Factory, error) {
 	pollers, err := newPollers(&o)
 	if err != nil {
 		return nil, err
 	}
-	return &factory{
+	return &Factory{
 		options: o, pollers: pollers, closings: newClosings(),
 		buffers: newBuffers(o.BufferTotal, o.Queue.ReceiveBuffer),
 	}, nil
 }
 
 // New prepares a netns and touches nothing in it.
-func (f *factory) New(ns *netns.NetNS, s hook.Selector) (*parts, error) {
+func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
 	clone, err := ns.Clone()
 	if err != nil {
 		return nil, err
 	}
-	return &parts{
+	return &Datapath{
 		factory: f, ns: clone, selector: s,
 		keeper: newKeeper(f.options.Store, ns.ID().Cookie, !s.Bypass),
 	}, nil
@@ -77,21 +77,21 @@ func (f *factory) New(ns *netns.NetNS, s hook.Selector) (*parts, error) {
 
 // Watchdog puts goroutines in place of those whose inspector overruns its budget,
 // and returns when ctx ends. Without a budget it has nothing to do.
-func (f *factory) Watchdog(ctx context.Context) {
+func (f *Factory) Watchdog(ctx context.Context) {
 	if f.options.Budget > 0 {
 		f.pollers.watchdog(ctx, f.options.Budget)
 	}
 }
 
 // Buffers tells how the memory for receive buffers is divided.
-func (f *factory) Buffers() (bufferStatus, error) { return f.buffers.status() }
+func (f *Factory) Buffers() (BufferStatus, error) { return f.buffers.status() }
 
 // Closing returns what is closed when one more socket of a netns that was taken
 // down is closed; nil where none is being closed.
-func (f *factory) Closing() <-chan struct{} { return f.closings.next() }
+func (f *Factory) Closing() <-chan struct{} { return f.closings.next() }
 
 // closeLater closes a socket beside the caller, where the kernel takes its time.
-func (f *factory) closeLater(socket func() error) {
+func (f *Factory) closeLater(socket func() error) {
 	f.closings.start(func() {
 		if err := socket(); err != nil {
 			f.options.Log.Error("socket of a netns not closed", slog.Any("error", err))
@@ -100,10 +100,10 @@ func (f *factory) closeLater(socket func() error) {
 }
 
 // Stop ends the reading, once all packets that were read are answered.
-func (f *factory) Stop() error { return f.pollers.stop() }
+func (f *Factory) Stop() error { return f.pollers.stop() }
 
 // Close ends what the factory has started. No datapath may be up any more.
-func (f *factory) Close() error {
+func (f *Factory) Close() error {
 	f.closings.wait()
 	return f.pollers.close()
 }

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package registry
+// Package datapath is what one network namespace has in the kernel: queues with
+// their readers, the hook, and copies of their descriptors in a store that outlives
+// this process. It knows which packets are selected, and not for what.
+//
+// A [Factory] has what all netns of a node share, and is safe for concurrent use.
+// A [Datapath] is not, but for its counters: its owner locks it. The methods of
+// different datapaths may run at the same time.
+package datapath
 
 import (
 	"errors"
@@ -15,23 +22,24 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 )
 
-// drainLimit is how long detaching waits for the verdicts of packets that wait
+// DrainLimit is how long detaching waits for the verdicts of packets that wait
 // already; what is left then gets the policy's verdict.
-const drainLimit = 200 * time.Millisecond
+const DrainLimit = 200 * time.Millisecond
 
-// parts are what a binding holds in the kernel.
-type parts struct {
+// Datapath is what one netns has in the kernel. [Factory.New] and [Factory.Inherit]
+// make one; Down, Suspend, Remove and Close each end one.
+type Datapath struct {
 	ns       *netns.NetNS
 	lanes    []*lane
 	hook     hook.Hook
-	handle   hook.Handle // nil until complete
+	handle   hook.Handle // nil until Up
 	selector hook.Selector
 	warning  error       // of the last Arm
 	settle   hook.Settle // by which the readers ask
 	keeper   keeper
-	factory  *factory
+	factory  *Factory
 	// from is what an earlier daemon left and nobody has taken up yet.
-	from    *inheritance
+	from    *Inherited
 	looked  look
 	counted atomic.Pointer[counted]
 }
@@ -39,62 +47,62 @@ type parts struct {
 // Up makes of what there is already all that there is to be. It reads first and
 // arms then, so that no packet finds a queue without a reader. Where it fails,
 // what was done stays, for another try or for Remove.
-func (p *parts) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) error {
-	if err := p.openLanes(who); err != nil {
+func (d *Datapath) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) error {
+	if err := d.openLanes(who); err != nil {
 		return err
 	}
-	if err := p.openHook(h); err != nil {
+	if err := d.openHook(h); err != nil {
 		return err
 	}
-	if err := p.arm(s); err != nil {
+	if err := d.arm(s); err != nil {
 		return err
 	}
 	fault.At(fault.Armed)
-	if err := p.setFailOpen(s.Bypass); err != nil {
+	if err := d.setFailOpen(s.Bypass); err != nil {
 		return err
 	}
-	return p.endInheritance()
+	return d.endInheritance()
 }
 
 // openLanes has the queues read that are to be and are not read yet.
-func (p *parts) openLanes(who *inspect.Attachment) error {
-	for i := range p.selector.Count() {
-		number := p.selector.Queue + uint16(i)
-		if slices.ContainsFunc(p.lanes, func(l *lane) bool { return l.number() == number }) {
+func (d *Datapath) openLanes(who *inspect.Attachment) error {
+	for i := range d.selector.Count() {
+		number := d.selector.Queue + uint16(i)
+		if slices.ContainsFunc(d.lanes, func(l *lane) bool { return l.number() == number }) {
 			continue
 		}
-		l, err := p.openLane(number, who)
+		l, err := d.openLane(number, who)
 		if err != nil {
 			return err
 		}
-		p.lanes = append(p.lanes, l)
+		d.lanes = append(d.lanes, l)
 	}
-	p.publish()
+	d.publish()
 	return nil
 }
 
 // openHook prepares the hook, unless it is prepared, by the socket that kept it
 // until now where there is one.
-func (p *parts) openHook(h hook.Hook) error {
-	if p.handle != nil {
+func (d *Datapath) openHook(h hook.Hook) error {
+	if d.handle != nil {
 		return nil
 	}
-	table := p.from.takeTable()
-	handle, err := h.Open(p.ns, table)
+	table := d.from.takeTable()
+	handle, err := h.Open(d.ns, table)
 	if err != nil {
 		return err
 	}
-	p.hook, p.handle = h, handle
+	d.hook, d.handle = h, handle
 	fault.At(fault.HookOpened)
-	f := p.handle.File()
+	f := d.handle.File()
 	switch {
 	case f == nil:
 		return nil
 	case table != nil:
-		p.keeper.note(fdstore.Table, f)
+		d.keeper.note(fdstore.Table, f)
 		return nil
 	}
-	if err := p.keeper.keep(fdstore.Table, f); err != nil {
+	if err := d.keeper.keep(fdstore.Table, f); err != nil {
 		return err
 	}
 	fault.At(fault.HookKept)
@@ -104,58 +112,58 @@ func (p *parts) openHook(h hook.Hook) error {
 // arm arms the selector. A hook that cannot settle flows queues them all. The
 // readers learn that settling goes off before the hook does, and that it is on
 // after: a request that nobody understands would let a packet pass.
-func (p *parts) arm(s hook.Selector) error {
-	before := p.settle
-	if s.Settle != before || s.Directions != p.selector.Directions {
-		p.setSettle(hook.Settle{})
+func (d *Datapath) arm(s hook.Selector) error {
+	before := d.settle
+	if s.Settle != before || s.Directions != d.selector.Directions {
+		d.setSettle(hook.Settle{})
 	}
-	warning, err := p.handle.Arm(s)
+	warning, err := d.handle.Arm(s)
 	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
 		s.Settle = hook.Settle{}
-		warning, err = p.handle.Arm(s)
+		warning, err = d.handle.Arm(s)
 	}
 	if err != nil {
-		p.setSettle(before)
+		d.setSettle(before)
 		return err
 	}
-	p.selector, p.warning = s, warning
-	p.setSettle(s.Settle)
+	d.selector, d.warning = s, warning
+	d.setSettle(s.Settle)
 	return nil
 }
 
 // setSettle tells the readers how to ask. None asks otherwise after its return.
-func (p *parts) setSettle(s hook.Settle) {
-	p.settle = s
-	for _, l := range p.lanes {
+func (d *Datapath) setSettle(s hook.Settle) {
+	d.settle = s
+	for _, l := range d.lanes {
 		l.setSettle(s)
 	}
 }
 
 // Rearm has the kernel look at all settled flows again, by another generation of
 // them. Where flows are not settled, it has nothing to do.
-func (p *parts) Rearm(settle hook.Settle) error {
-	s := p.selector
+func (d *Datapath) Rearm(settle hook.Settle) error {
+	s := d.selector
 	if !s.Settle.On() {
 		return nil
 	}
 	s.Settle = settle
-	return p.arm(s)
+	return d.arm(s)
 }
 
 // SetPolicy says whether packets that cannot be inspected pass. A stricter policy
 // is in force before it returns; the hook goes first, for it fails as a whole.
-func (p *parts) SetPolicy(bypass bool) error {
-	s := p.selector
+func (d *Datapath) SetPolicy(bypass bool) error {
+	s := d.selector
 	s.Bypass = bypass
-	if err := p.arm(s); err != nil {
+	if err := d.arm(s); err != nil {
 		return err
 	}
-	return p.setFailOpen(bypass)
+	return d.setFailOpen(bypass)
 }
 
-func (p *parts) setFailOpen(open bool) error {
-	errs := []error{p.keeper.setStrict(!open)}
-	for _, l := range p.lanes {
+func (d *Datapath) setFailOpen(open bool) error {
+	errs := []error{d.keeper.setStrict(!open)}
+	for _, l := range d.lanes {
 		errs = append(errs, l.setFailOpen(open))
 	}
 	return errors.Join(errs...)
@@ -163,16 +171,16 @@ func (p *parts) setFailOpen(open bool) error {
 
 // endInheritance closes queues of an earlier configuration, to which nothing
 // comes any more, and tells the store what is kept from now on.
-func (p *parts) endInheritance() error {
-	i := p.from
+func (d *Datapath) endInheritance() error {
+	i := d.from
 	if i == nil {
 		return nil
 	}
-	p.from = nil
-	first, count := p.selector.Queue, p.selector.Count()
+	d.from = nil
+	first, count := d.selector.Queue, d.selector.Count()
 	surplus := func(l *lane) bool { return l.number() < first || int(l.number()-first) >= count }
 	var old, queues []*lane
-	for _, l := range p.lanes {
+	for _, l := range d.lanes {
 		if surplus(l) {
 			old = append(old, l)
 		} else {
@@ -180,61 +188,61 @@ func (p *parts) endInheritance() error {
 		}
 	}
 	i.untidy = i.untidy || old != nil
-	p.lanes = queues
-	errs := []error{p.drain(old), p.keeper.takeOver(i, p.lanes)}
+	d.lanes = queues
+	errs := []error{d.drain(old), d.keeper.takeOver(i, d.lanes)}
 	for _, l := range old {
 		errs = append(errs, l.close())
 	}
-	p.publish()
+	d.publish()
 	return errors.Join(append(errs, i.ns.Close())...)
 }
 
 // Down disarms, answers what waits, takes the hook out and closes. What is to be
 // dropped is dropped by its verdict from now on, and not by the hook. In a netns
 // without processes it does not wait for packets on their way to the queues.
-func (p *parts) Down(deserted bool) error {
-	p.setSettle(hook.Settle{})
-	disarm := p.handle.Disarm
+func (d *Datapath) Down(deserted bool) error {
+	d.setSettle(hook.Settle{})
+	disarm := d.handle.Disarm
 	if deserted {
-		disarm = p.handle.DisarmEnded
+		disarm = d.handle.DisarmEnded
 	}
 	err := disarm()
 	fault.At(fault.Disarmed)
 	if err == nil {
-		err = p.drain(p.lanes)
+		err = d.drain(d.lanes)
 	}
 	fault.At(fault.Drained)
-	return errors.Join(err, p.Remove())
+	return errors.Join(err, d.Remove())
 }
 
 // DownUnused takes down what was inherited and never brought up; h takes out the
 // hook that is there.
-func (p *parts) DownUnused(h hook.Hook) error {
-	if err := p.openHook(h); err != nil {
-		return errors.Join(err, p.Remove())
+func (d *Datapath) DownUnused(h hook.Hook) error {
+	if err := d.openHook(h); err != nil {
+		return errors.Join(err, d.Remove())
 	}
-	return p.Down(false)
+	return d.Down(false)
 }
 
 // Suspend ends inspection before this process ends, where nobody keeps the
 // descriptors. A netns whose packets may not pass uninspected stays armed, where
 // the hook outlives the process; it returns whether that is so.
-func (p *parts) Suspend() (armed bool, err error) {
-	if p.selector.Bypass || !p.hook.Persistent() {
-		return false, p.Down(false)
+func (d *Datapath) Suspend() (armed bool, err error) {
+	if d.selector.Bypass || !d.hook.Persistent() {
+		return false, d.Down(false)
 	}
-	return true, errors.Join(p.closeLanes(), p.handle.Close())
+	return true, errors.Join(d.closeLanes(), d.handle.Close())
 }
 
 // drain returns when every packet that has come to the lanes has its verdict
 // and is through. Nothing may come any more.
-func (p *parts) drain(lanes []*lane) error {
+func (d *Datapath) drain(lanes []*lane) error {
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
-	deadline := time.Now().Add(drainLimit)
+	deadline := time.Now().Add(DrainLimit)
 	for _, l := range lanes {
 		for ; ; <-poll.C {
-			stat, bound, err := l.queue.Stat(p.ns)
+			stat, bound, err := l.queue.Stat(d.ns)
 			if err != nil {
 				return err
 			}
@@ -244,7 +252,7 @@ func (p *parts) drain(lanes []*lane) error {
 			if !time.Now().After(deadline) {
 				continue
 			}
-			if err := l.queue.AnswerAll(stat.Sequence, p.selector.Bypass); err != nil {
+			if err := l.queue.AnswerAll(stat.Sequence, d.selector.Bypass); err != nil {
 				return err
 			}
 			break
@@ -257,60 +265,60 @@ func (p *parts) drain(lanes []*lane) error {
 // is closed waits until the kernel has freed what was deleted in the netns, a
 // grace period later: the supervisor lets go of its copies before that, and ours
 // are closed beside the caller.
-func (p *parts) Remove() error {
-	p.setSettle(hook.Settle{})
-	errs := []error{p.keeper.letGo()}
+func (d *Datapath) Remove() error {
+	d.setSettle(hook.Settle{})
+	errs := []error{d.keeper.letGo()}
 	fault.At(fault.LetGo)
-	if p.handle != nil {
-		errs = append(errs, p.handle.Delete())
-		p.factory.closeLater(p.handle.Close)
+	if d.handle != nil {
+		errs = append(errs, d.handle.Delete())
+		d.factory.closeLater(d.handle.Close)
 	}
 	fault.At(fault.HookRemoved)
-	for _, l := range p.lanes {
+	for _, l := range d.lanes {
 		errs = append(errs, l.end())
-		p.factory.closeLater(l.queue.Close)
+		d.factory.closeLater(l.queue.Close)
 	}
-	return errors.Join(append(errs, p.ns.Close())...)
+	return errors.Join(append(errs, d.ns.Close())...)
 }
 
 // closeLanes closes the queues and lets go of the netns.
-func (p *parts) closeLanes() error {
+func (d *Datapath) closeLanes() error {
 	var errs []error
-	for _, l := range p.lanes {
+	for _, l := range d.lanes {
 		errs = append(errs, l.close())
 	}
-	return errors.Join(append(errs, p.ns.Close())...)
+	return errors.Join(append(errs, d.ns.Close())...)
 }
 
 // Close closes what somebody else keeps, and changes nothing in the kernel.
-func (p *parts) Close() error {
-	errs := []error{p.ns.Close()}
-	for _, l := range p.lanes {
+func (d *Datapath) Close() error {
+	errs := []error{d.ns.Close()}
+	for _, l := range d.lanes {
 		errs = append(errs, l.queue.Close())
 	}
-	if p.handle != nil {
-		errs = append(errs, p.handle.Close())
+	if d.handle != nil {
+		errs = append(errs, d.handle.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // Netns returns the netns, which is closed with the datapath.
-func (p *parts) Netns() *netns.NetNS { return p.ns }
+func (d *Datapath) Netns() *netns.NetNS { return d.ns }
 
 // Hook returns the kind of the hook that is armed.
-func (p *parts) Hook() hook.Kind { return p.hook.Kind() }
+func (d *Datapath) Hook() hook.Kind { return d.hook.Kind() }
 
 // Bypass reports whether packets that cannot be inspected pass.
-func (p *parts) Bypass() bool { return p.selector.Bypass }
+func (d *Datapath) Bypass() bool { return d.selector.Bypass }
 
 // Warning tells of another program in the netns that holds what is ours, though
 // the hook is armed in spite of it; nil where there is none.
-func (p *parts) Warning() error { return p.warning }
+func (d *Datapath) Warning() error { return d.warning }
 
 // InterfaceIndex returns the index of the interface with a name.
-func (p *parts) InterfaceIndex(name string) (uint32, error) {
-	return p.lanes[0].queue.InterfaceIndex(name)
+func (d *Datapath) InterfaceIndex(name string) (uint32, error) {
+	return d.lanes[0].queue.InterfaceIndex(name)
 }
 
 // HasInterface fails with ENODEV where the netns has no interface of an index.
-func (p *parts) HasInterface(index uint32) error { return p.lanes[0].queue.HasInterface(index) }
+func (d *Datapath) HasInterface(index uint32) error { return d.lanes[0].queue.HasInterface(index) }
