@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/internal/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/dirwatch"
 )
 
 // patience is how long a test waits for what has to happen.
@@ -306,7 +310,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	something := func(events []byte) bool { return len(events) > 0 }
+	something := func(dirwatch.Event) bool { return true }
 	if !runtime.Wait(t.Context(), patience, something) {
 		t.Error("the runtime saw nothing")
 	}
@@ -319,9 +323,27 @@ func TestReload(t *testing.T) {
 	}
 }
 
-func FuzzConcerns(f *testing.F) {
-	f.Add([]byte{})
-	f.Add(make([]byte, 16))
-	f.Add([]byte("\x01\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00a.conflist\x00\x00\x00\x00\x00\x00"))
-	f.Fuzz(func(_ *testing.T, events []byte) { (&watch{target: "f"}).concerns(events) })
+func TestConcerns(t *testing.T) {
+	w := &watch{target: "f"}
+	for _, c := range []struct {
+		event dirwatch.Event
+		want  bool
+	}{
+		{dirwatch.Event{Mask: unix.IN_CREATE, Name: "a.conflist"}, true},
+		{dirwatch.Event{Mask: unix.IN_MOVED_FROM, Name: "..data"}, true},
+		{dirwatch.Event{Mask: unix.IN_CREATE | unix.IN_ISDIR, Name: "cbr0"}, true},
+		{dirwatch.Event{Mask: unix.IN_DELETE_SELF}, true},
+		{dirwatch.Event{Mask: unix.IN_Q_OVERFLOW}, true},
+		{dirwatch.Event{Mask: unix.IN_IGNORED}, false},
+		{dirwatch.Event{Mask: unix.IN_CREATE, Name: atomicfile.Prefix + "1"}, false},
+		{dirwatch.Event{Mask: unix.IN_CLOSE_NOWRITE, Name: "a.conflist"}, true},
+		{dirwatch.Event{Mask: unix.IN_CLOSE_NOWRITE, Name: "f"}, true},
+		{dirwatch.Event{Mask: unix.IN_CLOSE_NOWRITE, Name: "README"}, false},
+		{dirwatch.Event{Mask: unix.IN_CLOSE_NOWRITE}, false},
+		{dirwatch.Event{Mask: unix.IN_CLOSE_NOWRITE | unix.IN_ISDIR, Name: "a.conflist"}, false},
+	} {
+		if got := w.concerns(c.event); got != c.want {
+			t.Errorf("%#x %q: %v, want %v", c.event.Mask, c.event.Name, got, c.want)
+		}
+	}
 }

@@ -3,9 +3,7 @@
 package conflist
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -53,26 +51,20 @@ func (w *watch) wait(ctx context.Context, limit time.Duration) bool {
 	return w.Wait(ctx, limit, w.concerns)
 }
 
-// concerns says whether one of the kernel's events is about a configuration, or
-// about what may lead to one, or about events that were lost. The files that
-// package atomicfile is writing are not, and neither is who lists a directory.
-func (w *watch) concerns(events []byte) bool {
-	for len(events) >= unix.SizeofInotifyEvent {
-		mask := binary.NativeEndian.Uint32(events[4:])
-		length := uint64(binary.NativeEndian.Uint32(events[12:]))
-		events = events[unix.SizeofInotifyEvent:]
-		raw := events[:min(length, uint64(len(events)))]
-		events = events[len(raw):]
-		name := string(bytes.TrimRight(raw, "\x00"))
-		switch {
-		case mask&unix.IN_IGNORED != 0, strings.HasPrefix(name, atomicfile.Prefix):
-		case mask&unix.IN_CLOSE_NOWRITE == 0:
-			return true
-		case mask&unix.IN_ISDIR == 0 && (isConfig(name) || name != "" && name == w.target):
-			return true
-		}
+// concerns says whether an event is about a configuration, or about what may lead
+// to one, or about events that were lost. Events of the temporary files of package
+// atomicfile do not concern it, and neither do those of a program that lists a
+// directory.
+func (w *watch) concerns(e dirwatch.Event) bool {
+	switch {
+	case e.Mask&unix.IN_IGNORED != 0, strings.HasPrefix(e.Name, atomicfile.Prefix):
+		return false
+	case e.Mask&unix.IN_CLOSE_NOWRITE == 0:
+		return true
+	case e.Mask&unix.IN_ISDIR != 0:
+		return false
 	}
-	return false
+	return isConfig(e.Name) || e.Name != "" && e.Name == w.target
 }
 
 // ReloadWatch tells when the runtime has read the configurations again.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dirwatch waits until something happens to the files of directories.
+// Package dirwatch waits for events about the files of directories: it owns the
+// kernel's inotify descriptor, and reads its events.
 package dirwatch
 
 import (
@@ -14,16 +15,16 @@ import (
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
-// Watch waits for the kernel's inotify events. It is not for concurrent use.
+// Watch waits for events. It is not for concurrent use.
 type Watch struct {
-	file *os.File // nil where the kernel has no watch left
+	file *os.File // nil where inotify is not available
 	stop func() bool
 	mask uint32
 }
 
-// New returns a watch of nothing yet for the events in mask, which waits until
-// ctx ends at most. It is usable also where there is an error: then it waits by
-// the clock alone.
+// New returns a watch for the inotify events in mask (IN_...). It watches no
+// directory yet, and its Wait ends when ctx does. The watch is usable also after
+// an error: then Wait returns when its limit is over.
 func New(ctx context.Context, mask uint32) (*Watch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -58,28 +59,29 @@ func (w *Watch) Add(dir string) error {
 	})
 }
 
-// Wait returns true when something has happened since the last time that
-// concerns says to be waited for, false when the limit is over or ctx ends.
-// concerns gets the kernel's events, several at once.
+// Wait returns true at the first event that matches, of those since the last Wait,
+// and false when the limit is over or ctx ends.
 func (w *Watch) Wait(
-	ctx context.Context, limit time.Duration, concerns func(events []byte) bool,
+	ctx context.Context, limit time.Duration, matches func(Event) bool,
 ) bool {
 	if w.file == nil || w.file.SetReadDeadline(time.Now().Add(limit)) != nil {
 		Pause(ctx, limit)
 		return false
 	}
-	events := make([]byte, 64<<10)
+	buffer := make([]byte, 64<<10)
 	// The end of ctx sets a deadline as well; the one above may have replaced it.
 	for ctx.Err() == nil {
-		n, err := w.file.Read(events)
+		n, err := w.file.Read(buffer)
 		if err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				Pause(ctx, limit)
 			}
 			return false
 		}
-		if concerns(events[:n]) {
-			return true
+		for event := range events(buffer[:n]) {
+			if matches(event) {
+				return true
+			}
 		}
 	}
 	return false

@@ -58,4 +58,4 @@ func (s *Sequencer) look(ctx context.Context, w *dirwatch.Watch) error {
 
 // anything: what the events say does not matter, a look at the directory tells
 // more.
-func anything([]byte) bool { return true }
+func anything(dirwatch.Event) bool { return true }
