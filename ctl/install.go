@@ -14,6 +14,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
@@ -136,7 +137,7 @@ func (f *installFlags) installer(
 	if err != nil {
 		return nil, err
 	}
-	e := &conflist.Entry{
+	e := &cnipod.Entry{
 		Socket: socket, FailurePolicy: api.Policy(f.policy),
 		ExcludeNamespaces: f.excluded, PodAnnotations: f.annotations,
 	}
@@ -227,7 +228,7 @@ func (c *command) noteElsewhere(p *conflist.Plan) {
 }
 
 // warnWithoutDaemon says what happens to pods if nobody can inspect them.
-func (c *command) warnWithoutDaemon(ctx context.Context, e *conflist.Entry) {
+func (c *command) warnWithoutDaemon(ctx context.Context, e *cnipod.Entry) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if _, err := c.client.Status(ctx); err == nil {

@@ -5,8 +5,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,10 +19,10 @@ import (
 
 // The keys that are the plugin's own.
 const (
-	keySocket            = "socket"
-	keyFailurePolicy     = "failurePolicy"
-	keyExcludeNamespaces = "excludeNamespaces"
-	keyPodAnnotations    = "podAnnotations"
+	keySocket            = cnipod.FieldSocket
+	keyFailurePolicy     = cnipod.FieldFailurePolicy
+	keyExcludeNamespaces = cnipod.FieldExcludeNamespaces
+	keyPodAnnotations    = cnipod.FieldPodAnnotations
 )
 
 // Other keys that have a meaning here.
@@ -32,9 +32,6 @@ const (
 	keyAttachments      = "cni.dev/attachments" // an older name of the former
 	keyAnnotations      = cnipod.AnnotationsCapability
 )
-
-// maxSocketPath is what fits into a sockaddr_un with its final zero.
-const maxSocketPath = 107
 
 // config is the plugin's entry in the list, with what the runtime added.
 type config struct {
@@ -110,42 +107,24 @@ func (c *config) parseHead(object map[string]json.RawMessage) error {
 
 // parseOwn reads the plugin's own fields.
 func (c *config) parseOwn(object map[string]json.RawMessage) error {
-	err := parseField(object, keySocket, "a path", &c.Socket)
-	if err != nil {
-		return err
-	}
-	if err := validSocket(c.Socket); err != nil {
-		return err
-	}
-	err = parseField(object, keyFailurePolicy, `"Ignore" or "Fail"`, &c.FailurePolicy)
-	if err != nil {
-		return err
-	}
-	if c.FailurePolicy.Validate() != nil {
-		return invalidField(keyFailurePolicy, `want "Ignore" or "Fail", got %.40q`,
-			string(c.FailurePolicy))
-	}
-	err = parseField(object, keyExcludeNamespaces, "a list of namespaces", &c.ExcludeNamespaces)
-	if err != nil {
-		return err
-	}
-	for _, ns := range c.ExcludeNamespaces {
-		if !validNamespace(ns) {
-			return invalidField(keyExcludeNamespaces, "want names of Kubernetes namespaces "+
-				"(lower-case letters, digits, '-'), got %.70q", ns)
+	for _, field := range []struct {
+		key, want string
+		into      any
+	}{
+		{keySocket, "a path", &c.Socket},
+		{keyFailurePolicy, `"Ignore" or "Fail"`, &c.FailurePolicy},
+		{keyExcludeNamespaces, "a list of namespaces", &c.ExcludeNamespaces},
+		{keyPodAnnotations, "a list of annotations", &c.PodAnnotations},
+	} {
+		if err := parseField(object, field.key, field.want, field.into); err != nil {
+			return err
 		}
 	}
-	err = parseField(object, keyPodAnnotations, "a list of annotations", &c.PodAnnotations)
-	if err != nil {
-		return err
+	err := c.Validate()
+	if wrong, ok := errors.AsType[*cnipod.FieldError](err); ok {
+		return invalidField(wrong.Field, "%s", wrong.Problem)
 	}
-	for _, a := range c.PodAnnotations {
-		if a != inspectName && a != policyName {
-			return invalidField(keyPodAnnotations, "want %q or %q, got %.60q",
-				inspectName, policyName, a)
-		}
-	}
-	return nil
+	return err
 }
 
 // parseInjected reads what libcni and the runtime put beside our own fields.
@@ -242,14 +221,6 @@ func invalidField(key, format string, args ...any) error {
 		fmt.Sprintf("config field %q: "+format, append([]any{key}, args...)...), "")
 }
 
-func validSocket(path string) error {
-	if !filepath.IsAbs(path) || len(path) > maxSocketPath || strings.ContainsRune(path, 0) {
-		return invalidField(keySocket, "want an absolute path of at most %d bytes, got %.120q",
-			maxSocketPath, path)
-	}
-	return nil
-}
-
 // validName is the CNI specification's rule for network names.
 func validName(s string) bool {
 	for i, r := range []byte(s) {
@@ -258,16 +229,6 @@ func validName(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= api.MaxName
-}
-
-// validNamespace is the rule for names of Kubernetes namespaces (RFC 1123).
-func validNamespace(s string) bool {
-	for _, r := range []byte(s) {
-		if (!isAlphanumeric(r) && r != '-') || (r >= 'A' && r <= 'Z') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-'
 }
 
 func isAlphanumeric(r byte) bool {

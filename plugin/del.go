@@ -10,6 +10,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/boottime"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // del has the daemon forget the pod. It never fails: the chain runs backwards
@@ -62,7 +63,7 @@ func (p *process) delSocket() string {
 		return socket
 	}
 	var configured string
-	if json.Unmarshal(c.Socket, &configured) == nil && validSocket(configured) == nil {
+	if json.Unmarshal(c.Socket, &configured) == nil && cnipod.ValidateSocket(configured) == nil {
 		socket = configured
 	}
 	return socket

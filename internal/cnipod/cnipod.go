@@ -34,46 +34,6 @@ const (
 	PolicyName = "failure-policy"
 )
 
-// AnnotationsCapability is the capability by which runtimes pass a pod's
-// annotations.
-const AnnotationsCapability = "io.kubernetes.cri.pod-annotations"
-
-// keyLowering is the configuration's name of [Settings.Lowering].
-const keyLowering = "podAnnotations"
-
-// PluginType is the plugin's name in a CNI configuration, and that of its
-// binary.
-const PluginType = "nsqueue"
-
-// Entry is nsqueue's entry in the plugins of a CNI configuration. The comments of
-// its fields are the configuration reference's.
-type Entry struct {
-	// Type is the name of the plugin's binary. It is the one field that must be
-	// there.
-	Type string `json:"type"`
-	// Socket is where nsqueued listens: an absolute path of at most 107 bytes.
-	Socket string `json:"socket"`
-	// FailurePolicy is what happens to a pod that cannot be inspected. Ignore: it
-	// has its network all the same. Fail: it does not start, and packets that cannot
-	// be inspected are dropped. The plugin always tells nsqueued which one it is, so
-	// that nsqueued's own default does not apply to pods that come this way.
-	FailurePolicy api.Policy `json:"failurePolicy"`
-	// ExcludeNamespaces are Kubernetes namespaces whose pods are not inspected. Under
-	// Fail, exclude those that nsqueued itself or the cluster's start depends on.
-	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
-	// PodAnnotations are the annotations by which a pod may ask for less: inspect,
-	// failure-policy.
-	PodAnnotations []string `json:"podAnnotations,omitempty"`
-	// Capabilities has the runtime pass the pod's annotations, with
-	// {"io.kubernetes.cri.pod-annotations": true}; without it there are none.
-	Capabilities map[string]bool `json:"capabilities,omitempty"`
-}
-
-// DefaultEntry returns what an entry means that has no field but its type.
-func DefaultEntry() Entry {
-	return Entry{Type: PluginType, Socket: api.DefaultSocket, FailurePolicy: api.Ignore}
-}
-
 // ParseArgs takes the pod's identity from CNI_ARGS ("A=B;C=D"). Runtimes put
 // other things in there too, and none of it is worth a pod's start.
 func ParseArgs(args string) (pod api.Pod, warnings []string) {
@@ -223,7 +183,7 @@ func (d *Decision) apply(
 		set(false)
 	default:
 		d.warn("annotation %s%s: %q refused: %q is not in the CNI configuration's %s",
-			AnnotationPrefix, name, value, name, keyLowering)
+			AnnotationPrefix, name, value, name, FieldPodAnnotations)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // ErrNoPlugins says that a chain has no plugin but ours, or would have none
@@ -34,7 +36,7 @@ const (
 // Add brings the entry to the end of the plugins in the text of a conflist.
 // Everything else in it stays as it is, byte for byte; the entry is indented as
 // its neighbours are.
-func Add(text []byte, e *Entry) ([]byte, Action, error) {
+func Add(text []byte, e *cnipod.Entry) ([]byte, Action, error) {
 	l, err := parseList(text)
 	if err != nil {
 		return nil, "", err
@@ -43,7 +45,7 @@ func Add(text []byte, e *Entry) ([]byte, Action, error) {
 	if first := slices.IndexFunc(l.plugins, element.isOurs); first >= 0 {
 		last := len(l.plugins) - 1
 		if first == last {
-			same, err := e.equals(l.plugins[last].of(text))
+			same, err := isEntry(e, l.plugins[last].of(text))
 			if err != nil {
 				return nil, "", err
 			}
@@ -73,7 +75,7 @@ func Add(text []byte, e *Entry) ([]byte, Action, error) {
 }
 
 // insertion returns what has to be inserted after the last plugin.
-func (l *list) insertion(text []byte, e *Entry) ([]byte, error) {
+func (l *list) insertion(text []byte, e *cnipod.Entry) ([]byte, error) {
 	last := l.plugins[len(l.plugins)-1]
 	from := l.open + 1
 	if n := len(l.plugins); n > 1 {
@@ -88,7 +90,7 @@ func (l *list) insertion(text []byte, e *Entry) ([]byte, error) {
 		indent = space[i+1:]
 		unit = innerIndent(last.of(text), indent)
 	}
-	entry, err := e.text(indent, unit)
+	entry, err := encodeEntry(e, indent, unit)
 	if err != nil {
 		return nil, err
 	}

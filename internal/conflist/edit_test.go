@@ -14,10 +14,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
-func testEntry() *Entry {
-	return &Entry{Socket: api.DefaultSocket, FailurePolicy: api.Ignore}
+func testEntry() *cnipod.Entry {
+	return &cnipod.Entry{Socket: api.DefaultSocket, FailurePolicy: api.Ignore}
 }
 
 // compact is the test's entry on one line.
@@ -127,30 +128,6 @@ func TestEditRefuses(t *testing.T) {
 		}
 		if got, did, err := Remove([]byte(text)); err != nil || did != Unchanged || string(got) != text {
 			t.Errorf("remove from %s: %q, %s, %v", text, got, did, err)
-		}
-	}
-}
-
-func TestEntryValidate(t *testing.T) {
-	good := Entry{
-		Socket: "/s", FailurePolicy: api.Fail, ExcludeNamespaces: []string{"kube-system", "a"},
-		PodAnnotations: []string{"inspect", "failure-policy"},
-	}
-	if err := good.Validate(); err != nil {
-		t.Error(err)
-	}
-	for name, spoil := range map[string]func(*Entry){
-		"socket":         func(e *Entry) { e.Socket = "s" },
-		"at most 107":    func(e *Entry) { e.Socket = "/" + strings.Repeat("s", 107) },
-		"policy":         func(e *Entry) { e.FailurePolicy = "" },
-		`namespace "A"`:  func(e *Entry) { e.ExcludeNamespaces = []string{"A"} },
-		`namespace ""`:   func(e *Entry) { e.ExcludeNamespaces = []string{""} },
-		`annotation "x"`: func(e *Entry) { e.PodAnnotations = []string{"x"} },
-	} {
-		e := good
-		spoil(&e)
-		if err := e.Validate(); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%v: want an error with %q", err, name)
 		}
 	}
 }

@@ -6,65 +6,21 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"reflect"
-	"regexp"
-	"slices"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // pluginType is the name of our plugin, and of its binary.
 const pluginType = cnipod.PluginType
 
-// maxSocketPath is what fits into a sockaddr_un with its final zero.
-const maxSocketPath = 107
-
-// Entry is the entry of nsqueue in a chain of plugins. The pod's annotations are
-// always asked for, so that a pod may raise what is done for it.
-type Entry struct {
-	// Socket is where nsqueued listens.
-	Socket string
-	// FailurePolicy must be set.
-	FailurePolicy api.Policy
-	// ExcludeNamespaces are Kubernetes namespaces whose pods are not inspected.
-	ExcludeNamespaces []string
-	// PodAnnotations are those by which a pod may ask for less.
-	PodAnnotations []string
-}
-
-// Validate finds what the plugin would refuse at each pod.
-func (e *Entry) Validate() error {
-	if !filepath.IsAbs(e.Socket) || len(e.Socket) > maxSocketPath {
-		return fmt.Errorf("socket %q: want an absolute path of at most %d bytes",
-			e.Socket, maxSocketPath)
-	}
-	if err := e.FailurePolicy.Validate(); err != nil {
-		return err
-	}
-	namespace := regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	for _, ns := range e.ExcludeNamespaces {
-		if !namespace.MatchString(ns) {
-			return fmt.Errorf("namespace %q: want lower-case letters, digits and '-'", ns)
-		}
-	}
-	for _, a := range e.PodAnnotations {
-		if !slices.Contains([]string{"inspect", "failure-policy"}, a) {
-			return fmt.Errorf("pod annotation %q: want inspect or failure-policy", a)
-		}
-	}
-	return nil
-}
-
-// text returns the entry as JSON, indented unless unit is empty. It has no
-// newline at its end.
-func (e *Entry) text(prefix, unit string) ([]byte, error) {
-	v := cnipod.Entry{
-		Type: pluginType, Socket: e.Socket, FailurePolicy: e.FailurePolicy,
-		ExcludeNamespaces: e.ExcludeNamespaces, PodAnnotations: e.PodAnnotations,
-		Capabilities: map[string]bool{cnipod.AnnotationsCapability: true},
-	}
+// encodeEntry returns the entry as JSON, indented unless unit is empty. It has no
+// newline at its end. The entry always has the capability for pod annotations, so
+// that a pod can ask for more.
+func encodeEntry(e *cnipod.Entry, prefix, unit string) ([]byte, error) {
+	v := *e
+	v.Type = pluginType
+	v.Capabilities = map[string]bool{cnipod.AnnotationsCapability: true}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -77,9 +33,9 @@ func (e *Entry) text(prefix, unit string) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// equals says whether a text says the same as the entry, in whatever form.
-func (e *Entry) equals(raw []byte) (bool, error) {
-	own, err := e.text("", "")
+// isEntry reports whether a text is the entry, however it is formatted.
+func isEntry(e *cnipod.Entry, raw []byte) (bool, error) {
+	own, err := encodeEntry(e, "", "")
 	if err != nil {
 		return false, err
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/internal/atomicfile"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
 // ErrChanged says that somebody else has edited a file since it was read.
@@ -28,8 +29,8 @@ const attempts = 10
 type Installer struct {
 	// Dir is the directory that the runtime reads, such as /etc/cni/net.d.
 	Dir string
-	// Entry is what is installed.
-	Entry *Entry
+	// Entry is what is installed; its type and capabilities need not be set.
+	Entry *cnipod.Entry
 	// Mode is where it goes.
 	Mode Mode
 	// Before is that of [atomicfile.Options].

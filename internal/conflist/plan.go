@@ -268,13 +268,13 @@ func (i *Installer) enterDropIn(p *Plan, f, own *file, others int) error {
 	if l, err := parseList(bare); err != nil || len(l.plugins)+others == 0 {
 		return errors.Join(err, ErrNoPlugins)
 	}
-	after, err := i.Entry.text("", "  ")
+	after, err := encodeEntry(i.Entry, "", "  ")
 	if err != nil {
 		return err
 	}
 	p.edit(f, bare, action) // else the plugin would be called twice
 	if own != nil {
-		if same, err := i.Entry.equals(own.text); same || err != nil {
+		if same, err := isEntry(i.Entry, own.text); same || err != nil {
 			return err
 		}
 	}
