@@ -214,6 +214,7 @@ func TestDependencies(t *testing.T) {
 		cni + "types/create", cni + "types/internal", cni + "version",
 		"github.com/nsqueue/nsqueue/daemon/api", "github.com/nsqueue/nsqueue/internal/atomicfile",
 		"github.com/nsqueue/nsqueue/internal/boottime", "github.com/nsqueue/nsqueue/internal/cnipod",
+		"github.com/nsqueue/nsqueue/internal/fdcontrol",
 		"github.com/nsqueue/nsqueue/internal/printable", "github.com/nsqueue/nsqueue/internal/spool",
 		"github.com/nsqueue/nsqueue/plugin",
 	}
