@@ -36,6 +36,8 @@ func AllElsewhere() []Elsewhere {
 		firmware = "it wants the machine's firmware"
 		restored = "daemon/internal/registry: TestRulesetIsRestoredByTable"
 		ruleset  = "it is run in a pod, which has rules of its own"
+		release  = "it changes the repository of the project"
+		debug    = "it is for the machine of a developer, and goes on"
 		perf     = "it wants perf, and a kernel that lets it trace"
 	)
 	return []Elsewhere{
@@ -59,6 +61,14 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueuectl detach", mention, "ctl: TestDetach"},
 		{"nsqueuectl watch --pod NAMESPACE/NAME", mention, "test/e2e: TestOperatorLooks"},
 		{"iperf3 -c ADDRESS_OF_THE_OTHER_POD -t 10", mention, ""},
+		{"git ", release, ""},
+		{"gpg ", release, ""},
+		{"go test -run TestFlow ", builds, "daemon/inspect: TestFlow"},
+		{"go test -tags netns ", builds, "test/examples: TestDNSOnly"},
+		{"sudo bin/nsqueued --socket ", debug, "test/damage: TestKilledWorker"},
+		{"sudo bin/nsqueuectl --socket ", debug, "ctl: TestAttach"},
+		{"sudo ip netns ", debug, ""},
+		{"sudo nsenter --target ", debug, ""},
 		{"{ echo 'flush ruleset ip'; ", ruleset, restored},
 		{"nft -f rules", ruleset, restored},
 	}

@@ -23,7 +23,8 @@ func Pages(root string) ([]string, error) {
 	for _, path := range found {
 		pages = append(pages, "docs/"+filepath.Base(path))
 	}
-	pages = append(pages, "conflist/README.md", "kmod/README.md")
+	pages = append(pages, "conflist/README.md", "kmod/README.md",
+		"CONTRIBUTING.md", "RELEASING.md", "SECURITY.md")
 	for _, page := range pages {
 		if _, err := os.Stat(filepath.Join(root, page)); err != nil {
 			return nil, err
