@@ -106,7 +106,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	defer end()
 	var guards sync.WaitGroup
 	guards.Go(func() { sequencer.Run(ctx) })
-	guards.Go(func() { d.registry.Guard(ctx) })
+	guards.Go(func() { d.registry.Fallback(ctx) })
 	guards.Go(func() { d.registry.Reconcile(ctx) })
 	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
 	b := d.backend(ctx, announced, sequencer, hook)

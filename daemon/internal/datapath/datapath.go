@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package datapath is what one network namespace has in the kernel: queues with
-// their readers, the hook, and copies of their descriptors in a store that outlives
-// this process. It knows which packets are selected, and not for what.
+// their readers, the hook, and descriptors of both in a store that outlives this
+// process. Who wants the packets inspected, and why, it does not know.
 //
 // A [Factory] has what all netns of a node share, and is safe for concurrent use.
-// A [Datapath] is not, but for its counters: its owner locks it. The methods of
-// different datapaths may run at the same time.
+// A [Datapath] is not, but for Counters: its owner locks it. Different datapaths may
+// be used at the same time.
 package datapath
 
 import (
+	"cmp"
 	"errors"
+	"maps"
+	"os"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -20,35 +22,71 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// DrainLimit is how long detaching waits for the verdicts of packets that wait
-// already; what is left then gets the policy's verdict.
+// DrainLimit is how long Down waits for the verdicts of packets that wait already;
+// what is left then gets the policy's verdict.
 const DrainLimit = 200 * time.Millisecond
 
-// Datapath is what one netns has in the kernel. [Factory.New] and [Factory.Inherit]
-// make one; Down, Suspend, Remove and Close each end one.
+// Datapath is what one netns has in the kernel. [Factory.New] or [Factory.Inherit]
+// makes one, Up brings it up. Down, Suspend, Remove and Close each end it; nothing
+// may be called then but Counters.
 type Datapath struct {
+	factory  *Factory
 	ns       *netns.NetNS
-	lanes    []*lane
+	queues   []*queueReader
 	hook     hook.Hook
 	handle   hook.Handle // nil until Up
 	selector hook.Selector
 	warning  error       // of the last Arm
 	settle   hook.Settle // by which the readers ask
-	keeper   keeper
-	factory  *Factory
-	// from is what an earlier daemon left and nobody has taken up yet.
-	from    *Inherited
-	looked  look
-	counted atomic.Pointer[counted]
+	stored   storedFDs
+	// inherited is what an earlier process left, nil once all of it is taken over.
+	inherited *Inherited
+	traffic   trafficWatch
+	counters  readerCounters
 }
 
-// Up makes of what there is already all that there is to be. It reads first and
-// arms then, so that no packet finds a queue without a reader. Where it fails,
-// what was done stays, for another try or for Remove.
+// New prepares a netns and touches nothing in it.
+func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
+	clone, err := ns.Clone()
+	if err != nil {
+		return nil, err
+	}
+	return &Datapath{
+		factory: f, ns: clone, selector: s,
+		stored: newStoredFDs(f.options.Store, ns.ID().Cookie, !s.Bypass),
+	}, nil
+}
+
+// Inherit has the queues of a netns read that an earlier process left bound, each
+// by its socket. Where orphaned, that process did not end in order: packets that
+// it had in hand get the policy's verdict, and Inherit returns how many they were.
+// Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
+// only where nothing was done.
+func (f *Factory) Inherit(
+	i *Inherited, s hook.Selector, who *inspect.Attachment, orphaned bool,
+) (d *Datapath, orphans int, err error) {
+	if d, err = f.New(i.ns, s); err != nil {
+		return nil, 0, err
+	}
+	d.inherited = i
+	var errs []error
+	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
+		n, err := d.inheritQueue(number, who, orphaned)
+		orphans += n
+		errs = append(errs, err)
+	}
+	d.countReaders()
+	return d, orphans, errors.Join(errs...)
+}
+
+// Up makes of what there is already all that there is to be: the readers know the
+// pod as who. It reads first and arms then, so that no packet finds a queue without
+// a reader. Where it fails, what was done stays, for another try or for Remove.
 func (d *Datapath) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) error {
-	if err := d.openLanes(who); err != nil {
+	if err := d.openQueues(who); err != nil {
 		return err
 	}
 	if err := d.openHook(h); err != nil {
@@ -61,24 +99,70 @@ func (d *Datapath) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) err
 	if err := d.setFailOpen(s.Bypass); err != nil {
 		return err
 	}
-	return d.endInheritance()
+	return d.takeOver()
 }
 
-// openLanes has the queues read that are to be and are not read yet.
-func (d *Datapath) openLanes(who *inspect.Attachment) error {
+// openQueues has the queues read that are to be and are not read yet.
+func (d *Datapath) openQueues(who *inspect.Attachment) error {
 	for i := range d.selector.Count() {
 		number := d.selector.Queue + uint16(i)
-		if slices.ContainsFunc(d.lanes, func(l *lane) bool { return l.number() == number }) {
+		is := func(q *queueReader) bool { return q.number() == number }
+		if slices.ContainsFunc(d.queues, is) {
 			continue
 		}
-		l, err := d.openLane(number, who)
-		if err != nil {
+		if err := d.openQueue(number, who); err != nil {
 			return err
 		}
-		d.lanes = append(d.lanes, l)
 	}
-	d.publish()
+	d.countReaders()
 	return nil
+}
+
+// openQueue binds a queue and has it read.
+func (d *Datapath) openQueue(number uint16, who *inspect.Attachment) error {
+	queue, err := nfqueue.Open(d.ns, d.queueConfig(number))
+	if err != nil {
+		return err
+	}
+	fault.At(fault.QueueOpened)
+	q := d.factory.queueReader(queue)
+	store := func() error { return d.stored.add(fdstore.Queue, queue.File()) }
+	if err := q.open(store, d.factory.readerOptions(who)); err != nil {
+		return err
+	}
+	d.queues = append(d.queues, q)
+	return nil
+}
+
+// inheritQueue has a queue read that an earlier process bound. Packets that this
+// one had in hand when it died get the policy's verdict first; it returns how many
+// they were.
+func (d *Datapath) inheritQueue(
+	number uint16, who *inspect.Attachment, orphaned bool,
+) (orphans int, err error) {
+	socket := d.inherited.takeQueue(number)
+	queue, err := nfqueue.OpenInherited(socket, d.queueConfig(number))
+	if err != nil {
+		return 0, errors.Join(err, socket.Close())
+	}
+	q := d.factory.queueReader(queue)
+	if orphaned {
+		orphans, err = queue.AnswerOrphans(d.ns, d.selector.Bypass)
+	}
+	err = errors.Join(err, q.buffers.add(queue), q.read(d.factory.readerOptions(who)))
+	if err != nil {
+		return orphans, errors.Join(err, q.close())
+	}
+	q.inherited = true
+	d.queues = append(d.queues, q)
+	return orphans, nil
+}
+
+// queueConfig is how a queue of the netns is bound.
+func (d *Datapath) queueConfig(number uint16) nfqueue.Config {
+	c := d.factory.options.Queue
+	c.Number, c.FailOpen = number, d.selector.Bypass
+	return c
 }
 
 // openHook prepares the hook, unless it is prepared, by the socket that kept it
@@ -87,7 +171,7 @@ func (d *Datapath) openHook(h hook.Hook) error {
 	if d.handle != nil {
 		return nil
 	}
-	table := d.from.takeTable()
+	table := d.inherited.takeTable()
 	handle, err := h.Open(d.ns, table)
 	if err != nil {
 		return err
@@ -99,10 +183,10 @@ func (d *Datapath) openHook(h hook.Hook) error {
 	case f == nil:
 		return nil
 	case table != nil:
-		d.keeper.note(fdstore.Table, f)
+		d.stored.note(fdstore.Table, f)
 		return nil
 	}
-	if err := d.keeper.keep(fdstore.Table, f); err != nil {
+	if err := d.stored.add(fdstore.Table, f); err != nil {
 		return err
 	}
 	fault.At(fault.HookKept)
@@ -111,7 +195,7 @@ func (d *Datapath) openHook(h hook.Hook) error {
 
 // arm arms the selector. A hook that cannot settle flows queues them all. The
 // readers learn that settling goes off before the hook does, and that it is on
-// after: a request that nobody understands would let a packet pass.
+// after: a request that nothing understands would let a packet pass.
 func (d *Datapath) arm(s hook.Selector) error {
 	before := d.settle
 	if s.Settle != before || s.Directions != d.selector.Directions {
@@ -134,8 +218,8 @@ func (d *Datapath) arm(s hook.Selector) error {
 // setSettle tells the readers how to ask. None asks otherwise after its return.
 func (d *Datapath) setSettle(s hook.Settle) {
 	d.settle = s
-	for _, l := range d.lanes {
-		l.setSettle(s)
+	for _, q := range d.queues {
+		q.setSettle(s)
 	}
 }
 
@@ -162,144 +246,83 @@ func (d *Datapath) SetPolicy(bypass bool) error {
 }
 
 func (d *Datapath) setFailOpen(open bool) error {
-	errs := []error{d.keeper.setStrict(!open)}
-	for _, l := range d.lanes {
-		errs = append(errs, l.setFailOpen(open))
+	errs := []error{d.stored.setStrict(!open)}
+	for _, q := range d.queues {
+		errs = append(errs, q.setFailOpen(open))
 	}
 	return errors.Join(errs...)
 }
 
-// endInheritance closes queues of an earlier configuration, to which nothing
-// comes any more, and tells the store what is kept from now on.
-func (d *Datapath) endInheritance() error {
-	i := d.from
+// takeOver closes queues of an earlier configuration, to which nothing comes any
+// more, and tells the store what is stored from now on.
+func (d *Datapath) takeOver() error {
+	i := d.inherited
 	if i == nil {
 		return nil
 	}
-	d.from = nil
-	first, count := d.selector.Queue, d.selector.Count()
-	surplus := func(l *lane) bool { return l.number() < first || int(l.number()-first) >= count }
-	var old, queues []*lane
-	for _, l := range d.lanes {
-		if surplus(l) {
-			old = append(old, l)
-		} else {
-			queues = append(queues, l)
-		}
+	d.inherited = nil
+	var old []*queueReader
+	old, d.queues = d.partition()
+	files := make([]*os.File, len(d.queues))
+	for n, q := range d.queues {
+		files[n] = q.queue.File()
 	}
-	i.untidy = i.untidy || old != nil
-	d.lanes = queues
-	errs := []error{d.drain(old), d.keeper.takeOver(i, d.lanes)}
-	for _, l := range old {
-		errs = append(errs, l.close())
+	errs := []error{
+		d.drain(old), d.stored.takeOver(files, i.names, !i.untidy && old == nil),
 	}
-	d.publish()
+	for _, q := range old {
+		errs = append(errs, q.close())
+	}
+	d.countReaders()
 	return errors.Join(append(errs, i.ns.Close())...)
 }
 
-// Down disarms, answers what waits, takes the hook out and closes. What is to be
-// dropped is dropped by its verdict from now on, and not by the hook. In a netns
-// without processes it does not wait for packets on their way to the queues.
-func (d *Datapath) Down(deserted bool) error {
-	d.setSettle(hook.Settle{})
-	disarm := d.handle.Disarm
-	if deserted {
-		disarm = d.handle.DisarmEnded
+// partition divides the queues into those to which the selector sends nothing, and
+// the others.
+func (d *Datapath) partition() (old, queues []*queueReader) {
+	first, count := d.selector.Queue, d.selector.Count()
+	for _, q := range d.queues {
+		if q.number() < first || int(q.number()-first) >= count {
+			old = append(old, q)
+		} else {
+			queues = append(queues, q)
+		}
 	}
-	err := disarm()
-	fault.At(fault.Disarmed)
-	if err == nil {
-		err = d.drain(d.lanes)
-	}
-	fault.At(fault.Drained)
-	return errors.Join(err, d.Remove())
+	return old, queues
 }
 
-// DownUnused takes down what was inherited and never brought up; h takes out the
-// hook that is there.
-func (d *Datapath) DownUnused(h hook.Hook) error {
-	if err := d.openHook(h); err != nil {
-		return errors.Join(err, d.Remove())
-	}
-	return d.Down(false)
-}
-
-// Suspend ends inspection before this process ends, where nobody keeps the
-// descriptors. A netns whose packets may not pass uninspected stays armed, where
-// the hook outlives the process; it returns whether that is so.
-func (d *Datapath) Suspend() (armed bool, err error) {
-	if d.selector.Bypass || !d.hook.Persistent() {
-		return false, d.Down(false)
-	}
-	return true, errors.Join(d.closeLanes(), d.handle.Close())
-}
-
-// drain returns when every packet that has come to the lanes has its verdict
-// and is through. Nothing may come any more.
-func (d *Datapath) drain(lanes []*lane) error {
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
+// drain returns when every packet that has come to the queues has its verdict and
+// is through. Nothing may come any more.
+func (d *Datapath) drain(queues []*queueReader) error {
 	deadline := time.Now().Add(DrainLimit)
-	for _, l := range lanes {
-		for ; ; <-poll.C {
-			stat, bound, err := l.queue.Stat(d.ns)
-			if err != nil {
-				return err
-			}
-			if !bound || (stat.Waiting == 0 && !l.reader.Busy()) {
-				break
-			}
-			if !time.Now().After(deadline) {
-				continue
-			}
-			if err := l.queue.AnswerAll(stat.Sequence, d.selector.Bypass); err != nil {
-				return err
-			}
-			break
+	for _, q := range queues {
+		if err := q.drain(d.ns, deadline, d.selector.Bypass); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Remove takes out and closes whatever there is. Each socket of netfilter that
-// is closed waits until the kernel has freed what was deleted in the netns, a
-// grace period later: the supervisor lets go of its copies before that, and ours
-// are closed beside the caller.
-func (d *Datapath) Remove() error {
-	d.setSettle(hook.Settle{})
-	errs := []error{d.keeper.letGo()}
-	fault.At(fault.LetGo)
-	if d.handle != nil {
-		errs = append(errs, d.handle.Delete())
-		d.factory.closeLater(d.handle.Close)
+// countReaders makes the readers' counters visible.
+func (d *Datapath) countReaders() {
+	readers := make([]*nfqueue.Reader, len(d.queues))
+	for i, q := range d.queues {
+		readers[i] = q.reader
 	}
-	fault.At(fault.HookRemoved)
-	for _, l := range d.lanes {
-		errs = append(errs, l.end())
-		d.factory.closeLater(l.queue.Close)
-	}
-	return errors.Join(append(errs, d.ns.Close())...)
+	d.counters.setReaders(readers)
 }
 
-// closeLanes closes the queues and lets go of the netns.
-func (d *Datapath) closeLanes() error {
-	var errs []error
-	for _, l := range d.lanes {
-		errs = append(errs, l.close())
-	}
-	return errors.Join(append(errs, d.ns.Close())...)
-}
+// Counters adds up what the readers have counted, also those of queues that are
+// closed. It may be called at any time.
+func (d *Datapath) Counters() Counters { return d.counters.sum() }
 
-// Close closes what somebody else keeps, and changes nothing in the kernel.
-func (d *Datapath) Close() error {
-	errs := []error{d.ns.Close()}
-	for _, l := range d.lanes {
-		errs = append(errs, l.queue.Close())
+// TakePanic returns what a panic said since it was asked last, empty for none.
+func (d *Datapath) TakePanic() string {
+	said := ""
+	for _, q := range d.queues {
+		said = cmp.Or(q.reader.TakePanic(), said)
 	}
-	if d.handle != nil {
-		errs = append(errs, d.handle.Close())
-	}
-	return errors.Join(errs...)
+	return said
 }
 
 // Netns returns the netns, which is closed with the datapath.
@@ -308,17 +331,20 @@ func (d *Datapath) Netns() *netns.NetNS { return d.ns }
 // Hook returns the kind of the hook that is armed.
 func (d *Datapath) Hook() hook.Kind { return d.hook.Kind() }
 
+// HookCounters returns what the hook did.
+func (d *Datapath) HookCounters() (hook.Counters, error) { return d.handle.Counters() }
+
 // Bypass reports whether packets that cannot be inspected pass.
 func (d *Datapath) Bypass() bool { return d.selector.Bypass }
 
-// Warning tells of another program in the netns that holds what is ours, though
-// the hook is armed in spite of it; nil where there is none.
+// Warning tells of another program in the netns that holds what the hook would
+// have taken, though the hook is armed; nil where there is none.
 func (d *Datapath) Warning() error { return d.warning }
 
 // InterfaceIndex returns the index of the interface with a name.
 func (d *Datapath) InterfaceIndex(name string) (uint32, error) {
-	return d.lanes[0].queue.InterfaceIndex(name)
+	return d.queues[0].queue.InterfaceIndex(name)
 }
 
 // HasInterface fails with ENODEV where the netns has no interface of an index.
-func (d *Datapath) HasInterface(index uint32) error { return d.lanes[0].queue.HasInterface(index) }
+func (d *Datapath) HasInterface(index uint32) error { return d.queues[0].queue.HasInterface(index) }

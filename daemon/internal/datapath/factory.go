@@ -9,8 +9,6 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
-	"github.com/nsqueue/nsqueue/daemon/internal/hook"
-	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
@@ -53,7 +51,7 @@ type Factory struct {
 
 // NewFactory starts the goroutines that read. The caller closes the factory.
 func NewFactory(o Options) (*Factory, error) {
-	pollers, err := newPollers(&o)
+	pollers, err := newPollers(o.Queue.CopyRange, o.Coalesce, o.Overran, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -63,20 +61,21 @@ func NewFactory(o Options) (*Factory, error) {
 	}, nil
 }
 
-// New prepares a netns and touches nothing in it.
-func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
-	clone, err := ns.Clone()
-	if err != nil {
-		return nil, err
-	}
-	return &Datapath{
-		factory: f, ns: clone, selector: s,
-		keeper: newKeeper(f.options.Store, ns.ID().Cookie, !s.Bypass),
-	}, nil
+// queueReader returns a queue that is not read yet.
+func (f *Factory) queueReader(q *nfqueue.Queue) *queueReader {
+	return &queueReader{queue: q, poller: f.pollers.next(), buffers: f.buffers}
 }
 
-// Watchdog puts goroutines in place of those whose inspector overruns its budget,
-// and returns when ctx ends. Without a budget it has nothing to do.
+// readerOptions is what one more reader works with.
+func (f *Factory) readerOptions(who *inspect.Attachment) nfqueue.ReaderOptions {
+	return nfqueue.ReaderOptions{
+		Inspector: f.options.Inspector(), Attachment: who, MarkMask: f.options.MarkMask,
+		Observer: f.options.Observer, Panicked: f.options.Panicked,
+	}
+}
+
+// Watchdog supersedes goroutines whose inspector overruns its budget, and returns
+// when ctx ends. Without a budget it has nothing to do.
 func (f *Factory) Watchdog(ctx context.Context) {
 	if f.options.Budget > 0 {
 		f.pollers.watchdog(ctx, f.options.Budget)

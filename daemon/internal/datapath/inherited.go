@@ -6,26 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 
-	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
-	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// Inherited is what an earlier process left of one netns. Whoever uses a
-// file takes it out.
+// Inherited is what an earlier process left of one netns. What uses a file
+// takes it out.
 type Inherited struct {
 	ns     *netns.NetNS
 	strict bool
 	queues map[uint16]*os.File // bound sockets, by number
 	table  *os.File            // nil for none
-	names  []string            // under which they are kept
-	// untidy says that more is kept than the above: a socket that is not bound,
+	names  []string            // under which they are stored
+	// untidy says that more is stored than the above: a socket that is not bound,
 	// because its daemon died before it came to that, or one descriptor under
 	// two names.
 	untidy bool
@@ -37,13 +34,16 @@ func (i *Inherited) Identity() netns.ID { return i.ns.ID() }
 // Strict reports whether packets that cannot be inspected are to be dropped.
 func (i *Inherited) Strict() bool { return i.strict }
 
-// estate is all of it, by netns cookie.
-type estate map[uint64]*Inherited
+// inheritedByCookie is all that was left.
+type inheritedByCookie map[uint64]*Inherited
 
-// Classify finds out what each descriptor is by asking the descriptor; names
-// only have to agree. What is not ours is closed. A name that this version
-// does not know is an error: a newer daemon has stored it.
-func (f *Factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*Inherited, error) {
+// Classify sorts what was left by the cookie of its netns. It finds out what each
+// descriptor is by asking the descriptor; names only have to agree. What is not ours
+// is closed. A name that this version does not know is an error: a newer daemon has
+// stored it.
+func Classify(
+	inherited []fdstore.Descriptor, log *slog.Logger,
+) (map[uint64]*Inherited, error) {
 	names := make([]fdstore.Name, len(inherited))
 	for i, have := range inherited {
 		var err error
@@ -51,15 +51,15 @@ func (f *Factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*Inherite
 			return nil, err
 		}
 	}
-	e := make(estate)
-	return e, netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
+	all := make(inheritedByCookie)
+	return all, netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
 		for i, have := range inherited {
 			if names[i].Kind == fdstore.Listener {
 				continue
 			}
-			if err := e.add(names[i], have.File, visit); err != nil {
-				f.options.Log.Error("inherited descriptor let go", slog.String("name", have.Name),
-					slog.Any("error", err))
+			if err := all.add(names[i], have.File, visit); err != nil {
+				log.Error("inherited descriptor let go",
+					slog.String("name", have.Name), slog.Any("error", err))
 				_ = have.File.Close()
 			}
 		}
@@ -67,32 +67,10 @@ func (f *Factory) Classify(inherited []fdstore.Descriptor) (map[uint64]*Inherite
 	})
 }
 
-// Inherit has the queues of a netns read that an earlier process left bound, each
-// by its socket. Where orphaned, that process did not end in order: packets that
-// it had in hand get the policy's verdict, and Inherit returns how many they were.
-// Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
-// only where nothing was done.
-func (f *Factory) Inherit(
-	i *Inherited, s hook.Selector, who *inspect.Attachment, orphaned bool,
-) (d *Datapath, orphans int, err error) {
-	if d, err = f.New(i.ns, s); err != nil {
-		return nil, 0, err
-	}
-	d.from = i
-	var errs []error
-	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
-		n, err := d.inheritLane(number, who, orphaned)
-		orphans += n
-		errs = append(errs, err)
-	}
-	d.publish()
-	return d, orphans, errors.Join(errs...)
-}
-
-func (e estate) add(
+func (all inheritedByCookie) add(
 	name fdstore.Name, f *os.File, visit func(*netns.NetNS) netns.Place,
 ) error {
-	i, err := e.of(name, f)
+	i, err := all.of(name, f)
 	if err != nil {
 		return err
 	}
@@ -102,7 +80,7 @@ func (e estate) add(
 	}
 	if name.Kind == fdstore.Table {
 		if i.table != nil {
-			return i.discard(f)
+			return i.close(f)
 		}
 		i.table = f
 		return nil
@@ -112,19 +90,20 @@ func (e estate) add(
 		return err
 	}
 	if !bound || i.queues[number] != nil {
-		return i.discard(f)
+		return i.close(f)
 	}
 	i.queues[number] = f
 	return nil
 }
 
-func (i *Inherited) discard(f *os.File) error {
+// close closes what is not used.
+func (i *Inherited) close(f *os.File) error {
 	i.untidy = true
 	return f.Close()
 }
 
 // of returns the entry of the netns that the socket belongs to.
-func (e estate) of(name fdstore.Name, socket *os.File) (*Inherited, error) {
+func (all inheritedByCookie) of(name fdstore.Name, socket *os.File) (*Inherited, error) {
 	ns, err := netns.OfSocket(socket)
 	if err != nil {
 		return nil, err
@@ -133,11 +112,11 @@ func (e estate) of(name fdstore.Name, socket *os.File) (*Inherited, error) {
 	if cookie != name.Cookie {
 		return nil, errors.Join(fmt.Errorf("belongs to netns %d", cookie), ns.Close())
 	}
-	if have := e[cookie]; have != nil {
+	if have := all[cookie]; have != nil {
 		return have, ns.Close()
 	}
-	e[cookie] = &Inherited{ns: ns, queues: make(map[uint16]*os.File)}
-	return e[cookie], nil
+	all[cookie] = &Inherited{ns: ns, queues: make(map[uint16]*os.File)}
+	return all[cookie], nil
 }
 
 // takeQueue takes the socket of a queue out; nil where there is none.

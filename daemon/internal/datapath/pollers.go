@@ -27,20 +27,20 @@ type pollers struct {
 	deal    atomic.Uint32
 	// awake holds a value since one of them was no longer idle.
 	awake chan struct{}
-	// running is how many goroutines are on duty. One that was relieved ends
-	// when its inspector lets it, and nobody waits for it.
+	// running is how many goroutines are on duty. One that was superseded
+	// ends when its inspector lets it, and is not waited for.
 	running sync.WaitGroup
 }
 
 // newPollers makes a poller for each processor and runs it. One processor is
-// left to everybody else.
-func newPollers(options *Options) (*pollers, error) {
-	p := &pollers{
-		log: options.Log, overran: options.Overran, awake: make(chan struct{}, 1),
-	}
+// left to all else.
+func newPollers(
+	copyRange uint32, coalesce time.Duration, overran func(*nfqueue.Reader), log *slog.Logger,
+) (*pollers, error) {
+	p := &pollers{log: log, overran: overran, awake: make(chan struct{}, 1)}
 	processors := runtime.GOMAXPROCS(0)
 	o := nfqueue.PollerOptions{
-		CopyRange: options.Queue.CopyRange, Coalesce: options.Coalesce, Awake: p.wake,
+		CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake,
 		HotWaits: nfqueue.NewHotWaits(processors - 1),
 	}
 	for range min(processors, maxPollers) {
@@ -78,13 +78,13 @@ func (p *pollers) wake() {
 	}
 }
 
-// idle reports that nobody has a batch, nor will have before awake is full.
+// idle reports that no poller has a batch, nor will have before awake is full.
 func (p *pollers) idle() bool {
 	return !slices.ContainsFunc(p.all, func(poller *nfqueue.Poller) bool { return !poller.Idle() })
 }
 
-// relieve puts successors in place of goroutines whose inspector overran.
-func (p *pollers) relieve(budget time.Duration) {
+// supersede puts successors in place of goroutines whose inspector overran.
+func (p *pollers) supersede(budget time.Duration) {
 	for _, poller := range p.all {
 		r, err := poller.Supersede(budget)
 		if err != nil {
@@ -121,7 +121,7 @@ func (p *pollers) close() error {
 	return errors.Join(errs...)
 }
 
-// watchdog relieves readers whose inspector overruns its budget, and returns when
+// watchdog supersedes goroutines whose inspector overruns its budget, and returns when
 // ctx ends.
 func (p *pollers) watchdog(ctx context.Context, budget time.Duration) {
 	for {
@@ -144,6 +144,6 @@ func (p *pollers) watch(ctx context.Context, budget time.Duration) {
 			return
 		case <-tick.C:
 		}
-		p.relieve(budget)
+		p.supersede(budget)
 	}
 }

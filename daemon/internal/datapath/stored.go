@@ -9,107 +9,104 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 )
 
-// keeper has the descriptors of one netns kept by whoever started us, so that
-// they outlive this process. Their names say what is to become of them if no
-// daemon can be started.
-type keeper struct {
+// storedFDs are the descriptors of one netns of which the supervisor has copies,
+// so that they outlive this process. Their names say what is to become of them if
+// no daemon can be started.
+type storedFDs struct {
 	store  *fdstore.Store
 	cookie uint64
 	strict bool
-	kept   map[fdstore.Kind][]*os.File
+	files  map[fdstore.Kind][]*os.File
 }
 
-func newKeeper(store *fdstore.Store, cookie uint64, strict bool) keeper {
-	return keeper{
-		store: store, cookie: cookie, strict: strict, kept: make(map[fdstore.Kind][]*os.File),
+func newStoredFDs(store *fdstore.Store, cookie uint64, strict bool) storedFDs {
+	return storedFDs{
+		store: store, cookie: cookie, strict: strict, files: make(map[fdstore.Kind][]*os.File),
 	}
 }
 
-func (k *keeper) name(kind fdstore.Kind) fdstore.Name {
-	return fdstore.Name{Kind: kind, Cookie: k.cookie, Strict: k.strict}
+func (s *storedFDs) name(kind fdstore.Kind) fdstore.Name {
+	return fdstore.Name{Kind: kind, Cookie: s.cookie, Strict: s.strict}
 }
 
-// keep has one more descriptor kept, before it is used.
-func (k *keeper) keep(kind fdstore.Kind, f *os.File) error {
-	if err := k.store.Put(k.name(kind), f); err != nil {
+// add has one more descriptor stored, before it is used.
+func (s *storedFDs) add(kind fdstore.Kind, f *os.File) error {
+	if err := s.store.Put(s.name(kind), f); err != nil {
 		return err
 	}
-	k.note(kind, f)
+	s.note(kind, f)
 	return nil
 }
 
-// note remembers a descriptor that is kept already.
-func (k *keeper) note(kind fdstore.Kind, f *os.File) { k.kept[kind] = append(k.kept[kind], f) }
+// note remembers a descriptor that is stored already.
+func (s *storedFDs) note(kind fdstore.Kind, f *os.File) { s.files[kind] = append(s.files[kind], f) }
 
-// setStrict changes the names. There is no moment in which a descriptor is kept
+// setStrict changes the names. There is no moment in which a descriptor is stored
 // under none.
-func (k *keeper) setStrict(strict bool) error {
-	if strict == k.strict {
+func (s *storedFDs) setStrict(strict bool) error {
+	if strict == s.strict {
 		return nil
 	}
-	next := newKeeper(k.store, k.cookie, strict)
-	for kind, files := range k.kept {
+	next := newStoredFDs(s.store, s.cookie, strict)
+	for kind, files := range s.files {
 		for _, f := range files {
-			if err := next.keep(kind, f); err != nil {
-				return errors.Join(err, next.letGo())
+			if err := next.add(kind, f); err != nil {
+				return errors.Join(err, next.remove())
 			}
 		}
 	}
-	err := k.letGo()
-	*k = next
+	err := s.remove()
+	*s = next
 	return err
 }
 
-// takeOver notes what the store keeps already of an inheritance. Where it keeps
-// more or under other names, it is told anew what to keep.
-func (k *keeper) takeOver(i *Inherited, lanes []*lane) error {
-	k.kept[fdstore.Queue] = nil
-	for _, l := range lanes {
-		k.note(fdstore.Queue, l.queue.File())
-	}
-	tidy := !i.untidy
-	queue, table := k.name(fdstore.Queue).String(), k.name(fdstore.Table).String()
-	for _, name := range i.names {
+// takeOver notes the queues and what else of an earlier process is stored already,
+// under its names. Where more is stored (not tidy), or under other names, the store
+// is told anew.
+func (s *storedFDs) takeOver(queues []*os.File, names []string, tidy bool) error {
+	s.files[fdstore.Queue] = queues
+	queue, table := s.name(fdstore.Queue).String(), s.name(fdstore.Table).String()
+	for _, name := range names {
 		tidy = tidy && (name == queue || name == table)
 	}
 	if tidy {
 		return nil
 	}
-	return k.again(i.names)
+	return s.replaceAll(names)
 }
 
-// again empties the names and has what is noted kept.
-func (k *keeper) again(names []string) error {
+// replaceAll has what is noted stored in place of all that has the names.
+func (s *storedFDs) replaceAll(names []string) error {
 	var errs []error
 	for _, name := range names {
-		errs = append(errs, k.store.RemoveNamed(name))
+		errs = append(errs, s.store.RemoveNamed(name))
 	}
-	kept := k.kept
-	k.kept = make(map[fdstore.Kind][]*os.File)
-	for kind, files := range kept {
+	noted := s.files
+	s.files = make(map[fdstore.Kind][]*os.File)
+	for kind, files := range noted {
 		for _, f := range files {
-			errs = append(errs, k.keep(kind, f))
+			errs = append(errs, s.add(kind, f))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// replaceTable has another table socket kept in place of the last one.
-func (k *keeper) replaceTable(f *os.File) error {
-	err := k.store.Remove(k.name(fdstore.Table))
-	delete(k.kept, fdstore.Table)
+// replaceTable has another table socket stored in place of the last one.
+func (s *storedFDs) replaceTable(f *os.File) error {
+	err := s.store.Remove(s.name(fdstore.Table))
+	delete(s.files, fdstore.Table)
 	if f == nil {
 		return err
 	}
-	return errors.Join(err, k.keep(fdstore.Table, f))
+	return errors.Join(err, s.add(fdstore.Table, f))
 }
 
-// letGo ends the keeping, before the descriptors are closed.
-func (k *keeper) letGo() error {
+// remove has the store close its copies, before ours are closed.
+func (s *storedFDs) remove() error {
 	var errs []error
-	for kind := range k.kept {
-		errs = append(errs, k.store.Remove(k.name(kind)))
+	for kind := range s.files {
+		errs = append(errs, s.store.Remove(s.name(kind)))
 	}
-	k.kept = make(map[fdstore.Kind][]*os.File)
+	s.files = make(map[fdstore.Kind][]*os.File)
 	return errors.Join(errs...)
 }

@@ -19,19 +19,6 @@ const (
 	pastRatio = 1000
 )
 
-// look is what was seen of the traffic of a netns at a verification.
-type look struct {
-	// known says that traffic is what an earlier look saw.
-	known   bool
-	traffic netns.Traffic
-	read    uint64 // packets that the readers had
-	hook    uint64 // packets that the hook decided about
-	sent    uint64 // packets that the IP stack sent, where sentKnown
-	// sentKnown: the stack is asked only of pods that are suspected.
-	sentKnown bool
-	missed    int // looks in a row that found traffic past the hook
-}
-
 // Comparison is what a look at the traffic has found.
 type Comparison struct {
 	// Meets: the hook saw it. Past: it goes past the hook, as the look before said,
@@ -43,24 +30,79 @@ type Comparison struct {
 	Seen  uint64
 }
 
-// CompareTraffic looks whether the traffic of the netns' interfaces meets the
-// hook.
-func (d *Datapath) CompareTraffic(at netns.Place, traffic netns.Traffic) (Comparison, error) {
-	last := &d.looked
-	moved, known := grown(last.traffic, traffic), last.known
-	last.traffic, last.known = traffic, true
-	seen, err := d.seen(at, moved)
+// trafficWatch is what was seen of the traffic of a netns at a verification.
+type trafficWatch struct {
+	// known says that traffic is what an earlier look saw.
+	known   bool
+	traffic netns.Traffic
+	read    uint64 // packets that the readers had
+	hook    uint64 // packets that the hook decided about
+	sent    uint64 // packets that the IP stack sent, where sentKnown
+	// sentKnown: the stack is asked only of pods that are suspected.
+	sentKnown bool
+	missed    int // looks in a row that found traffic past the hook
+}
+
+// trafficSource is asked what became of the traffic.
+type trafficSource struct {
+	read uint64 // packets that the readers had
+	hook func() (hook.Counters, error)
+	// sent asks the IP stack; nil where the hook counts all that meets it.
+	sent func() (uint64, error)
+}
+
+// compare looks whether the traffic of the netns' interfaces meets the hook.
+func (w *trafficWatch) compare(traffic netns.Traffic, from trafficSource) (Comparison, error) {
+	moved, known := grown(w.traffic, traffic), w.known
+	w.traffic, w.known = traffic, true
+	seen, err := w.seen(moved, from)
 	if err != nil || !known {
 		return Comparison{}, err
 	}
 	c := Comparison{Moved: moved, Seen: seen, Meets: meets(moved, seen)}
 	if c.Meets || !significant(moved) {
-		last.missed = 0
+		w.missed = 0
 		return c, nil
 	}
-	last.missed++
-	c.Past = last.missed >= pastLooks
+	w.missed++
+	c.Past = w.missed >= pastLooks
 	return c, nil
+}
+
+// seen returns how many packets have met the hook since it was asked last. The
+// readers know for nothing of most pods, and only where they do not, the hook is
+// asked, whose count may then include packets of earlier looks.
+func (w *trafficWatch) seen(moved netns.Traffic, from trafficSource) (uint64, error) {
+	seen := growth(w.read, from.read)
+	w.read = from.read
+	if meets(moved, seen) || !significant(moved) {
+		return seen, nil
+	}
+	c, err := from.hook()
+	if err != nil {
+		return 0, err
+	}
+	decided := c.Queued + c.Settled
+	seen = max(seen, growth(w.hook, decided))
+	w.hook = decided
+	if meets(moved, seen) || from.sent == nil {
+		return seen, nil
+	}
+	return w.sentBeside(seen, from)
+}
+
+// sentBeside adds to what the hook counted what the IP stack sent: of a selection
+// the hook does not count the rest, and that did meet it.
+func (w *trafficWatch) sentBeside(seen uint64, from trafficSource) (uint64, error) {
+	sent, err := from.sent()
+	if err != nil {
+		return 0, err
+	}
+	if w.sentKnown {
+		seen += growth(w.sent, sent)
+	}
+	w.sent, w.sentKnown = sent, true
+	return seen, nil
 }
 
 // grown returns what came since. Counters begin anew with an interface.
@@ -86,45 +128,6 @@ func significant(moved netns.Traffic) bool {
 		moved.RxBytes > pastSize*moved.RxPackets && moved.TxBytes > pastSize*moved.TxPackets
 }
 
-// seen returns how many packets have met the hook since it was asked last. The
-// readers know for nothing of most pods, and only where they do not, the hook is
-// asked, whose count may then include packets of earlier looks.
-func (d *Datapath) seen(at netns.Place, moved netns.Traffic) (uint64, error) {
-	last := &d.looked
-	read := d.Counters().Packets
-	seen := growth(last.read, read)
-	last.read = read
-	if meets(moved, seen) || !significant(moved) {
-		return seen, nil
-	}
-	c, err := d.handle.Counters()
-	if err != nil {
-		return 0, err
-	}
-	counted := c.Queued + c.Settled
-	seen = max(seen, growth(last.hook, counted))
-	last.hook = counted
-	if meets(moved, seen) || selectsAll(&d.selector) {
-		return seen, nil
-	}
-	return d.sentBeside(at, seen)
-}
-
 func selectsAll(s *hook.Selector) bool {
 	return s.Directions == hook.AllDirections && len(s.Protocols) == 0
-}
-
-// sentBeside adds to what the hook counted what the IP stack sent: of a selection
-// the hook does not count the rest, and that did meet it.
-func (d *Datapath) sentBeside(at netns.Place, seen uint64) (uint64, error) {
-	sent, err := netns.Sent(at)
-	if err != nil {
-		return 0, err
-	}
-	last := &d.looked
-	if last.sentKnown {
-		seen += growth(last.sent, sent)
-	}
-	last.sent, last.sentKnown = sent, true
-	return seen, nil
 }

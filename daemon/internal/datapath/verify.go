@@ -19,22 +19,23 @@ type Findings struct {
 	ForeignReader bool
 }
 
-// Verify compares the netns with what should be, of a walk through many of which
-// at is this one, and ends settling where it can be misused.
+// Verify compares the netns with what should be, and ends settling where it can be
+// misused. at is the netns, or the stop of a [netns.Tour] there.
 func (d *Datapath) Verify(at netns.Place) Findings {
 	stats, err := d.verifyQueues(at)
 	if err != nil {
 		return Findings{Fault: err}
 	}
-	foreign, err := d.distrust(stats)
+	foreign, err := d.endMisusedSettling(stats)
 	if err == nil {
 		err = d.handle.Verify(at, d.selector)
 	}
 	return Findings{Fault: err, ForeignReader: foreign}
 }
 
-// Check compares the netns with what should be. Its error says what differs.
-func (d *Datapath) Check() error {
+// FindFault compares the netns with what should be, and changes nothing. Its error
+// says what differs.
+func (d *Datapath) FindFault() error {
 	if _, err := d.verifyQueues(d.ns); err != nil {
 		return err
 	}
@@ -48,20 +49,20 @@ func (d *Datapath) verifyQueues(at netns.Place) ([]nfqueue.Stat, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range d.lanes {
-		if err := l.check(stats); err != nil {
+	for _, q := range d.queues {
+		if err := q.verify(stats); err != nil {
 			return nil, err
 		}
 	}
 	return stats, nil
 }
 
-// distrust ends settling where another program reads a queue of the netns, and
+// endMisusedSettling ends settling where another program reads a queue of the netns, and
 // reports whether it did: by the verdict of its own packet, and chains that it
 // moves meanwhile, a pod with CAP_NET_ADMIN can put a request to settle behind our
 // queue. The module sees whose verdict it is, nftables does not.
-func (d *Datapath) distrust(stats []nfqueue.Stat) (foreign bool, err error) {
-	if !d.selector.Settle.On() || d.hook.Kind() != hook.NFTables || len(stats) == len(d.lanes) {
+func (d *Datapath) endMisusedSettling(stats []nfqueue.Stat) (foreign bool, err error) {
+	if !d.selector.Settle.On() || d.hook.Kind() != hook.NFTables || len(stats) == len(d.queues) {
 		return false, nil
 	}
 	s := d.selector
@@ -72,8 +73,8 @@ func (d *Datapath) distrust(stats []nfqueue.Stat) (foreign bool, err error) {
 
 // Repair puts right what Verify may have found.
 func (d *Datapath) Repair(at netns.Place) error {
-	for _, l := range d.lanes {
-		if err := l.repair(at); err != nil {
+	for _, q := range d.queues {
+		if err := q.repair(at); err != nil {
 			return err
 		}
 	}
@@ -95,7 +96,7 @@ func (d *Datapath) reopenHook() error {
 	d.setSettle(hook.Settle{})
 	old := d.handle
 	d.handle = handle
-	return errors.Join(old.Close(), d.keeper.replaceTable(handle.File()), d.arm(d.selector))
+	return errors.Join(old.Close(), d.stored.replaceTable(handle.File()), d.arm(d.selector))
 }
 
 // ReplaceHook arms h in place of a hook of another kind, and reports whether that
@@ -116,4 +117,37 @@ func (d *Datapath) ReplaceHook(h hook.Hook) (changed bool, err error) {
 	d.hook, d.handle, d.warning = h, handle, warning
 	d.setSettle(d.selector.Settle)
 	return true, old.Close()
+}
+
+// CompareTraffic looks whether traffic, of the pod's interfaces, meets the hook.
+func (d *Datapath) CompareTraffic(at netns.Place, traffic netns.Traffic) (Comparison, error) {
+	from := trafficSource{read: d.Counters().Packets, hook: d.handle.Counters}
+	if !selectsAll(&d.selector) {
+		from.sent = func() (uint64, error) { return netns.Sent(at) }
+	}
+	return d.traffic.compare(traffic, from)
+}
+
+// SampleQueues returns what the latest Verify or FindFault has heard from the kernel.
+func (d *Datapath) SampleQueues() Sample {
+	var s Sample
+	for _, q := range d.queues {
+		q.sample(&s)
+	}
+	return s
+}
+
+// QueueStates asks the kernel for the queues.
+func (d *Datapath) QueueStates() ([]QueueState, error) {
+	stats, err := nfqueue.Stats(d.ns)
+	if err != nil {
+		return nil, err
+	}
+	states := make([]QueueState, len(d.queues))
+	for i, q := range d.queues {
+		if states[i], err = q.state(stats); err != nil {
+			return nil, err
+		}
+	}
+	return states, nil
 }

@@ -29,22 +29,22 @@ func (r *Registry) Attach(
 func (r *Registry) AttachCalled(
 	ctx context.Context, req api.AttachRequest, file *os.File, called time.Duration,
 ) (api.Attachment, error) {
-	release, err := r.reserve(ctx, req.Key)
+	release, err := r.reserveFDs(ctx, req.Key)
 	if err != nil {
 		return api.Attachment{}, err
 	}
 	defer release()
 	ns, err := openNetns(&req, file)
 	if err != nil {
-		return api.Attachment{}, explainLimit(err)
+		return api.Attachment{}, explainFDLimit(err)
 	}
 	defer ns.Close()
 	if err := admissible(ns); err != nil {
-		return api.Attachment{}, explainLimit(err)
+		return api.Attachment{}, explainFDLimit(err)
 	}
 	rec := r.newRecord(&req, ns)
 	rec.Called = called
-	r.isAt(&rec)
+	r.seen.isAt(&rec)
 	return r.attach(ctx, &attachment{record: rec}, ns)
 }
 
@@ -94,43 +94,43 @@ func admissible(ns *netns.NetNS) error {
 	return nil
 }
 
-// attach enters the new attachment and makes its record true.
+// attach adds the new attachment and makes its record true.
 func (r *Registry) attach(
 	ctx context.Context, fresh *attachment, ns *netns.NetNS,
 ) (api.Attachment, error) {
 	rec := fresh.record
-	a, existing, err := r.enter(ctx, fresh)
+	a, existing, err := r.add(ctx, fresh)
 	if err != nil {
 		return api.Attachment{}, err
 	}
 	if existing {
 		return r.describe(a), nil
 	}
-	log := r.log(&rec)
+	log := r.events.log(&rec)
 	began := time.Now()
-	if err := explainLimit(r.bringUp(a, ns)); err != nil {
-		r.leave(a)
+	if err := explainFDLimit(r.bringUp(a, ns)); err != nil {
+		r.remove(a)
 		r.options.Timings.Attached(time.Since(began), err)
 		log.Error("attach refused", slog.Any("error", err))
 		return api.Attachment{}, err
 	}
-	r.settle(a, api.Active)
+	r.finish(a, api.Active)
 	attached, took := r.describe(a), time.Since(began)
 	r.options.Timings.Attached(took, nil)
 	log.Info("attached", slog.String("hook", attached.Hook),
 		slog.String("failurePolicy", string(rec.FailurePolicy)), slog.Duration("took", took))
 	if fresh.restored {
-		r.remember(api.EventTakeOver, &rec, "attachment of an earlier daemon taken over")
+		r.events.record(api.EventTakeOver, &rec, "attachment of an earlier daemon taken over")
 	} else {
-		r.remember(api.EventAttach, &rec, "attached with hook "+attached.Hook+
+		r.events.record(api.EventAttach, &rec, "attached with hook "+attached.Hook+
 			", failure policy "+string(rec.FailurePolicy))
-		r.warn(&rec)
+		r.events.warn(&rec)
 	}
 	return attached, nil
 }
 
-// enter adds an attachment in state attaching, or finds the same one there.
-func (r *Registry) enter(ctx context.Context, fresh *attachment) (*attachment, bool, error) {
+// add enters an attachment in state attaching, or finds the same one there.
+func (r *Registry) add(ctx context.Context, fresh *attachment) (*attachment, bool, error) {
 	rec := fresh.record
 	for {
 		r.mu.Lock()
@@ -140,19 +140,19 @@ func (r *Registry) enter(ctx context.Context, fresh *attachment) (*attachment, b
 			return nil, false, errors.New("it was detached meanwhile")
 		}
 		if a == nil {
-			a, fresh.settled = fresh, make(chan struct{})
-			a.binding = r.acquire(rec.Netns.Cookie)
+			a, fresh.done = fresh, make(chan struct{})
+			a.netns = r.acquireLocked(rec.Netns.Cookie)
 			r.attachments[rec.Key] = a
 			r.most = max(r.most, len(r.attachments))
 			r.mu.Unlock()
 			return a, false, nil
 		}
-		have, settled := a.record, a.settled
+		have, done := a.record, a.done
 		r.mu.Unlock()
 		if have.State == api.Active {
 			return a, true, conflict(&have, &rec)
 		}
-		if err := await(ctx, settled, &have); err != nil {
+		if err := await(ctx, done, &have); err != nil {
 			return nil, false, err
 		}
 	}
@@ -173,21 +173,23 @@ func conflict(have, want *state.Record) error {
 	return nil
 }
 
-func await(ctx context.Context, settled <-chan struct{}, rec *state.Record) error {
-	select {
-	case <-settled:
-		return nil
-	case <-ctx.Done():
-		return api.Errorf(api.CodeTryAgainLater, "attachment %s is still %s", rec.Key, rec.State)
+// finish moves an attachment out of a passing state and wakes what waits for it. It
+// needs no restoring then, whatever has attached it.
+func (r *Registry) finish(a *attachment, s api.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pending[a.record.Key]; p != nil && p.Netns.Cookie == a.record.Netns.Cookie {
+		delete(r.pending, a.record.Key)
 	}
+	a.record.State = s
+	close(a.done)
 }
 
 // bringUp does the work of attaching, in the order that loses nothing. Where
 // it fails, it has undone what it did.
 func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
-	b := a.binding
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	n := a.netns.lock()
+	defer n.unlock()
 	elsewhere, err := r.receivesElsewhere(a, ns)
 	if err != nil {
 		return err
@@ -196,24 +198,102 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 		return err
 	}
 	fault.At(fault.AttachRecorded)
-	err = r.join(b, a, ns)
-	if err != nil {
-		return errors.Join(err, r.unrecord(a))
+	if err := r.join(n, a, ns); err != nil {
+		return errors.Join(err, r.undoRecord(a))
 	}
-	link := b.link(a)
+	link := linkOf(n, a)
 	r.mu.Lock()
-	a.record.Hook, a.record.Link = string(b.parts.Hook()), link
+	a.record.Hook, a.record.Link = string(n.datapath.Hook()), link
 	a.elsewhere = elsewhere
 	rec := a.record
 	r.mu.Unlock()
-	r.notice(b, &rec)
+	r.reportAnomalies(n, &rec)
 	if elsewhere {
-		r.warnOfElsewhere(&rec)
+		r.reportElsewhere(&rec)
 	}
 	rec.State = api.Active
 	if err := r.recordActive(a, rec); err != nil {
-		return errors.Join(err, b.part(a.record.Key, false), r.unrecord(a))
+		return errors.Join(err, n.detach(a.record.Key, false), r.undoRecord(a))
 	}
 	fault.At(fault.AttachDone)
 	return nil
+}
+
+// join adds a member to a netns, which is brought up for the first one.
+func (r *Registry) join(n lockedNetns, a *attachment, ns *netns.NetNS) error {
+	n.members[a.record.Key] = a.record.FailurePolicy
+	var err error
+	if n.datapath == nil {
+		err = r.bringNetnsUp(n, a, ns)
+	} else {
+		err = n.applyPolicy()
+	}
+	if err != nil {
+		delete(n.members, a.record.Key)
+	}
+	return err
+}
+
+// bringNetnsUp gives a netns its datapath. Where it fails, nothing is left but what
+// was inherited.
+func (r *Registry) bringNetnsUp(n lockedNetns, a *attachment, ns *netns.NetNS) error {
+	d, s := n.inherited, r.selector(n.policy())
+	if d == nil {
+		var err error
+		if d, err = r.datapaths.New(ns, s); err != nil {
+			return err
+		}
+	}
+	if err := d.Up(r.currentHook(), s, label(&a.record)); err != nil {
+		if d != n.inherited {
+			err = errors.Join(err, d.Remove())
+		}
+		return err
+	}
+	if d == n.inherited {
+		r.mu.Lock()
+		r.releaseLocked(n.podNetns) // the share of Inherit; the attachment has its own
+		r.mu.Unlock()
+	}
+	n.datapath, n.inherited = d, nil
+	n.count(d)
+	return nil
+}
+
+// linkOf returns the index of a new attachment's interface; 0 where there is none
+// of its name. By the time of a restart, another one may have the name.
+func linkOf(n lockedNetns, a *attachment) uint32 {
+	if a.restored {
+		return a.record.Link
+	}
+	index, err := n.datapath.InterfaceIndex(a.record.Ifname)
+	if err != nil {
+		return 0
+	}
+	return index
+}
+
+// reserveFDs promises what attaching takes. What is attached already takes nothing.
+func (r *Registry) reserveFDs(ctx context.Context, key api.Key) (release func(), err error) {
+	if r.named(key) != nil {
+		return func() {}, nil
+	}
+	for {
+		ended := r.datapaths.Closing() // of what detached pods had
+		release, err = r.fds.reserve(int(max(r.options.Queues, 1)))
+		if err == nil {
+			return release, nil
+		}
+		if ended == nil || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+	err = explainFDLimit(err)
+	r.options.Log.Error("attach refused", slog.String("containerID", key.ContainerID),
+		slog.String("ifname", key.Ifname), slog.Any("error", err))
+	return nil, err
 }

@@ -3,7 +3,6 @@
 package registry
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
-	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
 // An inspector that panics or overruns its budget may do so with each packet.
@@ -45,26 +43,34 @@ func (l *limiter) next() (suppressed uint64, passes bool) {
 	return suppressed, true
 }
 
-// panicked logs a panic of the inspector with its stack, at a bounded rate.
-func (r *Registry) panicked(reader *nfqueue.Reader, said any) {
-	if suppressed, due := r.panics.next(); due {
-		r.options.Log.Error("inspector panicked, the packet got the policy's verdict",
-			whoseQueue(reader), slog.String("panic", nfqueue.PanicText(said)),
+// inspectorLog logs what is wrong with the inspector, at a bounded rate. It is safe
+// for concurrent use.
+type inspectorLog struct {
+	log              *slog.Logger
+	budget           time.Duration
+	panics, overruns limiter
+}
+
+// panicked logs a panic with its stack.
+func (l *inspectorLog) panicked(reader *nfqueue.Reader, said any) {
+	if suppressed, due := l.panics.next(); due {
+		l.log.Error("inspector panicked, the packet got the policy's verdict",
+			ofQueue(reader), slog.String("panic", nfqueue.PanicText(said)),
 			slog.Uint64("suppressed", suppressed), slog.String("stack", string(debug.Stack())))
 	}
 }
 
-// overran logs that the inspector took too long, at a bounded rate.
-func (r *Registry) overran(reader *nfqueue.Reader) {
-	if suppressed, due := r.overruns.next(); due {
-		r.options.Log.Warn("inspector overran its budget, the batch got the policy's verdict",
-			whoseQueue(reader), slog.Duration("budget", r.options.Budget),
+// overran logs that the inspector took too long.
+func (l *inspectorLog) overran(reader *nfqueue.Reader) {
+	if suppressed, due := l.overruns.next(); due {
+		l.log.Warn("inspector overran its budget, the batch got the policy's verdict",
+			ofQueue(reader), slog.Duration("budget", l.budget),
 			slog.Uint64("suppressed", suppressed))
 	}
 }
 
-// whoseQueue names the pod and the queue that a reader reads.
-func whoseQueue(r *nfqueue.Reader) slog.Attr {
+// ofQueue names the pod and the queue of a reader.
+func ofQueue(r *nfqueue.Reader) slog.Attr {
 	a := r.Attachment()
 	pod := api.Pod{Namespace: a.PodNamespace, Name: a.PodName}
 	return slog.GroupAttrs("", slog.String("containerID", a.ContainerID),
@@ -73,7 +79,7 @@ func whoseQueue(r *nfqueue.Reader) slog.Attr {
 }
 
 // complaint is what is known of one kind of trouble with the inspector of a
-// netns. It is guarded by the binding's lock.
+// netns, whose lock guards it.
 type complaint struct {
 	seen, told    uint64 // of the counter
 	grown, toldAt time.Time
@@ -104,22 +110,6 @@ func (c *complaint) recent() bool {
 // complaints are those about the inspector of a netns.
 type complaints struct{ panics, overruns complaint }
 
-// noticeInspector reports panics and overruns, at a bounded rate, and keeps what
-// the status shows of them. The caller holds b.mu.
-func (r *Registry) noticeInspector(b *binding, rec *state.Record, counted *api.Counters) {
-	c, outcome := &b.complaints, b.outcome()
-	if n := c.panics.look(counted.Panics); n > 0 {
-		c.panics.said = cmp.Or(b.parts.TakePanic(), c.panics.said)
-		r.report(slog.LevelError, api.EventPanic, rec, fmt.Sprintf(
-			"the inspector panicked, packets %s: %d, it said %q", outcome, n, c.panics.said))
-	}
-	if n := c.overruns.look(counted.Overruns); n > 0 {
-		r.report(slog.LevelWarn, api.EventOverload, rec, fmt.Sprintf(
-			"the inspector exceeded its budget, batches %s: %d", outcome, n))
-	}
-	b.inspector.Store(c.problem())
-}
-
 // problem says what was wrong of late, nil for nothing.
 func (c *complaints) problem() *string {
 	var texts []string
@@ -136,12 +126,4 @@ func (c *complaints) problem() *string {
 	}
 	text := strings.Join(texts, "; ")
 	return &text
-}
-
-// outcome is what happens to packets that the inspector does not decide about.
-func (b *binding) outcome() string {
-	if b.parts.Bypass() {
-		return "let pass unseen"
-	}
-	return "dropped"
 }

@@ -61,7 +61,7 @@ func TestDescribeProblem(t *testing.T) {
 	a, b := d.attach("one", pod, api.Ignore), d.attach("two", other, api.Ignore)
 	d.unbind(pod)
 	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	got, err := d.Describe(t.Context(), a.Key)
 	must(t, err)
 	if got.QueueStates[0].Bound || !strings.Contains(got.Problem, "queue 80") {
@@ -69,7 +69,7 @@ func TestDescribeProblem(t *testing.T) {
 	}
 	wantKinds(t, got.Events, api.EventAttach, api.EventSecurity)
 	must(t, foreign.Close())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	got, err = d.Describe(t.Context(), a.Key)
 	must(t, err)
 	if !got.QueueStates[0].Bound || got.Problem != "" {

@@ -22,6 +22,9 @@ import (
 // always is later than every call.
 const always time.Duration = math.MaxInt64
 
+// shrinkBy is how many attachments go before their memory is worth giving back.
+const shrinkBy = 50
+
 // Detach ends an attachment; an unknown key is success.
 func (r *Registry) Detach(ctx context.Context, key api.Key) error {
 	return r.DetachOlder(ctx, api.DetachRequest{Key: key}, always)
@@ -32,23 +35,23 @@ func (r *Registry) Detach(ctx context.Context, key api.Key) error {
 func (r *Registry) DetachOlder(
 	ctx context.Context, req api.DetachRequest, called time.Duration,
 ) error {
-	a, err := r.claim(ctx, req.Key, called)
+	a, err := r.startDetaching(ctx, req.Key, called)
 	if err != nil {
 		return err
 	}
 	if a == nil {
-		return r.forget(req.Key, called)
+		return r.removePending(req.Key, called)
 	}
-	log := r.log(&a.record)
+	log := r.events.log(&a.record)
 	began := time.Now()
 	r.recordDetaching(a)
 	deserted := req.PodEnded && isDeserted(&a.record.Netns)
-	a.binding.mu.Lock()
-	err = a.binding.part(req.Key, deserted)
-	a.binding.mu.Unlock()
+	n := a.netns.lock()
+	err = n.detach(req.Key, deserted)
+	n.unlock()
 	fault.At(fault.DetachDone)
-	r.erase(&a.record)
-	r.leave(a)
+	r.removeRecord(&a.record)
+	r.remove(a)
 	took := time.Since(began)
 	r.options.Timings.Detached(took, err)
 	if err != nil {
@@ -56,7 +59,7 @@ func (r *Registry) DetachOlder(
 		return err
 	}
 	log.Info("detached", slog.Duration("took", took))
-	r.remember(api.EventDetach, &a.record, "detached")
+	r.events.record(api.EventDetach, &a.record, "detached")
 	return nil
 }
 
@@ -67,9 +70,9 @@ func isDeserted(n *api.Netns) bool {
 	return err == nil && process == ""
 }
 
-// forget ends what could not be restored and is older than called; an unknown
+// removePending ends what could not be restored and is older than called; an unknown
 // key is success.
-func (r *Registry) forget(key api.Key, called time.Duration) error {
+func (r *Registry) removePending(key api.Key, called time.Duration) error {
 	r.mu.Lock()
 	rec, ok := r.pending[key]
 	if !ok || rec.Called >= called {
@@ -79,19 +82,19 @@ func (r *Registry) forget(key api.Key, called time.Duration) error {
 	delete(r.pending, key)
 	last := !slices.ContainsFunc(slices.Collect(maps.Values(r.pending)),
 		func(other *pending) bool { return other.Netns.Cookie == rec.Netns.Cookie })
-	b := r.bindings[rec.Netns.Cookie]
+	n := r.netns[rec.Netns.Cookie]
 	r.mu.Unlock()
 	var err error
-	if b != nil && last {
-		err = r.renounce(b)
+	if n != nil && last {
+		err = r.detachInherited(n)
 	}
-	r.erase(&rec.Record)
+	r.removeRecord(&rec.Record)
 	return err
 }
 
-// claim moves an attachment to detaching for the caller alone; nil where there
+// startDetaching moves an attachment to detaching for the caller alone; nil where there
 // is none that is older than called.
-func (r *Registry) claim(
+func (r *Registry) startDetaching(
 	ctx context.Context, key api.Key, called time.Duration,
 ) (*attachment, error) {
 	for {
@@ -103,13 +106,13 @@ func (r *Registry) claim(
 		}
 		if a.record.State == api.Active {
 			a.record.State = api.Detaching
-			a.settled = make(chan struct{})
+			a.done = make(chan struct{})
 			r.mu.Unlock()
 			return a, nil
 		}
-		have, settled := a.record, a.settled
+		have, done := a.record, a.done
 		r.mu.Unlock()
-		if err := await(ctx, settled, &have); err != nil {
+		if err := await(ctx, done, &have); err != nil {
 			return nil, err
 		}
 	}
@@ -153,4 +156,43 @@ func (r *Registry) detachEach(
 		n++
 	}
 	return n, errors.Join(errs...)
+}
+
+// detachInherited takes down what was inherited and no record wants any more.
+func (r *Registry) detachInherited(n *podNetns) error {
+	locked := n.lock()
+	d := locked.inherited
+	locked.inherited = nil
+	locked.unlock()
+	if d == nil {
+		return nil
+	}
+	r.mu.Lock()
+	r.releaseLocked(n)
+	r.mu.Unlock()
+	defer func() { // what was read meanwhile
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if n.users == 0 {
+			r.countClosedLocked(n)
+		}
+	}()
+	return d.DownUnused(r.currentHook())
+}
+
+// remove takes an attachment out of the registry and wakes what waits for it.
+func (r *Registry) remove(a *attachment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.attachments, a.record.Key)
+	r.releaseLocked(a.netns)
+	close(a.done)
+	if r.most-len(r.attachments) < shrinkBy {
+		return
+	}
+	r.most = len(r.attachments)
+	select {
+	case r.shrunk <- struct{}{}:
+	default:
+	}
 }

@@ -142,8 +142,8 @@ func TestInspectorPanics(t *testing.T) {
 			return d.counters("one").Panics > n
 		})
 	}
-	d.Prove(t.Context())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
+	d.Verify(t.Context())
 	d.wantEvent(api.EventPanic,
 		`the inspector panicked, packets dropped: 3, it said "on\x1bpurpose"`)
 	if n := d.EventCounts()[api.EventPanic]; n != 1 {
@@ -199,7 +199,7 @@ func TestWatchdogRelieves(t *testing.T) {
 	if c := d.counters("one"); c.Overruns != 1 {
 		t.Errorf("%d overruns, want 1", c.Overruns)
 	}
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches let pass unseen: 1")
 	if p := d.Problems(); len(p) != 1 || !p[0].Inspector {
 		t.Errorf("problems %+v", p)

@@ -2,7 +2,19 @@
 
 package registry
 
-import "time"
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
 
 // graveTime is how old an attachment is at least before an empty netns counts
 // for a pod that is gone: a runtime makes the netns before its processes.
@@ -55,4 +67,87 @@ func (e evidence) conclude() conclusion {
 		return gone
 	}
 	return young
+}
+
+func holders(rec *state.Record, census *netns.Census) sight {
+	switch {
+	case census.Find(rec.Netns.Dev, rec.Netns.Ino) != "":
+		return there
+	case census.Hidden != nil:
+		return unknown
+	}
+	return absent
+}
+
+// seenNetns are the netns that this process has seen at their paths. It is safe for
+// concurrent use.
+type seenNetns struct {
+	mu      sync.Mutex
+	cookies map[uint64]bool
+}
+
+func newSeenNetns() *seenNetns { return &seenNetns{cookies: make(map[uint64]bool)} }
+
+// isAt reports whether the netns is at the path by which it was found. While we
+// hold it, the kernel gives its inode to no other.
+func (s *seenNetns) isAt(rec *state.Record) bool {
+	for _, path := range netns.Paths(rec.Netns.Path) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && st.Dev == rec.Netns.Dev && st.Ino == rec.Netns.Ino {
+			s.add(rec)
+			return true
+		}
+	}
+	return false
+}
+
+// notAt says what it means that the netns is not at its path. A process's netns
+// outlives the process.
+func (s *seenNetns) notAt(rec *state.Record) sight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cookies[rec.Netns.Cookie] && !strings.HasPrefix(rec.Netns.Path, "/proc/") {
+		return absent
+	}
+	return unknown
+}
+
+// add notes that this process has seen the netns at its path.
+func (s *seenNetns) add(rec *state.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cookies[rec.Netns.Cookie] = true
+}
+
+// retain removes all but these.
+func (s *seenNetns) retain(cookies map[uint64]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.cookies, func(cookie uint64, _ bool) bool { return !cookies[cookie] })
+}
+
+// missing says why it cannot be told whether a pod lives, and what ends that.
+func (s *seenNetns) missing(rec *state.Record, census *netns.Census) string {
+	text := "its netns has no path"
+	if path := rec.Netns.Path; path != "" {
+		text = "its netns is not at " + path
+		if s.notAt(rec) != absent {
+			text += ", where it was never seen (in a container, its directory must be mounted " +
+				"with propagation HostToContainer)"
+		}
+	}
+	return fmt.Sprintf("%s; %s", text, census.Hidden)
+}
+
+// doubts are the attachments of which it cannot be told whether their pods live.
+type doubts struct {
+	first state.Record
+	api.Doubts
+}
+
+func (d *doubts) add(rec *state.Record, why string) {
+	if d.Attachments == 0 {
+		d.first, d.Key, d.Pod, d.Reason = *rec, rec.Key, rec.Pod, why
+	}
+	d.Attachments++
 }

@@ -56,7 +56,7 @@ func TestFlushedQueue(t *testing.T) {
 	if after.Packets-before.Packets != 6 || after.Errors != 0 || after.Flushed != before.Flushed {
 		t.Errorf("counters %+v before, %+v after 3 pings", before, after)
 	}
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantEvent(api.EventSecurity, "unregisters hooks")
 }
 
@@ -110,13 +110,13 @@ func TestForeignReaderEndsSettling(t *testing.T) {
 	if n := talk(); n == 5 {
 		t.Fatal("the flow is not settled")
 	}
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	if n := talk(); n != 0 {
 		t.Fatalf("%d packets of a settled flow were inspected after a proof", n)
 	}
 	foreign := holdQueue(t, pod, 5)
 	defer foreign.Close()
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantEvent(api.EventSecurity, "another program reads a queue")
 	if n := talk(); n != 5 {
 		t.Errorf("%d of 5 packets were inspected beside a foreign reader", n)

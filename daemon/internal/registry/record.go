@@ -26,16 +26,16 @@ func (r *Registry) recordAttaching(a *attachment) error {
 func (r *Registry) recordActive(a *attachment, rec state.Record) error {
 	err := r.options.Store.Save(rec)
 	if err != nil && a.restored {
-		r.log(&rec).Warn("state not saved: the record of an earlier daemon stays",
+		r.events.log(&rec).Warn("state not saved: the record of an earlier daemon stays",
 			slog.Any("error", err))
 		return nil
 	}
 	return err
 }
 
-// unrecord takes back what was recorded of an attachment that has failed. What
+// undoRecord takes back what was recorded of an attachment that has failed. What
 // waits to be restored under its key is recorded again.
-func (r *Registry) unrecord(a *attachment) error {
+func (r *Registry) undoRecord(a *attachment) error {
 	if a.restored {
 		return nil
 	}
@@ -55,17 +55,17 @@ func (r *Registry) recordDetaching(a *attachment) {
 	rec := a.record
 	r.mu.Unlock()
 	if err := r.options.Store.Save(rec); err != nil {
-		r.log(&rec).Warn("state not saved", slog.Any("error", err))
+		r.events.log(&rec).Warn("state not saved", slog.Any("error", err))
 	}
 	fault.At(fault.DetachRecorded)
 }
 
-// erase removes the record of what has ended. One that cannot be removed is
-// nobody's affair but ours: each proof tries again. The next daemon may find it
+// removeRecord removes the record of what has ended. One that cannot be removed is
+// no failure of the call: each verification tries again. The next daemon may find it
 // before that, and forgets it if the netns is gone.
-func (r *Registry) erase(rec *state.Record) {
+func (r *Registry) removeRecord(rec *state.Record) {
 	if err := r.options.Store.Remove(rec.Key); err != nil {
-		r.log(rec).Error("record not removed", slog.Any("error", err))
+		r.events.log(rec).Error("record not removed", slog.Any("error", err))
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +68,14 @@ type Options struct {
 	Timings Timings
 }
 
+// Timings is told of attachments that were made or restored, and of those that
+// were ended, how long that took and whether it failed. It is called
+// concurrently.
+type Timings interface {
+	Attached(took time.Duration, err error)
+	Detached(took time.Duration, err error)
+}
+
 // Hooks are what the registry arms netns with.
 type Hooks struct {
 	Hook hook.Hook
@@ -75,37 +85,41 @@ type Hooks struct {
 
 // Registry is the set of attachments. It is safe for concurrent use.
 //
-// Locks: mu guards the two maps and the fields that say so; nothing blocks
-// while it is held. A binding's lock is taken without mu held and is held
-// during its system calls, so that one slow netns delays nobody else.
+// Locks: mu guards the fields below it; nothing blocks while it is held. A netns'
+// lock is taken without mu held and is held during its system calls, so that one
+// slow netns delays no other. Methods named …Locked need mu; what needs the lock of
+// a netns takes a lockedNetns.
 type Registry struct {
 	options   Options
 	datapaths *datapath.Factory
 	// elsewhere looks whether another netns receives for an interface.
 	elsewhere func(ns *netns.NetNS, ifname string) (bool, error)
-	headroom  headroom
+	fds       fdLimit
 	hub       watch.Hub
-	journal   journal
-	panics    limiter       // of log lines about panics
-	overruns  limiter       // of log lines about overruns
+	events    *events
+	seen      *seenNetns
 	orphans   atomic.Uint64 // packets that dead daemons had in hand
-	refused   refused       // packets that the kernel could not queue
+	refused   refused
 
-	mu          sync.Mutex
-	hooks       Hooks     // set by Restore and not changed then
-	hook        hook.Hook // of new bindings
-	generation  uint8     // of settled flows
-	attachments map[api.Key]*attachment
-	bindings    map[uint64]*binding // by netns cookie
-	gone        api.Counters        // of bindings that are gone
+	mu           sync.Mutex
+	hooks        Hooks     // set by Restore and not changed then
+	hook         hook.Hook // of netns to come
+	generation   uint8     // of settled flows
+	attachments  map[api.Key]*attachment
+	netns        map[uint64]*podNetns // by cookie
+	closedTotals api.Counters         // of netns that are gone
 	// most is how many attachments there were before the last news in shrunk.
 	most   int
 	shrunk chan struct{}
 	// pending are records that are not restored so far.
 	pending map[api.Key]*pending
-	// seen are the cookies of netns that this process has seen at their paths.
-	seen   map[uint64]bool
-	doubts *doubts // of the latest verification
+	doubts  *doubts // of the latest verification
+}
+
+// refused counts packets that found a queue or its socket full and were not let
+// pass for it: the kernel does not count those that were.
+type refused struct {
+	queue, socket atomic.Uint64
 }
 
 // New returns an empty registry, which serves nobody before [Registry.Restore].
@@ -120,18 +134,20 @@ func New(o Options) (*Registry, error) {
 		elsewhere:   (*netns.NetNS).ReceivesElsewhere,
 		generation:  1,
 		attachments: make(map[api.Key]*attachment),
-		bindings:    make(map[uint64]*binding),
+		netns:       make(map[uint64]*podNetns),
+		events:      newEvents(o.Log),
+		seen:        newSeenNetns(),
 		pending:     make(map[api.Key]*pending),
-		seen:        make(map[uint64]bool),
-		doubts:      newDoubts(),
+		doubts:      &doubts{},
 		shrunk:      make(chan struct{}, 1),
 	}
+	log := &inspectorLog{log: o.Log, budget: o.Budget}
 	var err error
 	r.datapaths, err = datapath.NewFactory(datapath.Options{
 		Queue: o.Queue, MarkMask: o.MarkMask, BufferTotal: o.BufferTotal,
 		Coalesce: o.Coalesce, Budget: o.Budget, Store: o.Descriptors,
 		Inspector: r.inspector, Observer: r.hub.Observer,
-		Panicked: r.panicked, Overran: r.overran, Log: o.Log,
+		Panicked: log.panicked, Overran: log.overran, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -189,22 +205,70 @@ func (r *Registry) Unsettle() error {
 	r.generation = r.generation%hook.MaxGeneration + 1
 	r.mu.Unlock()
 	var errs []error
-	r.eachBinding(func(b *binding) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.parts != nil {
-			errs = append(errs, b.parts.Rearm(r.settleSetting()))
+	r.eachNetns(func(n lockedNetns) {
+		if n.datapath != nil {
+			errs = append(errs, n.datapath.Rearm(r.settleSetting()))
 		}
 	})
 	return errors.Join(errs...)
 }
 
-// Timings is told of attachments that were made or restored, and of those that
-// were ended, how long that took and whether it failed. It is called
-// concurrently.
-type Timings interface {
-	Attached(took time.Duration, err error)
-	Detached(took time.Duration, err error)
+// acquireLocked returns a netns, which the caller has a share of until
+// releaseLocked.
+func (r *Registry) acquireLocked(cookie uint64) *podNetns {
+	n := r.netns[cookie]
+	if n == nil {
+		n = newPodNetns(cookie)
+		r.netns[cookie] = n
+	}
+	n.users++
+	return n
+}
+
+func (r *Registry) releaseLocked(n *podNetns) {
+	if n.users--; n.users == 0 {
+		delete(r.netns, n.cookie)
+		r.countClosedLocked(n)
+	}
+}
+
+// countClosedLocked adds what a netns that is gone has counted to what all of them
+// have, once.
+func (r *Registry) countClosedLocked(n *podNetns) {
+	now := n.counters()
+	r.closedTotals.Add(now)
+	r.closedTotals.Sub(n.closed)
+	n.closed = now
+}
+
+// eachNetns calls fn for all netns there are, each locked.
+func (r *Registry) eachNetns(fn func(lockedNetns)) {
+	r.mu.Lock()
+	all := slices.Collect(maps.Values(r.netns))
+	r.mu.Unlock()
+	for _, n := range all {
+		locked := n.lock()
+		fn(locked)
+		locked.unlock()
+	}
+}
+
+// named returns the attachment of a key, nil where there is none.
+func (r *Registry) named(key api.Key) *attachment {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attachments[key]
+}
+
+// records returns a copy of all records.
+func (r *Registry) records() []state.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	records := make([]state.Record, 0, len(r.attachments))
+	for _, a := range r.attachments {
+		records = append(records, a.record)
+	}
+	return records
 }
 
 // noTimings forgets what it is told.

@@ -17,7 +17,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
@@ -34,7 +36,7 @@ type Past struct {
 //
 // Files or descriptors of a newer daemon are an error, and nothing is touched.
 func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
-	left, err := r.datapaths.Classify(inherited)
+	left, err := datapath.Classify(inherited, r.options.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 
 // Restore makes the past true again, by the hook that is in use from now on.
 // What cannot be restored stays recorded and is tried again by
-// [Registry.Prove]. Call it once, before the registry serves anybody.
+// [Registry.Verify]. Call it once, before the registry serves anybody.
 func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Lock()
 	r.hooks, r.hook = h, h.Hook
@@ -70,7 +72,7 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Unlock()
 	for _, key := range past.stale {
 		r.options.Log.Info("attachment of an earlier boot forgotten", slog.Any("key", key))
-		r.erase(&state.Record{Key: key})
+		r.removeRecord(&state.Record{Key: key})
 	}
 	var restoring sync.WaitGroup
 	turns := make(chan struct{}, restoringAtATime)
@@ -80,7 +82,7 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 		restoring.Go(func() {
 			defer func() { <-turns }()
 			if err := r.restore(ctx, rec, census); err != nil {
-				r.report(slog.LevelError, kindOf(err), &rec,
+				r.events.report(slog.LevelError, kindOf(err), &rec,
 					"attachment not restored: "+err.Error())
 			}
 		})
@@ -93,7 +95,7 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 const restoringAtATime = 16
 
 // recovered makes up records of netns whose state file is lost: as long as
-// somebody keeps their queues, they are inspected.
+// a supervisor has their queues, they are inspected.
 func (r *Registry) recovered(
 	left map[uint64]*datapath.Inherited, records []state.Record,
 ) []state.Record {
@@ -118,10 +120,10 @@ func (r *Registry) recovered(
 		if i.Strict() {
 			rec.FailurePolicy = api.Fail
 		}
-		r.report(slog.LevelError, api.EventFailure, &rec,
+		r.events.report(slog.LevelError, api.EventFailure, &rec,
 			"state file lost: netns is inspected under a name made up for it")
 		if err := r.options.Store.Save(rec); err != nil {
-			r.log(&rec).Error("state not saved", slog.Any("error", err))
+			r.events.log(&rec).Error("state not saved", slog.Any("error", err))
 		}
 		made = append(made, rec)
 	}
@@ -139,31 +141,33 @@ func (r *Registry) readInherited(
 		}
 		delete(left, rec.Netns.Cookie)
 		r.mu.Lock()
-		b := r.acquire(rec.Netns.Cookie) // until an attachment has taken it up
+		n := r.acquireLocked(rec.Netns.Cookie) // until an attachment has taken it up
 		r.mu.Unlock()
-		if err := r.inherit(b, i, &rec, orphaned); err != nil {
-			r.report(slog.LevelError, api.EventFailure, &rec,
+		if err := r.inherit(n, i, &rec, orphaned); err != nil {
+			r.events.report(slog.LevelError, api.EventFailure, &rec,
 				"inherited queue not read: "+err.Error())
 		}
 	}
 }
 
 func (r *Registry) inherit(
-	b *binding, i *datapath.Inherited, rec *state.Record, orphaned bool,
+	n *podNetns, i *datapath.Inherited, rec *state.Record, orphaned bool,
 ) error {
 	policy := api.Ignore
 	if i.Strict() {
 		policy = api.Fail
 	}
-	p, orphans, err := r.datapaths.Inherit(i, r.selector(policy), whose(rec), orphaned)
-	if p == nil {
+	d, orphans, err := r.datapaths.Inherit(i, r.selector(policy), label(rec), orphaned)
+	if d == nil {
 		return err
 	}
-	b.inherited = p
-	b.publish(p)
+	locked := n.lock()
+	locked.inherited = d
+	locked.count(d)
+	locked.unlock()
 	if orphans > 0 {
 		r.orphans.Add(uint64(orphans))
-		r.report(slog.LevelWarn, api.EventOrphans, rec, fmt.Sprintf(
+		r.events.report(slog.LevelWarn, api.EventOrphans, rec, fmt.Sprintf(
 			"%d packets that the daemon had in hand when it died got the policy's verdict",
 			orphans))
 	}
@@ -213,20 +217,21 @@ func (r *Registry) tryRestore(
 // forgetGone forgets a record whose netns was not found, if that means that it is
 // gone.
 func (r *Registry) forgetGone(rec *state.Record, census *netns.Census) error {
-	found := evidence{path: r.notAt(rec), holders: absent}
+	found := evidence{path: r.seen.notAt(rec), holders: absent}
 	if census.Hidden != nil {
 		found.holders = unknown
 	}
 	if found.conclude() != gone {
-		return fmt.Errorf("its netns is not found: %s", r.missing(rec, census))
+		return fmt.Errorf("its netns is not found: %s", r.seen.missing(rec, census))
 	}
-	r.log(rec).Info("netns is gone, attachment forgotten", slog.String("path", rec.Netns.Path))
+	r.events.log(rec).Info("netns is gone, attachment forgotten",
+		slog.String("path", rec.Netns.Path))
 	r.mu.Lock()
 	delete(r.pending, rec.Key)
 	_, anew := r.attachments[rec.Key] // in another netns
 	r.mu.Unlock()
 	if !anew {
-		r.erase(rec)
+		r.removeRecord(rec)
 	}
 	return nil
 }
@@ -238,19 +243,19 @@ func (r *Registry) find(
 	rec *state.Record, census func() *netns.Census,
 ) (*netns.NetNS, error) {
 	r.mu.Lock()
-	b := r.bindings[rec.Netns.Cookie]
+	n := r.netns[rec.Netns.Cookie]
 	r.mu.Unlock()
-	if b != nil {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if p := b.current(); p != nil {
-			return p.Netns().Clone()
+	if n != nil {
+		locked := n.lock()
+		defer locked.unlock()
+		if d := locked.current(); d != nil {
+			return d.Netns().Clone()
 		}
 	}
 	for _, path := range netns.Paths(rec.Netns.Path) {
 		ns, err := reopen(rec, path)
 		if ns != nil {
-			r.see(rec)
+			r.seen.add(rec)
 		}
 		if ns != nil || err != nil {
 			return ns, err
@@ -288,9 +293,22 @@ func (r *Registry) retry(ctx context.Context) {
 		err := r.restore(ctx, rec, census)
 		switch {
 		case err != nil:
-			r.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
+			r.events.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
 		case r.named(rec.Key) != nil:
-			r.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
+			r.events.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
 		}
 	}
+}
+
+// census returns what looks at all processes when it is called first.
+func (r *Registry) census() func() *netns.Census {
+	return sync.OnceValue(func() *netns.Census { return netns.Take(r.options.PIDNamespace) })
+}
+
+// kindOf tells other programs in our way from what else may fail.
+func kindOf(err error) api.EventKind {
+	if errors.Is(err, nfqueue.ErrInUse) || errors.Is(err, hook.ErrForeign) {
+		return api.EventSecurity
+	}
+	return api.EventFailure
 }

@@ -5,7 +5,6 @@ package registry
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
@@ -13,44 +12,34 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// compare looks whether the traffic of the interfaces meets the hook. The caller
-// holds b.mu.
-func (r *Registry) compare(b *binding, at netns.Place, rec *state.Record) {
-	traffic, err := netns.TrafficOf(at, b.interfaces())
+// compareTraffic looks whether the traffic of the interfaces meets the hook.
+func (r *Registry) compareTraffic(n lockedNetns, at netns.Place, rec *state.Record) {
+	traffic, err := netns.TrafficOf(at, n.interfaces())
 	if err != nil {
-		r.log(rec).Warn("traffic of the interface not read", slog.Any("error", err))
+		r.events.log(rec).Warn("traffic of the interface not read", slog.Any("error", err))
 		return
 	}
-	found, err := b.parts.CompareTraffic(at, traffic)
+	found, err := n.datapath.CompareTraffic(at, traffic)
 	switch {
 	case err != nil:
-		r.log(rec).Warn("traffic not compared with the hook's", slog.Any("error", err))
-	case found.Meets && b.past.Swap(nil) != nil:
-		r.report(slog.LevelInfo, api.EventRepair, rec, "packets meet the hook again")
-	case found.Past && b.past.Load() == nil:
-		r.misses(b, rec, &found)
+		r.events.log(rec).Warn("traffic not compared with the hook's", slog.Any("error", err))
+	case found.Meets && n.past.Swap(nil) != nil:
+		r.events.report(slog.LevelInfo, api.EventRepair, rec, "packets meet the hook again")
+	case found.Past && n.past.Load() == nil:
+		r.reportPast(n, rec, &found)
 	}
 }
 
-// interfaces returns the names of the members' interfaces, each once.
-func (b *binding) interfaces() []string {
-	names := make([]string, 0, 1)
-	for key := range b.members {
-		if !slices.Contains(names, key.Ifname) {
-			names = append(names, key.Ifname)
-		}
-	}
-	return names
-}
-
-// misses reports traffic past the hook.
-func (r *Registry) misses(b *binding, rec *state.Record, found *datapath.Comparison) {
+// reportPast reports traffic past the hook.
+func (r *Registry) reportPast(
+	n lockedNetns, rec *state.Record, found *datapath.Comparison,
+) {
 	text := fmt.Sprintf("packets pass uninspected: %s received %d packets and sent %d since the "+
 		"last verification, and the hook saw %d. They go past the IP stack of the pod's netns: "+
 		"a virtual machine (Kata, KubeVirt) or gVisor, AF_PACKET or XDP, a bridge, tc mirred, "+
 		"or a flowtable", rec.Ifname, found.Moved.RxPackets, found.Moved.TxPackets, found.Seen)
-	b.past.Store(&text)
-	r.report(slog.LevelError, api.EventPastHook, rec, text)
+	n.past.Store(&text)
+	r.events.report(slog.LevelError, api.EventPastHook, rec, text)
 }
 
 // receivesElsewhere refuses, under Fail, an interface whose packets are received
@@ -69,7 +58,7 @@ func (r *Registry) receivesElsewhere(a *attachment, ns *netns.NetNS) (bool, erro
 		"l3, or failure policy Ignore", a.record.Ifname)
 }
 
-// warnOfElsewhere reports what nothing can change while the attachment lives.
-func (r *Registry) warnOfElsewhere(rec *state.Record) {
-	r.report(slog.LevelWarn, api.EventPastHook, rec, elsewhereText(rec))
+// reportElsewhere reports what nothing can change while the attachment lives.
+func (r *Registry) reportElsewhere(rec *state.Record) {
+	r.events.report(slog.LevelWarn, api.EventPastHook, rec, elsewhereText(rec))
 }

@@ -34,17 +34,17 @@ func TestLostDetachOfDeletedLink(t *testing.T) {
 	pod.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "other")
 	d.attach("one", pod, api.Fail)
 	pod.Run(t, "ip", "link", "set", "eth0", "name", "eth9")
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(1)
 	f := pod.File(t)
 	must(t, pod.Remove())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(1) // the interface has another name
 	must(t, nstest.Within(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), func() error {
 		return exec.Command("ip", "link", "delete", "eth9").Run()
 	}))
 	must(t, f.Close())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantNothing()
 	d.wantEvent(api.EventLostDetach, "interface is gone")
 	nstest.Eventually(t, reply, "the netns is freed", freed)
@@ -58,9 +58,9 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 	req := request("one", nil, api.Fail)
 	_, err := d.Attach(t.Context(), req, pod)
 	must(t, err)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.SetAge("one", -registry.GraveTime)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(1) // a process is in it
 	must(t, process.Process.Kill())
 	var exit *exec.ExitError
@@ -68,10 +68,10 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.SetAge("one", 0)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(1) // it is young
 	d.SetAge("one", -registry.GraveTime)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(0)
 	d.wantEvent(api.EventLostDetach, "no process")
 }
@@ -106,7 +106,7 @@ func (h *driftingHook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, e
 	return handle, err
 }
 
-func TestProofRepairsTheHook(t *testing.T) {
+func TestVerifyRepairsTheHook(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	drifting := &driftingHook{Hook: d.hook}
 	d.hook = drifting
@@ -117,13 +117,13 @@ func TestProofRepairsTheHook(t *testing.T) {
 	if err := d.Check(t.Context(), a.Key); err == nil {
 		t.Fatal("a disarmed hook passes the check")
 	}
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	must(t, d.Check(t.Context(), a.Key))
 	must(t, peerAnswers(t, peer, pod))
 	d.wantEvent(api.EventRepair, "repaired")
 }
 
-func TestProofRepairsTheQueue(t *testing.T) {
+func TestVerifyRepairsTheQueue(t *testing.T) {
 	d := startHeld(t, inspect.AcceptAll{})
 	pod, peer := nstest.Pair(t)
 	a := d.attach("one", pod, api.Fail)
@@ -133,13 +133,13 @@ func TestProofRepairsTheQueue(t *testing.T) {
 	}
 	// Somebody else is faster.
 	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantEvent(api.EventSecurity, "another program holds this queue")
 	if problems := d.Problems(); len(problems) != 1 {
 		t.Errorf("problems %v, want one", problems)
 	}
 	must(t, foreign.Close())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	must(t, d.Check(t.Context(), a.Key))
 	must(t, peerAnswers(t, peer, pod))
 	if problems := d.Problems(); len(problems) != 0 {
@@ -171,7 +171,7 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 	foreign := d.runWithForeignReader(pod)
 	d.wantEvent(api.EventSecurity, "not restored")
 	must(t, d.Detach(t.Context(), api.Key{ContainerID: "two", Ifname: "eth0"}))
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	// Who asks for the same fares no better, and changes nothing.
 	if _, err := d.Attach(t.Context(), request("one", pod, api.Ignore), nil); err == nil {
 		t.Error("attached although the queue is held")
@@ -180,7 +180,7 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 		t.Errorf("the record changed from %s to %s, %v", before, after, err)
 	}
 	must(t, foreign.Close())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	list, err := d.List(t.Context())
 	if err != nil || len(list) != 1 || list[0].ContainerID != "one" {
 		t.Fatalf("attachments %v, %v, want the one that was not detached", list, err)
@@ -203,19 +203,19 @@ func TestRestoreIsNotTriedAfterDetach(t *testing.T) {
 		t.Errorf("problems %v", problems)
 	}
 	must(t, d.Detach(t.Context(), a.Key))
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantNothing(pod)
 }
 
 // The proof of a node whose pods are what they should be, which most are.
-func BenchmarkProve(b *testing.B) {
+func BenchmarkVerify(b *testing.B) {
 	const pods = 200
 	d := start(b, inspect.AcceptAll{})
 	for i := range pods {
 		d.attach(strconv.Itoa(i), nstest.New(b), api.Fail)
 	}
 	for b.Loop() {
-		d.Prove(b.Context())
+		d.Verify(b.Context())
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/pods, "µs/pod")
 	if problems := d.Problems(); len(problems) != 0 {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestExplainLimit(t *testing.T) {
+func TestExplainFDLimit(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -20,16 +20,16 @@ func TestExplainLimit(t *testing.T) {
 		unix.EMFILE: fmt.Sprintf("may open %d (LimitNOFILE=", limit.Cur),
 		unix.ENFILE: "fs.file-max",
 	} {
-		err := explainLimit(fmt.Errorf("open queue socket: %w", cause))
+		err := explainFDLimit(fmt.Errorf("open queue socket: %w", cause))
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want the cause and %q", err, want)
 		}
 	}
-	err := explainLimit(unix.EPERM)
+	err := explainFDLimit(unix.EPERM)
 	if !errors.Is(err, unix.EPERM) || err.Error() != unix.EPERM.Error() {
 		t.Errorf("another error became %v", err)
 	}
-	if err := explainLimit(nil); err != nil {
+	if err := explainFDLimit(nil); err != nil {
 		t.Errorf("no error became %v", err)
 	}
 }

@@ -90,7 +90,7 @@ func TestVanishedHookIsReplaced(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var guard sync.WaitGroup
-	guard.Go(func() { d.Guard(ctx) })
+	guard.Go(func() { d.Fallback(ctx) })
 	nstest.Eventually(t, reply, "the fallback is armed", func() bool {
 		return d.Check(t.Context(), a.Key) == nil
 	})

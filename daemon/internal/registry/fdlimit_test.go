@@ -44,7 +44,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 	var problems []api.Problem
 	for left := range uint64(3) {
 		undo := limitFiles(t, firstFree(t)+left)
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		problems = append(problems, d.Problems()...)
 		undo()
 	}
@@ -72,7 +72,7 @@ func TestNoDescriptorLeft(t *testing.T) {
 
 // Attaching keeps clear of the limit, says so, and touches nothing where it
 // does not fit; what is attached already takes nothing.
-func TestHeadroom(t *testing.T) {
+func TestFDLimit(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, other := nstest.New(t), nstest.New(t)
 	before, err := d.Descriptors()

@@ -62,7 +62,7 @@ func (d *daemon) wantKept(id string) {
 	d.t.Helper()
 	d.SetAge(id, -2*registry.GraveTime)
 	for range rounds {
-		d.Prove(d.t.Context())
+		d.Verify(d.t.Context())
 		d.wantAttached(1)
 	}
 }
@@ -88,7 +88,7 @@ func TestUnseenPodStays(t *testing.T) {
 	}
 	d.wantEvent(api.EventDoubt, "it cannot be told whether")
 	must(t, d.Detach(t.Context(), a.Key))
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	if doubts := d.Doubts(); doubts != nil {
 		t.Errorf("doubts %+v of nothing", doubts)
 	}
@@ -109,7 +109,7 @@ func TestRenamedInterfaceStays(t *testing.T) {
 	end(first)
 	d.wantKept("one")
 	end(last)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(0)
 }
 
@@ -135,7 +135,7 @@ func TestRecoveredStays(t *testing.T) {
 	}
 	d.wantKept("recovered-" + strconv.FormatUint(list[0].Netns.Cookie, 10))
 	end(process)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantAttached(0)
 }
 
@@ -167,7 +167,7 @@ func TestUnseenRecordStays(t *testing.T) {
 	d.run()
 	d.wantEvent(api.EventFailure, "its netns is not found")
 	for range rounds {
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 	}
 	d.wantAttached(0)
 	problems := d.Problems()
@@ -175,7 +175,7 @@ func TestUnseenRecordStays(t *testing.T) {
 		t.Errorf("problems %v", problems)
 	}
 	mountNetns(t, f, pod.Path())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	must(t, d.Check(t.Context(), a.Key))
 	if problems := d.Problems(); len(problems) != 0 {
 		t.Errorf("problems %v", problems)
@@ -205,13 +205,13 @@ func TestSeenRecordIsForgotten(t *testing.T) {
 	must(t, err)
 	d.attach("one", pod, api.Ignore)
 	foreign := d.runWithForeignReader(pod)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	if problems := d.Problems(); len(problems) != 1 {
 		t.Errorf("problems %v", problems)
 	}
 	must(t, foreign.Close())
 	must(t, pod.Remove())
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantNothing()
 	if problems := d.Problems(); len(problems) != 0 {
 		t.Errorf("problems %v", problems)

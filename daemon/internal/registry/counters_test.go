@@ -96,7 +96,7 @@ func TestQueueTotals(t *testing.T) {
 	d.restart()
 	pod, peer := nstest.Pair(t)
 	d.attach("one", pod, api.Fail)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	if q := d.Queues(); q.Waiting != 0 || q.Fullest != 0 || q.QueueFull != 0 {
 		t.Errorf("idle: %+v", q)
 	}
@@ -110,7 +110,7 @@ func TestQueueTotals(t *testing.T) {
 	}
 	<-held
 	for range 2 { // the second time nothing is new
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		if q := d.Queues(); q.Waiting != 2 || q.Fullest != 1 || q.QueueFull != 3 {
 			t.Errorf("full: %+v", q)
 		}
@@ -121,7 +121,7 @@ func TestQueueTotals(t *testing.T) {
 	}
 	free.Do(func() { close(release) })
 	nstest.Eventually(t, reply, "the queue empties", func() bool {
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		return d.Queues().Waiting == 0
 	})
 	if q := d.Queues(); q.QueueFull != 3 {

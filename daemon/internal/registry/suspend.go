@@ -12,7 +12,7 @@ import (
 // Suspend ends inspection for an orderly exit and keeps the records, so that
 // the next daemon takes over. No call may be in progress.
 //
-// Where somebody keeps the descriptors, every packet that was read is answered
+// Where a supervisor has copies of the descriptors, every packet that was read is answered
 // and the others wait in their queues for the next daemon. Elsewhere pods under
 // Ignore are disarmed; pods under Fail stay armed, which cuts them off until
 // then.
@@ -22,11 +22,9 @@ func (r *Registry) Suspend() error {
 	}
 	var errs []error
 	armed, disarmed := 0, 0
-	r.eachBinding(func(b *binding) {
-		b.mu.Lock()
-		strict := b.policy() == api.Fail
-		stillArmed, err := b.suspend()
-		b.mu.Unlock()
+	r.eachNetns(func(n lockedNetns) {
+		strict := n.policy() == api.Fail
+		stillArmed, err := n.suspend()
 		errs = append(errs, err)
 		if stillArmed {
 			armed++
@@ -35,7 +33,7 @@ func (r *Registry) Suspend() error {
 		disarmed++
 		if strict {
 			r.options.Log.Warn("this kernel keeps no hook armed: packets pass unseen until restart",
-				slog.Uint64("netns", b.cookie))
+				slog.Uint64("netns", n.cookie))
 		}
 	})
 	if armed > 0 {
@@ -58,13 +56,11 @@ func (r *Registry) handOver() error {
 	}
 	r.options.Log.Info("inspection handed over, packets wait for the next daemon")
 	var errs []error
-	r.eachBinding(func(b *binding) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if p := b.current(); p != nil {
-			errs = append(errs, p.Close())
+	r.eachNetns(func(n lockedNetns) {
+		if d := n.current(); d != nil {
+			errs = append(errs, d.Close())
 		}
-		b.parts, b.inherited = nil, nil
+		n.datapath, n.inherited = nil, nil
 	})
 	return errors.Join(errs...)
 }

@@ -71,10 +71,10 @@ func TestTrafficPastTheHook(t *testing.T) {
 	pod, peer := nstest.Pair(t)
 	a := d.attach("one", pod, api.Fail)
 	hand(t, pod)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	for look := range 3 {
 		pings(t, peer, pod)
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		d.wantPast(look > 0)
 	}
 	if n := d.EventCounts()[api.EventPastHook]; n != 1 {
@@ -85,14 +85,14 @@ func TestTrafficPastTheHook(t *testing.T) {
 	if !strings.Contains(described.Problem, "eth0 received") {
 		t.Errorf("described as %q", described.Problem)
 	}
-	d.Prove(t.Context()) // no news is no good news
+	d.Verify(t.Context()) // no news is no good news
 	d.wantPast(true)
 	for _, dev := range []string{"eth0", "tap0"} {
 		pod.Run(t, "tc", "qdisc", "del", "dev", dev, "ingress")
 	}
 	pod.Run(t, "ip", "addr", "add", pod.IPv4().String()+"/24", "dev", "eth0")
 	pings(t, peer, pod)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantPast(false)
 	d.wantEvent(api.EventRepair, "meet the hook again")
 }
@@ -104,10 +104,10 @@ func TestTrafficPastTheHookOfASelection(t *testing.T) {
 	d.restart()
 	pod, peer := nstest.Pair(t)
 	d.attach("one", pod, api.Ignore)
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	for range 3 { // the stack sends what is not selected
 		pings(t, peer, pod)
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		d.wantPast(false)
 	}
 	hand(t, pod)
@@ -115,7 +115,7 @@ func TestTrafficPastTheHookOfASelection(t *testing.T) {
 	// that went past: it takes two looks without one.
 	nstest.Eventually(t, time.Minute, "traffic past the hook is reported", func() bool {
 		pings(t, peer, pod)
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		return len(d.Problems()) > 0
 	})
 	d.wantPast(true)
@@ -127,10 +127,10 @@ func TestInspectedTrafficIsNotPast(t *testing.T) {
 	pod, peer := nstest.Pair(t)
 	d.attach("one", pod, api.Fail)
 	for range 3 {
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 		pings(t, peer, pod)
 	}
-	d.Prove(t.Context())
+	d.Verify(t.Context())
 	d.wantPast(false)
 }
 
@@ -151,7 +151,7 @@ func TestL3SIsReported(t *testing.T) {
 		if len(problems) != 1 || problems[0].Key != a.Key || !problems[0].PastHook {
 			t.Errorf("problems %+v, want one of net1", problems)
 		}
-		d.Prove(t.Context())
+		d.Verify(t.Context())
 	}
 	described, err := d.Describe(t.Context(), a.Key)
 	must(t, err)

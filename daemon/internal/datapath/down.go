@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+)
+
+// Down disarms, answers what waits, removes the hook and the queues. What is to be
+// dropped is dropped by its verdict from now on, and not by the hook. In a netns
+// without processes it does not wait for packets on their way to the queues.
+func (d *Datapath) Down(deserted bool) error {
+	d.setSettle(hook.Settle{})
+	disarm := d.handle.Disarm
+	if deserted {
+		disarm = d.handle.DisarmEnded
+	}
+	err := disarm()
+	fault.At(fault.Disarmed)
+	if err == nil {
+		err = d.drain(d.queues)
+	}
+	fault.At(fault.Drained)
+	return errors.Join(err, d.Remove())
+}
+
+// DownUnused takes down what was inherited and never brought up; h removes the
+// hook that is there.
+func (d *Datapath) DownUnused(h hook.Hook) error {
+	if err := d.openHook(h); err != nil {
+		return errors.Join(err, d.Remove())
+	}
+	return d.Down(false)
+}
+
+// Suspend ends inspection before this process ends, where no store has the
+// descriptors. A netns whose packets may not pass uninspected stays armed, where
+// the hook outlives the process; it returns whether that is so.
+func (d *Datapath) Suspend() (armed bool, err error) {
+	if d.selector.Bypass || !d.hook.Persistent() {
+		return false, d.Down(false)
+	}
+	var errs []error
+	for _, q := range d.queues {
+		errs = append(errs, q.close())
+	}
+	return true, errors.Join(append(errs, d.ns.Close(), d.handle.Close())...)
+}
+
+// Close closes what the store has copies of, and changes nothing in the kernel.
+func (d *Datapath) Close() error {
+	errs := []error{d.ns.Close()}
+	for _, q := range d.queues {
+		errs = append(errs, q.queue.Close())
+	}
+	if d.handle != nil {
+		errs = append(errs, d.handle.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Remove removes and closes whatever there is. Each socket of netfilter that is
+// closed waits until the kernel has freed what was deleted in the netns, a grace
+// period later: the store closes its copies before that, and ours are closed beside
+// the caller.
+func (d *Datapath) Remove() error {
+	d.setSettle(hook.Settle{})
+	errs := []error{d.stored.remove()}
+	fault.At(fault.LetGo)
+	if d.handle != nil {
+		errs = append(errs, d.handle.Delete())
+		d.factory.closeLater(d.handle.Close)
+	}
+	fault.At(fault.HookRemoved)
+	for _, q := range d.queues {
+		errs = append(errs, q.remove())
+		d.factory.closeLater(q.queue.Close)
+	}
+	return errors.Join(append(errs, d.ns.Close())...)
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// reportAnomalies reports what is new of others in the netns, of its queues and of
+// the inspector.
+func (r *Registry) reportAnomalies(n lockedNetns, rec *state.Record) {
+	var now noticed
+	if err := n.datapath.Warning(); err != nil {
+		now.warning = err.Error()
+	}
+	counters := n.counters()
+	now.flushed = counters.Flushed
+	if now.warning != "" && now.warning != n.noticed.warning {
+		r.events.report(slog.LevelWarn, api.EventSecurity, rec, now.warning)
+	}
+	if late := now.flushed - n.noticed.flushed; now.flushed > n.noticed.flushed {
+		r.events.report(slog.LevelWarn, api.EventSecurity, rec, fmt.Sprintf(
+			"%d verdicts came too late: somebody in the netns unregisters hooks, and the kernel "+
+				"drops what waits then", late))
+	}
+	now.full = n.full()
+	if now.full && !n.noticed.full {
+		r.events.report(slog.LevelWarn, api.EventOverload, rec,
+			"the queue is full: what comes now is "+n.outcome())
+	}
+	r.reportInspector(n, rec, &counters)
+	n.noticed = now
+}
+
+// reportInspector reports panics and overruns, at a bounded rate, and keeps what
+// the status shows of them.
+func (r *Registry) reportInspector(n lockedNetns, rec *state.Record, counters *api.Counters) {
+	c, outcome := &n.complaints, n.outcome()
+	if count := c.panics.look(counters.Panics); count > 0 {
+		c.panics.said = cmp.Or(n.datapath.TakePanic(), c.panics.said)
+		r.events.report(slog.LevelError, api.EventPanic, rec, fmt.Sprintf(
+			"the inspector panicked, packets %s: %d, it said %q", outcome, count, c.panics.said))
+	}
+	if count := c.overruns.look(counters.Overruns); count > 0 {
+		r.events.report(slog.LevelWarn, api.EventOverload, rec, fmt.Sprintf(
+			"the inspector exceeded its budget, batches %s: %d", outcome, count))
+	}
+	n.inspector.Store(c.problem())
+}

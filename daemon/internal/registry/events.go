@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// eventsLength is how many events are remembered, routine and others each.
+const eventsLength = 512
+
+// events holds the latest events, the oldest first, and logs them. Those of routine
+// are apart so that a node that is drained does not make it forget the others, and
+// so are warnings, of which the authors of pods can make many. It is safe for
+// concurrent use.
+type events struct {
+	base *slog.Logger
+
+	mu              sync.Mutex
+	routine, others []api.Event
+	counts          map[api.EventKind]uint64
+}
+
+func newEvents(log *slog.Logger) *events {
+	return &events{base: log, counts: make(map[api.EventKind]uint64)}
+}
+
+// log returns the logger of what is about an attachment.
+func (e *events) log(rec *state.Record) *slog.Logger {
+	log := e.base.With(slog.String("containerID", rec.ContainerID),
+		slog.String("ifname", rec.Ifname), slog.String("pod", rec.Pod.String()),
+		slog.Uint64("netns", rec.Netns.Cookie))
+	if rec.Traceparent != "" {
+		log = log.With(slog.String("traceparent", rec.Traceparent))
+	}
+	return log
+}
+
+// record remembers an event about an attachment.
+func (e *events) record(kind api.EventKind, rec *state.Record, message string) {
+	e.add(api.Event{
+		Time: time.Now().UTC(), Kind: kind, Key: rec.Key, Pod: rec.Pod,
+		Netns: rec.Netns.Cookie, Message: message,
+	})
+}
+
+// report remembers an event about an attachment and logs it.
+func (e *events) report(
+	level slog.Level, kind api.EventKind, rec *state.Record, message string,
+) {
+	e.record(kind, rec, message)
+	e.log(rec).Log(context.Background(), level, "event",
+		slog.String("kind", string(kind)), slog.String("message", message))
+}
+
+// warn reports what the call that made the attachment was wrong about.
+func (e *events) warn(rec *state.Record) {
+	if len(rec.Warnings) > 0 {
+		e.report(slog.LevelWarn, api.EventWarning, rec, strings.Join(rec.Warnings, "; "))
+	}
+}
+
+func (e *events) add(event api.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := &e.others
+	if event.Kind.Routine() || event.Kind == api.EventWarning {
+		list = &e.routine
+	}
+	if len(*list) == eventsLength {
+		*list = slices.Delete(*list, 0, 1)
+	}
+	*list = append(*list, event)
+	e.counts[event.Kind]++
+}
+
+func (e *events) list() []api.Event {
+	e.mu.Lock()
+	list := slices.Concat(e.routine, e.others)
+	e.mu.Unlock()
+	slices.SortStableFunc(list, func(a, b api.Event) int { return a.Time.Compare(b.Time) })
+	return list
+}
+
+// about returns the events about an attachment, the oldest first.
+func (e *events) about(key api.Key) []api.Event {
+	return slices.DeleteFunc(e.list(), func(event api.Event) bool { return event.Key != key })
+}
+
+// counted returns how many events there were of each kind, also of those that are
+// forgotten by now.
+func (e *events) counted() map[api.EventKind]uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.counts)
+}
