@@ -25,6 +25,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore/fdstoretest"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
@@ -57,7 +58,7 @@ type daemon struct {
 	settleAfter uint32
 	length      uint32
 	timings     registry.Timings
-	holder      *holder // nil: nobody keeps descriptors
+	supervisor  *fdstoretest.Supervisor // nil: no store has descriptors
 	// hidden: the node is a container to the registry, which does not see all
 	// processes.
 	hidden bool
@@ -86,7 +87,7 @@ func (d *daemon) run() {
 	store, err := state.Open(d.dir)
 	must(d.t, err)
 	d.store = store
-	fds, inherited := d.holder.connect()
+	fds, inherited := d.supervisor.Connect()
 	d.Registry, err = registry.New(registry.Options{
 		Inspector: d.inspector, Store: store, FailurePolicy: api.Ignore,
 		Log: slog.New(slog.NewTextHandler(d.log, nil)),

@@ -5,6 +5,7 @@
 package registry_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -21,17 +22,39 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore/fdstoretest"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// startHeld starts a daemon whose descriptors are kept by another.
+// startHeld starts a daemon whose descriptors a supervisor holds.
 func startHeld(t *testing.T, inspector inspect.Inspector) *daemon {
 	t.Helper()
 	d := start(t, inspector)
-	d.holder = newHolder(t)
+	d.supervisor = fdstoretest.New(t)
 	d.restart()
 	return d
+}
+
+// unbind takes a pod's queue away, by the copy of its socket that the supervisor has.
+func (d *daemon) unbind(pod *nstest.NetNS) {
+	d.t.Helper()
+	cookie := cookieOf(d.t, pod)
+	for _, held := range d.supervisor.Copies() {
+		name, err := fdstore.ParseName(held.Name)
+		must(d.t, err)
+		if name.Kind != fdstore.Queue || name.Cookie != cookie {
+			must(d.t, held.File.Close())
+			continue
+		}
+		q, err := nfqueue.OpenInherited(held.File, nfqueue.Config{
+			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
+			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+		})
+		must(d.t, err)
+		must(d.t, errors.Join(q.Unbind(), q.Close()))
+	}
 }
 
 func cookieOf(t testing.TB, pod *nstest.NetNS) uint64 {
@@ -57,20 +80,20 @@ func TestDescriptorsAreKept(t *testing.T) {
 	pod, _ := nstest.Pair(t)
 	cookie := cookieOf(t, pod)
 	a := d.attach("one", pod, api.Ignore)
-	d.holder.await(4)
-	if diff := cmp.Diff(names(cookie, false, 3), d.holder.names()); diff != "" {
+	d.supervisor.Await(4)
+	if diff := cmp.Diff(names(cookie, false, 3), d.supervisor.Names()); diff != "" {
 		t.Error(diff)
 	}
 	strict := d.attach("two", pod, api.Fail)
 	nstest.Eventually(t, reply, "the stricter names", func() bool {
-		return cmp.Equal(names(cookie, true, 3), d.holder.names())
+		return cmp.Equal(names(cookie, true, 3), d.supervisor.Names())
 	})
 	must(t, d.Detach(t.Context(), strict.Key))
 	nstest.Eventually(t, reply, "the names from before", func() bool {
-		return cmp.Equal(names(cookie, false, 3), d.holder.names())
+		return cmp.Equal(names(cookie, false, 3), d.supervisor.Names())
 	})
 	must(t, d.Detach(t.Context(), a.Key))
-	d.holder.await(0)
+	d.supervisor.Await(0)
 	d.wantNothing(pod)
 }
 
@@ -113,7 +136,7 @@ func TestHandOverLosesNothing(t *testing.T) {
 	}
 	must(t, d.Check(t.Context(), a.Key))
 	must(t, d.Detach(t.Context(), a.Key))
-	d.holder.await(0)
+	d.supervisor.Await(0)
 	d.wantNothing(pod)
 }
 
@@ -140,7 +163,7 @@ func TestHandOverToOtherQueues(t *testing.T) {
 		if got := len(stats(t, pod)); got != int(queues) {
 			t.Errorf("%d queues are bound, want %d", got, queues)
 		}
-		d.holder.await(int(queues) + 1)
+		d.supervisor.Await(int(queues) + 1)
 		must(t, peerAnswers(t, peer, pod))
 	}
 }
@@ -170,7 +193,7 @@ func TestLostStateFile(t *testing.T) {
 			d.attach("one", pod, api.Fail)
 			must(t, d.Detach(t.Context(), api.Key{ContainerID: id, Ifname: "eth0"}))
 			must(t, d.Detach(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
-			d.holder.await(0)
+			d.supervisor.Await(0)
 		})
 	}
 }
