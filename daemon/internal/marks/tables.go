@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // all are the bits of a whole mark.
 const all = ^uint32(0)
 
-const genHeaderLen = 4 // struct nfgenmsg
-
 // tables looks at the rules of nftables, which those of iptables-nft are, too.
 func (f *finder) tables(ns *netns.NetNS) error {
-	header := []byte{unix.NFPROTO_UNSPEC, unix.NFNETLINK_V0, 0, 0}
+	header := nlsock.AppendNetfilterHeader(nil, unix.NFPROTO_UNSPEC, 0)
 	kind := uint16(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE)
 	err := f.list(ns, unix.NETLINK_NETFILTER, kind, header, f.tableRule)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) { // no nftables
@@ -33,10 +32,10 @@ func (f *finder) tables(ns *netns.NetNS) error {
 }
 
 func (f *finder) tableRule(body []byte) error {
-	if len(body) < genHeaderLen {
+	if len(body) < nlsock.NetfilterHeaderLen {
 		return errors.New("nftables rule without a header")
 	}
-	ad, err := netlink.NewAttributeDecoder(body[genHeaderLen:])
+	ad, err := netlink.NewAttributeDecoder(body[nlsock.NetfilterHeaderLen:])
 	if err != nil {
 		return err
 	}

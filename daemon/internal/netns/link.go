@@ -12,6 +12,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // Traffic is what an interface has received and sent since it was made.
@@ -151,58 +153,39 @@ const (
 // IP stack of the netns of its parent receives for it. No interface of that
 // name does not.
 func (n *NetNS) ReceivesElsewhere(ifname string) (bool, error) {
-	fd, err := n.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
+	s, err := nlsock.Open(n, unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return false, err
 	}
-	defer unix.Close(fd)
-	// Connected to the kernel, a socket receives from nothing else. Its answer is
-	// there when the write returns.
-	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return false, os.NewSyscallError("connect netlink socket", err)
-	}
-	if _, err := unix.Write(fd, linkRequest(ifname)); err != nil {
-		return false, os.NewSyscallError("write netlink request", err)
-	}
-	answer := make([]byte, 32<<10)
-	size, _, err := unix.Recvfrom(fd, answer, unix.MSG_DONTWAIT)
-	if err != nil {
-		return false, os.NewSyscallError("read netlink answer", err)
-	}
-	l3s, err := parseLink(answer[:size])
+	defer s.Close()
+	l3s := false
+	err = s.Get(unix.RTM_GETLINK, linkRequest(ifname), func(body []byte) error {
+		var err error
+		l3s, err = parseLink(body)
+		return err
+	})
 	if errors.Is(err, unix.ENODEV) {
 		return false, nil
 	}
-	return l3s, err
+	if err != nil {
+		return false, fmt.Errorf("get interface %s: %w", ifname, err)
+	}
+	return l3s, nil
 }
 
-// linkRequest asks for one interface.
+// linkRequest is the body of a request for one interface.
 func linkRequest(ifname string) []byte {
 	name := append([]byte(ifname), 0)
-	attribute := binary.NativeEndian.AppendUint16(nil, uint16(unix.SizeofNlAttr+len(name)))
-	attribute = binary.NativeEndian.AppendUint16(attribute, unix.IFLA_IFNAME)
-	attribute = append(attribute, name...)
-	attribute = append(attribute, make([]byte, -len(attribute)&3)...)
-	length := unix.SizeofNlMsghdr + unix.SizeofIfInfomsg + len(attribute)
-	b := binary.NativeEndian.AppendUint32(nil, uint32(length))
-	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETLINK)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
-	b = append(b, make([]byte, 8+unix.SizeofIfInfomsg)...) // sequence, port, any interface
-	return append(b, attribute...)
+	b := make([]byte, unix.SizeofIfInfomsg)
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(name)))
+	b = binary.NativeEndian.AppendUint16(b, unix.IFLA_IFNAME)
+	return append(b, name...)
 }
 
-// parseLink reads the answer: an interface or an error.
-func parseLink(b []byte) (l3s bool, err error) {
-	if len(b) < unix.SizeofNlMsghdr {
-		return false, errors.New("malformed netlink message")
-	}
-	body := b[unix.SizeofNlMsghdr:]
-	switch kind := binary.NativeEndian.Uint16(b[4:]); {
-	case kind == unix.NLMSG_ERROR && len(body) >= 4:
-		return false, fmt.Errorf("get interface: %w",
-			unix.Errno(-int32(binary.NativeEndian.Uint32(body))))
-	case kind != unix.RTM_NEWLINK || len(body) < unix.SizeofIfInfomsg:
-		return false, fmt.Errorf("malformed netlink message of type %d", kind)
+// parseLink reads the body of an answer.
+func parseLink(body []byte) (l3s bool, err error) {
+	if len(body) < unix.SizeofIfInfomsg {
+		return false, errors.New("malformed netlink message about an interface")
 	}
 	info := attribute(body[unix.SizeofIfInfomsg:], unix.IFLA_LINKINFO)
 	kind, _, _ := bytes.Cut(attribute(info, unix.IFLA_INFO_KIND), []byte{0})

@@ -4,19 +4,11 @@ package netns
 
 import (
 	"encoding/binary"
-	"errors"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
-
-// message is one of netlink.
-func message(kind uint16, body ...byte) []byte {
-	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+len(body)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	return append(append(b, make([]byte, 10)...), body...)
-}
 
 // attr is an attribute of netlink, padded.
 func attr(kind uint16, value ...byte) []byte {
@@ -29,46 +21,37 @@ func attr(kind uint16, value ...byte) []byte {
 func link(kind string, data ...byte) []byte {
 	info := slices.Concat(attr(unix.IFLA_INFO_KIND, append([]byte(kind), 0)...),
 		attr(unix.IFLA_INFO_DATA, data...))
-	return message(unix.RTM_NEWLINK, slices.Concat(make([]byte, unix.SizeofIfInfomsg),
-		attr(unix.IFLA_IFNAME, []byte("eth0\x00")...), attr(unix.IFLA_LINKINFO, info...))...)
+	return slices.Concat(make([]byte, unix.SizeofIfInfomsg),
+		attr(unix.IFLA_IFNAME, []byte("eth0\x00")...), attr(unix.IFLA_LINKINFO, info...))
 }
 
 func TestParseLink(t *testing.T) {
 	mode := func(m uint16) []byte {
 		return attr(ipvlanMode, binary.NativeEndian.AppendUint16(nil, m)...)
 	}
-	refused := -int32(unix.ENODEV)
 	for name, tt := range map[string]struct {
 		answer []byte
 		want   bool
-		err    error
 	}{
-		"ipvlan l3s":      {link("ipvlan", mode(ipvlanModeL3S)...), true, nil},
-		"ipvlan l3":       {link("ipvlan", mode(1)...), false, nil},
-		"ipvlan l2":       {link("ipvlan", mode(0)...), false, nil},
-		"ipvlan, no mode": {link("ipvlan"), false, nil},
-		"macvlan":         {link("macvlan", mode(ipvlanModeL3S)...), false, nil},
-		"no kind":         {message(unix.RTM_NEWLINK, make([]byte, unix.SizeofIfInfomsg)...), false, nil},
-		"no interface": {
-			message(unix.NLMSG_ERROR, binary.NativeEndian.AppendUint32(nil, uint32(refused))...),
-			false, unix.ENODEV,
-		},
+		"ipvlan l3s":      {link("ipvlan", mode(ipvlanModeL3S)...), true},
+		"ipvlan l3":       {link("ipvlan", mode(1)...), false},
+		"ipvlan l2":       {link("ipvlan", mode(0)...), false},
+		"ipvlan, no mode": {link("ipvlan"), false},
+		"macvlan":         {link("macvlan", mode(ipvlanModeL3S)...), false},
+		"no kind":         {make([]byte, unix.SizeofIfInfomsg), false},
 	} {
-		if got, err := parseLink(tt.answer); got != tt.want || !errors.Is(err, tt.err) {
-			t.Errorf("%s: %t, %v, want %t, %v", name, got, err, tt.want, tt.err)
+		if got, err := parseLink(tt.answer); got != tt.want || err != nil {
+			t.Errorf("%s: %t, %v, want %t", name, got, err, tt.want)
 		}
 	}
-	for _, bad := range [][]byte{nil, message(unix.RTM_NEWLINK), message(unix.NLMSG_DONE)} {
-		if _, err := parseLink(bad); err == nil {
-			t.Errorf("no error for %x", bad)
-		}
+	if _, err := parseLink(make([]byte, unix.SizeofIfInfomsg-1)); err == nil {
+		t.Error("no error for a body that is too short")
 	}
 }
 
 func FuzzParseLink(f *testing.F) {
 	f.Add(link("ipvlan", attr(ipvlanMode, 2, 0)...))
 	f.Add(link("veth"))
-	f.Add(message(unix.NLMSG_ERROR, 1, 2, 3, 4))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if l3s, err := parseLink(b); l3s && err != nil {
 			t.Errorf("l3s with error %v", err)

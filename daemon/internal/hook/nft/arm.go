@@ -236,8 +236,7 @@ func (t *table) list() (*contents, error) {
 // names lists the objects of a kind in the table.
 func (t *table) names(kind, tableAttr, nameAttr uint16) ([]string, error) {
 	var names []string
-	all := request{kind: kind, flags: netlink.Dump}
-	err := t.conn.get(all, func(ad *netlink.AttributeDecoder) error {
+	err := t.conn.list("", kind, func(ad *netlink.AttributeDecoder) error {
 		var in, name string
 		for ad.Next() {
 			switch ad.Type() {

@@ -3,21 +3,18 @@
 package nft
 
 import (
-	"os"
+	"io"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/nsqueue/nsqueue/internal/fdcontrol"
+	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 )
 
-// MakeOwnedTable makes a table that belongs to the socket and goes with it.
-func MakeOwnedTable(socket *os.File, name string) error {
-	err := fdcontrol.Do(socket, func(fd int) error {
-		return unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	})
+// MakeOwnedTable makes a table that belongs to the socket that it returns, and goes
+// with it.
+func MakeOwnedTable(ns *netns.NetNS, name string) (io.Closer, error) {
+	c, err := connect(ns, nil, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t := table{hook: &Hook{}, name: name, conn: &conn{file: socket, buffers: &buffers{}}}
-	return t.transact([]request{t.newTable()})
+	t := table{hook: &Hook{}, name: name, conn: c}
+	return c.socket, t.transact([]request{t.newTable()})
 }

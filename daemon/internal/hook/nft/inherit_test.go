@@ -7,6 +7,7 @@ package nft_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -166,9 +167,9 @@ func TestInheritUnfit(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	must(t, err)
 	for want, file := range map[string]*os.File{
-		"socket of netns":             f.keep(elsewhere),
-		"no netfilter netlink socket": os.NewFile(uintptr(route), "route"),
-		"socket operation":            null,
+		"socket of netns":      f.keep(elsewhere),
+		"socket protocol is 0": os.NewFile(uintptr(route), "route"),
+		"socket operation":     null,
 	} {
 		name := file.Name()
 		_, err := f.hook.Open(f.ns, file)
@@ -214,12 +215,10 @@ func TestSquatters(t *testing.T) {
 
 // squat opens a socket that owns a table of the name, as any process with
 // CAP_NET_ADMIN in the netns can.
-func (f *fixture) squat(name string) *os.File {
+func (f *fixture) squat(name string) io.Closer {
 	f.Helper()
-	fd, err := f.ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	socket, err := nft.MakeOwnedTable(f.ns, name)
 	must(f.T, err)
-	socket := os.NewFile(uintptr(fd), name)
-	must(f.T, nft.MakeOwnedTable(socket, name))
 	return socket
 }
 

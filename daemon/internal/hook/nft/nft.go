@@ -33,7 +33,7 @@ const (
 type Hook struct {
 	native  bool // nft_queue, else xt NFQUEUE through nft_compat
 	persist bool // tables outlive their owner
-	buffers buffers
+	buffers nlsock.Buffers
 }
 
 // New finds out what the kernel has, by trying it in a netns of its own.
@@ -104,7 +104,7 @@ func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 // table is the hook in one netns.
 type table struct {
 	hook *Hook
-	conn *conn
+	conn conn
 	name string // of the table, none while we have not looked
 	// have is what the kernel has in the table, nil while we do not know.
 	have *contents
@@ -169,7 +169,7 @@ func (t *table) checkOwner() error {
 			return err
 		}
 	}
-	port, err := nlsock.PortID(t.conn.file)
+	port, err := t.conn.socket.PortID()
 	if err != nil {
 		return err
 	}
@@ -184,9 +184,7 @@ func (t *table) checkOwner() error {
 // comment that tells the rest.
 func (t *table) listRules() (rules map[string][][]string, sum string, err error) {
 	rules = make(map[string][][]string)
-	err = t.conn.get(request{
-		table: t.name, kind: unix.NFT_MSG_GETRULE, flags: netlink.Dump,
-	}, func(ad *netlink.AttributeDecoder) error {
+	err = t.conn.list(t.name, unix.NFT_MSG_GETRULE, func(ad *netlink.AttributeDecoder) error {
 		var chain string
 		var names []string
 		for ad.Next() {
@@ -230,9 +228,7 @@ func (t *table) Counters() (hook.Counters, error) {
 		return hook.Counters{}, nil
 	}
 	packets := make(map[string]uint64)
-	err := t.conn.get(request{
-		table: t.name, kind: unix.NFT_MSG_GETOBJ, flags: netlink.Dump,
-	}, func(ad *netlink.AttributeDecoder) error {
+	err := t.conn.list(t.name, unix.NFT_MSG_GETOBJ, func(ad *netlink.AttributeDecoder) error {
 		var name string
 		var count uint64
 		for ad.Next() {
@@ -268,7 +264,7 @@ func (t *table) Delete() error { return t.explain("delete", t.delete()) }
 func (t *table) Remove() error { return errors.Join(t.Delete(), t.Close()) }
 
 func (t *table) delete() error {
-	port, err := nlsock.PortID(t.conn.file)
+	port, err := t.conn.socket.PortID()
 	if err != nil {
 		return err
 	}
@@ -289,7 +285,7 @@ func (t *table) delete() error {
 }
 
 // Close closes the owner socket.
-func (t *table) Close() error { return t.conn.close() }
+func (t *table) Close() error { return t.conn.socket.Close() }
 
 // File returns the owner socket.
-func (t *table) File() *os.File { return t.conn.file }
+func (t *table) File() *os.File { return t.conn.socket.File() }

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
-	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // holding is who has a table of one of our names.
@@ -29,9 +28,7 @@ func (h *holding) owned() bool { return h.flags&flagOwner != 0 }
 // holder asks the kernel for a table.
 func (t *table) holder(name string) (holding, error) {
 	var h holding
-	err := t.conn.get(request{
-		table: name, kind: unix.NFT_MSG_GETTABLE,
-	}, func(ad *netlink.AttributeDecoder) error {
+	err := t.conn.get(name, unix.NFT_MSG_GETTABLE, func(ad *netlink.AttributeDecoder) error {
 		h.exists = true
 		for ad.Next() {
 			switch ad.Type() {
@@ -59,7 +56,7 @@ func (t *table) holder(name string) (holding, error) {
 //
 // The warning names the program that has the first name, if there is one.
 func (t *table) choose() (warning, err error) {
-	port, err := nlsock.PortID(t.conn.file)
+	port, err := t.conn.socket.PortID()
 	if err != nil {
 		return nil, err
 	}

@@ -46,14 +46,13 @@ func (t *table) Verify(_ netns.Place, s hook.Selector) error {
 func (t *table) generation() (uint32, error) {
 	const attrGenerationID = 1 // NFTA_GEN_ID
 	var id uint32
-	err := t.conn.get(request{kind: unix.NFT_MSG_GETGEN},
-		func(ad *netlink.AttributeDecoder) error {
-			for ad.Next() {
-				if ad.Type() == attrGenerationID {
-					id = ad.Uint32()
-				}
+	err := t.conn.get("", unix.NFT_MSG_GETGEN, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			if ad.Type() == attrGenerationID {
+				id = ad.Uint32()
 			}
-			return nil
-		})
+		}
+		return nil
+	})
 	return id, err
 }

@@ -23,7 +23,7 @@ func (l *layout) sign() error {
 		requests = append(requests, newRules(&c)...)
 	}
 	for _, r := range requests {
-		b, err := r.encode()
+		b, err := r.body()
 		if err != nil {
 			return err
 		}
