@@ -21,15 +21,15 @@ func (p *process) add() ([]byte, error) {
 		return nil, err
 	}
 	defer c.netns.Close()
-	if c.refusal != "" {
-		p.warn(c, []string{c.refusal})
-		return nil, types.NewError(types.ErrInvalidNetworkConfig, c.refusal,
+	if c.Refusal != "" {
+		p.reportWarnings(c, []string{c.Refusal})
+		return nil, types.NewError(types.ErrInvalidNetworkConfig, c.Refusal,
 			"correct or remove the annotation: under failure policy Fail a pod with one that "+
 				"has no meaning does not start")
 	}
-	if !c.inspect {
+	if !c.Inspect {
 		p.log.Info("pod is not inspected")
-		p.warn(c, c.warnings)
+		p.reportWarnings(c, c.Warnings)
 		return c.config.prevResult, nil
 	}
 	client := api.NewClient(c.config.Socket)
@@ -39,17 +39,17 @@ func (p *process) add() ([]byte, error) {
 		Origin:        api.OriginCNI,
 		Pod:           c.pod,
 		NetnsPath:     c.netns.Name(),
-		FailurePolicy: c.policy,
-		Warnings:      c.warnings,
+		FailurePolicy: c.Policy,
+		Warnings:      c.Warnings,
 	}
 	if trace := p.getenv("TRACEPARENT"); api.ValidTraceparent(trace) {
 		req.Traceparent = trace
 	}
-	err = p.callDaemon(c.policy, func(ctx context.Context) error {
+	err = p.callDaemon(c.Policy, func(ctx context.Context) error {
 		_, err := client.Attach(ctx, req, c.netns)
 		return err
 	})
-	if err := p.tolerate(c.policy, err); err != nil {
+	if err := p.applyPolicy(c.Policy, err); err != nil {
 		return nil, err
 	}
 	if isStarting(err) { // tolerated, so that the policy is Ignore
@@ -58,9 +58,9 @@ func (p *process) add() ([]byte, error) {
 	return c.config.prevResult, nil
 }
 
-// warn tells the daemon what is wrong with a pod that it will not inspect. The
+// reportWarnings tells the daemon what is wrong with a pod that it will not inspect. The
 // pod does not wait for a daemon that is not there.
-func (p *process) warn(c *podCall, warnings []string) {
+func (p *process) reportWarnings(c *podCall, warnings []string) {
 	if len(warnings) == 0 {
 		return
 	}

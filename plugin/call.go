@@ -38,7 +38,7 @@ func (p *process) readConfig() (*config, error) {
 
 // podCall is what ADD and CHECK are about.
 type podCall struct {
-	decision
+	cnipod.Decision
 	config *config
 	key    api.Key
 	pod    api.Pod
@@ -67,13 +67,22 @@ func (p *process) readPodCall(command, firstVersion string) (*podCall, error) {
 		return nil, err
 	}
 	pod, warnings := cnipod.ParseArgs(p.getenv("CNI_ARGS"))
-	d := decide(c, pod.Namespace)
-	d.warnings = api.LimitWarnings(append(d.warnings, warnings...))
+	d := c.decide(pod.Namespace)
+	d.Warnings = api.LimitWarnings(append(d.Warnings, warnings...))
 	p.log = p.log.With(keyAttr(key), slog.String("pod", pod.String()))
-	for _, w := range d.warnings {
+	for _, w := range d.Warnings {
 		p.log.Warn("pod settings", slog.String("warning", w))
 	}
-	return &podCall{decision: d, config: c, key: key, pod: pod, netns: netns}, nil
+	return &podCall{Decision: d, config: c, key: key, pod: pod, netns: netns}, nil
+}
+
+// decide joins the configuration with the pod's annotations.
+func (c *config) decide(namespace string) cnipod.Decision {
+	s := cnipod.Settings{
+		Policy: c.FailurePolicy, ExcludeNamespaces: c.ExcludeNamespaces,
+		Lowering: c.PodAnnotations, Annotations: c.annotations,
+	}
+	return s.Decide(namespace)
 }
 
 // key reads the variables that ADD and CHECK cannot do without.

@@ -17,12 +17,12 @@ func (p *process) check() error {
 		return err
 	}
 	defer c.netns.Close()
-	if !c.inspect {
+	if !c.Inspect {
 		return nil
 	}
 	client := api.NewClient(c.config.Socket)
-	err = p.callDaemon(c.policy, func(ctx context.Context) error {
+	err = p.callDaemon(c.Policy, func(ctx context.Context) error {
 		return client.Check(ctx, c.key)
 	})
-	return p.tolerate(c.policy, err, api.CodeNotAttached, api.CodeNotInspected)
+	return p.applyPolicy(c.Policy, err, api.CodeNotAttached, api.CodeNotInspected)
 }

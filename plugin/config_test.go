@@ -179,8 +179,9 @@ func TestParseConfig(t *testing.T) {
 func TestEntryIsUnderstood(t *testing.T) {
 	want := cnipod.Entry{
 		Type: cnipod.PluginType, Socket: "/s", FailurePolicy: api.Fail,
-		ExcludeNamespaces: []string{"kube-system"}, PodAnnotations: []string{inspectName, policyName},
-		Capabilities: map[string]bool{keyAnnotations: true},
+		ExcludeNamespaces: []string{"kube-system"},
+		PodAnnotations:    []string{cnipod.InspectName, cnipod.PolicyName},
+		Capabilities:      map[string]bool{keyAnnotations: true},
 	}
 	fields := reflect.ValueOf(want)
 	for i := range fields.NumField() {
@@ -225,6 +226,6 @@ func FuzzParseConfig(f *testing.F) {
 		if c.requirePrevResult() == nil && !json.Valid(c.prevResult) {
 			t.Errorf("prevResult %q", c.prevResult)
 		}
-		decide(c, "default")
+		c.decide("default")
 	})
 }

@@ -28,11 +28,11 @@ func cniError(err error) *types.Error {
 	return types.NewError(types.ErrInternal, err.Error(), "")
 }
 
-// tolerate applies the failure policy to a call's error: under Ignore a pod
+// applyPolicy applies the failure policy to a call's error: under Ignore a pod
 // keeps its network whatever happens to nsqueue, with a log line. Errors that
 // no time heals are errors under both policies: the configuration, the netns,
 // a conflict, and those in also.
-func (p *process) tolerate(policy api.Policy, err error, also ...api.Code) error {
+func (p *process) applyPolicy(policy api.Policy, err error, also ...api.Code) error {
 	if err == nil || policy == api.Fail {
 		return err
 	}

@@ -121,7 +121,7 @@ func (p *process) dispatch(command string) (result []byte, err error) {
 	case "CHECK":
 		return nil, p.check()
 	case "GC":
-		return nil, p.collect()
+		return nil, p.gc()
 	case "STATUS":
 		return nil, p.status()
 	case "VERSION":

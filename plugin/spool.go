@@ -16,7 +16,7 @@ import (
 func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called time.Duration) {
 	e, err := spool.NewDel(key, called)
 	if err == nil {
-		err = p.leave(socket, e)
+		err = p.writeSpool(socket, e)
 	}
 	if err != nil {
 		log.Error("DEL lost: the pod stays attached until the daemon finds that it is gone",
@@ -32,7 +32,7 @@ func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called 
 func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Duration) {
 	e, err := spool.NewAdd(req, c.netns, called)
 	if err == nil {
-		err = p.leave(c.config.Socket, e)
+		err = p.writeSpool(c.config.Socket, e)
 	}
 	if err != nil {
 		p.log.Error("ADD lost: the pod stays without inspection", errorAttr(err))
@@ -41,7 +41,7 @@ func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Durati
 	p.log.Warn("ADD spooled: the daemon attaches the pod when it can")
 }
 
-func (p *process) leave(socket string, e *spool.Entry) error {
+func (p *process) writeSpool(socket string, e *spool.Entry) error {
 	dir, err := spool.Open(p.spoolPath(socket))
 	if err != nil {
 		return err

@@ -11,10 +11,10 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// collect (GC) has the daemon detach what the runtime no longer has. A call
+// gc has the daemon detach what the runtime no longer has. A call
 // without a list is refused: taken for an empty list, it would end the
 // inspection of every pod.
-func (p *process) collect() error {
+func (p *process) gc() error {
 	c, err := p.readConfig()
 	if err != nil {
 		return err
@@ -35,5 +35,5 @@ func (p *process) collect() error {
 		}
 		return err
 	})
-	return p.tolerate(c.FailurePolicy, err)
+	return p.applyPolicy(c.FailurePolicy, err)
 }
