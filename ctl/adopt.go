@@ -73,7 +73,7 @@ func (c *command) showProgress(ctx context.Context) (stop func()) {
 	began := c.now()
 	var shown sync.WaitGroup
 	shown.Go(func() {
-		tick := time.NewTicker(c.patience)
+		tick := time.NewTicker(c.progressAfter)
 		defer tick.Stop()
 		for {
 			select {

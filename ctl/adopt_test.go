@@ -127,8 +127,8 @@ func TestAdoptShowsProgress(t *testing.T) {
 
 	var out strings.Builder
 	errs := onWrite{first: sync.OnceFunc(func() { close(d.proceed) })}
-	s := &streams{
-		out: &out, err: &errs, now: testNow, patience: time.Millisecond,
+	s := &IOStreams{
+		out: &out, err: &errs, now: testNow, progressAfter: time.Millisecond,
 		getenv: func(string) string { return "" },
 	}
 	if status := execute(t.Context(), s, []string{"adopt", "--socket", socket}); status != 0 {

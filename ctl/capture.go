@@ -106,9 +106,9 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, f.duration)
 		defer cancel()
 	}
-	t := tally{verdicts: map[string]uint64{}, verb: "written"}
+	t := packetCounts{verdicts: map[string]uint64{}, verb: "written"}
 	capturing := func() {
-		t.begin()
+		t.renumber()
 		fmt.Fprintln(c.err, "capturing, Ctrl-C ends it")
 	}
 	err = c.watchPackets(ctx, req, capturing, func(events []api.PacketEvent) error {

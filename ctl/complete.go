@@ -14,8 +14,8 @@ import (
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
-// completionPatience is how long a shell may wait for names.
-const completionPatience = 2 * time.Second
+// completionTimeout is how long a shell may wait for names.
+const completionTimeout = 2 * time.Second
 
 // completeNames completes an argument by names of attachments. Where the daemon
 // does not answer there are none: a shell has nobody to tell.
@@ -25,7 +25,7 @@ func completeNames(run runner, names func([]api.Attachment) []string) cobra.Comp
 	) ([]cobra.Completion, cobra.ShellCompDirective) {
 		var found []string
 		_ = run(cmd.Context(), func(ctx context.Context, c *command) error {
-			ctx, cancel := context.WithTimeout(ctx, completionPatience)
+			ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 			defer cancel()
 			l, err := c.client.List(ctx)
 			found = names(l.Attachments)

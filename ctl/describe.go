@@ -120,7 +120,7 @@ func (c *command) writeDescription(d *api.Description) error {
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
 	line("Inspector", "%s for a packet", perPacket(n))
 	line("Settled", "%d flows, %d packets by the kernel alone", n.Settled, d.HookCounters.Settled)
-	line("Trouble", "%s", trouble(n))
+	line("Trouble", "%s", errorCounts(n))
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)

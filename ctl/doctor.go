@@ -16,7 +16,7 @@ import (
 )
 
 func newDoctor(run runner) *cobra.Command {
-	var f placeFlags
+	var f directoryFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out what is wrong with nsqueue on this node, and what to do",
@@ -45,8 +45,8 @@ unknown alone does not make it so.`,
 	return cmd
 }
 
-func examine(ctx context.Context, c *command, f placeFlags) error {
-	p, err := f.place(c.root)
+func examine(ctx context.Context, c *command, f directoryFlags) error {
+	p, err := f.applyProfile(c.root)
 	if err != nil {
 		return err
 	}

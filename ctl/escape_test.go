@@ -90,7 +90,7 @@ func hostileCalls(t *testing.T) map[string][][]string {
 // the command and its output.
 func TestNothingIsCarriedOut(t *testing.T) {
 	calls := hostileCalls(t)
-	s := &streams{getenv: func(string) string { return "" }}
+	s := &IOStreams{getenv: func(string) string { return "" }}
 	for _, cmd := range newRoot(s).Commands() {
 		if calls[cmd.Name()] == nil && cmd.Name() != "completion" && cmd.Name() != "help" {
 			t.Errorf("there is no call of %s here", cmd.Name())
@@ -177,7 +177,7 @@ func TestTerminalIsCleared(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := &stopWriter{word: "CONTAINER ID", times: 2, stop: cancel}
-	s := &streams{
+	s := &IOStreams{
 		out: out, err: &strings.Builder{}, now: testNow, width: func() int { return 80 },
 		height: func() int { return 24 }, getenv: func(string) string { return "" },
 	}

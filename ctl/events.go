@@ -87,20 +87,20 @@ func eventTime(e *api.Event) string { return e.Time.UTC().Format(time.RFC3339) }
 // followEvents prints events as they happen, those of daemons to come as well.
 func followEvents(ctx context.Context, c *command, pods podFilter) error {
 	var seen []api.Event
-	return c.repeat(ctx, followPoll, func(ctx context.Context) error {
+	return c.refresh(ctx, followPoll, func(ctx context.Context) error {
 		list, err := c.fetchEvents(ctx, pods)
 		if err != nil {
 			return err
 		}
-		fresh := news(seen, list)
+		fresh := addedEvents(seen, list)
 		seen = list
 		return c.printEvents(fresh)
 	})
 }
 
-// news returns what of the later list is not in the earlier one. The daemon
+// addedEvents returns what of the later list is not in the earlier one. The daemon
 // forgets old events, and one that has started anew knows nothing of them.
-func news(earlier, later []api.Event) []api.Event {
+func addedEvents(earlier, later []api.Event) []api.Event {
 	known := make(map[api.Event]int)
 	for _, e := range earlier {
 		known[instant(e)]++

@@ -84,7 +84,7 @@ func TestNews(t *testing.T) {
 		{"abc", "acd", "d"}, // some are forgotten before older ones
 		{"aa", "aaa", "a"},
 	} {
-		got := news(list(tt.earlier), list(tt.later))
+		got := addedEvents(list(tt.earlier), list(tt.later))
 		if diff := cmp.Diff(list(tt.want), append([]api.Event(nil), got...)); diff != "" {
 			t.Errorf("from %q to %q (-want +got):\n%s", tt.earlier, tt.later, diff)
 		}
@@ -131,8 +131,8 @@ func follow(t *testing.T, socket, output string) (out, errs *bufio.Reader, statu
 	ctx, cancel := context.WithCancel(t.Context())
 	outRead, outWrite := io.Pipe()
 	errRead, errWrite := io.Pipe()
-	s := &streams{
-		out: outWrite, err: errWrite, now: testNow, patience: time.Minute,
+	s := &IOStreams{
+		out: outWrite, err: errWrite, now: testNow, progressAfter: time.Minute,
 		getenv: func(string) string { return socket },
 	}
 	var code int

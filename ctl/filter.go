@@ -78,8 +78,8 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 func (c *command) watchPackets(
 	ctx context.Context, req api.WatchRequest, ready func(), emit func([]api.PacketEvent) error,
 ) error {
-	if c.yield != nil {
-		c.yield()
+	if c.nice != nil {
+		c.nice()
 	}
 	answered, told := false, false
 	for {
@@ -93,10 +93,10 @@ func (c *command) watchPackets(
 		case !answered || !errors.Is(err, api.ErrUnavailable):
 			return err
 		case !told:
-			fmt.Fprintln(c.err, away)
+			fmt.Fprintln(c.err, noAnswer)
 			told = true
 		}
-		if !pause(ctx, reconnect) {
+		if !pause(ctx, reconnectInterval) {
 			return nil
 		}
 	}

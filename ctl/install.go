@@ -18,15 +18,15 @@ import (
 	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
-// placeFlags are those of install and uninstall.
-type placeFlags struct {
+// directoryFlags are those of install and uninstall.
+type directoryFlags struct {
 	profile, confDir, binDir string
 	dryRun                   bool
 	timeout, reloadWait      time.Duration
 }
 
 // addDirectories adds those that say where the runtime's directories are.
-func (f *placeFlags) addDirectories(cmd *cobra.Command) {
+func (f *directoryFlags) addDirectories(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.profile, "profile", "auto",
 		"`NAME` of whose directories to take: auto, k3s,\nmicrok8s, kubeadm or kind")
@@ -34,7 +34,7 @@ func (f *placeFlags) addDirectories(cmd *cobra.Command) {
 	flags.StringVar(&f.binDir, "bin-dir", "", "`DIRECTORY` of CNI plugins")
 }
 
-func (f *placeFlags) add(cmd *cobra.Command) {
+func (f *directoryFlags) add(cmd *cobra.Command) {
 	f.addDirectories(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, print what would be changed")
@@ -46,7 +46,7 @@ func (f *placeFlags) add(cmd *cobra.Command) {
 
 // installFlags are the command's own flags.
 type installFlags struct {
-	placeFlags
+	directoryFlags
 	plugin, mode, policy  string
 	excluded, annotations []string
 	watch                 bool
@@ -110,8 +110,8 @@ type installed struct {
 	Diff string `json:"diff,omitempty"`
 }
 
-// place fills in what the profile says.
-func (f *placeFlags) place(root string) (*profile, error) {
+// applyProfile fills in what the profile says.
+func (f *directoryFlags) applyProfile(root string) (*profile, error) {
 	p, err := findProfile(root, f.profile)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (f *placeFlags) place(root string) (*profile, error) {
 func (f *installFlags) installer(
 	ctx context.Context, root, socket string,
 ) (*conflist.Installer, error) {
-	p, err := f.place(root)
+	p, err := f.applyProfile(root)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 		return err
 	}
 	if f.dryRun {
-		p, err := c.first(ctx, i, i.Plan, f.timeout)
+		p, err := c.installWhenReady(ctx, i, i.Plan, f.timeout)
 		if err != nil {
 			return fmt.Errorf("install: %w", err)
 		}
@@ -176,13 +176,13 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 		return c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
 	}
 	c.warnWithoutDaemon(ctx, i.Entry)
-	if err := plugin.place(); err != nil { // before anything names it
+	if err := plugin.install(); err != nil { // before anything names it
 		return fmt.Errorf("copy plugin: %w", err)
 	}
 	if f.watch {
-		return c.keep(ctx, i, plugin, f)
+		return c.watchInstall(ctx, i, plugin, f)
 	}
-	p, err := c.first(ctx, i, i.Install, f.timeout)
+	p, err := c.installWhenReady(ctx, i, i.Install, f.timeout)
 	if err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
@@ -194,9 +194,9 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 	return c.writeInstalled(done)
 }
 
-// first installs, or plans to, when there is a configuration, and says what it
+// installWhenReady installs, or plans to, when there is a configuration, and says what it
 // waits for.
-func (c *command) first(ctx context.Context, i *conflist.Installer,
+func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 	do func() (*conflist.Plan, error), timeout time.Duration,
 ) (*conflist.Plan, error) {
 	if timeout > 0 {
@@ -207,7 +207,7 @@ func (c *command) first(ctx context.Context, i *conflist.Installer,
 	var next time.Time
 	p, err := i.First(ctx, do, func(err error) {
 		if now := time.Now(); now.After(next) {
-			next = now.Add(5 * c.patience)
+			next = now.Add(5 * c.progressAfter)
 			fmt.Fprintf(c.err, "waiting: %v\n", err)
 		}
 	})

@@ -206,8 +206,8 @@ func TestInstallWaits(t *testing.T) {
 	}
 	var out strings.Builder
 	errs := onWrite{}
-	s := &streams{
-		out: &out, err: &errs, now: testNow, patience: time.Minute,
+	s := &IOStreams{
+		out: &out, err: &errs, now: testNow, progressAfter: time.Minute,
 		getenv: func(string) string { return "" },
 	}
 	errs.first = func() {
@@ -349,8 +349,8 @@ func TestInstallWatch(t *testing.T) {
 	socket := d.Start(t)
 	r, w := io.Pipe()
 	var errs strings.Builder
-	s := &streams{
-		out: w, err: &errs, now: testNow, patience: time.Minute,
+	s := &IOStreams{
+		out: w, err: &errs, now: testNow, progressAfter: time.Minute,
 		getenv: func(string) string { return socket },
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -37,7 +37,7 @@ object a line then, -o yaml a document each.`,
 				if err := pods.parse(); err != nil {
 					return err
 				}
-				return c.once(ctx, watching, func(ctx context.Context) error {
+				return c.lookOrWatch(ctx, watching, func(ctx context.Context) error {
 					return list(ctx, c, pods, watching)
 				})
 			})

@@ -35,18 +35,17 @@ func run() int {
 	defer stop()
 	// A second signal ends the program the hard way.
 	defer context.AfterFunc(ctx, stop)()
-	s := &streams{
-		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, patience: 2 * time.Second,
-		root: "/", version: api.Version(),
+	s := &IOStreams{
+		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, root: "/",
+		version: api.Version(), progressAfter: 2 * time.Second, nice: niceThreads,
 		width:  func() int { return terminalWidth(os.Stdout) },
 		height: func() int { return terminalHeight(os.Stdout) },
-		yield:  yieldProcessor,
 	}
 	return execute(ctx, s, os.Args[1:])
 }
 
-// streams is what the commands touch besides the daemon.
-type streams struct {
+// IOStreams is what the commands touch besides the daemon.
+type IOStreams struct {
 	// out and err are for text. A command writes there what it likes: what is not
 	// printable, such as escape sequences in a name, is escaped behind them.
 	out, err io.Writer
@@ -56,12 +55,12 @@ type streams struct {
 	getenv func(string) string
 	// version is what doctor compares others with.
 	version string
-	// patience is how long a command may work without a word.
-	patience time.Duration
+	// progressAfter is how long a command may work without a word.
+	progressAfter time.Duration
 	// root is before the paths that profiles name.
 	root string
-	// yield, where it is set, lets other processes go first from then on.
-	yield func()
+	// nice, where it is set, lets other processes go first from then on.
+	nice func()
 	// width is how many columns out has where it is a terminal, else 0.
 	width func() int
 	// height is how many lines out has there, 0 where nobody knows.
@@ -77,7 +76,7 @@ const (
 )
 
 // escaped returns the streams with what escapes text, and what writes its rest.
-func (s *streams) escaped() (*streams, func()) {
+func (s *IOStreams) escaped() (*IOStreams, func()) {
 	e := *s
 	out, err := printable.NewWriter(s.out), printable.NewWriter(s.err)
 	e.raw, e.out, e.err = s.out, out, err
@@ -85,9 +84,9 @@ func (s *streams) escaped() (*streams, func()) {
 }
 
 // execute runs one command line and returns its exit status.
-func execute(ctx context.Context, s *streams, args []string) int {
-	s, end := s.escaped()
-	defer end()
+func execute(ctx context.Context, s *IOStreams, args []string) int {
+	s, closeText := s.escaped()
+	defer closeText()
 	cmd := newRoot(s)
 	cmd.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	err := cmd.ExecuteContext(ctx)
@@ -151,7 +150,7 @@ const callTimeout = 30 * time.Second
 
 // command is one call of a command: what it was given and what it may use.
 type command struct {
-	*streams
+	*IOStreams
 	client *api.Client
 	socket string
 	output string
@@ -206,7 +205,7 @@ Exit status:
   3  nsqueued could not be reached`
 
 // newRoot returns the command tree.
-func newRoot(s *streams) *cobra.Command {
+func newRoot(s *IOStreams) *cobra.Command {
 	socket := api.DefaultSocket
 	if v := s.getenv("NSQUEUE_SOCKET"); v != "" {
 		socket = v
@@ -233,7 +232,7 @@ func newRoot(s *streams) *cobra.Command {
 				return usageErrorf("output format %q: want table, wide, json or yaml", output)
 			}
 			err := f(ctx, &command{
-				streams: s, client: api.NewClient(socket), socket: socket, output: output,
+				IOStreams: s, client: api.NewClient(socket), socket: socket, output: output,
 			})
 			if err != nil {
 				return &failedError{err}
@@ -258,7 +257,7 @@ func newRoot(s *streams) *cobra.Command {
 // runner runs a command's function with what the global flags say.
 type runner func(ctx context.Context, f func(context.Context, *command) error) error
 
-func newVersion(s *streams) *cobra.Command {
+func newVersion(s *IOStreams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of nsqueuectl",

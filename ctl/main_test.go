@@ -22,8 +22,8 @@ type outcome struct {
 // nsqueuectl runs one command line against the daemon at socket.
 func nsqueuectl(ctx context.Context, socket string, args ...string) outcome {
 	var out, errs strings.Builder
-	s := &streams{
-		out: &out, err: &errs, now: testNow, version: testVersion, patience: time.Minute, width: func() int { return 0 },
+	s := &IOStreams{
+		out: &out, err: &errs, now: testNow, version: testVersion, progressAfter: time.Minute, width: func() int { return 0 },
 		getenv: func(name string) string {
 			return map[string]string{"NSQUEUE_SOCKET": socket}[name]
 		},

@@ -104,8 +104,8 @@ func checkPlugin(ctx context.Context, path string) error {
 	return nil
 }
 
-// place copies the plugin, in one step: a runtime may be about to run it.
-func (p *pluginFile) place() error {
+// install copies the plugin, in one step: a runtime may be about to run it.
+func (p *pluginFile) install() error {
 	if p.Action == conflist.Unchanged {
 		return nil
 	}
@@ -128,7 +128,7 @@ func (p *pluginFile) replaceLost() (lost bool, err error) {
 	if err := again.compare(); err != nil {
 		return true, err
 	}
-	return true, again.place()
+	return true, again.install()
 }
 
 // remove removes the plugin, if it is to be removed.

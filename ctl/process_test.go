@@ -54,7 +54,7 @@ func TestBinaryInterrupted(t *testing.T) {
 		got.WriteString(line)
 	}
 	if nice, err := unix.Getpriority(unix.PRIO_PROCESS, cmd.Process.Pid); err != nil ||
-		nice != 20-leisure { // what the system call returns
+		nice != 20-niceValue { // what the system call returns
 		t.Errorf("priority %d, %v; want it to let others go first", nice, err)
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {

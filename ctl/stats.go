@@ -121,12 +121,12 @@ func stats(ctx context.Context, c *command, f statsFlags) error {
 		return err
 	}
 	if !f.once {
-		return c.repeat(ctx, f.interval, look)
+		return c.refresh(ctx, f.interval, look)
 	}
 	if err := look(ctx); err != nil || !pause(ctx, f.interval) {
-		return ended(ctx, err)
+		return ignoreCanceled(ctx, err)
 	}
-	return ended(ctx, look(ctx))
+	return ignoreCanceled(ctx, look(ctx))
 }
 
 func (c *command) sample(ctx context.Context, pods podFilter) (*sample, error) {
@@ -235,12 +235,12 @@ func comparison(by string) (func(a, b load) int, error) {
 		return nil, usageErrorf("sort by %q: want packets, bits, drops, settled, time or pod", by)
 	}
 	return func(a, b load) int {
-		return cmp.Or(cmp.Compare(value(&b), value(&a)), cmp.Compare(a.who(), b.who()))
+		return cmp.Or(cmp.Compare(value(&b), value(&a)), cmp.Compare(a.name(), b.name()))
 	}, nil
 }
 
-// who names the pod, or the container where it has none.
-func (l *load) who() string {
+// name names the pod, or the container where it has none.
+func (l *load) name() string {
 	if l.Pod.Name == "" {
 		return shortID(l.ContainerID) + "/" + l.Ifname
 	}
@@ -260,7 +260,7 @@ func (c *command) writeLoads(all *loads, attachments int) error {
 	}
 	for i := range all.Attachments {
 		l := &all.Attachments[i]
-		t.Add(l.who(), perSecond(l.PacketsPerSecond), scaled(l.BitsPerSecond),
+		t.Add(l.name(), perSecond(l.PacketsPerSecond), scaled(l.BitsPerSecond),
 			perSecond(l.DroppedPerSecond), perSecond(l.SettledPerSecond),
 			perSecond(l.InspectMicroseconds), strconv.FormatUint(l.Waiting, 10),
 			strconv.FormatUint(l.KernelDropped, 10), l.ContainerID, l.Ifname)

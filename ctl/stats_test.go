@@ -54,7 +54,7 @@ func clock() func() time.Time {
 // runStats runs stats with a clock that goes on.
 func runStats(ctx context.Context, socket string, args ...string) outcome {
 	var out, errs bytes.Buffer
-	s := &streams{
+	s := &IOStreams{
 		out: &out, err: &errs, now: clock(), width: func() int { return 0 },
 		getenv: func(string) string { return "" },
 	}
@@ -119,7 +119,7 @@ func TestStatsLive(t *testing.T) {
 	for _, width := range []int{0, 64} {
 		ctx, cancel := context.WithCancel(t.Context())
 		out := &cancelWriter{after: 12, cancel: cancel}
-		s := &streams{
+		s := &IOStreams{
 			out: out, err: &bytes.Buffer{}, now: clock(), width: func() int { return width },
 			height: func() int { return 0 }, getenv: func(string) string { return "" },
 		}
@@ -153,7 +153,7 @@ func TestStatsDaemonAway(t *testing.T) {
 		listen()
 		out.after, out.cancel = 3, cancel
 	})}
-	s := &streams{
+	s := &IOStreams{
 		out: out, err: &errs, now: clock(), width: func() int { return 0 },
 		getenv: func(string) string { return "" },
 	}

@@ -27,7 +27,7 @@ of which nsqueued cannot tell whether their pods live; they are inspected.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
-				return c.once(ctx, watching, func(ctx context.Context) error {
+				return c.lookOrWatch(ctx, watching, func(ctx context.Context) error {
 					return status(ctx, c, watching)
 				})
 			})
@@ -79,7 +79,7 @@ func (c *command) writeStatus(s *api.Status) error {
 	line("Attachments", "%d", s.Attachments)
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Trouble", "%s", trouble(n))
+	line("Trouble", "%s", errorCounts(n))
 	line("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
 		text.Plural(s.Buffers.Queues, "queue"), text.Size(s.Buffers.Total))
 	line("Descriptors", "%d of %d, room for %s", s.Descriptors.Open, s.Descriptors.Limit,
@@ -120,8 +120,8 @@ func yesNo(yes bool) string {
 	return "no"
 }
 
-// trouble prints what packets met with that should not be.
-func trouble(n *api.Counters) string {
+// errorCounts prints what packets met with that should not be.
+func errorCounts(n *api.Counters) string {
 	return fmt.Sprintf("%d malformed, %d panics, %d overruns, %d flushed, %d errors",
 		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }

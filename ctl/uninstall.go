@@ -19,7 +19,7 @@ import (
 )
 
 func newUninstall(run runner) *cobra.Command {
-	var f placeFlags
+	var f directoryFlags
 	var keepPlugin bool
 	cmd := &cobra.Command{
 		Use:   "uninstall",
@@ -39,7 +39,7 @@ the entry still that cannot be edited, such as one that was renamed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			said := cmd.Flags().Changed("keep-plugin")
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
-				p, err := f.place(c.root)
+				p, err := f.applyProfile(c.root)
 				if err != nil {
 					return err
 				}
@@ -57,19 +57,19 @@ the entry still that cannot be edited, such as one that was renamed.`,
 	return cmd
 }
 
-func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) error {
+func uninstall(ctx context.Context, c *command, f directoryFlags, keepPlugin bool) error {
 	i := &conflist.Installer{Dir: f.confDir}
-	plugin := leavingPlugin(f.binDir, keepPlugin)
+	plugin := pluginToRemove(f.binDir, keepPlugin)
 	if f.dryRun {
 		p, err := i.PlanUninstall()
 		if err != nil {
 			return fmt.Errorf("uninstall: %w", err)
 		}
-		left := plugin.stayFor(p)
+		left := plugin.keepFor(p)
 		err = c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
-		return errors.Join(err, c.tell(left, keepPlugin))
+		return errors.Join(err, c.reportLeftovers(left, keepPlugin))
 	}
-	unlock, err := f.lockOut()
+	unlock, err := f.excludeWatch()
 	if err != nil {
 		return err
 	}
@@ -87,15 +87,15 @@ func uninstall(ctx context.Context, c *command, f placeFlags, keepPlugin bool) e
 			return err
 		}
 	}
-	left := plugin.stayFor(p)
+	left := plugin.keepFor(p)
 	if err := plugin.remove(); err != nil { // now nothing names it any more
 		return err
 	}
-	return errors.Join(c.writeInstalled(done), c.tell(left, keepPlugin))
+	return errors.Join(c.writeInstalled(done), c.reportLeftovers(left, keepPlugin))
 }
 
-// lockOut keeps install --watch away.
-func (f *placeFlags) lockOut() (unlock func(), err error) {
+// excludeWatch keeps install --watch away.
+func (f *directoryFlags) excludeWatch() (unlock func(), err error) {
 	alone, err := lockDir(f.binDir, syscall.LOCK_EX)
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
@@ -109,9 +109,9 @@ func (f *placeFlags) lockOut() (unlock func(), err error) {
 	return func() { _ = alone.Close() }, nil
 }
 
-// stayFor has the plugin stay where a file has its entry still: a runtime reads
+// keepFor has the plugin stay where a file has its entry still: a runtime reads
 // that file as soon as another program gives it its name back.
-func (p *pluginFile) stayFor(plan *conflist.Plan) error {
+func (p *pluginFile) keepFor(plan *conflist.Plan) error {
 	if len(plan.Leftovers) == 0 {
 		return nil
 	}
@@ -123,8 +123,8 @@ func (p *pluginFile) stayFor(plan *conflist.Plan) error {
 		strings.Join(plan.Leftovers, ", "))
 }
 
-// tell is for what was left: an error, unless the plugin was to stay in any case.
-func (c *command) tell(left error, keepPlugin bool) error {
+// reportLeftovers is for what was left: an error, unless the plugin was to stay in any case.
+func (c *command) reportLeftovers(left error, keepPlugin bool) error {
 	if left == nil || !keepPlugin {
 		return left
 	}
@@ -132,8 +132,8 @@ func (c *command) tell(left error, keepPlugin bool) error {
 	return err
 }
 
-// leavingPlugin says what is to be done to the plugin.
-func leavingPlugin(binDir string, keep bool) *pluginFile {
+// pluginToRemove says what is to be done to the plugin.
+func pluginToRemove(binDir string, keep bool) *pluginFile {
 	p := &pluginFile{Path: filepath.Join(binDir, pluginName), Action: conflist.Deleted}
 	if _, err := os.Lstat(p.Path); errors.Is(err, fs.ErrNotExist) {
 		p.Action = conflist.Unchanged

@@ -66,9 +66,9 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 	if err != nil {
 		return err
 	}
-	t := tally{verdicts: map[string]uint64{}, verb: "printed"}
+	t := packetCounts{verdicts: map[string]uint64{}, verb: "printed"}
 	watching := func() {
-		t.begin()
+		t.renumber()
 		fmt.Fprintln(c.err, "watching, Ctrl-C ends it")
 	}
 	lines := bufio.NewWriter(c.out)
@@ -137,8 +137,8 @@ func endpoint(addr netip.Addr, port uint16) string {
 	return netip.AddrPortFrom(addr, port).String()
 }
 
-// tally counts what a watch saw.
-type tally struct {
+// packetCounts counts what a watch saw.
+type packetCounts struct {
 	printed  uint64
 	last     uint64 // the number of the last packet
 	before   uint64 // as many were numbered by earlier daemons
@@ -147,10 +147,10 @@ type tally struct {
 	verb     string   // what was done to them
 }
 
-// begin is called when a daemon begins to number packets.
-func (t *tally) begin() { t.before, t.last = t.before+t.last, 0 }
+// renumber is called when a daemon begins to number packets.
+func (t *packetCounts) renumber() { t.before, t.last = t.before+t.last, 0 }
 
-func (t *tally) add(e *api.PacketEvent) {
+func (t *packetCounts) add(e *api.PacketEvent) {
 	t.last = e.Packet
 	t.printed++
 	if t.verdicts[e.Verdict] == 0 {
@@ -161,7 +161,7 @@ func (t *tally) add(e *api.PacketEvent) {
 
 // summary says what was printed, and how many packets came too fast. The
 // daemon numbers the packets of a watch, also those it leaves out.
-func (t *tally) summary() string {
+func (t *packetCounts) summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", text.Plural(int(t.printed), "packet"), t.verb)
 	for i, v := range t.order {

@@ -126,7 +126,7 @@ func TestWatchInterrupted(t *testing.T) {
 	defer cancel()
 	out := &cancelWriter{after: 3, cancel: cancel}
 	var errs strings.Builder
-	s := &streams{out: out, err: &errs, now: testNow, getenv: func(string) string { return "" }}
+	s := &IOStreams{out: out, err: &errs, now: testNow, getenv: func(string) string { return "" }}
 	status := execute(ctx, s, []string{"watch", "--socket", socket})
 	outcome{status, out.String(), errs.String()}.want(t, 0, packetLines,
 		watching+"3 packets printed: 2 accept, 1 drop; 4 left out because they came too fast\n")
@@ -152,6 +152,6 @@ func (w *cancelWriter) Write(b []byte) (int, error) {
 func TestWatchDaemonStops(t *testing.T) {
 	d := apitest.Daemon{Packets: packets(), WatchEnds: true}
 	o := nsqueuectl(t.Context(), d.Start(t), "watch", "--count", "6")
-	o.want(t, 0, packetLines+packetLines, watching+away+"\n"+watching+
+	o.want(t, 0, packetLines+packetLines, watching+noAnswer+"\n"+watching+
 		"6 packets printed: 4 accept, 2 drop; 8 left out because they came too fast\n")
 }

@@ -57,8 +57,8 @@ func TestWidths(t *testing.T) {
 	} {
 		for _, width := range []int{0, 80, 200} {
 			var out, errs strings.Builder
-			s := &streams{
-				out: &out, err: &errs, now: testNow, patience: callTimeout,
+			s := &IOStreams{
+				out: &out, err: &errs, now: testNow, progressAfter: callTimeout,
 				width:  func() int { return width },
 				getenv: func(string) string { return "" },
 			}

@@ -70,7 +70,7 @@ func where(k api.Key, p api.Pod) string {
 func (e *examination) attachments(ctx context.Context) {
 	list, err := e.list(ctx)
 	if err != nil {
-		e.unseen(checkAttachments, e.Socket, err)
+		e.notChecked(checkAttachments, e.Socket, err)
 		return
 	}
 	known := make(map[api.Key]bool) // not inspected, and said already

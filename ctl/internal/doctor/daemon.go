@@ -45,7 +45,7 @@ func (e *examination) daemon(ctx context.Context) {
 	s, err := e.client.Status(ctx)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		e.unseen(checkDaemon, e.Socket, err)
+		e.notChecked(checkDaemon, e.Socket, err)
 		return
 	case errors.Is(err, api.ErrUnavailable):
 		e.add(Wrong, checkDaemon, e.Socket, err.Error(),
@@ -128,12 +128,12 @@ func (e *examination) pluginVersion(ctx context.Context, plugin string) relation
 func (e *examination) noPlugin(plugin string, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !hasFiles(e.BinDir):
-		e.unseen(checkVersions, plugin, fmt.Errorf("there are no CNI plugins in %s", e.BinDir))
+		e.notChecked(checkVersions, plugin, fmt.Errorf("there are no CNI plugins in %s", e.BinDir))
 	case errors.Is(err, fs.ErrNotExist):
 		e.add(Wrong, checkVersions, plugin, "the runtime finds no plugin there",
 			"Install nsqueue there (make install), or name the runtime's directory with --bin-dir.")
 	case errors.Is(err, fs.ErrPermission):
-		e.unseen(checkVersions, plugin, err)
+		e.notChecked(checkVersions, plugin, err)
 	default:
 		e.add(Wrong, checkVersions, plugin, "the plugin does not run: "+err.Error(),
 			"Install nsqueue there again (make install).")

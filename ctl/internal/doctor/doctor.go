@@ -116,9 +116,9 @@ func (e *examination) ok(check, where, format string, args ...any) {
 	e.add(OK, check, where, fmt.Sprintf(format, args...), "")
 }
 
-// unseen says that a check could not be made because something could not be
+// notChecked says that a check could not be made because something could not be
 // read.
-func (e *examination) unseen(check, where string, err error) {
+func (e *examination) notChecked(check, where string, err error) {
 	remedy := "Run nsqueuectl on the node itself, outside of containers."
 	if errors.Is(err, fs.ErrPermission) {
 		remedy = "Run nsqueuectl as root."

@@ -23,12 +23,12 @@ import (
 // of nsqueue in others.
 func (e *examination) chain() {
 	if _, err := os.ReadDir(e.ConfDir); err != nil {
-		e.unseen(checkChain, e.ConfDir, err)
+		e.notChecked(checkChain, e.ConfDir, err)
 		return
 	}
 	s, err := conflist.Look(e.ConfDir)
 	if err != nil {
-		e.unseen(checkChain, e.ConfDir, err)
+		e.notChecked(checkChain, e.ConfDir, err)
 		return
 	}
 	for _, path := range s.Orphans {
@@ -55,7 +55,7 @@ func (e *examination) judgeActive(s *conflist.Survey) {
 		e.add(Wrong, checkChain, e.ConfDir, "there is no CNI configuration: pods get no network",
 			"Install the pod network, or name the runtime's directory with --conf-dir.")
 	case errors.Is(s.Err, fs.ErrPermission):
-		e.unseen(checkChain, s.Active, s.Err)
+		e.notChecked(checkChain, s.Active, s.Err)
 	case errors.As(s.Err, &unusable):
 		e.add(Wrong, checkChain, s.Active, unusable.What(), "Mend or remove it.")
 	case s.Err != nil:
@@ -126,8 +126,8 @@ func (e *examination) judgeOrder(path string, c *conflist.Chain) bool {
 	return false
 }
 
-// guarded is a path, and the permissions that nobody may have there.
-type guarded struct {
+// protectedPath is a path, and the permissions that nobody may have there.
+type protectedPath struct {
 	path   string
 	forbid fs.FileMode
 }
@@ -137,20 +137,20 @@ type guarded struct {
 func (e *examination) permissions() {
 	const group, others = 0o070, 0o007
 	const writers = 0o022
-	socket := guarded{e.Socket, group | others}
+	socket := protectedPath{e.Socket, group | others}
 	observers := api.ObserverSocket(e.Socket)
 	if e.Socket == observers {
 		socket.forbid = others
 	}
-	paths := []guarded{
+	paths := []protectedPath{
 		socket,
 		{observers, others},
 		{filepath.Dir(e.Socket), writers},
 		{spool.Path(e.Socket), group | others},
 	}
 	if e.reached {
-		paths = append(paths, guarded{e.status.StateDir, writers},
-			guarded{filepath.Join(e.status.StateDir, "attachments"), group | others})
+		paths = append(paths, protectedPath{e.status.StateDir, writers},
+			protectedPath{filepath.Join(e.status.StateDir, "attachments"), group | others})
 	}
 	before := len(e.report.Findings)
 	checked := 0
@@ -158,7 +158,7 @@ func (e *examination) permissions() {
 		switch info, err := os.Lstat(g.path); {
 		case errors.Is(err, fs.ErrNotExist): // nobody has needed it so far
 		case err != nil:
-			e.unseen(checkPermissions, g.path, err)
+			e.notChecked(checkPermissions, g.path, err)
 		default:
 			checked++
 			e.judgeMode(g, info)
@@ -170,7 +170,7 @@ func (e *examination) permissions() {
 	}
 }
 
-func (e *examination) judgeMode(g guarded, info fs.FileInfo) {
+func (e *examination) judgeMode(g protectedPath, info fs.FileInfo) {
 	if excess := info.Mode().Perm() & g.forbid; excess != 0 {
 		e.add(Wrong, checkPermissions, g.path,
 			fmt.Sprintf("its mode %04o gives others more than they may have", info.Mode().Perm()),
@@ -196,7 +196,7 @@ func (e *examination) spool() {
 	calls, err := readSpool(path, e.Now())
 	switch {
 	case err != nil:
-		e.unseen(checkSpool, path, err)
+		e.notChecked(checkSpool, path, err)
 		return
 	case calls.strange > 0:
 		e.add(Wrong, checkSpool, path, fmt.Sprintf(

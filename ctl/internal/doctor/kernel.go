@@ -19,7 +19,7 @@ import (
 func (e *examination) kernel() {
 	release, err := e.release()
 	if err != nil {
-		e.unseen(checkKernel, "", err)
+		e.notChecked(checkKernel, "", err)
 		return
 	}
 	if !e.reached {
@@ -71,10 +71,10 @@ func (e *examination) kernelOptions(release string) {
 	}
 	path, text, err := e.config(release)
 	if err != nil {
-		e.unseen(checkKernel, path, err)
+		e.notChecked(checkKernel, path, err)
 		return
 	}
-	k := &built{text: text, release: release, root: e.Root}
+	k := &kernelConfig{text: text, release: release, root: e.Root}
 	_, err = os.Stat(filepath.Join(e.Root, "/sys/module/nsqueue"))
 	loaded := err == nil
 	var missing []string
@@ -140,15 +140,15 @@ func unpack(packed []byte) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, maxConfig))
 }
 
-// built is what the kernel was built with.
-type built struct {
+// kernelConfig is what the kernel was built with.
+type kernelConfig struct {
 	text          []byte
 	release, root string
 }
 
 // has says whether all of the options are there. What is a module must be
 // installed, too: distributions leave some to another package.
-func (k *built) has(options string) bool {
+func (k *kernelConfig) has(options string) bool {
 	for option := range strings.FieldsSeq(options) {
 		switch value := k.value(option); {
 		case value == "y":
@@ -160,7 +160,7 @@ func (k *built) has(options string) bool {
 	return true
 }
 
-func (k *built) value(option string) string {
+func (k *kernelConfig) value(option string) string {
 	for line := range bytes.Lines(k.text) {
 		value, ok := bytes.CutPrefix(line, []byte("CONFIG_"+option+"="))
 		if ok {
@@ -172,7 +172,7 @@ func (k *built) value(option string) string {
 
 // installed says whether the module of an option is. A list that cannot be read
 // proves nothing.
-func (k *built) installed(option string) bool {
+func (k *kernelConfig) installed(option string) bool {
 	name, ok := map[string]string{
 		"NETFILTER_NETLINK_QUEUE": "nfnetlink_queue", "NETFILTER_XT_TARGET_NFQUEUE": "xt_NFQUEUE",
 	}[option]

@@ -13,8 +13,8 @@ import (
 // marksTimeout is for looking into every netns, and rules may be many.
 const marksTimeout = time.Minute
 
-// use is what pods have in common that were set up by one mesh.
-type use struct {
+// markUse is what pods have in common that were set up by one mesh.
+type markUse struct {
 	where string
 	sets  bool
 	mask  uint32
@@ -31,17 +31,17 @@ func (e *examination) marks(ctx context.Context) {
 		e.add(Unknown, checkMarks, e.Socket, "not checked: "+err.Error(), rootRemedy)
 		return
 	case err != nil:
-		e.unseen(checkMarks, e.Socket, fmt.Errorf("look for marks: %w", err))
+		e.notChecked(checkMarks, e.Socket, fmt.Errorf("look for marks: %w", err))
 		return
 	}
 	for _, text := range report.Unseen {
 		e.add(Unknown, checkMarks, "", "not checked in "+text, "Run nsqueuectl doctor again.")
 	}
-	pods := make(map[use][]string)
-	var order []use
+	pods := make(map[markUse][]string)
+	var order []markUse
 	for i := range report.Uses {
 		m := &report.Uses[i]
-		u := use{m.Where, m.Sets, m.Mask}
+		u := markUse{m.Where, m.Sets, m.Mask}
 		if pods[u] == nil {
 			order = append(order, u)
 		}
@@ -60,7 +60,7 @@ func (e *examination) marks(ctx context.Context) {
 }
 
 // addUse warns: it only matters where the inspector sets marks.
-func (e *examination) addUse(u use, pods []string, mask uint32) {
+func (e *examination) addUse(u markUse, pods []string, mask uint32) {
 	who := pods[0]
 	if more := len(pods) - 1; more > 0 {
 		who += fmt.Sprintf(" and %d more", more)

@@ -72,13 +72,13 @@ func isProcess(proc string, here, own int) error {
 // while it is throttled.
 func (e *examination) cpuLimit() {
 	if e.peer.err != nil {
-		e.unseen(checkCPU, "", e.peer.err)
+		e.notChecked(checkCPU, "", e.peer.err)
 		return
 	}
 	path, limit, err := cpuLimitOf(e.Proc, e.peer.pid)
 	switch {
 	case err != nil:
-		e.unseen(checkCPU, "", err)
+		e.notChecked(checkCPU, "", err)
 	case limit != "":
 		e.add(Wrong, checkCPU, path,
 			"the control group limits nsqueued to "+limit+": packets of all pods wait for the "+

@@ -79,7 +79,7 @@ type Writer struct {
 // NewWriter begins a section, written by the named program.
 func NewWriter(w io.Writer, program string) (*Writer, error) {
 	p := &Writer{w: w}
-	p.begin(blockSection)
+	p.openBlock(blockSection)
 	p.uint32(byteOrderMagic)
 	p.uint32(1)          // version 1.0: two numbers of 16 bits
 	p.uint32(^uint32(0)) // the length of the section, in 64 bits: not known
@@ -87,7 +87,7 @@ func NewWriter(w io.Writer, program string) (*Writer, error) {
 	if err := p.option(sectionProgram, program); err != nil {
 		return nil, err
 	}
-	return p, p.end()
+	return p, p.closeBlock()
 }
 
 // Size returns how many bytes have been written.
@@ -95,7 +95,7 @@ func (p *Writer) Size() int64 { return p.size }
 
 // AddInterface returns the number of a new interface.
 func (p *Writer) AddInterface(i Interface) (int, error) {
-	p.begin(blockInterface)
+	p.openBlock(blockInterface)
 	p.uint32(linkTypeRaw) // 16 bits, and 16 that are reserved
 	p.uint32(i.SnapLen)
 	if err := p.option(ifName, i.Name); err != nil {
@@ -107,7 +107,7 @@ func (p *Writer) AddInterface(i Interface) (int, error) {
 	if err := p.option(ifTimeResolution, string([]byte{nanoseconds})); err != nil {
 		return 0, err
 	}
-	if err := p.end(); err != nil {
+	if err := p.closeBlock(); err != nil {
 		return 0, err
 	}
 	p.interfaces++
@@ -120,7 +120,7 @@ func (p *Writer) WritePacket(packet *Packet) error {
 		return fmt.Errorf("write packet: there is no interface %d", packet.Interface)
 	}
 	t := uint64(packet.Time.UnixNano())
-	p.begin(blockPacket)
+	p.openBlock(blockPacket)
 	p.uint32(uint32(packet.Interface))
 	p.uint32(uint32(t >> 32))
 	p.uint32(uint32(t))
@@ -136,11 +136,11 @@ func (p *Writer) WritePacket(packet *Packet) error {
 	if err := p.option(optComment, packet.Comment); err != nil {
 		return err
 	}
-	return p.end()
+	return p.closeBlock()
 }
 
-// begin starts a block: its type, and its length as yet unknown.
-func (p *Writer) begin(kind uint32) {
+// openBlock starts a block: its type, and its length as yet unknown.
+func (p *Writer) openBlock(kind uint32) {
 	p.block = p.block[:0]
 	p.uint32(kind)
 	p.uint32(0)
@@ -170,8 +170,8 @@ func (p *Writer) option(code uint16, value string) error {
 	return nil
 }
 
-// end ends the options and the block, and writes it.
-func (p *Writer) end() error {
+// closeBlock ends the options and the block, and writes it.
+func (p *Writer) closeBlock() error {
 	p.uint32(optEnd)
 	length := uint32(len(p.block) + 4)
 	p.uint32(length)

@@ -17,38 +17,38 @@ import (
 )
 
 const (
-	// refresh is how often what is watched is looked at.
-	refresh = time.Second
-	// reconnect is how often a daemon that has gone is asked for.
-	reconnect = 500 * time.Millisecond
+	// refreshInterval is how often --watch shows what there is.
+	refreshInterval = time.Second
+	// reconnectInterval is how often a daemon that has gone is asked for.
+	reconnectInterval = 500 * time.Millisecond
 )
 
-// away is what is said once when a daemon that has answered does so no more.
-const away = "nsqueued does not answer, waiting for it"
+// noAnswer is what is said once when a daemon that has answered does so no more.
+const noAnswer = "nsqueued does not answer, waiting for it"
 
 // addWatch gives a command the flag to go on.
 func addWatch(cmd *cobra.Command, watching *bool) {
 	cmd.Flags().BoolVarP(watching, "watch", "w", false, "show it again every second, until Ctrl-C")
 }
 
-// once looks once, or again and again.
-func (c *command) once(
+// lookOrWatch looks once, or again and again.
+func (c *command) lookOrWatch(
 	ctx context.Context, watching bool, look func(context.Context) error,
 ) error {
 	if watching {
-		return c.repeat(ctx, refresh, look)
+		return c.refresh(ctx, refreshInterval, look)
 	}
 	return look(ctx)
 }
 
-// repeat looks now and after each interval, until ctx ends or a look fails. Once
+// refresh looks now and after each interval, until ctx ends or a look fails. Once
 // one has succeeded, it waits for a daemon that is not there, such as one that
 // restarts.
-func (c *command) repeat(
+func (c *command) refresh(
 	ctx context.Context, interval time.Duration, look func(context.Context) error,
 ) error {
 	if err := look(ctx); err != nil {
-		return ended(ctx, err)
+		return ignoreCanceled(ctx, err)
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -61,16 +61,16 @@ func (c *command) repeat(
 		err := look(ctx)
 		switch {
 		case err != nil && !errors.Is(err, api.ErrUnavailable):
-			return ended(ctx, err)
+			return ignoreCanceled(ctx, err)
 		case err != nil && !told && ctx.Err() == nil:
-			fmt.Fprintln(c.err, away)
+			fmt.Fprintln(c.err, noAnswer)
 		}
 		told = err != nil
 	}
 }
 
-// ended is a call's error, or none where the call was given up.
-func ended(ctx context.Context, err error) error {
+// ignoreCanceled is a call's error, or none where the call was given up.
+func ignoreCanceled(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -24,7 +24,7 @@ func TestWatching(t *testing.T) {
 		for _, width := range []int{0, 80} {
 			ctx, cancel := context.WithCancel(t.Context())
 			out := &stopWriter{word: word, times: 2, stop: cancel}
-			s := &streams{
+			s := &IOStreams{
 				out: out, err: &bytes.Buffer{}, now: testNow, width: func() int { return width },
 				height: func() int { return 0 }, getenv: func(string) string { return "" },
 			}
@@ -100,12 +100,12 @@ func TestWatchingDaemonAway(t *testing.T) {
 		out.times, out.stop = 2, cancel
 		listen()
 	})}
-	s := &streams{
+	s := &IOStreams{
 		out: out, err: &errs, now: testNow, width: func() int { return 0 },
 		getenv: func(string) string { return "" },
 	}
 	status := execute(ctx, s, []string{"list", "--watch", "--socket", socket})
-	if got := errs.String(); status != 0 || got != away+"\n" ||
+	if got := errs.String(); status != 0 || got != noAnswer+"\n" ||
 		strings.Count(out.String(), "0fd4") < 2 {
 		t.Errorf("status %d, %q, %q", status, got, out.String())
 	}

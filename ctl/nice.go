@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leisure is the nice value of commands that get packets one by one.
-const leisure = 15
+// niceValue is the nice value of commands that get packets one by one.
+const niceValue = 15
 
-// yieldProcessor lets everybody else go first: who looks at packets must not keep
+// niceThreads lets everybody else go first: who looks at packets must not keep
 // those waiting who inspect them. In Linux each thread has a nice value, which its
 // own threads begin with. Where it cannot be had, the command works all the same.
-func yieldProcessor() {
+func niceThreads() {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return
 	}
 	for _, task := range tasks {
 		if tid, err := strconv.Atoi(task.Name()); err == nil {
-			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, leisure)
+			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceValue)
 		}
 	}
 }

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/conflist"
+)
+
+// installEvent is what install --watch reports.
+type installEvent struct {
+	Time time.Time `json:"time"`
+	// Event is repaired, failed, gave way, plugin copied, adopted or not adopted.
+	Event   string            `json:"event"`
+	Changes []conflist.Change `json:"changes,omitempty"`
+	Adopted int               `json:"adopted,omitempty"`
+	Message string            `json:"message,omitempty"`
+}
+
+// installWatch is one run of install --watch.
+type installWatch struct {
+	*command
+	installer  *conflist.Installer
+	plugin     *pluginFile
+	reloadWait time.Duration
+	// adoptAgain is when pods are looked for once more that had begun to be made
+	// before the entry was back; zero: never.
+	adoptAgain time.Time
+}
+
+// checkInterval is how often install --watch looks though nothing seems to have
+// happened.
+const checkInterval = 10 * time.Second
+
+// watchInstall installs, and repairs what others undo until ctx ends.
+func (c *command) watchInstall(
+	ctx context.Context, i *conflist.Installer, plugin *pluginFile, f installFlags,
+) error {
+	watching, err := lockDir(f.binDir, syscall.LOCK_SH)
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	defer watching.Close()
+	w := &installWatch{command: c, installer: i, plugin: plugin, reloadWait: f.reloadWait}
+	if _, err := c.installWhenReady(ctx, i, i.Plan, f.timeout); err != nil {
+		return fmt.Errorf("install: %w", err)
+	}
+	fmt.Fprintf(c.err, "watching %s, Ctrl-C ends it\n", i.Dir)
+	return (&conflist.Keeper{
+		Installer: i, Look: checkInterval, Fight: conflist.DefaultFight(),
+		Repaired: w.repaired, Failed: w.failed, Looked: w.looked, GaveWay: w.gaveWay,
+	}).Run(ctx)
+}
+
+func (w *installWatch) repaired(ctx context.Context, p *conflist.Plan) {
+	w.report(&installEvent{Event: "repaired", Changes: p.Changes})
+	if _, err := w.awaitReload(ctx, w.installer, p, w.reloadWait); err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		w.failed(err)
+	}
+	w.adopt(ctx)
+	w.adoptAgain = w.now().Add(checkInterval)
+}
+
+func (w *installWatch) looked(ctx context.Context) {
+	switch lost, err := w.plugin.replaceLost(); {
+	case err != nil:
+		w.failed(fmt.Errorf("copy plugin again: %w", err))
+	case lost:
+		w.report(&installEvent{Event: "plugin copied", Message: w.plugin.Path})
+	}
+	if !w.adoptAgain.IsZero() && !w.now().Before(w.adoptAgain) {
+		w.adoptAgain = time.Time{}
+		w.adopt(ctx)
+	}
+}
+
+// adopt asks for the pods that were made while the entry was not there.
+func (w *installWatch) adopt(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	found, err := w.client.Adopt(ctx, api.AdoptRequest{})
+	if err != nil {
+		w.report(&installEvent{Event: "not adopted", Message: err.Error()})
+		return
+	}
+	w.report(&installEvent{Event: "adopted", Adopted: found.Count(api.Adopted)})
+}
+
+func (w *installWatch) failed(err error) {
+	w.report(&installEvent{Event: "failed", Message: err.Error()})
+}
+
+func (w *installWatch) gaveWay(p *conflist.Plan, repairs int, pause time.Duration) {
+	w.report(&installEvent{Event: "gave way", Message: fmt.Sprintf(
+		"something undoes each repair of %s, %d so far: find out what writes it; "+
+			"the next look is in %v", p.Active, repairs, pause)})
+}
+
+// report prints an event. What cannot be printed must not keep anything from
+// being repaired.
+func (w *installWatch) report(e *installEvent) {
+	e.Time = w.now()
+	if w.structured() {
+		_ = w.writeItem(e)
+		return
+	}
+	at := e.Time.Format(time.RFC3339)
+	switch {
+	case e.Event == "adopted":
+		fmt.Fprintf(w.out, "%s adopted: %s\n", at, text.Plural(e.Adopted, "pod"))
+	case len(e.Changes) == 0:
+		fmt.Fprintf(w.out, "%s %s: %s\n", at, e.Event, e.Message)
+	}
+	for _, c := range e.Changes {
+		fmt.Fprintf(w.out, "%s %s: %s: %s\n", at, e.Event, c.Path, c.Action)
+	}
+}
