@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,24 +16,25 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// adoptTimeout is longer than other calls': attaching takes milliseconds a pod.
+// adoptTimeout is longer than that of other calls: each pod takes milliseconds.
 const adoptTimeout = 5 * time.Minute
 
 func newAdopt(run runner) *cobra.Command {
 	var req api.AdoptRequest
 	cmd := &cobra.Command{
 		Use:   "adopt",
-		Short: "Have pods inspected that are older than nsqueue",
-		Long: `Find pods that no CNI call has brought to nsqueued, because they were made
-before the chain had its entry, or while it did not run, and have them
-inspected.
+		Short: "Inspect pods that started before nsqueue",
+		Long: `Attach pods that no CNI call has announced to nsqueued: they started before the
+CNI configuration had the nsqueue entry, or while nsqueued was not running.
 
-A pod is found by what its runtime has kept of it (the CNI result cache), and
-attached if the interface in its netns has the very addresses that the runtime
-knows. What is not certain is skipped, with the reason. A netns that no runtime
-knows is unknown; nsqueuectl attach has it inspected all the same.
+nsqueued finds them in the container runtime's cache of CNI results. It attaches
+a pod only if the interface in the pod's netns has exactly the addresses of that
+result. It skips all others and gives the reason. Adopted pods get the settings
+of the nsqueue entry in their CNI configuration; where the entry is missing or
+has no failure policy, nsqueued's default applies. A netns that no runtime knows
+is listed as unknown: use nsqueuectl attach for it.
 
-The exit status is 1 if a pod could not be attached that should have been.`,
+The exit status is 1 if nsqueued could not attach a pod that it should inspect.`,
 		Example: `  nsqueuectl adopt --dry-run
   nsqueuectl adopt`,
 		Args: cobra.NoArgs,
@@ -44,14 +44,16 @@ The exit status is 1 if a pod could not be attached that should have been.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "attach nothing, show what would be")
+	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false,
+		"show what would be attached, attach nothing")
 	return cmd
 }
 
 func adopt(ctx context.Context, c *command, req api.AdoptRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
-	stop := c.showProgress(ctx)
+	began := c.now()
+	stop := c.showProgress(func() string { return c.adoptedSince(ctx, began) })
 	found, err := c.client.Adopt(ctx, req)
 	stop()
 	if err != nil {
@@ -66,38 +68,19 @@ func adopt(ctx context.Context, c *command, req api.AdoptRequest) error {
 	return nil
 }
 
-// showProgress says how far the daemon is whenever the command would be silent
-// for long. Nothing is written after the returned function.
-func (c *command) showProgress(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	began := c.now()
-	var shown sync.WaitGroup
-	shown.Go(func() {
-		tick := time.NewTicker(c.progressAfter)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			l, err := c.client.List(ctx)
-			if err != nil {
-				continue // the call itself will say what is wrong
-			}
-			n := 0
-			for _, a := range l.Attachments {
-				if a.Origin == api.OriginAdopted && !a.Created.Before(began) {
-					n++
-				}
-			}
-			fmt.Fprintf(c.err, "still at it: %s adopted so far\n", text.Plural(n, "pod"))
-		}
-	})
-	return func() {
-		cancel()
-		shown.Wait()
+// adoptedSince says how many pods the daemon has adopted since then.
+func (c *command) adoptedSince(ctx context.Context, began time.Time) string {
+	l, err := c.client.List(ctx)
+	if err != nil {
+		return "" // the call itself will say what is wrong
 	}
+	n := 0
+	for _, a := range l.Attachments {
+		if a.Origin == api.OriginAdopted && !a.Created.Before(began) {
+			n++
+		}
+	}
+	return fmt.Sprintf("still adopting: %s so far", text.Plural(n, "pod"))
 }
 
 func (c *command) writeAdopted(found api.AdoptResults) error {
@@ -105,7 +88,7 @@ func (c *command) writeAdopted(found api.AdoptResults) error {
 		return c.writeObject(found)
 	}
 	for _, what := range found.Missing {
-		fmt.Fprintln(c.err, text.Wrap("nsqueued cannot see all: "+what, "  "))
+		fmt.Fprintln(c.err, text.Wrap("Not all pods can be found: "+what, "  "))
 	}
 	if len(found.Results) == 0 {
 		_, err := fmt.Fprintln(c.err, "No pods found.")

@@ -134,7 +134,7 @@ func TestAdoptShowsProgress(t *testing.T) {
 	if status := execute(t.Context(), s, []string{"adopt", "--socket", socket}); status != 0 {
 		t.Errorf("status %d", status)
 	}
-	if got := errs.String(); !strings.HasPrefix(got, "still at it: 2 pods adopted so far\n") {
+	if got := errs.String(); !strings.HasPrefix(got, "still adopting: 2 pods so far\n") {
 		t.Errorf("stderr %q", got)
 	}
 }

@@ -23,7 +23,10 @@ func newAttach(run runner) *cobra.Command {
 	var f attachFlags
 	cmd := &cobra.Command{
 		Use:   "attach --netns PATH --container-id ID",
-		Short: "Have a netns inspected that no CNI plugin made",
+		Short: "Inspect a netns that no CNI plugin set up",
+		Long: `Attach an interface in a netns that no CNI plugin set up, such as a netns of ip
+netns or of a VPN. nsqueued inspects its packets until you detach it. The
+container ID is any name that you choose: list, describe and detach use it.`,
 		Example: `  ip netns add blue
   nsqueuectl attach --netns /run/netns/blue --container-id blue
   nsqueuectl attach --netns /proc/7/ns/net --container-id a --pod default/a`,
@@ -36,9 +39,9 @@ func newAttach(run runner) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.netns, "netns", "", "`PATH` of the netns (required)")
-	flags.StringVar(&f.containerID, "container-id", "", "`ID` to know it by (required)")
-	flags.StringVar(&f.ifname, "ifname", "eth0", "name of the interface in it")
-	flags.StringVar(&f.pod, "pod", "", "`NAMESPACE/NAME` of the pod in it")
+	flags.StringVar(&f.containerID, "container-id", "", "`ID` of the attachment (required)")
+	flags.StringVar(&f.ifname, "ifname", "eth0", "interface in the netns")
+	flags.StringVar(&f.pod, "pod", "", "`NAMESPACE/NAME` of the pod in the netns")
 	flags.StringVar(&f.policy, "failure-policy", "",
 		"`POLICY` for packets that cannot be inspected:\nIgnore or Fail (default: nsqueued's)")
 	for _, name := range []string{"netns", "container-id"} {
@@ -48,8 +51,6 @@ func newAttach(run runner) *cobra.Command {
 }
 
 func attach(ctx context.Context, c *command, f attachFlags) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	pod, err := parsePod(f.pod)
 	if err != nil {
 		return err
@@ -74,7 +75,9 @@ func attach(ctx context.Context, c *command, f attachFlags) error {
 		return fmt.Errorf("open netns: %w", err)
 	}
 	defer netns.Close()
-	a, err := c.client.Attach(ctx, req, netns)
+	a, err := call(ctx, c, func(ctx context.Context) (api.Attachment, error) {
+		return c.client.Attach(ctx, req, netns)
+	})
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", req.Key, err)
 	}

@@ -30,8 +30,8 @@ type captureFlags struct {
 	maxSize  int64
 }
 
-// What a capture takes unless it is told otherwise. The processor time for what it
-// takes, in nsqueued and in nsqueuectl, is the data path's loss.
+// The limits of a capture unless flags say otherwise. Each packet in it costs
+// processor time, in nsqueued and in nsqueuectl, that the data path lacks.
 const (
 	captureRate    = 1000
 	captureSnapLen = 1500 // what comes merged is longer (segmentation offload)
@@ -44,13 +44,13 @@ func newCapture(run runner) *cobra.Command {
 		Use:   "capture -w FILE.pcapng",
 		Short: "Write packets and their verdicts to a file for Wireshark",
 		Long: `Write the packets that nsqueued inspects from now on to a pcapng file, until
-Ctrl-C or one of the limits: an interface for each pod, and the verdict and
-marks as the comment of each packet. - writes to a pipe.
+Ctrl-C or one of the limits. The file has an interface for each pod, and the
+verdict and marks as the comment of each packet. FILE - is standard output.
 
-Packets that come faster than --rate, or than they can be written, are left out
-and counted; their verdicts do not wait. What is written is as much of a packet
-as nsqueued gets from the kernel, --snaplen bytes at most. It needs root, and
-goes on over a restart of nsqueued.`,
+Verdicts never wait for the capture. It leaves out, and counts, packets that
+come faster than --rate or faster than they can be written. It writes as much of
+a packet as nsqueued gets from the kernel, at most --snaplen bytes. It needs
+root, and continues when nsqueued restarts.`,
 		Example: `  nsqueuectl capture -w dns.pcapng --protocol udp --port 53 --count 100
   nsqueuectl capture -w - --pod default/busybox1 | tshark -r -`,
 		Args: cobra.NoArgs,
@@ -65,7 +65,7 @@ goes on over a restart of nsqueued.`,
 	flags.Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
 	flags.DurationVar(&f.duration, "duration", 0, "stop after `TIME` (default: do not stop)")
 	flags.IntVar(&f.snapLen, "snaplen", captureSnapLen, "at most `N` bytes of each packet")
-	flags.Int64Var(&f.maxSize, "max-size", captureMaxSize, "stop at a file of `N` MiB, 0: never")
+	flags.Int64Var(&f.maxSize, "max-size", captureMaxSize, "stop when FILE has `N` MiB, 0: never")
 	f.addTo(cmd, run, captureRate)
 	_ = cmd.MarkFlagRequired("write") // an error would say that there is no such flag
 	return cmd
@@ -109,7 +109,7 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 	t := packetCounts{verdicts: map[string]uint64{}, verb: "written"}
 	capturing := func() {
 		t.renumber()
-		fmt.Fprintln(c.err, "capturing, Ctrl-C ends it")
+		fmt.Fprintln(c.err, "capturing; press Ctrl-C to stop")
 	}
 	err = c.watchPackets(ctx, req, capturing, func(events []api.PacketEvent) error {
 		enough := false
@@ -131,7 +131,7 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 	return err
 }
 
-// openCapture opens what is written to. The content of packets is nobody else's.
+// openCapture opens what is written to. Only its owner may read the packets in it.
 func (c *command) openCapture(file string) (io.WriteCloser, error) {
 	if file != "-" {
 		f, err := os.OpenFile(file,
@@ -142,7 +142,7 @@ func (c *command) openCapture(file string) (io.WriteCloser, error) {
 		return f, nil
 	}
 	if c.width() > 0 {
-		return nil, usageErrorf("a capture is nothing for a terminal: write it to a file or a pipe")
+		return nil, usageErrorf("a capture is no text for a terminal: write it to a file or a pipe")
 	}
 	return nopCloser{c.raw}, nil
 }

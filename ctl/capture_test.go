@@ -14,7 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 )
 
-const capturing = "capturing, Ctrl-C ends it\n"
+const capturing = "capturing; press Ctrl-C to stop\n"
 
 // captured are packets of two pods with content.
 func captured() []api.PacketEvent {

@@ -112,31 +112,30 @@ func TestStatus(t *testing.T) {
 	}}
 	socket := d.Start(t)
 	nsqueuectl(t.Context(), socket, "status").want(t, 0, `
-Version:           v1.2.3 (this is nsqueuectl `[1:]+api.Version()+`)
-Process:           4711
-Started:           2026-01-02T00:04:05Z (3h ago)
-Supervisor:        supervise (process 4700, 1 restart)
-Keeps:             4 of at most 9 descriptors
-State directory:   /run/nsqueue
-Failure policy:    Ignore
-Hook:              nft (xt target)
-Hook chosen:       the module is not loaded
-Hook flaw:         flows cannot be settled
-Hook outlives it:  no
-Attachments:       2
-Packets:           12, 1008 bytes
-Verdicts:          9 accepted, 1 dropped, 2 queued
-Trouble:           3 malformed, 4 panics, 6 overruns, 7 flushed, 5 errors
-Receive buffers:   8 MiB for each of 2 queues, at most 1 GiB in all
-Descriptors:       20 of 1024, room for 100 more pods
-Spooled:           1 call
-Orphans:           64 packets
-Problems:          4
-  0fd31c8e5a2b/eth0 of pod default/busybox1, packets dropped: queue 80 is
-    taken
-  0fd4/eth0 of pod -, packets pass unseen: no table
-  0fd5/eth0 of pod -, some packets dropped: it panicked
-  0fd6/eth0 of pod -, packets pass unseen: a VM
+Version:             v1.2.3 (this is nsqueuectl `[1:]+api.Version()+`)
+Process:             4711
+Started:             2026-01-02T00:04:05Z (3h ago)
+Supervisor:          supervise (process 4700, 1 restart)
+Stored descriptors:  4 of at most 9
+State directory:     /run/nsqueue
+Failure policy:      Ignore
+Hook:                nft (xt target)
+Hook chosen:         the module is not loaded
+Hook flaw:           flows cannot be settled
+Hook survives exit:  no
+Attachments:         2
+Packets:             12, 1008 bytes
+Verdicts:            9 accepted, 1 dropped, 2 queued
+Errors:              3 malformed, 4 panics, 6 overruns, 7 flushed, 5 other
+Receive buffers:     8 MiB for each of 2 queues, at most 1 GiB in all
+Descriptors:         20 of 1024, room for 100 more pods
+Undelivered:         1 CNI call
+Orphans:             64 packets
+Problems:            4
+  default/busybox1, 0fd31c8e5a2b/eth0: queue 80 is taken; packets are dropped
+  0fd4/eth0: no table; packets pass uninspected
+  0fd5/eth0: it panicked; some packets are dropped
+  0fd6/eth0: a VM; packets pass uninspected
 `, "")
 
 	o := nsqueuectl(t.Context(), socket, "status", "-o", "json")
@@ -212,7 +211,7 @@ func TestDetach(t *testing.T) {
 		},
 		{"detach 0fd4 -o json", 0, "{\n  \"detached\": 1\n}\n", "", []string{"list", "detach 0fd4/eth0"}},
 		{
-			"detach 0fd", 1, "", "container ID \"0fd\" is the beginning of 2: give more of it",
+			"detach 0fd", 1, "", "container ID \"0fd\" matches 2 containers: give more of the ID",
 			[]string{"list"},
 		},
 		{
@@ -220,7 +219,7 @@ func TestDetach(t *testing.T) {
 			[]string{"list", "detach 0fd31c8e5a2b77aa01/net1"},
 		},
 		{
-			"detach 0fd4 beef", 1, "", "no attachment \"beef\": nsqueuectl list shows those there are",
+			"detach 0fd4 beef", 1, "", "no attachment matches \"beef\": see nsqueuectl list",
 			[]string{"list"},
 		},
 		{"detach beef --ignore-not-found", 0, "", "", []string{"list"}},

@@ -18,7 +18,7 @@ import (
 const completionTimeout = 2 * time.Second
 
 // completeNames completes an argument by names of attachments. Where the daemon
-// does not answer there are none: a shell has nobody to tell.
+// does not answer there are none: a shell shows no errors.
 func completeNames(run runner, names func([]api.Attachment) []string) cobra.CompletionFunc {
 	return func(
 		cmd *cobra.Command, args []string, begin string,

@@ -22,15 +22,14 @@ const recentEvents = 10
 func newDescribe(run runner) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe CONTAINER-ID[/IFNAME] | NAMESPACE/POD",
-		Short: "Show all that is known of what is inspected of a pod",
-		Long: `Show all that is known of the attachments of one container or pod: whose they
-are, the netns, the hook, what waits in the queues now and what the kernel has
-dropped there, what nsqueued did with the packets, what is wrong, and what
-happened of late. The beginning of a container ID is enough where it names one
-container.
+		Short: "Show everything nsqueued knows of a pod or container",
+		Long: `Show everything nsqueued knows of the attachments of one container or pod: pod,
+netns and hook, the packets that wait in the queues now, those that the kernel
+has dropped there, verdicts and errors, problems, and the latest events. The
+beginning of a container ID is enough if only one container matches.
 
-Packets are dropped by the kernel where a queue was full (under failure policy
-Fail) or the receive buffer of its reader.`,
+The kernel drops packets when a queue is full (under failure policy Fail), or
+when the receive buffer of its reader is full.`,
 		Example: `  nsqueuectl describe default/busybox1
   nsqueuectl describe 0fd31c8e5a2b/eth0`,
 		Args:              cobra.ExactArgs(1),
@@ -49,9 +48,7 @@ type descriptions struct {
 }
 
 func describe(ctx context.Context, c *command, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	l, err := c.client.List(ctx)
+	l, err := call(ctx, c, c.client.List)
 	if err != nil {
 		return err
 	}
@@ -61,7 +58,7 @@ func describe(ctx context.Context, c *command, name string) error {
 	}
 	var all descriptions
 	for _, key := range keys {
-		d, err := c.client.Describe(ctx, key)
+		d, err := c.describe(ctx, key)
 		if err != nil {
 			return fmt.Errorf("describe %s: %w", key, err)
 		}
@@ -79,6 +76,12 @@ func describe(ctx context.Context, c *command, name string) error {
 		}
 	}
 	return nil
+}
+
+func (c *command) describe(ctx context.Context, key api.Key) (api.Description, error) {
+	return call(ctx, c, func(ctx context.Context) (api.Description, error) {
+		return c.client.Describe(ctx, key)
+	})
 }
 
 // resolveAny returns the attachments of the pod that is meant, else of the
@@ -114,13 +117,14 @@ func (c *command) writeDescription(d *api.Description) error {
 	line("Netns", "%s", cmp.Or(d.Netns.Path, "-"))
 	line("Netns cookie", "%d (inode %d)", d.Netns.Cookie, d.Netns.Ino)
 	line("Hook", "%s", d.Hook)
-	line("Failure policy", "%s: what cannot be inspected %s", d.FailurePolicy,
+	line("Failure policy", "%s: packets that cannot be inspected %s", d.FailurePolicy,
 		outcomeOf(d.FailurePolicy))
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Inspector", "%s for a packet", perPacket(n))
-	line("Settled", "%d flows, %d packets by the kernel alone", n.Settled, d.HookCounters.Settled)
-	line("Trouble", "%s", errorCounts(n))
+	line("Inspector", "%s per packet", perPacket(n))
+	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,
+		d.HookCounters.Settled)
+	line("Errors", "%s", errorCounts(n))
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)
@@ -136,12 +140,12 @@ func perPacket(n *api.Counters) string {
 	return time.Duration(n.InspectNanoseconds / n.Packets).Round(10 * time.Nanosecond).String()
 }
 
-// outcomeOf says what a policy does with a packet.
+// outcomeOf says what a policy does with packets.
 func outcomeOf(p api.Policy) string {
 	if p == api.Fail {
-		return "is dropped"
+		return "are dropped"
 	}
-	return "passes unseen"
+	return "pass"
 }
 
 func (c *command) writeQueues(queues []api.QueueState) error {

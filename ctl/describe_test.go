@@ -48,12 +48,12 @@ Attached:        2026-01-02T02:59:05Z (5m ago)
 Netns:           /run/netns/a
 Netns cookie:    4097 (inode 4026532000)
 Hook:            nft
-Failure policy:  Fail: what cannot be inspected is dropped
+Failure policy:  Fail: packets that cannot be inspected are dropped
 Packets:         1234, 99999 bytes
 Verdicts:        1230 accepted, 4 dropped, 0 queued
-Inspector:       2µs for a packet
-Settled:         0 flows, 0 packets by the kernel alone
-Trouble:         0 malformed, 0 panics, 0 overruns, 0 flushed, 0 errors
+Inspector:       2µs per packet
+Settled:         0 flows; the kernel decided 0 packets of them
+Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Problem:         none
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
@@ -83,12 +83,12 @@ Attached:        2025-12-31T01:04:05Z (2d ago)
 Netns:           -
 Netns cookie:    0 (inode 0)
 Hook:            nft
-Failure policy:  Ignore: what cannot be inspected passes unseen
+Failure policy:  Ignore: packets that cannot be inspected pass
 Packets:         0, 0 bytes
 Verdicts:        0 accepted, 0 dropped, 0 queued
-Inspector:       - for a packet
-Settled:         0 flows, 0 packets by the kernel alone
-Trouble:         0 malformed, 0 panics, 0 overruns, 0 flushed, 0 errors
+Inspector:       - per packet
+Settled:         0 flows; the kernel decided 0 packets of them
+Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Problem:         queue 80 is taken
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
@@ -107,7 +107,7 @@ Events:  none
 		t.Errorf("descriptions (-want +got):\n%s", diff)
 	}
 	nsqueuectl(t.Context(), socket, "describe", "default/web").want(t, 1, "",
-		"nsqueuectl: no attachment \"default/web\": nsqueuectl list shows those there are\n")
+		"nsqueuectl: no attachment matches \"default/web\": see nsqueuectl list\n")
 }
 
 func TestDescribeGoneMeanwhile(t *testing.T) {

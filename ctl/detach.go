@@ -23,18 +23,19 @@ func newDetach(run runner) *cobra.Command {
 	var f detachFlags
 	cmd := &cobra.Command{
 		Use:   "detach CONTAINER-ID[/IFNAME]... | --all",
-		Short: "End the inspection of a netns",
-		Long: `End the inspection of containers, or of single interfaces of them. The beginning
-of a container ID is enough where it names one container.
+		Short: "Stop inspecting containers",
+		Long: `Stop inspecting containers, or single interfaces of them. The beginning of a
+container ID is enough if only one container matches.
 
-The packets of what is detached pass unseen from then on, whatever its failure
-policy. A pod that came by CNI is attached again only when it is made anew.`,
+The packets of a detached pod pass uninspected from then on, whatever its
+failure policy. A pod that was attached by CNI is attached again only when it is
+recreated.`,
 		Example: `  nsqueuectl detach 0fd31c8e5a2b
   nsqueuectl detach blue/eth0
   nsqueuectl detach --all`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if f.all == (len(args) > 0) {
-				return errors.New("detach: name containers, or give --all")
+				return errors.New("detach: give either container IDs or --all")
 			}
 			return nil
 		},
@@ -45,23 +46,21 @@ policy. A pod that came by CNI is attached again only when it is made anew.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&f.all, "all", false, "detach everything, by whatever way it was attached")
+	cmd.Flags().BoolVar(&f.all, "all", false, "detach all attachments, however they were attached")
 	cmd.Flags().BoolVar(&f.ignoreNotFound, "ignore-not-found", false,
-		"succeed where there is nothing to detach")
+		"succeed even if there is nothing to detach")
 	return cmd
 }
 
 func detach(ctx context.Context, c *command, f detachFlags, names []string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	if f.all {
-		n, err := c.client.DetachAll(ctx)
+		n, err := call(ctx, c, c.client.DetachAll)
 		if err != nil {
 			return fmt.Errorf("detach all: %w", err)
 		}
 		return c.reportDetached(n, text.Plural(n, "attachment")+" detached")
 	}
-	l, err := c.client.List(ctx)
+	l, err := call(ctx, c, c.client.List)
 	if err != nil {
 		return err
 	}
@@ -71,7 +70,8 @@ func detach(ctx context.Context, c *command, f detachFlags, names []string) erro
 	}
 	var lines []string
 	for _, key := range keys {
-		if err := c.client.Detach(ctx, key); err != nil {
+		err := c.do(ctx, func(ctx context.Context) error { return c.client.Detach(ctx, key) })
+		if err != nil {
 			return fmt.Errorf("detach %s: %w", key, err)
 		}
 		lines = append(lines, key.String()+" detached")
@@ -102,7 +102,7 @@ func resolveAll(
 			return nil, err
 		}
 		if len(found) == 0 && !ignoreNotFound {
-			return nil, fmt.Errorf("no attachment %q: nsqueuectl list shows those there are", name)
+			return nil, fmt.Errorf("no attachment matches %q: see nsqueuectl list", name)
 		}
 		keys = append(keys, found...)
 	}
@@ -134,7 +134,7 @@ func resolve(attachments []api.Attachment, name string) ([]api.Key, error) {
 		return exact, nil
 	}
 	if len(containers) > 1 {
-		return nil, fmt.Errorf("container ID %q is the beginning of %d: give more of it",
+		return nil, fmt.Errorf("container ID %q matches %d containers: give more of the ID",
 			id, len(containers))
 	}
 	return begins, nil

@@ -4,9 +4,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -19,19 +19,24 @@ func newDoctor(run runner) *cobra.Command {
 	var f directoryFlags
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find out what is wrong with nsqueue on this node, and what to do",
-		Long: `Find out what is wrong with nsqueue on this node, and what to do about it:
-whether nsqueued answers, its version is that of the plugin and of this command,
-the CNI configuration has nsqueue as its last plugin, sockets and state are
-root's alone, calls wait in the spool, the kernel has what it takes, the hook
-and the supervisor are good enough for the failure policy, a control group
-limits its processor time, there are descriptors for more pods, the receive
-buffers are as large as they are to be, the packets of each pod really come to
-it, and others in the pods' netns go by mark bits that the inspector may set.
+		Short: "Check nsqueue on this node, and say what to do",
+		Long: `Check nsqueue on this node, and say what to do about each problem. doctor checks
+that
 
-It changes nothing. Each line begins with ok, warning, wrong, or unknown where
-the check could not be made. The exit status is 1 if something is wrong; what is
-unknown alone does not make it so.`,
+  - nsqueued answers, and has the version of the plugin and of nsqueuectl
+  - the CNI configuration has nsqueue as its last plugin
+  - only root can change the sockets and the state
+  - no calls of the plugin wait in the spool
+  - the kernel has what nsqueued needs
+  - hook and supervisor are good enough for the failure policy
+  - no control group limits the processor time of nsqueued
+  - there are descriptors for more pods, and receive buffers of the set size
+  - the packets of each pod reach nsqueued
+  - nothing else in the pods' netns uses mark bits that the inspector may set
+
+doctor changes nothing. Each line begins with ok, warning, wrong, or unknown if
+the check could not be made. The exit status is 1 if something is wrong. What is
+unknown does not change the exit status.`,
 		Example: `  nsqueuectl doctor
   nsqueuectl doctor -o json`,
 		Args: cobra.NoArgs,
@@ -50,23 +55,26 @@ func examine(ctx context.Context, c *command, f directoryFlags) error {
 	if err != nil {
 		return err
 	}
+	var current atomic.Value
+	current.Store("runtimes")
+	stop := c.showProgress(func() string {
+		return fmt.Sprintf("still checking: %s", current.Load())
+	})
 	found := findRuntimes(ctx, p)
 	report := doctor.Examine(ctx, doctor.Options{
 		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: c.version,
 		Now:      boottime.Now,
 		Runtimes: found.found, DropIns: found.dropIns,
+		Checking: func(check string) { current.Store(check) },
 	})
+	stop()
 	if err := c.writeReport(&report); err != nil {
 		return err
 	}
-	switch n := report.Count(doctor.Wrong); n {
-	case 0:
-		return nil
-	case 1:
-		return errors.New("1 thing is wrong")
-	default:
-		return fmt.Errorf("%d things are wrong", n)
+	if n := report.Count(doctor.Wrong); n > 0 {
+		return fmt.Errorf("doctor found %s", text.Plural(n, "problem"))
 	}
+	return nil
 }
 
 func (c *command) writeReport(r *doctor.Report) error {

@@ -101,7 +101,7 @@ func TestDoctorSick(t *testing.T) {
 	})
 	o := nsqueuectl(t.Context(), socket, args...)
 	if o.status != 1 || !strings.HasPrefix(o.err, "2 wrong, ") ||
-		!strings.HasSuffix(o.err, " ok\nnsqueuectl: 2 things are wrong\n") {
+		!strings.HasSuffix(o.err, " ok\nnsqueuectl: doctor found 2 problems\n") {
 		t.Errorf("%+v", o)
 	}
 	for line := range strings.Lines(o.stdout) {

@@ -23,16 +23,18 @@ func newEvents(run runner) *cobra.Command {
 	var pods podFilter
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Show what happened",
-		Long: `Show the latest events, the oldest first: pods that were attached, detached, or
-taken over from an earlier nsqueued, what that had in hand when it died
-(orphans), repairs, failures, queues that are full and inspectors that take too
-long (overload), pods that are gone without a DEL, and those who are in
-nsqueued's way in a netns. nsqueued remembers the last 512; all of them
-are in its log.
+		Short: "Show what happened to attachments",
+		Long: `Show the latest events, the oldest first: pods that nsqueued attached, detached
+or took over from an earlier nsqueued, packets that a killed nsqueued had read
+but not answered (orphans), repairs, failures, full queues and slow inspectors
+(overload), pods that disappeared without a DEL, and programs in a pod's netns
+that interfere with nsqueued (security). nsqueued remembers the last 512 events;
+its log has all of them.
 
-With --follow it goes on until Ctrl-C, also over a restart of nsqueued; -o json
-is one JSON object a line then, -o yaml a document each.`,
+With --follow it continues until Ctrl-C, also when nsqueued restarts. -o json
+then prints one JSON object per line, -o yaml one document per event.`,
+		Example: `  nsqueuectl events --pod default/busybox1
+  nsqueuectl events --follow -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
@@ -46,15 +48,13 @@ is one JSON object a line then, -o yaml a document each.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "continue with new events")
 	pods.addTo(cmd, run)
 	return cmd
 }
 
 func (c *command) fetchEvents(ctx context.Context, pods podFilter) ([]api.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	list, err := c.client.Events(ctx)
+	list, err := call(ctx, c, c.client.Events)
 	return slices.DeleteFunc(list, func(e api.Event) bool { return !pods.matches(e.Pod) }), err
 }
 

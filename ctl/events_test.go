@@ -116,7 +116,7 @@ func TestFollowEvents(t *testing.T) {
 		}
 		read(t, out)
 		away.Store(true)
-		if got := read(t, errs); got != "nsqueued does not answer, waiting for it\n" {
+		if got := read(t, errs); got != "nsqueued does not answer; waiting for it\n" {
 			t.Errorf("standard error %q", got)
 		}
 		if got := status(); got != 0 {

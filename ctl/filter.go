@@ -73,8 +73,8 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 	completeFlag(cmd, "verdict", words("accept", "drop", "queue"))
 }
 
-// watchPackets watches, and lets everybody else go first. It goes on with the
-// next daemon when one ends; ready is called for each of them.
+// watchPackets watches at a low priority. It continues with the next daemon when
+// one ends; ready is called for each of them.
 func (c *command) watchPackets(
 	ctx context.Context, req api.WatchRequest, ready func(), emit func([]api.PacketEvent) error,
 ) error {

@@ -29,7 +29,8 @@ type directoryFlags struct {
 func (f *directoryFlags) addDirectories(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.profile, "profile", "auto",
-		"`NAME` of whose directories to take: auto, k3s,\nmicrok8s, kubeadm or kind")
+		"`NAME` of the distribution whose directories\n"+
+			"are used: auto, k3s, microk8s, kubeadm, kind\n")
 	flags.StringVar(&f.confDir, "conf-dir", "", "`DIRECTORY` of CNI configurations")
 	flags.StringVar(&f.binDir, "bin-dir", "", "`DIRECTORY` of CNI plugins")
 }
@@ -37,11 +38,11 @@ func (f *directoryFlags) addDirectories(cmd *cobra.Command) {
 func (f *directoryFlags) add(cmd *cobra.Command) {
 	f.addDirectories(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, print what would be changed")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print what would change, change nothing")
 	flags.DurationVar(&f.timeout, "timeout", 2*time.Minute,
-		"how long to wait for the network's own\nconfiguration; 0s: for ever")
+		"how long to wait for the configuration of the\npod network; 0s: forever")
 	flags.DurationVar(&f.reloadWait, "reload-wait", 5*time.Second,
-		"how long the runtime may take to read what\nhas changed")
+		"how long to wait until the runtime has read\nwhat changed")
 }
 
 // installFlags are the command's own flags.
@@ -52,24 +53,26 @@ type installFlags struct {
 	watch                 bool
 }
 
-const installHelp = `Bring nsqueue into the chain of CNI plugins that this node's runtime calls for
-each pod: copy the plugin, and add its entry to the first configuration, which
-is the one that counts. Where the runtime reads a network's directory of single
-plugins (containerd from 2.1, CRI-O from 1.33), the entry is a file of its own
-there, else it is appended to the list. Everything else in the file stays as it
-is, byte for byte. A .conf file stays altogether; a list is made of it, which
-comes first.
+const installHelp = `Add nsqueue to the chain of CNI plugins that the container runtime calls for
+each pod: copy the plugin, and add its entry to the first CNI configuration,
+which is the one that runtimes use.
 
-With --watch the command does not end: flannel and k3s rewrite their file at
-each start, and it brings the entry back each time, and has nsqueued adopt the
-pods that were made meanwhile. It gives way for a while to what undoes more than
-5 repairs a minute.`
+Where the runtime reads plugins from a directory of the network (containerd 2.1,
+CRI-O 1.33, or newer), the entry is a file of its own there. Elsewhere it is
+appended to the list of plugins. The rest of that file stays as it is, byte for
+byte. A .conf file is not changed: install makes a list of it, with a name that
+sorts first.
+
+With --watch the command does not end. flannel and k3s rewrite their file at
+each start; nsqueuectl then adds the entry again, and nsqueued adopts the pods
+that started meanwhile. If another program undoes more than 5 repairs a minute,
+nsqueuectl pauses before it repairs the file again.`
 
 func newInstall(run runner) *cobra.Command {
 	var f installFlags
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Bring nsqueue into the CNI chain of this node",
+		Short: "Add nsqueue to the CNI chain of this node",
 		Long:  installHelp,
 		Example: `  nsqueuectl install --dry-run
   nsqueuectl install --exclude-namespaces kube-system
@@ -93,8 +96,8 @@ func newInstall(run runner) *cobra.Command {
 	flags.StringSliceVar(&f.excluded, "exclude-namespaces", nil,
 		"`NAMES` of namespaces whose pods are not\ninspected")
 	flags.StringSliceVar(&f.annotations, "pod-annotations", nil,
-		"`NAMES` of annotations by which a pod may ask\nfor less: inspect, failure-policy")
-	flags.BoolVar(&f.watch, "watch", false, "go on, and repair what others undo")
+		"`NAMES` of annotations by which a pod may lower\nits inspection: inspect, failure-policy")
+	flags.BoolVar(&f.watch, "watch", false, "keep running, and repair what other programs\nundo")
 	return cmd
 }
 
@@ -148,7 +151,7 @@ func (f *installFlags) installer(
 		return nil, usageErrorf("mode %q: want auto, append or drop-in", f.mode)
 	}
 	if f.watch && f.dryRun {
-		return nil, usageErrorf("--watch with --dry-run: want one of them")
+		return nil, usageErrorf("--watch and --dry-run exclude each other")
 	}
 	mode := conflist.Mode(f.mode)
 	if f.mode == "auto" {
@@ -213,7 +216,7 @@ func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 	})
 	if errors.Is(err, conflist.ErrNoConfig) && errors.Is(err, context.DeadlineExceeded) {
 		return p, fmt.Errorf("%w within %v: install the pod network, which writes it, or name "+
-			"the runtime's directory with --conf-dir or --profile; --timeout 0s waits for ever",
+			"the runtime's directory with --conf-dir or --profile; --timeout 0s waits forever",
 			err, timeout)
 	}
 	return p, err
@@ -222,12 +225,12 @@ func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 // noteElsewhere names the files whose entry is not called for pods.
 func (c *command) noteElsewhere(p *conflist.Plan) {
 	for _, path := range p.Elsewhere {
-		fmt.Fprintf(c.err, "note: nsqueue is in %s, too, which runtimes do not take for pods:\n"+
-			"take it out of it unless other programs (such as podman) use that file\n", path)
+		fmt.Fprintf(c.err, "note: nsqueue is also in %s, which runtimes do not use for pods:\n"+
+			"remove it there unless another program (such as podman) uses that file\n", path)
 	}
 }
 
-// warnWithoutDaemon says what happens to pods if nobody can inspect them.
+// warnWithoutDaemon says what happens to pods while no daemon can inspect them.
 func (c *command) warnWithoutDaemon(ctx context.Context, e *cnipod.Entry) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -238,27 +241,30 @@ func (c *command) warnWithoutDaemon(ctx context.Context, e *cnipod.Entry) {
 	if e.FailurePolicy == api.Fail {
 		what = "NEW PODS CANNOT START"
 	}
-	fmt.Fprintf(c.err, "note: nsqueued does not answer at %s; until it does, %s\n", e.Socket, what)
+	fmt.Fprintf(c.err, "note: nsqueued does not answer at %s. Until it does, %s.\n", e.Socket, what)
 }
 
-// awaitReload has the runtime read its configurations, and waits until somebody
+// awaitReload makes the runtime read its configurations, and waits until a process
 // has done so.
 func (c *command) awaitReload(ctx context.Context, i *conflist.Installer, p *conflist.Plan,
 	limit time.Duration,
 ) (bool, error) {
 	r, err := i.Reload(ctx, p)
 	if err != nil {
-		return false, fmt.Errorf("have the runtime read %s again: %w", i.Dir, err)
+		return false, fmt.Errorf("make the runtime read %s again: %w", i.Dir, err)
 	}
 	defer r.Close()
-	if r.Wait(ctx, limit) {
+	stop := c.showProgress(func() string { return "waiting for the runtime to read " + i.Dir })
+	read := r.Wait(ctx, limit)
+	stop()
+	if read {
 		return true, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	fmt.Fprintf(c.err, "note: nobody has read %s within %v; does a container runtime run "+
-		"here,\nand does it read that directory?\n", i.Dir, limit)
+	fmt.Fprintf(c.err, "note: no process has read %s within %v. Does a container runtime\n"+
+		"run here, and does it read that directory?\n", i.Dir, limit)
 	return false, nil
 }
 
@@ -290,9 +296,9 @@ func (c *command) writeDryRun(would *installed) error {
 	if c.structured() {
 		return c.writeObject(would)
 	}
-	fmt.Fprintf(c.err, "%s would be: %s\n", would.Plugin.Path, would.Plugin.Action)
+	fmt.Fprintf(c.err, "%s would be %s\n", would.Plugin.Path, would.Plugin.Action)
 	if would.Diff == "" {
-		fmt.Fprintf(c.err, "%s would be: %s\n", would.ConfDir, conflist.Unchanged)
+		fmt.Fprintf(c.err, "%s would be %s\n", would.ConfDir, conflist.Unchanged)
 	}
 	_, err := fmt.Fprint(c.out, would.Diff)
 	return err

@@ -82,7 +82,7 @@ func (m *machine) uninstall(more ...string) []string {
 	return slices.Concat([]string{"uninstall"}, m.flags, more)
 }
 
-const unread = "note: nobody has read CONF within 5ms; does a container runtime run here,\n" +
+const unread = "note: no process has read CONF within 5ms. Does a container runtime\nrun here, " +
 	"and does it read that directory?\n"
 
 func (m *machine) unread() string { return strings.Replace(unread, "CONF", m.conf, 1) }
@@ -135,7 +135,7 @@ func TestInstallDryRun(t *testing.T) {
  }
 `
 	dry := m.install("--dry-run", "--socket", "/s")
-	nsqueuectl(t.Context(), "", dry...).want(t, 0, diff, m.bin+"/nsqueue would be: created\n")
+	nsqueuectl(t.Context(), "", dry...).want(t, 0, diff, m.bin+"/nsqueue would be created\n")
 	var got installed
 	o := nsqueuectl(t.Context(), "", append(dry, "-o", "json")...)
 	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil || !got.DryRun || got.Diff != diff ||
@@ -147,7 +147,7 @@ func TestInstallDryRun(t *testing.T) {
 	}
 	t.Setenv("PATH", t.TempDir())
 	nsqueuectl(t.Context(), "", m.uninstall("--dry-run")...).want(t, 0, "",
-		m.bin+"/nsqueue would be: unchanged\n"+m.conf+" would be: unchanged\n")
+		m.bin+"/nsqueue would be unchanged\n"+m.conf+" would be unchanged\n")
 }
 
 // The directory of drop-ins is used where all runtimes are known to read it.
@@ -180,13 +180,13 @@ func TestInstallRefused(t *testing.T) {
 	}
 	write(t, m.plugin, "#!/bin/sh\necho hello\n")
 	o = nsqueuectl(t.Context(), "/s", m.install()...)
-	if o.status != 1 || !strings.Contains(o.err, "run plugin "+m.plugin+": it is no CNI plugin: \"hello") {
+	if o.status != 1 || !strings.Contains(o.err, "run plugin "+m.plugin+": this is not a CNI plugin: \"hello") {
 		t.Errorf("no plugin: %+v", o)
 	}
 	write(t, m.conf+"/00-x.conflist", `{"plugins":[{"type":"nsqueue"`)
 	write(t, m.bin+"/nsqueue", "x")
 	o = nsqueuectl(t.Context(), "/s", m.uninstall()...)
-	if o.status != 1 || !strings.Contains(o.err, "the plugin stays where it is: ") || content(t, m.bin+"/nsqueue") != "x" {
+	if o.status != 1 || !strings.Contains(o.err, "(the plugin is kept): ") || content(t, m.bin+"/nsqueue") != "x" {
 		t.Errorf("uninstall: %+v", o)
 	}
 }
@@ -201,7 +201,7 @@ func TestInstallWaits(t *testing.T) {
 	if o.status != 1 || !strings.Contains(o.err, "waiting: no CNI configuration in "+m.conf+"\n") ||
 		!strings.HasSuffix(o.err, "nsqueuectl: install: no CNI configuration in "+m.conf+" (context "+
 			"deadline exceeded) within 20ms: install the pod network, which writes it, or name the "+
-			"runtime's directory with --conf-dir or --profile; --timeout 0s waits for ever\n") {
+			"runtime's directory with --conf-dir or --profile; --timeout 0s waits forever\n") {
 		t.Errorf("%+v", o)
 	}
 	var out strings.Builder
@@ -211,7 +211,7 @@ func TestInstallWaits(t *testing.T) {
 		getenv: func(string) string { return "" },
 	}
 	errs.first = func() {
-		if strings.Contains(errs.String(), "until it does") && !strings.Contains(errs.String(), "waiting") {
+		if strings.Contains(errs.String(), "Until it does") && !strings.Contains(errs.String(), "waiting") {
 			write(t, m.list, stockList) // it is about to say that it waits
 		}
 	}
@@ -302,7 +302,7 @@ func TestUninstallKeepsPluginForRenamedFile(t *testing.T) {
 	if err := os.Rename(m.list, renamed); err != nil {
 		t.Fatal(err)
 	}
-	said := "nsqueue is still in " + renamed + ", and no pod could start without the plugin"
+	said := "nsqueue is still in " + renamed + ": if a runtime used that, no pod could start without the plugin"
 	kept := m.bin + "/nsqueue: kept\n" + m.conf + ": unchanged\n"
 	for _, more := range [][]string{{}, {"--keep-plugin=false"}} {
 		o := nsqueuectl(t.Context(), "/s", m.uninstall(more...)...)
@@ -311,7 +311,7 @@ func TestUninstallKeepsPluginForRenamedFile(t *testing.T) {
 		}
 	}
 	o := nsqueuectl(t.Context(), "/s", m.uninstall("--dry-run")...)
-	if o.status != 1 || !strings.HasPrefix(o.err, m.bin+"/nsqueue would be: kept\n") || !strings.Contains(o.err, said) {
+	if o.status != 1 || !strings.HasPrefix(o.err, m.bin+"/nsqueue would be kept\n") || !strings.Contains(o.err, said) {
 		t.Errorf("dry run: %+v", o)
 	}
 	o = nsqueuectl(t.Context(), "/s", m.uninstall("--keep-plugin")...)
@@ -333,7 +333,7 @@ func TestInstallNotesOtherEntries(t *testing.T) {
 		t.Fatalf("%+v", o)
 	}
 	write(t, m.conf+"/05-late.conflist", stockList)
-	said := "note: nsqueue is in " + m.list + ", too"
+	said := "note: nsqueue is also in " + m.list
 	for _, args := range [][]string{m.install("--dry-run"), m.install()} {
 		if o := nsqueuectl(t.Context(), "/s", args...); o.status != 0 || !strings.Contains(o.err, said) {
 			t.Errorf("%+v", o)
@@ -370,7 +370,7 @@ func TestInstallWatch(t *testing.T) {
 	}
 	expect("repaired: "+m.list+": added", "adopted: 1 pod")
 	o := nsqueuectl(t.Context(), socket, m.uninstall()...)
-	if o.status != 1 || !strings.Contains(o.err, "install --watch runs") {
+	if o.status != 1 || !strings.Contains(o.err, "install --watch is running") {
 		t.Errorf("uninstall meanwhile: %+v", o)
 	}
 	write(t, m.list, stockList)

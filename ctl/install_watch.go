@@ -16,7 +16,7 @@ import (
 // installEvent is what install --watch reports.
 type installEvent struct {
 	Time time.Time `json:"time"`
-	// Event is repaired, failed, gave way, plugin copied, adopted or not adopted.
+	// Event is repaired, failed, paused, plugin copied, adopted or not adopted.
 	Event   string            `json:"event"`
 	Changes []conflist.Change `json:"changes,omitempty"`
 	Adopted int               `json:"adopted,omitempty"`
@@ -29,16 +29,16 @@ type installWatch struct {
 	installer  *conflist.Installer
 	plugin     *pluginFile
 	reloadWait time.Duration
-	// adoptAgain is when pods are looked for once more that had begun to be made
-	// before the entry was back; zero: never.
+	// adoptAgain is when to adopt once more: pods that had begun to start before the
+	// entry was back are ready by then; zero: never.
 	adoptAgain time.Time
 }
 
-// checkInterval is how often install --watch looks though nothing seems to have
-// happened.
+// checkInterval is how often install --watch checks the configuration though no
+// file seems to have changed.
 const checkInterval = 10 * time.Second
 
-// watchInstall installs, and repairs what others undo until ctx ends.
+// watchInstall installs, and repairs what other programs undo until ctx ends.
 func (c *command) watchInstall(
 	ctx context.Context, i *conflist.Installer, plugin *pluginFile, f installFlags,
 ) error {
@@ -51,7 +51,7 @@ func (c *command) watchInstall(
 	if _, err := c.installWhenReady(ctx, i, i.Plan, f.timeout); err != nil {
 		return fmt.Errorf("install: %w", err)
 	}
-	fmt.Fprintf(c.err, "watching %s, Ctrl-C ends it\n", i.Dir)
+	fmt.Fprintf(c.err, "watching %s; press Ctrl-C to stop\n", i.Dir)
 	return (&conflist.Keeper{
 		Installer: i, Look: checkInterval, Fight: conflist.DefaultFight(),
 		Repaired: w.repaired, Failed: w.failed, Looked: w.looked, GaveWay: w.gaveWay,
@@ -83,7 +83,7 @@ func (w *installWatch) looked(ctx context.Context) {
 	}
 }
 
-// adopt asks for the pods that were made while the entry was not there.
+// adopt has nsqueued adopt the pods that started while the entry was missing.
 func (w *installWatch) adopt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
@@ -100,13 +100,13 @@ func (w *installWatch) failed(err error) {
 }
 
 func (w *installWatch) gaveWay(p *conflist.Plan, repairs int, pause time.Duration) {
-	w.report(&installEvent{Event: "gave way", Message: fmt.Sprintf(
-		"something undoes each repair of %s, %d so far: find out what writes it; "+
-			"the next look is in %v", p.Active, repairs, pause)})
+	w.report(&installEvent{Event: "paused", Message: fmt.Sprintf(
+		"another program keeps rewriting %s and has undone %d repairs: find out which one; "+
+			"the next repair is in %v", p.Active, repairs, pause)})
 }
 
-// report prints an event. What cannot be printed must not keep anything from
-// being repaired.
+// report prints an event. An output that cannot be written to must not stop the
+// repairs.
 func (w *installWatch) report(e *installEvent) {
 	e.Time = w.now()
 	if w.structured() {

@@ -22,13 +22,13 @@ func newList(run runner) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List the attachments: what is inspected",
-		Long: `List the attachments: the interfaces whose packets nsqueued inspects, with what
-it has seen of them. On a narrow terminal, names of pods are shortened and some
-columns left out; a pipe gets everything, and -o wide more columns.
+		Short:   "List the attachments: the interfaces that are inspected",
+		Long: `List the attachments: the interfaces whose packets nsqueued inspects, with their
+counters. On a narrow terminal the table shortens pod names and leaves out
+columns. A pipe gets everything, and -o wide has more columns.
 
-With --watch it goes on, also over a restart of nsqueued; -o json is one JSON
-object a line then, -o yaml a document each.`,
+With --watch it continues until Ctrl-C, also when nsqueued restarts. -o json
+then prints one JSON object per line, -o yaml one document each time.`,
 		Example: `  nsqueuectl list -n default -o wide
   nsqueuectl list --watch`,
 		Args: cobra.NoArgs,
@@ -49,9 +49,7 @@ object a line then, -o yaml a document each.`,
 }
 
 func list(ctx context.Context, c *command, pods podFilter, again bool) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	l, err := c.client.List(ctx)
+	l, err := call(ctx, c, c.client.List)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,10 @@ import (
 func newLogLevel(run runner) *cobra.Command {
 	return &cobra.Command{
 		Use:   "log-level LEVEL",
-		Short: "Change what nsqueued logs, until it ends",
-		Long: `Change what nsqueued logs, until it ends: debug, info, warn or error. The next
-nsqueued begins with the level of its configuration again.`,
+		Short: "Change the log level of nsqueued until it restarts",
+		Long: `Change the log level of nsqueued to debug, info, warn or error. When nsqueued
+restarts, it uses the level of its configuration again.`,
+		Example:   "  nsqueuectl log-level debug",
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"debug", "info", "warn", "error"},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,9 +32,9 @@ func setLogLevel(ctx context.Context, c *command, level api.LogLevel) error {
 	if err := level.Validate(); err != nil {
 		return usageErrorf("%s", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	level, err := c.client.SetLogLevel(ctx, level)
+	level, err := call(ctx, c, func(ctx context.Context) (api.LogLevel, error) {
+		return c.client.SetLogLevel(ctx, level)
+	})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command nsqueuectl is the operator's command: it shows what nsqueued inspects
-// on this node and, where no CNI plugin does it, has it inspect a netns.
+// Command nsqueuectl is the operator's command. It shows what nsqueued inspects on
+// this node, installs the CNI plugin, and attaches what no CNI plugin attaches.
 //
 // Each command is in a file of its own and gets everything that it touches
 // from outside (streams, socket, clock), so that tests run it in memory.
@@ -55,7 +55,7 @@ type IOStreams struct {
 	getenv func(string) string
 	// version is what doctor compares others with.
 	version string
-	// progressAfter is how long a command may work without a word.
+	// progressAfter is how long a command may work in silence; 0 is for ever.
 	progressAfter time.Duration
 	// root is before the paths that profiles name.
 	root string
@@ -63,7 +63,7 @@ type IOStreams struct {
 	nice func()
 	// width is how many columns out has where it is a terminal, else 0.
 	width func() int
-	// height is how many lines out has there, 0 where nobody knows.
+	// height is how many lines out has there, 0 where it is not known.
 	height func() int
 }
 
@@ -120,8 +120,9 @@ func (e *failedError) explain() (status int, hint string) {
 	case !errors.Is(e.cause, api.ErrUnavailable):
 		return statusFailed, ""
 	case errors.Is(e.cause, syscall.EACCES):
-		return statusUnreachable, "The socket is root's: run nsqueuectl as root. To look only, " +
-			"be a member of\nthe group of the socket beside it (--socket .../observe.sock)."
+		return statusUnreachable, "Only root may use this socket: run nsqueuectl as root. " +
+			"Members of the group of\nobserve.sock, in the same directory, may look without root " +
+			"(--socket .../observe.sock)."
 	case errors.Is(e.cause, io.EOF), errors.Is(e.cause, syscall.EPIPE),
 		errors.Is(e.cause, syscall.ECONNRESET):
 		return statusUnreachable, "nsqueued closed the connection: it stopped, or it serves " +
@@ -144,9 +145,6 @@ type usageError struct{ msg string }
 func (e *usageError) Error() string { return e.msg }
 
 func (e *usageError) Unwrap() error { return errUsage }
-
-// callTimeout bounds every call but watch's.
-const callTimeout = 30 * time.Second
 
 // command is one call of a command: what it was given and what it may use.
 type command struct {
@@ -195,8 +193,8 @@ func (c *command) printLine(format string, args ...any) error {
 	return err
 }
 
-const rootHelp = `nsqueuectl talks to nsqueued, the daemon that reads the NFQUEUE of every pod
-netns on this node.
+const rootHelp = `nsqueuectl shows and controls nsqueued, the daemon that reads the NFQUEUE of
+every pod netns on this node.
 
 Exit status:
   0  success

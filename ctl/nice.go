@@ -12,9 +12,10 @@ import (
 // niceValue is the nice value of commands that get packets one by one.
 const niceValue = 15
 
-// niceThreads lets everybody else go first: who looks at packets must not keep
-// those waiting who inspect them. In Linux each thread has a nice value, which its
-// own threads begin with. Where it cannot be had, the command works all the same.
+// niceThreads lets all other processes go first: a command that shows packets must
+// not take the processor from the daemon that inspects them. Linux has a nice value
+// for each thread, which new threads inherit. Where it cannot be set, the command
+// works all the same.
 func niceThreads() {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {

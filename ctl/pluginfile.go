@@ -23,7 +23,7 @@ import (
 // pluginName is the name that the entry calls the plugin by.
 const pluginName = "nsqueue"
 
-// Kept is what is done to a plugin that stays where it is.
+// kept is what is done to a plugin that stays where it is.
 const kept conflist.Action = "kept"
 
 // pluginFile is the plugin's program in the directory that runtimes look in.
@@ -53,7 +53,7 @@ func findPlugin(ctx context.Context, named, binDir string) (*pluginFile, error) 
 	if p.source == "" {
 		p.Action = conflist.Unchanged
 		if err := checkPlugin(ctx, p.Path); err != nil {
-			return nil, fmt.Errorf("%w; name the plugin's program with --plugin", err)
+			return nil, fmt.Errorf("%w; name the program to install with --plugin", err)
 		}
 		return p, nil
 	}
@@ -82,8 +82,8 @@ func (p *pluginFile) compare() (err error) {
 	return nil
 }
 
-// checkPlugin runs the plugin: one that does not run would keep all pods of the
-// node from starting.
+// checkPlugin runs the plugin: with one that does not run, no pod of the node could
+// start.
 func checkPlugin(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
@@ -99,7 +99,7 @@ func checkPlugin(ctx context.Context, path string) error {
 	}
 	err = json.Unmarshal(out, &v)
 	if err != nil || !slices.Contains(v.SupportedVersions, "1.0.0") {
-		return fmt.Errorf("run plugin %s: it is no CNI plugin: %.80q", path, out)
+		return fmt.Errorf("run plugin %s: this is not a CNI plugin: %.80q", path, out)
 	}
 	return nil
 }

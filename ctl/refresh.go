@@ -19,16 +19,16 @@ import (
 const (
 	// refreshInterval is how often --watch shows what there is.
 	refreshInterval = time.Second
-	// reconnectInterval is how often a daemon that has gone is asked for.
+	// reconnectInterval is how often a daemon that does not answer is called.
 	reconnectInterval = 500 * time.Millisecond
 )
 
-// noAnswer is what is said once when a daemon that has answered does so no more.
-const noAnswer = "nsqueued does not answer, waiting for it"
+// noAnswer is printed once when a daemon that has answered stops doing so.
+const noAnswer = "nsqueued does not answer; waiting for it"
 
-// addWatch gives a command the flag to go on.
+// addWatch gives a command the flag --watch.
 func addWatch(cmd *cobra.Command, watching *bool) {
-	cmd.Flags().BoolVarP(watching, "watch", "w", false, "show it again every second, until Ctrl-C")
+	cmd.Flags().BoolVarP(watching, "watch", "w", false, "refresh every second until Ctrl-C")
 }
 
 // lookOrWatch looks once, or again and again.
@@ -133,7 +133,7 @@ func top(screen string, height int) string {
 	}
 	shown := height - 2
 	return strings.Join(lines[:shown], "") +
-		fmt.Sprintf("... and %s that do not fit here\n", text.Plural(len(lines)-1-shown, "line"))
+		fmt.Sprintf("... and %s\n", text.Plural(len(lines)-1-shown, "more line"))
 }
 
 // writeOne prints an object for programs, one of many where it is shown again.

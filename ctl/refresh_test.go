@@ -49,7 +49,7 @@ func TestTop(t *testing.T) {
 	const text = "a\nb\nc\nd\n"
 	for height, want := range map[int]string{
 		0: text, 3: text, 5: text, 6: text,
-		4: "a\nb\n... and 2 lines that do not fit here\n",
+		4: "a\nb\n... and 2 more lines\n",
 	} {
 		if got := top(text, height); got != want {
 			t.Errorf("%d lines: %q, want %q", height, got, want)

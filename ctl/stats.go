@@ -16,7 +16,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// leastInterval keeps the asking from being work by itself.
+// leastInterval keeps the calls themselves from costing much.
 const leastInterval = 100 * time.Millisecond
 
 // statsFlags are the command's own flags.
@@ -34,15 +34,16 @@ func newStats(run runner) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "stats",
 		Aliases: []string{"top"},
-		Short:   "Show who has how many packets, live",
-		Long: `Show who has how many packets, again after each interval, until Ctrl-C: packets
-and bits a second, packets that verdicts drop, flows that are settled (the
-kernel decides the rest of them), how long the inspector takes for a packet, the
-packets that wait in the queues now, and those that the kernel has lost there so
-far, because a queue or the receive buffer of its reader was full.
+		Short:   "Show packet rates per pod, live",
+		Long: `Show the load of each attachment, again after each interval until Ctrl-C:
+packets and bits per second, packets that verdicts drop, flows that are settled
+(the kernel decides the rest of them), the inspector's time per packet, the
+packets that wait in the queues now, and the packets that the kernel has lost
+there so far because a queue or the receive buffer of its reader was full.
 
-The busiest come first, and only --limit of them. It goes on over a restart of
-nsqueued. With -o json it is one JSON object a line, -o yaml a document each.`,
+The busiest attachments come first, at most --limit of them. stats continues
+when nsqueued restarts. -o json prints one JSON object per line, -o yaml one
+document per interval.`,
 		Example: `  nsqueuectl stats --sort drops
   nsqueuectl stats -n default --sort time
   nsqueuectl stats --once --limit 0 -o json`,
@@ -57,8 +58,8 @@ nsqueued. With -o json it is one JSON object a line, -o yaml a document each.`,
 	f.podFilter.addTo(cmd, run)
 	flags.StringVar(&f.sort, "sort", "packets",
 		"packets, bits, drops, settled, time or pod\n")
-	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two looks")
-	flags.BoolVar(&f.once, "once", false, "end after the first interval")
+	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two samples")
+	flags.BoolVar(&f.once, "once", false, "stop after the first interval")
 	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")
 	completeFlag(cmd, "sort", words("packets", "bits", "drops", "settled", "time", "pod"))
 	return cmd
@@ -130,9 +131,7 @@ func stats(ctx context.Context, c *command, f statsFlags) error {
 }
 
 func (c *command) sample(ctx context.Context, pods podFilter) (*sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	l, err := c.client.List(ctx)
+	l, err := call(ctx, c, c.client.List)
 	l.Attachments = slices.DeleteFunc(l.Attachments, func(a api.Attachment) bool {
 		return !pods.matches(a.Pod)
 	})
@@ -163,9 +162,7 @@ func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample
 
 // addQueues asks for what waits and was lost. What is gone meanwhile has neither.
 func (c *command) addQueues(ctx context.Context, l *load) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	d, err := c.client.Describe(ctx, l.Key)
+	d, err := c.describe(ctx, l.Key)
 	if err != nil && api.CodeOf(err) != api.CodeNotAttached {
 		return err
 	}

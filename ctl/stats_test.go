@@ -166,7 +166,7 @@ func TestStatsDaemonAway(t *testing.T) {
 		}
 	}()
 	status := execute(ctx, s, []string{"stats", "--socket", socket, "--interval", "100ms"})
-	if got := errs.String(); status != 0 || got != "nsqueued does not answer, waiting for it\n" ||
+	if got := errs.String(); status != 0 || got != "nsqueued does not answer; waiting for it\n" ||
 		!strings.Contains(out.String(), "0fd4/eth0") {
 		t.Errorf("status %d, %q, %q", status, got, out.String())
 	}

@@ -18,12 +18,19 @@ func newStatus(run runner) *cobra.Command {
 	watching := false
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how nsqueued is doing",
-		Long: `Show how nsqueued is doing. Orphans are packets that an nsqueued before this
-one had in hand when it died; they got the failure policy's verdict. Spooled are
-calls of the plugin that are not carried out so far. Problems are attachments
-whose packets are not inspected as they should be. Doubts are about attachments
-of which nsqueued cannot tell whether their pods live; they are inspected.`,
+		Short: "Show the state of nsqueued",
+		Long: `Show the state of nsqueued. Some of its lines mean:
+
+  Stored descriptors  copies that the supervisor holds, so that queues stay open
+                      while nsqueued restarts
+  Undelivered         CNI calls in the spool that nsqueued must still carry out
+  Orphans             packets that a killed nsqueued had read but not answered;
+                      the failure policy decided them
+  Problems            attachments whose packets are not inspected as intended
+  Doubts              attachments that are inspected, though nsqueued cannot
+                      tell whether their pods are alive`,
+		Example: `  nsqueuectl status
+  nsqueuectl status --watch`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
@@ -38,9 +45,7 @@ of which nsqueued cannot tell whether their pods live; they are inspected.`,
 }
 
 func status(ctx context.Context, c *command, again bool) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	s, err := c.client.Status(ctx)
+	s, err := call(ctx, c, c.client.Status)
 	if err != nil {
 		return err
 	}
@@ -64,7 +69,7 @@ func (c *command) writeStatus(s *api.Status) error {
 		text.Age(c.now().Sub(s.Started)))
 	line("Supervisor", "%s", supervisor(s.Supervisor))
 	if s.Supervisor.Capacity > 0 {
-		line("Keeps", "%d of at most %d descriptors", s.Supervisor.Stored, s.Supervisor.Capacity)
+		line("Stored descriptors", "%d of at most %d", s.Supervisor.Stored, s.Supervisor.Capacity)
 	}
 	line("State directory", "%s", s.StateDir)
 	line("Failure policy", "%s", s.FailurePolicy)
@@ -75,16 +80,16 @@ func (c *command) writeStatus(s *api.Status) error {
 	for i := range s.Hook.Flaws {
 		line("Hook flaw", "%s", s.Hook.Flaws[i].What)
 	}
-	line("Hook outlives it", "%s", yesNo(s.Hook.Persistent))
+	line("Hook survives exit", "%s", yesNo(s.Hook.Persistent))
 	line("Attachments", "%d", s.Attachments)
 	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Trouble", "%s", errorCounts(n))
+	line("Errors", "%s", errorCounts(n))
 	line("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
 		text.Plural(s.Buffers.Queues, "queue"), text.Size(s.Buffers.Total))
 	line("Descriptors", "%d of %d, room for %s", s.Descriptors.Open, s.Descriptors.Limit,
 		text.Plural(s.Descriptors.Room, "more pod"))
-	line("Spooled", "%s", text.Plural(s.Spooled, "call"))
+	line("Undelivered", "%s", text.Plural(s.Spooled, "CNI call"))
 	line("Orphans", "%s", text.Plural(int(s.Orphans), "packet"))
 	line("Problems", "%d", len(s.Problems))
 	if s.Doubts != nil {
@@ -98,9 +103,7 @@ func (c *command) writeStatus(s *api.Status) error {
 	}
 	for i := range s.Problems {
 		p := &s.Problems[i]
-		fmt.Fprintln(c.out, "  "+text.Wrap(fmt.Sprintf("%s/%s of pod %s, %s: %s",
-			shortID(p.ContainerID), p.Ifname, p.Pod, consequence(p), p.Message),
-			"    "))
+		fmt.Fprintln(c.out, "  "+text.Wrap(problemText(p), "    "))
 	}
 	return nil
 }
@@ -120,17 +123,26 @@ func yesNo(yes bool) string {
 	return "no"
 }
 
-// errorCounts prints what packets met with that should not be.
+// errorCounts prints what went wrong with packets.
 func errorCounts(n *api.Counters) string {
-	return fmt.Sprintf("%d malformed, %d panics, %d overruns, %d flushed, %d errors",
+	return fmt.Sprintf("%d malformed, %d panics, %d overruns, %d flushed, %d other",
 		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
+}
+
+// problemText names the pod, what is wrong with it, and what that means to it.
+func problemText(p *api.Problem) string {
+	name := shortID(p.ContainerID) + "/" + p.Ifname
+	if p.Pod.Name != "" {
+		name = p.Pod.String() + ", " + name
+	}
+	return fmt.Sprintf("%s: %s; %s", name, p.Message, consequence(p))
 }
 
 // consequence says what a problem means to the pod.
 func consequence(p *api.Problem) string {
-	what := "packets pass unseen"
+	what := "packets pass uninspected"
 	if p.FailurePolicy == api.Fail && !p.PastHook {
-		what = "packets dropped"
+		what = "packets are dropped"
 	}
 	if p.Inspector {
 		return "some " + what
@@ -138,7 +150,7 @@ func consequence(p *api.Problem) string {
 	return what
 }
 
-// supervisor tells what restarts nsqueued, and how often it had to.
+// supervisor tells what restarts nsqueued, and how often it did so.
 func supervisor(s api.Supervisor) string {
 	switch s.Kind {
 	case api.Supervise:
@@ -146,5 +158,5 @@ func supervisor(s api.Supervisor) string {
 	case api.Systemd: // which alone knows how often
 		return fmt.Sprintf("systemd (process %d)", s.PID)
 	}
-	return "none: nobody restarts nsqueued, and what waits in its queues ends with it"
+	return "none: nothing restarts nsqueued, and packets in its queues are lost when it exits"
 }

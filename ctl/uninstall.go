@@ -23,28 +23,28 @@ func newUninstall(run runner) *cobra.Command {
 	var keepPlugin bool
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Take nsqueue out of the CNI chain of this node",
-		Long: `Undo install: take the entry out of all configurations of the node, wait until
-the runtime has read them, and then remove the plugin. What is left is what was
-there before, byte for byte.
+		Short: "Remove nsqueue from the CNI chain of this node",
+		Long: `Undo install: remove the nsqueue entry from all CNI configurations of the node,
+wait until the runtime has read them, then remove the plugin. What is left is
+what was there before, byte for byte.
 
-Pods that run stay inspected until they end; nsqueuectl detach --all lets go of
-them. CRI-O calls the plugin for pods that it was called for before, and needs
-it until they have ended: there the plugin is kept, unless --keep-plugin=false
-says otherwise. It is kept as well, and the exit status is 1, where a file has
-the entry still that cannot be edited, such as one that was renamed.`,
+Running pods stay inspected until they end, or until nsqueuectl detach --all.
+CRI-O calls the plugin again when such a pod ends: there the plugin is kept,
+unless you give --keep-plugin=false. If a file that cannot be edited still has
+the entry, such as one that was renamed, the plugin is kept too, and the exit
+status is 1.`,
 		Example: `  nsqueuectl uninstall --dry-run
   nsqueuectl uninstall && nsqueuectl detach --all`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			said := cmd.Flags().Changed("keep-plugin")
+			given := cmd.Flags().Changed("keep-plugin")
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
 				p, err := f.applyProfile(c.root)
 				if err != nil {
 					return err
 				}
 				found := findRuntimes(ctx, p)
-				if !said && slices.Contains(found.found, "crio") {
+				if !given && slices.Contains(found.found, "crio") {
 					keepPlugin = true
 				}
 				return uninstall(ctx, c, f, keepPlugin)
@@ -53,7 +53,7 @@ the entry still that cannot be edited, such as one that was renamed.`,
 	}
 	f.add(cmd)
 	_ = cmd.Flags().MarkHidden("timeout") // there is nothing to wait for
-	cmd.Flags().BoolVar(&keepPlugin, "keep-plugin", false, "leave the plugin where it is")
+	cmd.Flags().BoolVar(&keepPlugin, "keep-plugin", false, "do not remove the plugin")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func uninstall(ctx context.Context, c *command, f directoryFlags, keepPlugin boo
 		p, err = &conflist.Plan{Changes: []conflist.Change{}}, nil
 	}
 	if err != nil {
-		return fmt.Errorf("uninstall, and the plugin stays where it is: %w", err)
+		return fmt.Errorf("uninstall (the plugin is kept): %w", err)
 	}
 	done := &installed{ConfDir: i.Dir, Plan: p, Plugin: plugin}
 	if len(p.Changes) > 0 {
@@ -94,13 +94,13 @@ func uninstall(ctx context.Context, c *command, f directoryFlags, keepPlugin boo
 	return errors.Join(c.writeInstalled(done), c.reportLeftovers(left, keepPlugin))
 }
 
-// excludeWatch keeps install --watch away.
+// excludeWatch refuses where install --watch runs, and keeps it from starting.
 func (f *directoryFlags) excludeWatch() (unlock func(), err error) {
 	alone, err := lockDir(f.binDir, syscall.LOCK_EX)
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		return nil, errors.New("nsqueuectl install --watch runs and would bring the entry back: " +
-			"end it first")
+		return nil, errors.New("nsqueuectl install --watch is running and would add the entry " +
+			"again: stop it first")
 	case errors.Is(err, fs.ErrNotExist):
 		return func() {}, nil
 	case err != nil:
@@ -109,8 +109,8 @@ func (f *directoryFlags) excludeWatch() (unlock func(), err error) {
 	return func() { _ = alone.Close() }, nil
 }
 
-// keepFor has the plugin stay where a file has its entry still: a runtime reads
-// that file as soon as another program gives it its name back.
+// keepFor keeps the plugin where a file still has its entry: a runtime reads that
+// file as soon as another program gives it its old name.
 func (p *pluginFile) keepFor(plan *conflist.Plan) error {
 	if len(plan.Leftovers) == 0 {
 		return nil
@@ -118,12 +118,13 @@ func (p *pluginFile) keepFor(plan *conflist.Plan) error {
 	if p.Action == conflist.Deleted {
 		p.Action = kept
 	}
-	return fmt.Errorf("nsqueue is still in %s, and no pod could start without the plugin if a "+
-		"runtime took that: take it out, or remove the file, and run nsqueuectl uninstall again",
+	return fmt.Errorf("nsqueue is still in %s: if a runtime used that, no pod could start "+
+		"without the plugin; remove the entry or the file, then run nsqueuectl uninstall again",
 		strings.Join(plan.Leftovers, ", "))
 }
 
-// reportLeftovers is for what was left: an error, unless the plugin was to stay in any case.
+// reportLeftovers returns what is left as an error; where the plugin was to be kept
+// in any case, it prints a note instead.
 func (c *command) reportLeftovers(left error, keepPlugin bool) error {
 	if left == nil || !keepPlugin {
 		return left

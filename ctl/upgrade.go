@@ -20,17 +20,19 @@ func newUpgrade(run runner) *cobra.Command {
 	timeout := time.Minute
 	cmd := &cobra.Command{
 		Use:   "upgrade",
-		Short: "Replace nsqueued by the version that is installed by now",
-		Long: `Replace nsqueued, which runs, by the version that is installed in its place by
-now, without losing a packet. This is for nsqueued under "nsqueued supervise",
-which keeps the queues open meanwhile and is replaced as well. Under systemd,
-"systemctl restart nsqueued" does it.
+		Short: "Replace the running nsqueued by the installed version",
+		Long: `Replace the running nsqueued by the version that is now installed in its place,
+without losing a packet. This is for nsqueued under "nsqueued supervise", which
+keeps the queues open meanwhile and is replaced as well. Under systemd, use
+"systemctl restart nsqueued" instead.
 
-The command returns when the new nsqueued answers. A version that does not even
-tell its version, or does not understand what it would be handed, is refused,
-and the old one goes on; one that does not serve is restarted until another
-one is installed and the command is given again.`,
-		Args: cobra.NoArgs,
+The command returns when the new nsqueued answers. The supervisor refuses a
+program that does not tell its version, or does not understand the descriptors
+that it would be handed; the old nsqueued then continues. If the new nsqueued
+starts but does not serve, the supervisor restarts it until you install another
+version and run the command again.`,
+		Example: `  make install && nsqueuectl upgrade`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
 				if timeout <= 0 {
@@ -57,16 +59,16 @@ type upgraded struct {
 }
 
 func upgrade(ctx context.Context, c *command, timeout time.Duration) error {
-	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	before, err := c.client.Status(callCtx)
+	before, err := call(ctx, c, c.client.Status)
 	if err != nil {
 		return err
 	}
-	if err := c.client.Upgrade(callCtx); err != nil {
+	if err := c.do(ctx, c.client.Upgrade); err != nil {
 		return err
 	}
+	stop := c.showProgress(func() string { return "waiting for the new nsqueued to answer" })
 	after, err := c.awaitOther(ctx, before, timeout)
+	stop()
 	if err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func upgrade(ctx context.Context, c *command, timeout time.Duration) error {
 }
 
 // awaitOther returns the status of the first daemon that is not the one before.
-// In between, nobody answers.
+// In between, no daemon answers.
 func (c *command) awaitOther(
 	ctx context.Context, before api.Status, timeout time.Duration,
 ) (api.Status, error) {
@@ -113,9 +115,9 @@ func (c *command) awaitOther(
 
 func notUpgraded(before api.Status, timeout time.Duration, err error) error {
 	if err == nil {
-		return fmt.Errorf("the old nsqueued, process %d, still serves after %v: its "+
-			"supervisor's log says why the new version was refused", before.PID, timeout)
+		return fmt.Errorf("the old nsqueued, process %d, still serves after %v: the "+
+			"log of its supervisor says why it refused the new version", before.PID, timeout)
 	}
-	return fmt.Errorf("no nsqueued serves after %v: see its supervisor's log, and upgrade "+
-		"again with another version in place: %w", timeout, err)
+	return fmt.Errorf("no nsqueued serves after %v: see the log of its supervisor, install "+
+		"another version, then run nsqueuectl upgrade again: %w", timeout, err)
 }

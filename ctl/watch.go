@@ -28,18 +28,18 @@ func newWatch(run runner) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Print each packet as it gets its verdict",
-		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C,
-20 times a second what has come.
-With -o json it is one JSON object a line, with -o yaml a document each.
+		Long: `Print a line for each packet that nsqueued inspects from now on, until Ctrl-C.
+New lines come 20 times a second. -o json prints one JSON object per line, -o
+yaml one document per packet.
 
-Packets that come faster than --rate, or than they can be printed, are left out
-here, and counted in the summary; their verdicts do not wait for the terminal.
-nsqueued itself looks for those that are asked for. With --no-probes it leaves
-out all packets between pods and addresses of the node: probes of the kubelet,
-and what else the node sends or forwards under its own address.
+Verdicts never wait for the terminal. watch leaves out packets that come faster
+than --rate or faster than they can be printed, and counts them in the summary.
+nsqueued itself selects the packets. With --no-probes it leaves out all packets
+between pods and addresses of the node: probes of the kubelet, and everything
+else that the node sends or forwards under its own address.
 
-It goes on over a restart of nsqueued; packets in between are neither shown nor
-counted.`,
+watch continues when nsqueued restarts; it neither shows nor counts the packets
+in between.`,
 		Example: `  nsqueuectl watch
   nsqueuectl watch --pod default/busybox1 --count 10
   nsqueuectl watch -n default --protocol udp --port 53 --verdict drop`,
@@ -69,7 +69,7 @@ func watch(ctx context.Context, c *command, f watchFlags) error {
 	t := packetCounts{verdicts: map[string]uint64{}, verb: "printed"}
 	watching := func() {
 		t.renumber()
-		fmt.Fprintln(c.err, "watching, Ctrl-C ends it")
+		fmt.Fprintln(c.err, "watching; press Ctrl-C to stop")
 	}
 	lines := bufio.NewWriter(c.out)
 	c.out = lines

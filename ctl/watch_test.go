@@ -44,7 +44,7 @@ const packetLines = "" +
 	"? -> ?, udp, length: 0, verdict: accept, time: 2026-01-02T03:04:05.000000Z\n"
 
 // watching is what a watch says before its first packet.
-const watching = "watching, Ctrl-C ends it\n"
+const watching = "watching; press Ctrl-C to stop\n"
 
 func TestWatchCount(t *testing.T) {
 	d := apitest.Daemon{Packets: packets()}

@@ -25,7 +25,7 @@ func longest() *apitest.Daemon {
 	a.Counters = api.Counters{Packets: 1e12, Bytes: most, Dropped: 1e9}
 	event := api.Event{
 		Time: testNow(), Kind: api.EventLostDetach, Key: a.Key, Pod: a.Pod,
-		Message: strings.Repeat("the pod was gone and nobody had said so ", 6),
+		Message: strings.Repeat("the pod disappeared without a DEL ", 6),
 	}
 	return &apitest.Daemon{
 		Attachments: []api.Attachment{a}, Happened: []api.Event{event},
@@ -53,7 +53,7 @@ func TestWidths(t *testing.T) {
 	for line, told := range map[string]string{
 		"list": pod, "events": pod, "adopt --dry-run": pod,
 		"stats --once --interval 100ms": pod,
-		"status":                        "nobody had said so",
+		"status":                        "disappeared without a DEL",
 	} {
 		for _, width := range []int{0, 80, 200} {
 			var out, errs strings.Builder

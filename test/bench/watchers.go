@@ -61,7 +61,7 @@ func (w *watchers) startProgram(cmd *exec.Cmd) error {
 	}
 	w.programs = append(w.programs, cmd)
 	line, err := bufio.NewReader(stderr).ReadString('\n')
-	if err != nil || !strings.Contains(line, "Ctrl-C ends it") {
+	if err != nil || !strings.Contains(line, "press Ctrl-C to stop") {
 		return fmt.Errorf("start watcher %s: %q: %w", cmd, line, err)
 	}
 	return nil

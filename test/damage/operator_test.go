@@ -68,8 +68,8 @@ func TestLookingGoesOn(t *testing.T) {
 	watch, capture := r.look("watch"), r.look("capture -w "+filepath.Join(r.dir, "a.pcapng"))
 	list, status := r.look("list --watch"), r.look("status --watch")
 	stats, events := r.look("stats --interval 200ms"), r.look("events --follow")
-	watch.await(t, "begins", "watching, ")
-	capture.await(t, "begins", "capturing, ")
+	watch.await(t, "begins", "watching; ")
+	capture.await(t, "begins", "capturing; ")
 	for _, l := range []*looker{list, stats} {
 		l.await(t, "shows the pod", "first")
 	}
@@ -91,8 +91,8 @@ func TestLookingGoesOn(t *testing.T) {
 	for _, l := range []*looker{list, stats} {
 		l.await(t, "shows the next pod", "second")
 	}
-	for l, word := range map[*looker]string{watch: "watching, ", capture: "capturing, "} {
-		l.await(t, "says that the daemon was away", "nsqueued does not answer, waiting for it")
+	for l, word := range map[*looker]string{watch: "watching; ", capture: "capturing; "} {
+		l.await(t, "says that the daemon was away", "nsqueued does not answer; waiting for it")
 		nstest.Eventually(t, patience, l.Args[1]+" begins again", func() bool {
 			return strings.Count(l.err.String(), word) == 2
 		})

@@ -18,47 +18,47 @@ func (e *examination) problems() {
 		p := &problems[i]
 		if p.PastHook {
 			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message, "See \"Traffic past the "+
-				"hook\" in docs/runtimes.md: take the pod out of inspection (an annotation, "+
+				"hook\" in docs/runtimes.md: exclude the pod (by an annotation or "+
 				"excludeNamespaces), or give it another interface or runtime.")
 			continue
 		}
 		if p.Inspector {
-			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message+"; packets that it had in "+
-				"hand got the verdict of failure policy "+string(p.FailurePolicy),
-				"Mend the inspector: the log of nsqueued (journalctl -u nsqueued) has a panic's "+
-					"stack. If it only takes long, raise inspectBudget.")
+			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message+"; failure "+
+				"policy "+string(p.FailurePolicy)+" decided the packets that it had not answered",
+				"Fix the inspector: the log of nsqueued (journalctl -u nsqueued) has the stack "+
+					"of a panic. If the inspector is only slow, raise inspectBudget.")
 			continue
 		}
-		consequence := "packets pass unseen"
+		consequence := "packets pass uninspected"
 		if p.FailurePolicy == api.Fail {
 			consequence = "packets are dropped"
 		}
 		e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message+"; "+consequence,
-			"nsqueued tries again every 30 s. See nsqueuectl events; to let the pod go, "+
-				"nsqueuectl detach "+p.Key.String()+".")
+			"nsqueued tries again every 30 s. See nsqueuectl events. To stop inspecting the "+
+				"pod, run nsqueuectl detach "+p.Key.String()+".")
 	}
 	if d := e.status.Doubts; d != nil {
 		e.add(Warning, checkProblems, where(d.Key, d.Pod), Doubts(d), "See \"What a daemon in a "+
-			"container needs\" in docs/install.md. What is gone for certain, nsqueuectl detach "+
-			"lets go of.")
+			"container needs\" in docs/install.md. If a pod is certainly gone, run nsqueuectl "+
+			"detach.")
 		return
 	}
 	if len(problems) == 0 {
-		e.ok(checkProblems, "", "nsqueued knows of none")
+		e.ok(checkProblems, "", "nsqueued reports none")
 	}
 }
 
 // Doubts says in a sentence what the daemon cannot tell.
 func Doubts(d *api.Doubts) string {
-	return fmt.Sprintf("nsqueued cannot tell whether the pods of %s live, that of %s among them: "+
-		"%s. They stay attached and inspected", text.Plural(d.Attachments, "attachment"),
+	return fmt.Sprintf("nsqueued cannot tell whether the pods of %s are alive, such as that of "+
+		"%s: %s. They stay attached and inspected", text.Plural(d.Attachments, "attachment"),
 		d.Key, d.Reason)
 }
 
 // rootRemedy is for what the observers' socket does not serve.
-const rootRemedy = "Run nsqueuectl doctor as root, on the other socket."
+const rootRemedy = "Run nsqueuectl doctor as root, with the main socket of nsqueued."
 
-// where names an attachment, and the pod that people know it by.
+// where names the pod and its attachment.
 func where(k api.Key, p api.Pod) string {
 	if p.Name == "" {
 		return k.String()
@@ -87,7 +87,7 @@ func (e *examination) attachments(ctx context.Context) {
 			checked++
 		case errors.Is(err, api.ErrUnavailable):
 			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(),
-				"Run nsqueuectl doctor again when nsqueued serves.")
+				"Run nsqueuectl doctor again when nsqueued answers.")
 			return
 		case code == api.CodeReadOnly:
 			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(), rootRemedy)
@@ -99,12 +99,12 @@ func (e *examination) attachments(ctx context.Context) {
 		default:
 			failed++
 			e.add(Wrong, checkAttachments, where(a.Key, a.Pod), err.Error(),
-				"nsqueued repairs this within 30 s: run nsqueuectl doctor again, then see "+
-					"nsqueuectl events.")
+				"nsqueued repairs this within 30 s. Run nsqueuectl doctor again; if it stays, "+
+					"see nsqueuectl events.")
 		}
 	}
 	if failed == 0 {
-		e.ok(checkAttachments, "", "queues and hooks are in place, of %s",
+		e.ok(checkAttachments, "", "queues and hooks of %s are in place",
 			text.Plural(checked, "attachment"))
 	}
 }

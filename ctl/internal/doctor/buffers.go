@@ -11,12 +11,12 @@ import (
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
 )
 
-// buffers says whether queues have the receive buffers that they are to have:
-// what does not fit is let pass unseen, or lost.
+// buffers says whether queues have the receive buffers that the configuration
+// asks for: packets that do not fit pass uninspected, or are lost.
 func (e *examination) buffers() {
 	b := &e.status.Buffers
 	if b.Each == 0 {
-		e.add(Unknown, checkBuffers, "", "not checked: nsqueued does not say", "")
+		e.add(Unknown, checkBuffers, "", "not checked: this nsqueued does not report them", "")
 		return
 	}
 	good := true
@@ -25,10 +25,10 @@ func (e *examination) buffers() {
 		e.add(Warning, checkBuffers, "", what, remedy)
 	}
 	if b.Possible < b.Each {
-		warn(fmt.Sprintf("the kernel grants each queue %s of %s: nsqueued may not exceed "+
+		warn(fmt.Sprintf("the kernel gives each queue %s instead of %s: nsqueued may not exceed "+
 			"net.core.rmem_max", text.Size(b.Possible), text.Size(b.Each)),
-			fmt.Sprintf("sysctl -w net.core.rmem_max=%d, or give nsqueued CAP_NET_ADMIN outside "+
-				"of user namespaces.", b.Each/2))
+			fmt.Sprintf("Run sysctl -w net.core.rmem_max=%d, or give nsqueued CAP_NET_ADMIN "+
+				"outside of user namespaces.", b.Each/2))
 	}
 	if b.Each < b.Wanted {
 		warn(fmt.Sprintf("%s share %s: each has %s instead of %s",

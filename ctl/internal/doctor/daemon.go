@@ -53,13 +53,13 @@ func (e *examination) daemon(ctx context.Context) {
 				"or name its socket with --socket.")
 		return
 	case err != nil:
-		e.add(Wrong, checkDaemon, e.Socket, "it answers with an error: "+err.Error(),
+		e.add(Wrong, checkDaemon, e.Socket, "nsqueued answers with an error: "+err.Error(),
 			"See the log of nsqueued (journalctl -u nsqueued).")
 		return
 	}
 	e.reached, e.status = true, s
 	e.peer = findPeer(ctx, e.Socket, e.Proc, s.PID)
-	e.ok(checkDaemon, e.Socket, "process %d answers, since %s, %s", s.PID,
+	e.ok(checkDaemon, e.Socket, "process %d answers (started %s, %s)", s.PID,
 		s.Started.UTC().Format(time.RFC3339), text.Plural(s.Attachments, "attachment"))
 }
 
@@ -78,7 +78,7 @@ func (e *examination) versions(ctx context.Context) {
 		e.ok(checkVersions, plugin, "plugin, nsqueued and nsqueuectl are %s", e.Version)
 		return
 	}
-	e.ok(checkVersions, plugin, "plugin and nsqueuectl are %s; that of nsqueued is not known",
+	e.ok(checkVersions, plugin, "plugin and nsqueuectl are %s; nsqueued was not reached",
 		e.Version)
 }
 
@@ -91,13 +91,13 @@ func (e *examination) daemonVersion() relation {
 		e.add(Wrong, checkVersions, e.Socket,
 			fmt.Sprintf("nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
 			"Install all programs of one version and restart nsqueued (systemctl restart "+
-				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`). Build an "+
-				"nsqueued of your own against that version of the module.")
+				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`). If you build "+
+				"nsqueued yourself, build it against that version of the module.")
 	case unclear:
 		e.add(Unknown, checkVersions, e.Socket,
 			fmt.Sprintf("not compared: nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
-			"Build an nsqueued of your own against a released version of the module, or link it "+
-				"with "+link+".")
+			"If you build nsqueued yourself, build it against a released version of the module, "+
+				"or link it with "+link+".")
 	}
 	return r
 }
@@ -130,7 +130,7 @@ func (e *examination) noPlugin(plugin string, err error) {
 	case errors.Is(err, fs.ErrNotExist) && !hasFiles(e.BinDir):
 		e.notChecked(checkVersions, plugin, fmt.Errorf("there are no CNI plugins in %s", e.BinDir))
 	case errors.Is(err, fs.ErrNotExist):
-		e.add(Wrong, checkVersions, plugin, "the runtime finds no plugin there",
+		e.add(Wrong, checkVersions, plugin, "there is no plugin that the runtime could run",
 			"Install nsqueue there (make install), or name the runtime's directory with --bin-dir.")
 	case errors.Is(err, fs.ErrPermission):
 		e.notChecked(checkVersions, plugin, err)
@@ -161,13 +161,13 @@ func pluginVersion(ctx context.Context, plugin string) (string, error) {
 	}
 	version, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "nsqueue ")
 	if !ok {
-		return "", fmt.Errorf("it says %.60q for its version", out)
+		return "", fmt.Errorf("it prints %.60q as its version", out)
 	}
 	return version, nil
 }
 
-// hook says which one is in use and why. One that ends with the daemon does not
-// keep what Fail promises.
+// hook says which one is in use and why. One that ends with the daemon breaks the
+// promise of Fail.
 func (e *examination) hook() {
 	h := &e.status.Hook
 	what := h.Kind
@@ -179,7 +179,8 @@ func (e *examination) hook() {
 	}
 	if e.status.FailurePolicy == api.Fail && !h.Persistent {
 		e.add(Warning, checkHook, "",
-			what+". It ends with nsqueued: packets of pods under Fail pass unseen while none runs",
+			what+". This hook ends with nsqueued: while nsqueued does not run, packets of pods "+
+				"under Fail pass uninspected",
 			"Run nsqueued under systemd or `nsqueued supervise`, load the kernel module, or use "+
 				"Linux 6.9 or newer.")
 		return
@@ -187,27 +188,28 @@ func (e *examination) hook() {
 	e.ok(checkHook, "", "%s", what)
 }
 
-// supervisor says who restarts the daemon and keeps the queues meanwhile.
+// supervisor says what restarts the daemon and stores the queues meanwhile.
 func (e *examination) supervisor() {
 	s := &e.status.Supervisor
 	const remedy = "Run nsqueued by its systemd unit, or by `nsqueued supervise`."
 	switch {
 	case s.Kind == api.NoSupervisor || s.Kind == "":
 		e.add(Warning, checkSupervisor, "",
-			"none: nobody restarts nsqueued, and packets that wait in its queues end with it",
+			"none: nothing restarts nsqueued, and packets in its queues are lost when it exits",
 			remedy)
 	case s.Capacity == 0:
 		e.add(Wrong, checkSupervisor, string(s.Kind),
-			"it keeps no descriptors: packets that wait are lost when nsqueued restarts",
+			"the descriptor store is off: packets in queues are lost when nsqueued restarts",
 			"Set FileDescriptorStoreMax in the unit, and Environment=FDSTORE to the same number. "+
 				remedy)
 	case s.Stored >= s.Capacity:
 		e.add(Wrong, checkSupervisor, string(s.Kind),
-			fmt.Sprintf("all of the %d descriptors that it keeps are in use", s.Capacity),
+			fmt.Sprintf("the descriptor store is full (%d): packets in the queues of further pods "+
+				"are lost when nsqueued restarts", s.Capacity),
 			"Raise FileDescriptorStoreMax and FDSTORE in the unit, or --max-descriptors of "+
 				"`nsqueued supervise`.")
 	default:
-		e.ok(checkSupervisor, string(s.Kind), "it keeps %d of at most %d descriptors",
+		e.ok(checkSupervisor, string(s.Kind), "%d of at most %d descriptors are stored",
 			s.Stored, s.Capacity)
 	}
 }
@@ -220,10 +222,10 @@ func (e *examination) descriptors() {
 	d := &e.status.Descriptors
 	const remedy = "Raise LimitNOFILE in the unit of nsqueued, or `ulimit -n` before it is started."
 	if d.Limit == 0 {
-		e.add(Unknown, checkDescriptors, "", "not checked: nsqueued does not say", "")
+		e.add(Unknown, checkDescriptors, "", "not checked: this nsqueued does not report them", "")
 		return
 	}
-	what := fmt.Sprintf("%d of %d files are open, %d more pods can be attached",
+	what := fmt.Sprintf("%d of %d descriptors are open, %d more pods can be attached",
 		d.Open, d.Limit, d.Room)
 	switch {
 	case d.Room == 0:

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package doctor examines whether nsqueue does what it should on this node, and
-// says what to do about what it finds. It changes nothing, and looks at the
-// daemon, at files and at /proc from where it runs; what cannot be seen from
-// there it says.
+// Package doctor checks whether nsqueue works on this node, and says what to do
+// about each problem. It changes nothing. It asks the daemon, and reads files and
+// /proc from where it runs; a check that cannot be made from there is unknown.
 package doctor
 
 import (
@@ -32,7 +31,7 @@ const (
 type Finding struct {
 	Check  string `json:"check"`
 	Result Result `json:"result"`
-	// Where is the file, process or attachment that it is about.
+	// Where is the file, process or attachment that the finding is about.
 	Where  string `json:"where,omitempty"`
 	What   string `json:"what"`
 	Remedy string `json:"remedy,omitempty"`
@@ -54,8 +53,8 @@ func (r *Report) Count(result Result) int {
 	return n
 }
 
-// Options say what is examined. All but Runtimes, DropIns, Proc and Root are
-// required.
+// Options say what is examined. All but Runtimes, DropIns, Checking, Proc and
+// Root are required.
 type Options struct {
 	Socket  string // of the daemon
 	BinDir  string // where the runtime finds CNI plugins
@@ -67,6 +66,8 @@ type Options struct {
 	DropIns  bool
 	// Now is the time since boot.
 	Now func() time.Duration
+	// Checking, where it is set, is called with the name of each check before it.
+	Checking func(check string)
 	// Proc is where the proc file system is mounted; empty means /proc.
 	Proc string
 	// Root is before /boot, /lib and /sys; empty means /.
@@ -87,23 +88,45 @@ type examination struct {
 func Examine(ctx context.Context, o Options) Report {
 	o.Proc, o.Root = cmp.Or(o.Proc, "/proc"), cmp.Or(o.Root, "/")
 	e := &examination{Options: o, client: api.NewClient(o.Socket)}
-	e.daemon(ctx)
-	e.versions(ctx)
-	e.chain()
-	e.permissions()
-	e.spool()
-	e.kernel()
-	if e.reached {
-		e.hook()
-		e.supervisor()
-		e.cpuLimit()
-		e.descriptors()
-		e.buffers()
-		e.problems()
-		e.attachments(ctx)
-		e.marks(ctx)
+	for _, c := range e.checks() {
+		if c.asksDaemon && !e.reached {
+			continue
+		}
+		if e.Checking != nil {
+			e.Checking(c.name)
+		}
+		c.run(ctx)
 	}
 	return e.report
+}
+
+// check is one of the checks of an examination.
+type check struct {
+	name       string
+	run        func(context.Context)
+	asksDaemon bool // and cannot be made without its answers
+}
+
+// checks returns all of them in their order: the first says whether the daemon
+// answers.
+func (e *examination) checks() []check {
+	local := func(f func()) func(context.Context) { return func(context.Context) { f() } }
+	return []check{
+		{checkDaemon, e.daemon, false},
+		{checkVersions, e.versions, false},
+		{checkChain, local(e.chain), false},
+		{checkPermissions, local(e.permissions), false},
+		{checkSpool, local(e.spool), false},
+		{checkKernel, local(e.kernel), false},
+		{checkHook, local(e.hook), true},
+		{checkSupervisor, local(e.supervisor), true},
+		{checkCPU, local(e.cpuLimit), true},
+		{checkDescriptors, local(e.descriptors), true},
+		{checkBuffers, local(e.buffers), true},
+		{checkProblems, local(e.problems), true},
+		{checkAttachments, e.attachments, true},
+		{checkMarks, e.marks, true},
+	}
 }
 
 func (e *examination) add(result Result, check, where, what, remedy string) {
@@ -116,8 +139,7 @@ func (e *examination) ok(check, where, format string, args ...any) {
 	e.add(OK, check, where, fmt.Sprintf(format, args...), "")
 }
 
-// notChecked says that a check could not be made because something could not be
-// read.
+// notChecked reports a check that could not be made because of an error.
 func (e *examination) notChecked(check, where string, err error) {
 	remedy := "Run nsqueuectl on the node itself, outside of containers."
 	if errors.Is(err, fs.ErrPermission) {

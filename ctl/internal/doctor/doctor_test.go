@@ -194,12 +194,12 @@ func TestPluginBroken(t *testing.T) {
 	p.want("wrong versions BIN/nsqueue: the plugin does not run: exit status 3")
 	p.plugin("#!/bin/sh\necho other 1\n")
 	p.want("wrong versions BIN/nsqueue: the plugin does not run: " +
-		`it says "other 1\n" for its version`)
+		`it prints "other 1\n" as its version`)
 	p.write(filepath.Join(p.BinDir, "loopback"), "")
 	if err := os.Remove(filepath.Join(p.BinDir, "nsqueue")); err != nil {
 		t.Fatal(err)
 	}
-	p.want("wrong versions BIN/nsqueue: the runtime finds no plugin there")
+	p.want("wrong versions BIN/nsqueue: there is no plugin that the runtime could run")
 }
 
 // A container that the plugins' directory is not mounted in has none, or an empty
@@ -218,8 +218,7 @@ func TestPluginsNotSeen(t *testing.T) {
 }
 
 // elsewhere is what is said of the good file where another comes first.
-const elsewhere = "warning cni chain CONF/10-flannel.conflist: nsqueue is in it, and it is not what " +
-	"the runtime takes for pods"
+const elsewhere = "warning cni chain CONF/10-flannel.conflist: nsqueue is in this file, which the runtime does not use for pods"
 
 func TestChain(t *testing.T) {
 	const stops = "; containerd stops there and takes no new pods, CRI-O passes over it"
@@ -229,23 +228,21 @@ func TestChain(t *testing.T) {
 	}{
 		"earlier file": {
 			"05-other.conflist", `{"name":"n","plugins":[{"type":"bridge"}]}`,
-			[]string{"wrong cni chain CONF/05-other.conflist: the runtime takes this configuration, and " +
+			[]string{"wrong cni chain CONF/05-other.conflist: the runtime uses this configuration, and " +
 				"nsqueue is not in it (bridge): new pods are not inspected", elsewhere},
 		},
 		"no list": {
 			"05-other.conf", `{"name":"n","type":"bridge"}`,
-			[]string{"wrong cni chain CONF/05-other.conf: the runtime takes this configuration, which is " +
-				"no list: new pods are not inspected", elsewhere},
+			[]string{"wrong cni chain CONF/05-other.conf: the runtime uses this configuration, which is not a list: new pods are not inspected", elsewhere},
 		},
 		"not last": {
 			"10-flannel.conflist", `{"name":"n","plugins":[{"type":"nsqueue"},{"type":"a"}]}`,
-			[]string{"wrong cni chain CONF/10-flannel.conflist: nsqueue must be the last plugin, after " +
-				"another, and once: nsqueue, a"},
+			[]string{"wrong cni chain CONF/10-flannel.conflist: nsqueue must be in the list once, as the last plugin, after another: nsqueue, a"},
 		},
 		"other socket": {
 			"10-flannel.conflist", strings.ReplaceAll(goodChain, "SOCKET", "/run/other.sock"),
-			[]string{"warning cni chain CONF/10-flannel.conflist: new pods go to the nsqueued at " +
-				"/run/other.sock, this is about the one at SOCKET"},
+			[]string{"warning cni chain CONF/10-flannel.conflist: new pods use the nsqueued at " +
+				"/run/other.sock; this report is about the one at SOCKET"},
 		},
 		"cut off": {
 			"05-other.conf", `{`,
@@ -261,7 +258,7 @@ func TestChain(t *testing.T) {
 		"no CNI file":         {"05-other.txt", `{`, nil},
 		"hands pods on": {
 			"00-multus.conf", `{"name":"m","type":"multus","delegates":[{"name":"cbr0","plugins":[{"type":"flannel"}]}]}`,
-			[]string{"wrong cni chain CONF/00-multus.conf: the runtime takes this configuration, and " +
+			[]string{"wrong cni chain CONF/00-multus.conf: the runtime uses this configuration, and " +
 				"nsqueue is not in it (flannel): new pods are not inspected"},
 		},
 		"hands pods on to what is not seen": {
@@ -272,8 +269,7 @@ func TestChain(t *testing.T) {
 		},
 		"conversion without a source": {
 			"05-x-with-nsqueue.conflist", conversion,
-			[]string{"wrong cni chain CONF/05-x-with-nsqueue.conflist: it was made of a .conf file that is " +
-				"gone, or that hands pods on itself: it must go"},
+			[]string{"wrong cni chain CONF/05-x-with-nsqueue.conflist: nsqueuectl made this list from a .conf file that is gone, or that delegates itself: the list must be removed"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -308,7 +304,7 @@ func TestConversionOutdated(t *testing.T) {
 	p.write(source, `{"name":"n","cniVersion":"1.0.0","type":"bridge"}`)
 	p.want(elsewhere)
 	p.write(source, `{"name":"n","cniVersion":"1.0.0","type":"ptp"}`)
-	p.want("wrong cni chain CONF/05-x-with-nsqueue.conflist: it was made of CONF/05-x.conf, which has "+
+	p.want("wrong cni chain CONF/05-x-with-nsqueue.conflist: nsqueuectl made this list from CONF/05-x.conf, which has "+
 		"changed since", elsewhere)
 }
 
@@ -319,7 +315,7 @@ func TestDropIn(t *testing.T) {
 	dropIn := filepath.Join(p.ConfDir, "cbr0", "zz-nsqueue.conf")
 	p.write(dropIn, `{"type":"nsqueue","socket":"`+p.Socket+`"}`)
 	p.want("unknown cni chain CONF/cbr0/zz-nsqueue.conf: nsqueue is in a file of its own (containerd " +
-		"reads it from 2.1.0 on, CRI-O from 1.33.0 on), and no runtime's program is seen from here")
+		"reads it from 2.1.0 on, CRI-O from 1.33.0 on), and no program of a runtime is visible from here")
 	p.Runtimes, p.DropIns = []string{"containerd"}, true
 	p.want()
 	p.DropIns = false
@@ -328,8 +324,7 @@ func TestDropIn(t *testing.T) {
 		"CRI-O from 1.33.0 on)")
 	p.DropIns = true
 	p.write(filepath.Join(p.ConfDir, "cbr0", "zzz.conf"), `{"type":"late"}`)
-	p.want("wrong cni chain CONF/cbr0/zz-nsqueue.conf: nsqueue must be the last plugin, after another, " +
-		"and once: flannel, nsqueue, late")
+	p.want("wrong cni chain CONF/cbr0/zz-nsqueue.conf: nsqueue must be in the list once, as the last plugin, after another: flannel, nsqueue, late")
 }
 
 func TestPermissions(t *testing.T) {
@@ -351,11 +346,11 @@ func TestPermissions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.want("wrong permissions SOCKET: its mode 0666 gives others more than they may have",
-		"wrong permissions RUN: its mode 0777 gives others more than they may have",
-		"wrong permissions RUN/spool: its mode 0755 gives others more than they may have",
-		"wrong permissions STATE: its mode 0775 gives others more than they may have",
-		"wrong permissions STATE/attachments: its mode 0750 gives others more than they may have")
+	p.want("wrong permissions SOCKET: mode 0666 gives other users access that only root may have",
+		"wrong permissions RUN: mode 0777 gives other users access that only root may have",
+		"wrong permissions RUN/spool: mode 0755 gives other users access that only root may have",
+		"wrong permissions STATE: mode 0775 gives other users access that only root may have",
+		"wrong permissions STATE/attachments: mode 0750 gives other users access that only root may have")
 }
 
 // How long a call waits is told by the time since boot: neither the file's time
@@ -384,10 +379,10 @@ func TestSpool(t *testing.T) {
 	p.Now = func() time.Duration { return called + 29*time.Second }
 	p.want()
 	p.Now = func() time.Duration { return called + time.Minute }
-	const waits = "wrong spool RUN/spool: 1 call of the plugin waiting for nsqueued, the oldest for 1m0s"
+	const waits = "wrong spool RUN/spool: 1 undelivered CNI call, the oldest for 1m0s"
 	p.want(waits)
 	p.write(filepath.Join(path, "b@eth0.json"), "{}")
-	p.want("wrong spool RUN/spool: 1 file with no call that this version reads, such as: "+
+	p.want("wrong spool RUN/spool: this version cannot read 1 file, such as: "+
 		"read spool file b@eth0.json: version 0: want 1 to 1", waits)
 }
 
@@ -398,26 +393,23 @@ func TestWeakDaemon(t *testing.T) {
 		s.Supervisor = api.Supervisor{Kind: api.NoSupervisor}
 		s.Descriptors = api.Descriptors{Open: 950, Limit: 1024}
 	})
-	p.want("warning hook : nft, because: the module is not loaded. It ends with nsqueued: packets "+
-		"of pods under Fail pass unseen while none runs",
-		"warning supervisor : none: nobody restarts nsqueued, and packets that wait in its queues "+
-			"end with it",
-		"wrong descriptors : 950 of 1024 files are open, 0 more pods can be attached")
+	p.want("warning hook : nft, because: the module is not loaded. This hook ends with nsqueued: while nsqueued does not run, packets of pods under Fail pass uninspected",
+		"warning supervisor : none: nothing restarts nsqueued, and packets in its queues are lost when it exits",
+		"wrong descriptors : 950 of 1024 descriptors are open, 0 more pods can be attached")
 	p.daemon.Change(func(s *api.Status) {
 		s.Hook.Persistent = true
 		s.Supervisor = api.Supervisor{Kind: api.Systemd}
 		s.Descriptors.Room = 9
 	})
-	p.want("wrong supervisor systemd: it keeps no descriptors: packets that wait are lost when "+
-		"nsqueued restarts",
-		"warning descriptors : 950 of 1024 files are open, 9 more pods can be attached: fewer in "+
+	p.want("wrong supervisor systemd: the descriptor store is off: packets in queues are lost when nsqueued restarts",
+		"warning descriptors : 950 of 1024 descriptors are open, 9 more pods can be attached: fewer in "+
 			"all than the 110 that a kubelet runs")
 	p.daemon.Change(func(s *api.Status) {
 		s.Supervisor = api.Supervisor{Kind: api.Supervise, Stored: 7, Capacity: 7}
 		s.Descriptors = api.Descriptors{}
 	})
-	p.want("wrong supervisor supervise: all of the 7 descriptors that it keeps are in use",
-		"unknown descriptors : not checked: nsqueued does not say")
+	p.want("wrong supervisor supervise: the descriptor store is full (7): packets in the queues of further pods are lost when nsqueued restarts",
+		"unknown descriptors : not checked: this nsqueued does not report them")
 }
 
 func TestAttachmentNotInspected(t *testing.T) {
@@ -446,8 +438,7 @@ func TestAttachmentNotInspected(t *testing.T) {
 		s.Problems[0].PastHook, s.Problems[0].Inspector = false, true
 		s.Problems[0].Message = "the inspector panicked"
 	})
-	p.want("wrong problems default/web, 0fd3/eth0: the inspector panicked; packets that it had in "+
-		"hand got the verdict of failure policy Fail",
+	p.want("wrong problems default/web, 0fd3/eth0: the inspector panicked; failure policy Fail decided the packets that it had not answered",
 		"wrong attachments default/web, 0fd3/eth0: queue 80 is not bound")
 	p.daemon.Change(func(s *api.Status) {
 		s.Problems = nil
@@ -455,7 +446,7 @@ func TestAttachmentNotInspected(t *testing.T) {
 		answer = api.Errorf(api.CodeNotAttached, "it is gone")
 	})
 	p.want("warning problems default/web, 0fd3/eth0: nsqueued cannot tell whether the pods of " +
-		"3 attachments live, that of 0fd3/eth0 among them: no hostPID. " +
+		"3 attachments are alive, such as that of 0fd3/eth0: no hostPID. " +
 		"They stay attached and inspected")
 	p.daemon.Change(func(s *api.Status) {
 		s.Doubts = nil
@@ -503,26 +494,24 @@ func TestCPULimit(t *testing.T) {
 	p.want()
 	p.write(filepath.Join(p.fs(), "system.slice/cpu.max"), "50000 100000\n")
 	p.want("wrong cpu limit CGROUP/system.slice/cpu.max: the control group limits nsqueued to " +
-		"50000 of each 100000 microseconds: packets of all pods wait for the rest of the period")
+		"50000 of each 100000 microseconds: when it has used that up, packets of all pods wait for the rest of the period")
 
 	p.groups("3:cpu,cpuacct:/pod\n0::/\n", "cgroup cgroup rw,cpu,cpuacct")
 	p.write(filepath.Join(p.fs(), "pod/cpu.cfs_quota_us"), "-1\n")
 	p.want()
 	p.write(filepath.Join(p.fs(), "cpu.cfs_quota_us"), "7000\n")
 	p.want("wrong cpu limit CGROUP/cpu.cfs_quota_us: the control group limits nsqueued to 7000 " +
-		"microseconds of each period: packets of all pods wait for the rest of the period")
+		"microseconds of each period: when it has used that up, packets of all pods wait for the rest of the period")
 }
 
 func TestCPULimitUnseen(t *testing.T) {
 	p := newPatient(t)
 	p.groups("0::/../elsewhere\n", "cgroup2 cgroup2 rw")
-	p.want("unknown cpu limit : not checked: control group /../elsewhere of process PID is not " +
-		"seen from here")
+	p.want("unknown cpu limit : not checked: control group /../elsewhere of process PID is not visible from here")
 	p.daemon.Change(func(s *api.Status) {
 		s.PID = 1 // what the daemon calls itself in a PID namespace of its own
 	})
-	p.want("unknown cpu limit : not checked: process PID holds the socket, and is not the nsqueued " +
-		"that says to be process 1")
+	p.want("unknown cpu limit : not checked: process PID serves the socket, but nsqueued says that it is process 1")
 	pid := strconv.Itoa(os.Getpid())
 	p.groups("0::/\n", "cgroup2 cgroup2 rw")
 	p.write(filepath.Join(p.Proc, pid, "status"), "NSpid:\t"+pid+"\t1\n")

@@ -33,17 +33,18 @@ func (e *examination) chain() {
 	}
 	for _, path := range s.Orphans {
 		e.add(Wrong, checkChain, path,
-			"it was made of a .conf file that is gone, or that hands pods on itself: it must go",
+			"nsqueuectl made this list from a .conf file that is gone, or that delegates itself: "+
+				"the list must be removed",
 			"Run nsqueuectl install, which removes it.")
 	}
 	e.judgeActive(s)
-	if s.Err != nil { // then it is not known what the runtime takes
+	if s.Err != nil { // then it is not known what the runtime uses
 		return
 	}
 	for _, path := range s.Elsewhere {
 		e.add(Warning, checkChain, path,
-			"nsqueue is in it, and it is not what the runtime takes for pods",
-			"Take nsqueue out of it, or remove it, unless other programs (such as podman) use it.")
+			"nsqueue is in this file, which the runtime does not use for pods",
+			"Remove nsqueue from it, or the file, unless another program (such as podman) uses it.")
 	}
 }
 
@@ -57,20 +58,21 @@ func (e *examination) judgeActive(s *conflist.Survey) {
 	case errors.Is(s.Err, fs.ErrPermission):
 		e.notChecked(checkChain, s.Active, s.Err)
 	case errors.As(s.Err, &unusable):
-		e.add(Wrong, checkChain, s.Active, unusable.What(), "Mend or remove it.")
+		e.add(Wrong, checkChain, s.Active, unusable.What(), "Fix or remove the file.")
 	case s.Err != nil:
 		e.add(Wrong, checkChain, s.Active, strings.TrimPrefix(s.Err.Error(), s.Active+": "),
-			"Then run nsqueuectl install.")
+			"Fix this, then run nsqueuectl install.")
 	case s.Outdated != "":
-		e.add(Wrong, checkChain, s.Active, "it was made of "+s.Outdated+
-			", which has changed since", "Run nsqueuectl install, and let it --watch.")
+		e.add(Wrong, checkChain, s.Active, "nsqueuectl made this list from "+s.Outdated+
+			", which has changed since",
+			"Run nsqueuectl install; with --watch it follows further changes.")
 	default:
 		e.judgeChain(s)
 	}
 }
 
-// judgeChain looks at the chain that pods get. Where no runtime is seen, it is
-// taken for one that reads drop-ins, and that is said.
+// judgeChain looks at the chain that pods get. Where no runtime is found, it is
+// assumed to read drop-ins, and the finding says so.
 func (e *examination) judgeChain(s *conflist.Survey) {
 	seen := len(e.Runtimes) > 0
 	c := s.Chain(e.DropIns || !seen)
@@ -86,11 +88,11 @@ func (e *examination) judgeChain(s *conflist.Survey) {
 	case !e.judgeOrder(path, &c):
 	case path == s.OwnDropIn && !seen:
 		e.add(Unknown, checkChain, path, "nsqueue is in a file of its own ("+
-			conflist.DropInReaders+"), and no runtime's program is seen from here",
+			conflist.DropInReaders+"), and no program of a runtime is visible from here",
 			"Run nsqueuectl on the node itself, outside of containers, or nsqueuectl install "+
 				"--mode append.")
 	case s.Via != "":
-		e.ok(checkChain, path, "nsqueue is the last plugin (%s hands pods on to %s)", s.Via, order)
+		e.ok(checkChain, path, "nsqueue is the last plugin (%s delegates to %s)", s.Via, order)
 	default:
 		e.ok(checkChain, path, "nsqueue is the last plugin (%s)", order)
 	}
@@ -103,21 +105,21 @@ func (e *examination) judgeOrder(path string, c *conflist.Chain) bool {
 	switch {
 	case len(c.Plugins) == 0:
 		e.add(Wrong, checkChain, path,
-			"the runtime takes this configuration, which is no list: new pods are not inspected",
+			"the runtime uses this configuration, which is not a list: new pods are not inspected",
 			"Run nsqueuectl install, which makes a conflist of it.")
 	case c.Entries() == 0:
 		e.add(Wrong, checkChain, path,
-			"the runtime takes this configuration, and nsqueue is not in it ("+order+
+			"the runtime uses this configuration, and nsqueue is not in it ("+order+
 				"): new pods are not inspected",
-			"Run nsqueuectl install, or append {\"type\": \"nsqueue\"} to its plugins; if another "+
-				"file has it, that must come first by name.")
+			"Run nsqueuectl install, or append {\"type\": \"nsqueue\"} to its plugins. If another "+
+				"file has the entry, that file must sort first by name.")
 	case c.Entries() > 1 || !c.Last():
 		e.add(Wrong, checkChain, path,
-			"nsqueue must be the last plugin, after another, and once: "+order,
+			"nsqueue must be in the list once, as the last plugin, after another: "+order,
 			"Run nsqueuectl install, which moves its entry to the end of the plugins.")
 	case c.Socket != e.Socket && api.ObserverSocket(c.Socket) != e.Socket:
 		e.add(Warning, checkChain, path,
-			fmt.Sprintf("new pods go to the nsqueued at %s, this is about the one at %s",
+			fmt.Sprintf("new pods use the nsqueued at %s; this report is about the one at %s",
 				c.Socket, e.Socket),
 			"Name the socket of the configuration with --socket, or correct the entry.")
 	default:
@@ -126,14 +128,14 @@ func (e *examination) judgeOrder(path string, c *conflist.Chain) bool {
 	return false
 }
 
-// protectedPath is a path, and the permissions that nobody may have there.
+// protectedPath is a path, and the permissions that only root may have there.
 type protectedPath struct {
 	path   string
 	forbid fs.FileMode
 }
 
-// permissions looks at what only root may write to, or enter. Another could
-// have pods inspected by himself, or not at all.
+// permissions looks at what only root may write to, or enter. Another user could
+// redirect the inspection of pods, or end it.
 func (e *examination) permissions() {
 	const group, others = 0o070, 0o007
 	const writers = 0o022
@@ -156,7 +158,7 @@ func (e *examination) permissions() {
 	checked := 0
 	for _, g := range paths {
 		switch info, err := os.Lstat(g.path); {
-		case errors.Is(err, fs.ErrNotExist): // nobody has needed it so far
+		case errors.Is(err, fs.ErrNotExist): // not needed so far
 		case err != nil:
 			e.notChecked(checkPermissions, g.path, err)
 		default:
@@ -165,15 +167,16 @@ func (e *examination) permissions() {
 		}
 	}
 	if checked > 0 && len(e.report.Findings) == before {
-		e.ok(checkPermissions, filepath.Dir(e.Socket), "sockets and state are root's (%d paths)",
-			checked)
+		e.ok(checkPermissions, filepath.Dir(e.Socket),
+			"only root can change sockets and state (%d paths)", checked)
 	}
 }
 
 func (e *examination) judgeMode(g protectedPath, info fs.FileInfo) {
 	if excess := info.Mode().Perm() & g.forbid; excess != 0 {
 		e.add(Wrong, checkPermissions, g.path,
-			fmt.Sprintf("its mode %04o gives others more than they may have", info.Mode().Perm()),
+			fmt.Sprintf("mode %04o gives other users access that only root may have",
+				info.Mode().Perm()),
 			fmt.Sprintf("chmod %04o %s", info.Mode().Perm()&^g.forbid, g.path))
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
@@ -186,7 +189,7 @@ func (e *examination) judgeMode(g protectedPath, info fs.FileInfo) {
 // drainTime is how long a call may wait in the spool: it is looked at every 10 s.
 const drainTime = 30 * time.Second
 
-// spool looks for calls that no nsqueued carries out.
+// spool looks for calls that nsqueued does not carry out.
 func (e *examination) spool() {
 	path := spool.Path(e.Socket)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
@@ -200,20 +203,20 @@ func (e *examination) spool() {
 		return
 	case calls.strange > 0:
 		e.add(Wrong, checkSpool, path, fmt.Sprintf(
-			"%s with no call that this version reads, such as: %s",
+			"this version cannot read %s, such as: %s",
 			text.Plural(calls.strange, "file"), calls.why),
-			"See the log of nsqueued; use one version of nsqueue, or remove them.")
+			"See the log of nsqueued. Use one version of nsqueue, or remove the files.")
 	}
-	switch n := text.Plural(calls.waiting, "call"); {
+	switch n := text.Plural(calls.waiting, "undelivered CNI call"); {
 	case calls.waiting == 0 && calls.strange == 0:
 		e.ok(checkSpool, path, "empty")
 	case calls.waiting > 0 && calls.oldest < drainTime:
-		e.ok(checkSpool, path, "%s waiting, for less than %s", n, drainTime)
+		e.ok(checkSpool, path, "%s, for less than %s", n, drainTime)
 	case calls.waiting > 0:
 		e.add(Wrong, checkSpool, path, fmt.Sprintf(
-			"%s of the plugin waiting for nsqueued, the oldest for %s", n,
+			"%s, the oldest for %s", n,
 			calls.oldest.Round(time.Second)),
-			"Start nsqueued; where it runs, its log says why it does not carry them out.")
+			"Start nsqueued. If it runs, its log says why it does not carry them out.")
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// kernel says what the running kernel lacks. The daemon has tried it out; where
-// none answers, perhaps because it cannot start, there are only the options that
-// the kernel was built with.
+// kernel says what the running kernel lacks. The daemon has tried it out. Where no
+// daemon answers, perhaps because it cannot start, only the options that the kernel
+// was built with can tell.
 func (e *examination) kernel() {
 	release, err := e.release()
 	if err != nil {
@@ -30,7 +30,7 @@ func (e *examination) kernel() {
 		e.add(Warning, checkKernel, "", f.What, f.Remedy)
 	}
 	if len(e.status.Hook.Flaws) == 0 {
-		e.ok(checkKernel, "", "Linux %s has all that nsqueued uses", release)
+		e.ok(checkKernel, "", "Linux %s has everything that nsqueued uses", release)
 	}
 }
 
@@ -65,7 +65,7 @@ func features() []feature {
 // kernelOptions compares what the kernel was built with to what is needed.
 func (e *examination) kernelOptions(release string) {
 	if !atLeast(release, 5, 14) {
-		e.add(Wrong, checkKernel, "", "Linux "+release+" is too old: netns have no cookies",
+		e.add(Wrong, checkKernel, "", "Linux "+release+" is too old: it has no netns cookies",
 			"Use Linux 5.14 or newer.")
 		return
 	}
@@ -92,13 +92,13 @@ func (e *examination) kernelOptions(release string) {
 		e.add(Wrong, checkKernel, path,
 			"Linux "+release+" lacks "+strings.Join(missing, ", "),
 			"Use a kernel that has them, or install the package with the rest of its modules "+
-				"(such as linux-modules-extra). The kernel module nsqueue.ko needs the queue "+
-				"alone.")
+				"(such as linux-modules-extra). With the kernel module nsqueue.ko, "+
+				"CONFIG_NETFILTER_NETLINK_QUEUE alone is enough.")
 	case loaded:
 		e.ok(checkKernel, path, "Linux %s has what nsqueued needs, and nsqueue.ko is loaded",
 			release)
 	default:
-		e.ok(checkKernel, path, "Linux %s has what nsqueued needs, by nftables", release)
+		e.ok(checkKernel, path, "Linux %s has what nsqueued needs for its nftables hook", release)
 	}
 }
 

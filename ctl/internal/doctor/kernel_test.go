@@ -55,14 +55,14 @@ func (p *patient) wantKernel(want string) {
 func TestKernelOptions(t *testing.T) {
 	p := newPatient(t)
 	config := filepath.Join(p.Root, "boot/config-"+release)
-	p.wantKernel("ok Linux 6.12.5-amd64 has what nsqueued needs, by nftables")
+	p.wantKernel("ok Linux 6.12.5-amd64 has what nsqueued needs for its nftables hook")
 
 	p.write(config, strings.ReplaceAll(debianConfig, "CONFIG_NFT_QUEUE=m", "# not set"))
 	const lacks = "wrong Linux 6.12.5-amd64 lacks "
 	const queue = "CONFIG_NFT_QUEUE (or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE)"
 	p.wantKernel(lacks + queue)
 	p.write(config, debianConfig+"CONFIG_NFT_COMPAT=y\nCONFIG_NETFILTER_XT_TARGET_NFQUEUE=y\n")
-	p.wantKernel("ok Linux 6.12.5-amd64 has what nsqueued needs, by nftables")
+	p.wantKernel("ok Linux 6.12.5-amd64 has what nsqueued needs for its nftables hook")
 
 	// A module that is built and not installed is not there.
 	p.write(config, debianConfig)
@@ -102,7 +102,7 @@ func TestKernelOptionsPacked(t *testing.T) {
 func TestOldKernel(t *testing.T) {
 	p := newPatient(t)
 	p.write(filepath.Join(p.Proc, "sys/kernel/osrelease"), "5.10.0-30\n")
-	p.wantKernel("wrong Linux 5.10.0-30 is too old: netns have no cookies")
+	p.wantKernel("wrong Linux 5.10.0-30 is too old: it has no netns cookies")
 	p.write(filepath.Join(p.Proc, "sys/kernel/osrelease"), "6.1.0\n") // has NFT_OBJREF as an option
 	p.write(filepath.Join(p.Root, "boot/config-6.1.0"), debianConfig)
 	p.wantKernel("wrong Linux 6.1.0 lacks CONFIG_NFT_OBJREF")
@@ -120,13 +120,13 @@ func TestBuffers(t *testing.T) {
 		}
 	})
 	p.write(filepath.Join(p.Proc, "meminfo"), "MemTotal:  1048576 kB\nMemFree: 7 kB\n")
-	p.want("warning buffers : the kernel grants each queue 416 KiB of 2 MiB: nsqueued may not exceed "+
+	p.want("warning buffers : the kernel gives each queue 416 KiB instead of 2 MiB: nsqueued may not exceed "+
 		"net.core.rmem_max",
 		"warning buffers : 300 queues share 1 GiB: each has 2 MiB instead of 8 MiB",
 		"warning buffers : queue.receiveBufferTotal (1 GiB) is more than half of the node's memory "+
 			"(1 GiB)")
 	p.daemon.Change(func(s *api.Status) { s.Buffers = api.Buffers{} })
-	p.want("unknown buffers : not checked: nsqueued does not say")
+	p.want("unknown buffers : not checked: this nsqueued does not report them")
 }
 
 // Pods that were set up alike are one finding.
@@ -144,8 +144,8 @@ func TestMarks(t *testing.T) {
 	})
 	p.daemon.Marked.Unseen = []string{"d/eth0: there are too many rules"}
 	p.want("unknown marks : not checked in d/eth0: there are too many rules",
-		"warning marks a/eth0 and 2 more: ip -4 rule 100 looks at mark bits 0xffffffff, of which "+
-			"0xff000000 is in markMask: packets that the inspector marks do not match",
+		"warning marks a/eth0 and 2 more: ip -4 rule 100 matches mark bits 0xffffffff, of which "+
+			"0xff000000 are in markMask: it does not match packets that the inspector has marked",
 		"warning marks default/web, a/eth0: nft ip mangle OUTPUT changes mark bits 0x01000001, of "+
-			"which 0x01000000 is in markMask: the inspector's are lost")
+			"which 0x01000000 are in markMask: the marks of the inspector are lost")
 }

@@ -13,14 +13,14 @@ import (
 // marksTimeout is for looking into every netns, and rules may be many.
 const marksTimeout = time.Minute
 
-// markUse is what pods have in common that were set up by one mesh.
+// markUse is a use of mark bits, which all pods of a mesh have in common.
 type markUse struct {
 	where string
 	sets  bool
 	mask  uint32
 }
 
-// marks has the daemon look for those in pods' netns who go by, or change, the
+// marks has the daemon look for rules in pods' netns that match, or change, the
 // bits of the packet mark that the inspector may set.
 func (e *examination) marks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, marksTimeout)
@@ -54,8 +54,8 @@ func (e *examination) marks(ctx context.Context) {
 	case report.MarkMask == 0:
 		e.ok(checkMarks, "", "the inspector sets none (markMask is 0)")
 	case len(order) == 0:
-		e.ok(checkMarks, "", "nobody else uses those under markMask 0x%08x, in %d netns",
-			report.MarkMask, report.Netns)
+		e.ok(checkMarks, "", "no rule in %d netns uses the bits of markMask 0x%08x",
+			report.Netns, report.MarkMask)
 	}
 }
 
@@ -65,13 +65,13 @@ func (e *examination) addUse(u markUse, pods []string, mask uint32) {
 	if more := len(pods) - 1; more > 0 {
 		who += fmt.Sprintf(" and %d more", more)
 	}
-	what := fmt.Sprintf("%s looks at mark bits 0x%08x, of which 0x%08x is in markMask: packets "+
-		"that the inspector marks do not match", u.where, u.mask, u.mask&mask)
+	what := fmt.Sprintf("%s matches mark bits 0x%08x, of which 0x%08x are in markMask: it does "+
+		"not match packets that the inspector has marked", u.where, u.mask, u.mask&mask)
 	if u.sets {
-		what = fmt.Sprintf("%s changes mark bits 0x%08x, of which 0x%08x is in markMask: the "+
-			"inspector's are lost", u.where, u.mask, u.mask&mask)
+		what = fmt.Sprintf("%s changes mark bits 0x%08x, of which 0x%08x are in markMask: "+
+			"the marks of the inspector are lost", u.where, u.mask, u.mask&mask)
 	}
 	e.add(Warning, checkMarks, who, what,
-		fmt.Sprintf("Give it a mask without these bits (MARK/0x%08x), or choose others for "+
-			"markMask, 0 where the inspector sets no marks.", u.mask&^mask))
+		fmt.Sprintf("Give the rule a mask without these bits (MARK/0x%08x), or choose other bits "+
+			"for markMask (0 if the inspector sets no marks).", u.mask&^mask))
 }

@@ -24,9 +24,9 @@ type peer struct {
 	err error
 }
 
-// findPeer returns who serves the socket. The number that a process knows itself
-// by is that of its own PID namespace: a process here is only taken for it if
-// the kernel says that both are the same.
+// findPeer returns the process that serves the socket. The number that a process knows itself
+// by is that of its own PID namespace: a process here is only accepted as the
+// daemon if the kernel says that both are the same.
 func findPeer(ctx context.Context, socket, proc string, own int) peer {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
@@ -48,8 +48,8 @@ func findPeer(ctx context.Context, socket, proc string, own int) peer {
 // isProcess says whether the process with a number here knows itself by another.
 func isProcess(proc string, here, own int) error {
 	if here == 0 {
-		return fmt.Errorf("nsqueued (its process %d) runs in a PID namespace that is not seen "+
-			"from here", own)
+		return fmt.Errorf("nsqueued (process %d in its own PID namespace) is not visible from "+
+			"here", own)
 	}
 	text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(here), "status"))
 	if err != nil {
@@ -64,8 +64,8 @@ func isProcess(proc string, here, own int) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("process %d holds the socket, and is not the nsqueued that says to be "+
-		"process %d", here, own)
+	return fmt.Errorf("process %d serves the socket, but nsqueued says that it is process %d",
+		here, own)
 }
 
 // cpuLimit looks for a limit on the processor time of the daemon. Packets wait
@@ -81,11 +81,11 @@ func (e *examination) cpuLimit() {
 		e.notChecked(checkCPU, "", err)
 	case limit != "":
 		e.add(Wrong, checkCPU, path,
-			"the control group limits nsqueued to "+limit+": packets of all pods wait for the "+
-				"rest of the period",
+			"the control group limits nsqueued to "+limit+": when it has used that up, packets "+
+				"of all pods wait for the rest of the period",
 			"Remove CPUQuota= from the unit, or limits.cpu from the container.")
 	default:
-		e.ok(checkCPU, "", "no control group of process %d has one", e.peer.pid)
+		e.ok(checkCPU, "", "no control group limits process %d", e.peer.pid)
 	}
 }
 
@@ -102,7 +102,7 @@ func cpuLimitOf(proc string, pid int) (path, limit string, err error) {
 	}
 	hierarchies := parseMounts(mounts)
 	if len(hierarchies) == 0 {
-		return "", "", errors.New("no file system of control groups is mounted here")
+		return "", "", errors.New("no cgroup file system is mounted here")
 	}
 	for _, h := range hierarchies {
 		group, ok := groupIn(groups, h.v2)
@@ -113,7 +113,7 @@ func cpuLimitOf(proc string, pid int) (path, limit string, err error) {
 		outside := strings.HasPrefix(group, "/..") || below == ".." ||
 			strings.HasPrefix(below, "../")
 		if err != nil || outside {
-			return "", "", fmt.Errorf("control group %s of process %d is not seen from here",
+			return "", "", fmt.Errorf("control group %s of process %d is not visible from here",
 				group, pid)
 		}
 		for dir := below; ; dir = filepath.Dir(dir) {

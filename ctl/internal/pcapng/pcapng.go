@@ -68,7 +68,7 @@ type Packet struct {
 }
 
 // Writer writes one section. Each block is one call of the underlying Write, so
-// that who reads a pipe gets whole packets.
+// that the reader of a pipe gets whole packets.
 type Writer struct {
 	w          io.Writer
 	block      []byte
