@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The text form of a configuration: what is written is parsed strictly. */
+/* The text form of a configuration, which is parsed strictly. */
 
 #include <linux/bitmap.h>
 #include <linux/ctype.h>
@@ -30,8 +30,8 @@ static const struct nsq_name nsq_protocol_names[] = {
 };
 
 /*
- * Digits only: no sign, no space, no other base. kstrtouint() would take a
- * leading plus, and a value that wraps must not be taken for a small one.
+ * Digits only: no sign, no space, no other base. kstrtouint() would accept
+ * a leading plus and a trailing newline. A value beyond 32 bits is an error.
  */
 int nsq_parse_number(const char *text, u32 max, u32 *number)
 {
@@ -97,7 +97,7 @@ static int nsq_parse_direction(const char *word, unsigned int *direction)
 			      ARRAY_SIZE(nsq_direction_names), direction);
 }
 
-/* Calls @add for each word between commas; an empty word is refused by it. */
+/* Calls @add for each word between commas; @add refuses an empty word. */
 static int nsq_parse_list(struct nsq_config *cfg, const char *text,
 			  int (*add)(struct nsq_config *cfg, const char *word))
 {
@@ -178,8 +178,8 @@ static int nsq_parse_protocols(struct nsq_config *cfg, const char *text)
 }
 
 /*
- * Whoever writes how flows are settled, the same as before or not, wants to see
- * them all again: the configuration gets a table of its own.
+ * A write to one of the settle fields, be it of the same value, starts with no
+ * settled flows: the configuration gets a new table.
  */
 static int nsq_parse_generation(struct nsq_config *cfg, const char *text)
 {
@@ -299,7 +299,7 @@ const struct nsq_field nsq_fields[NSQ_FIELDS] = {
 	NSQ_FIELD(NSQ_SETTLE_SIZE, settle_size),
 };
 
-/* On an error @cfg is half changed: parse into a copy. */
+/* An error leaves @cfg half changed: parse into a copy. */
 int nsq_config_parse(struct nsq_config *cfg, const struct nsq_field *field,
 		     const char *text)
 {
@@ -308,7 +308,7 @@ int nsq_config_parse(struct nsq_config *cfg, const struct nsq_field *field,
 	err = field->parse(cfg, text);
 	if (err)
 		return err;
-	/* All the queues of a netns must have 16-bit numbers. */
+	/* All queues of the netns must have 16-bit numbers. */
 	if (!cfg->queue_count ||
 	    cfg->queue_num + cfg->queue_count > U16_MAX + 1)
 		return -EINVAL;

@@ -9,11 +9,11 @@
 /* Longest text of any field: every protocol by number, and a newline. */
 #define NSQ_TEXT_SIZE (NSQ_PROTOCOLS * 8)
 
-/* A request has room for so much. */
+/* The bits of a request have room for as many generations. */
 #define NSQ_GENERATIONS 64
 #define NSQ_SETTLE_TIMEOUT_MIN 10 /* ms */
 #define NSQ_SETTLE_TIMEOUT_MAX (24 * 60 * 60 * 1000)
-/* A bound for memory, about 100 bytes each while they are settled. */
+/* Bounds the memory: a settled flow takes about 100 bytes. */
 #define NSQ_SETTLE_SIZE_MAX (1 << 20)
 
 struct nsq_flows;
@@ -26,9 +26,9 @@ enum nsq_direction {
 };
 
 /*
- * What one netns is told to do. Never changed once a packet can see it: a
- * change makes a copy and swaps the pointer, so a packet is judged by one
- * whole configuration.
+ * The configuration of one netns. It never changes once packets can see it: a
+ * write makes a copy and swaps the pointer, so that each packet is judged by
+ * one whole configuration.
  */
 struct nsq_config {
 	struct rcu_head rcu;
@@ -41,8 +41,9 @@ struct nsq_config {
 	u32 settle_timeout; /* ms */
 	u32 settle_size;
 	/*
-	 * The settled flows, none while the generation is 0. The next
-	 * configuration has the same ones, unless it settles otherwise.
+	 * The settled flows; NULL while the generation is 0. The next
+	 * configuration takes them over, unless it changes how flows are
+	 * settled.
 	 */
 	struct nsq_flows *flows;
 	DECLARE_BITMAP(protocols, NSQ_PROTOCOLS);
@@ -55,8 +56,8 @@ static inline u8 nsq_config_settles(const struct nsq_config *cfg)
 }
 
 /*
- * One named value in the form in which people and programs write it. The same
- * table serves the sysctls, the module parameters and /proc/net/nsqueue.
+ * One named value in its text form. The same table serves the sysctls, the
+ * module parameters and /proc/net/nsqueue.
  */
 struct nsq_field {
 	const char *name;

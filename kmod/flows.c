@@ -15,13 +15,13 @@
 #include "packet.h"
 
 /*
- * Packets only look, without a lock. Requests and the sweep change the table
- * under the lock. The table's hash has a random key of its own, and takes a new
- * one when a chain gets long: a pod chooses its ports, not its buckets.
+ * Packets look flows up without a lock. Requests and the sweep change the table
+ * under the lock. The table's hash has a random key, and takes a new one when a
+ * chain gets long: a pod can choose its ports, but not its buckets.
  */
 struct nsq_flows {
 	struct rhashtable table;
-	struct delayed_work sweep; /* takes out what has expired */
+	struct delayed_work sweep; /* removes expired flows */
 	unsigned long timeout; /* of a flow, in jiffies */
 	u32 size;
 	spinlock_t lock;
@@ -33,8 +33,8 @@ struct nsq_flow {
 	struct rhash_head node;
 	struct nsq_flow_key key;
 	/*
-	 * One word, so that who looks never sees a new time with an old verdict:
-	 * when it expires, in jiffies, an even number, and NSQ_FLOW_DROP.
+	 * When it expires, in jiffies, an even number, and NSQ_FLOW_DROP: one
+	 * word, so that no lookup sees a new time with an old verdict.
 	 */
 	unsigned long state;
 	struct rcu_head rcu;
@@ -89,8 +89,8 @@ unsigned int nsq_flows_verdict(struct nsq_flows *flows,
 }
 
 /*
- * Never sooner because the table is full: a pod that keeps it full would make
- * the kernel walk it all the time.
+ * A full table is not swept sooner: a pod that keeps it full would make the
+ * kernel walk it all the time.
  */
 static unsigned long nsq_sweep_interval(const struct nsq_flows *flows)
 {
@@ -103,7 +103,7 @@ static void nsq_sweep_start(struct nsq_flows *flows)
 			   nsq_sweep_interval(flows));
 }
 
-/* Where there is no room, or no memory, the flow just stays queued. */
+/* If there is no room or no memory, the flow stays queued. */
 static void nsq_flow_add(struct nsq_flows *flows,
 			 const struct nsq_flow_key *key, bool drop)
 {
@@ -126,7 +126,7 @@ static void nsq_flow_add(struct nsq_flows *flows,
 	WRITE_ONCE(flows->count, flows->count + 1);
 }
 
-/* Drop wins over accept, in whichever order they are asked for. */
+/* Drop wins over accept, in whichever order the requests come. */
 static void nsq_flow_renew(const struct nsq_flows *flows, struct nsq_flow *flow,
 			   bool drop)
 {
@@ -155,14 +155,14 @@ static void nsq_flow_remove(struct nsq_flows *flows, struct nsq_flow *flow)
 {
 	lockdep_assert_held(&flows->lock);
 	if (rhashtable_remove_fast(&flows->table, &flow->node, nsq_flow_params))
-		return; /* it is out already */
+		return; /* it is already removed */
 	WRITE_ONCE(flows->count, flows->count - 1);
 	call_rcu(&flow->rcu, nsq_flow_free_rcu);
 }
 
 /*
- * The flow is queued again, whatever was decided. The caller holds
- * rcu_read_lock(). Most packets that end a flow are of none, and take no lock.
+ * From now on the flow is queued again. The caller holds rcu_read_lock(). Most
+ * packets that come here have no settled flow, and take no lock.
  */
 void nsq_flows_end(struct nsq_flows *flows, const struct nsq_flow_key *key)
 {
@@ -177,7 +177,7 @@ void nsq_flows_end(struct nsq_flows *flows, const struct nsq_flow_key *key)
 	spin_unlock_bh(&flows->lock);
 }
 
-/* A request may have come between the look without the lock and this. */
+/* A request may have renewed the flow since the look without the lock. */
 static void nsq_flow_remove_expired(struct nsq_flows *flows,
 				    struct nsq_flow *flow)
 {
@@ -187,7 +187,7 @@ static void nsq_flow_remove_expired(struct nsq_flows *flows,
 	spin_unlock_bh(&flows->lock);
 }
 
-/* Returns whether there may be more. A table that grows is walked anew. */
+/* Says whether there may be more. A walk restarts when the table grows. */
 static bool nsq_sweep_some(struct nsq_flows *flows,
 			   struct rhashtable_iter *iter)
 {
@@ -258,7 +258,7 @@ static void nsq_flow_free(void *flow, void *unused)
 	kmem_cache_free(nsq_flow_cache, flow);
 }
 
-/* Nobody can find @flows any more, and a grace period has passed since. */
+/* Only when no packet can find @flows, and a grace period after that. */
 void nsq_flows_free(struct nsq_flows *flows)
 {
 	if (!flows)
@@ -274,7 +274,7 @@ int nsq_flows_setup(void)
 	return nsq_flow_cache ? 0 : -ENOMEM;
 }
 
-/* All netns have let go of their flows. */
+/* Only when all netns have freed their flows. */
 void nsq_flows_teardown(void)
 {
 	rcu_barrier(); /* of nsq_flow_free_rcu() */

@@ -26,7 +26,7 @@ static bool nsq_on_loopback(const struct nf_hook_state *state)
 	return dev && dev->flags & IFF_LOOPBACK;
 }
 
-/* ICMP and ICMPv6 each mean their own family only. */
+/* ICMP belongs to IPv4 only, ICMPv6 to IPv6 only. */
 static bool nsq_protocol_selected(const struct nsq_config *cfg, u8 family,
 				  unsigned int protocol)
 {
@@ -38,8 +38,8 @@ static bool nsq_protocol_selected(const struct nsq_config *cfg, u8 family,
 }
 
 /*
- * A packet whose headers are cut off could be anything: it is selected when
- * any protocol of its family is, because unseen is worse than seen twice.
+ * A packet whose headers are cut off could have any protocol. It is selected if
+ * any protocol of its family is: better inspected twice than uninspected.
  */
 static bool nsq_unknown_selected(const struct nsq_config *cfg, u8 family)
 {
@@ -61,14 +61,14 @@ static bool nsq_packet_selected(const struct nsq_config *cfg,
 	return nsq_protocol_selected(cfg, pkt->family, pkt->protocol);
 }
 
-/* No neighbour is behind a router. */
+/* Neighbours are on the same link: what is forwarded is never exempt. */
 static bool nsq_packet_exempt(const struct nsq_packet *pkt,
 			      const struct sk_buff *skb, u8 direction)
 {
 	return direction != NSQ_FORWARD && nsq_packet_is_neighbour(pkt, skb);
 }
 
-/* The number is stable while the netns lives and its queues stay the same. */
+/* The number of a flow changes only with the netns or its queues. */
 static u32 nsq_queue_number(const struct nsq_net *nn,
 			    const struct nsq_config *cfg,
 			    const struct nsq_packet *pkt,
@@ -83,8 +83,8 @@ static u32 nsq_queue_number(const struct nsq_net *nn,
 }
 
 /*
- * A packet that waits never carries a request of its pod: settling may be
- * switched on meanwhile.
+ * Clears requests that the pod wrote: settling may be switched on while the
+ * packet waits.
  */
 static unsigned int nsq_queue(struct nsq_net *nn, const struct nsq_config *cfg,
 			      const struct nsq_packet *pkt, struct sk_buff *skb)
@@ -101,7 +101,7 @@ static unsigned int nsq_queue(struct nsq_net *nn, const struct nsq_config *cfg,
 	return verdict | NF_VERDICT_FLAG_QUEUE_BYPASS;
 }
 
-/* NF_QUEUE: the packet's flow is not settled. */
+/* Returns NF_QUEUE if the packet's flow is not settled. */
 static unsigned int nsq_settled(const struct nsq_config *cfg,
 				const struct nsq_packet *pkt,
 				const struct sk_buff *skb)
@@ -122,8 +122,8 @@ static unsigned int nsq_settled(const struct nsq_config *cfg,
 }
 
 /*
- * The caller holds rcu_read_lock(). The packet and its mark are only read, of
- * its priority only the bits of requests are cleared.
+ * The caller holds rcu_read_lock(). The hook changes nothing in the packet but
+ * the request bits of its priority, which it clears.
  */
 static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
 				   const struct nf_hook_state *state)
@@ -136,7 +136,7 @@ static unsigned int nsq_queue_hook(void *priv, struct sk_buff *skb,
 
 	if (READ_ONCE(nn->cleared) & direction)
 		nsq_request_clear(skb);
-	/* None: the netns is about to lose its hooks. */
+	/* NULL: the hooks of the netns are being unregistered. */
 	if (!cfg || !cfg->enabled)
 		return NF_ACCEPT;
 	if (!(cfg->directions & direction) || nsq_on_loopback(state))
@@ -166,9 +166,9 @@ exempt:
 		NSQ_HOOK(nsq_queue_hook, family, where)
 
 /*
- * Of equal priorities the one registered later runs first: packets meet the
- * queue hook and then, with nothing between them whatever the netns registers
- * afterwards, the one that trusts what the verdict said.
+ * Of two hooks with the same priority, the one registered later runs first: a
+ * packet meets the queue hook, then the settle hook, which trusts the verdict.
+ * Nothing that the netns registers afterwards can come between the two.
  */
 static const struct nf_hook_ops nsq_hook_ops[] = {
 	NSQ_HOOKS(NFPROTO_IPV4, NF_INET_LOCAL_IN),
@@ -179,7 +179,7 @@ static const struct nf_hook_ops nsq_hook_ops[] = {
 	NSQ_HOOKS(NFPROTO_IPV6, NF_INET_FORWARD),
 };
 
-/* How often we try to have our hooks together. */
+/* How often to try to register the hooks without another between them. */
 #define NSQ_TRIES 5
 
 /* The caller holds rcu_read_lock(). */
@@ -200,8 +200,8 @@ static bool nsq_pair_adjoins(const struct net *net,
 }
 
 /*
- * Whether nothing is between our hooks: what the netns registers while we do,
- * at the same priority, may be. Later nothing can come there.
+ * Says whether no other hook is between ours. A hook that the netns registers
+ * at the same time, with the same priority, may be; a later one cannot.
  */
 static bool nsq_hooks_adjoin(const struct net *net)
 {
@@ -215,7 +215,7 @@ static bool nsq_hooks_adjoin(const struct net *net)
 	return adjoin;
 }
 
-/* -EAGAIN: the netns kept registering hooks between ours. */
+/* Returns -EAGAIN if the netns kept registering hooks between ours. */
 int nsq_hooks_register(struct net *net)
 {
 	int err, i;
@@ -232,7 +232,7 @@ int nsq_hooks_register(struct net *net)
 	return -EAGAIN;
 }
 
-/* They queue nothing any more, or not yet. What waits in queues is dropped. */
+/* Only for hooks that queue nothing now. Drops the packets that wait. */
 void nsq_hooks_unregister(struct net *net)
 {
 	nsq_drop_waiting(net);

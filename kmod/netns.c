@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The state of each netns: its life, its configuration, its arming. */
+/* The state of each netns: its lifetime, its configuration, arming. */
 
 #include <linux/printk.h>
 #include <linux/random.h>
@@ -23,10 +23,10 @@ struct nsq_net *nsq_net(const struct net *net)
 }
 
 /*
- * Defragmentation comes first, so that the queue hook never meets a fragment
- * that the netns would have put together. Registering drops nothing, giving
- * back does: unregistering any hook of a netns drops every packet that waits
- * there in a queue. So only nsq_net_unhook() undoes it.
+ * Defragmentation is enabled first, so that the queue hook never meets a
+ * fragment that the netns would have reassembled. Only nsq_net_unhook() undoes
+ * this: unregistering any hook of a netns drops every packet that waits there
+ * in a queue.
  */
 static int nsq_net_hook(struct nsq_net *nn)
 {
@@ -60,7 +60,7 @@ static struct nsq_config *nsq_config_locked(struct nsq_net *nn)
 					 lockdep_is_held(&nn->lock));
 }
 
-/* The settled flows of @cfg, if no other configuration has them too. */
+/* The settled flows of @cfg, or NULL if @other has the same ones. */
 static struct nsq_flows *nsq_config_own_flows(const struct nsq_config *cfg,
 					      const struct nsq_config *other)
 {
@@ -68,9 +68,8 @@ static struct nsq_flows *nsq_config_own_flows(const struct nsq_config *cfg,
 }
 
 /*
- * Swaps the configuration and, where somebody may use what is in the old one,
- * waits until nobody does any more: whoever disarms may then empty the queue
- * and knows that nothing follows.
+ * Swaps the configuration. If packets may be using the old one, waits until
+ * they are done: after a write that disarms, nothing more comes into the queue.
  */
 static void nsq_net_publish(struct nsq_net *nn, struct nsq_config *cfg)
 {
@@ -85,9 +84,10 @@ static void nsq_net_publish(struct nsq_net *nn, struct nsq_config *cfg)
 }
 
 /*
- * The settle hook trusts what the queue hook has cleared. So where @cfg settles
- * and packets are not cleared yet, that begins first, and those under way that
- * have missed it are waited for. Those that wait in a queue are cleared anyway.
+ * The settle hook trusts that the queue hook has cleared requests of the pod.
+ * So in directions that are new to settling, clearing starts first; this waits
+ * for packets that have passed the queue hook uncleared, then requests are
+ * heeded. Packets in the queue have always been cleared.
  */
 static void nsq_net_heed(struct nsq_net *nn, const struct nsq_config *cfg)
 {
@@ -100,7 +100,7 @@ static void nsq_net_heed(struct nsq_net *nn, const struct nsq_config *cfg)
 	WRITE_ONCE(nn->heeded, wanted);
 }
 
-/* A configuration that is to settle flows, and has no table, gets one. */
+/* Gives @cfg a table of flows if it settles flows and has none. */
 static int nsq_config_settle(struct nsq_config *cfg)
 {
 	struct nsq_flows *flows;
@@ -114,7 +114,7 @@ static int nsq_config_settle(struct nsq_config *cfg)
 	return 0;
 }
 
-/* Makes @cfg the netns' configuration, or fails and changes nothing. */
+/* Makes @cfg the configuration of the netns; a failure changes nothing. */
 static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
 {
 	int err;
@@ -163,7 +163,7 @@ int nsq_net_set(struct nsq_net *nn, const struct nsq_field *field,
 	return err;
 }
 
-/* Nobody arms the netns any more. What waits in its queues is dropped. */
+/* Only when nothing can arm the netns again. Drops the packets that wait. */
 static void nsq_net_unhook(struct nsq_net *nn)
 {
 	struct nsq_config *old;
@@ -223,8 +223,8 @@ static int nsq_net_start(struct nsq_net *nn)
 }
 
 /*
- * A netns comes to be whatever happens to us: what is missing here is missing
- * in /proc too, where it can be seen. An error would fail the clone() of a pod.
+ * Never fails: an error would fail the clone() that creates the netns of a pod.
+ * What could not be set up is missing in /proc, where it can be seen.
  */
 static int __net_init nsq_net_init(struct net *net)
 {
@@ -242,9 +242,9 @@ static int __net_init nsq_net_init(struct net *net)
 }
 
 /*
- * First the doors by which the netns could be armed: both wait for whoever is
- * inside. The caller then lets a grace period pass before nsq_net_exit(), so
- * no packet is in the hook when its memory goes.
+ * The files by which the netns could be armed are removed first; both removals
+ * wait for calls that are running. The caller lets a grace period pass before
+ * nsq_net_exit(), so no packet is in the hook when the memory is freed.
  */
 static void __net_exit nsq_net_pre_exit(struct net *net)
 {

@@ -16,8 +16,8 @@ struct ctl_table_header;
 struct nsq_net {
 	struct net *net;
 	/*
-	 * NULL while the hooks go; and when memory was short as the netns was
-	 * made, which then has no way to be armed.
+	 * NULL while the hooks are unregistered. Also NULL if memory was short
+	 * when the netns was created: such a netns cannot be armed.
 	 */
 	struct nsq_config __rcu *config;
 	struct nsq_stats __percpu *stats;
@@ -26,10 +26,11 @@ struct nsq_net {
 	/* Held by writers of config, cleared, heeded and hooked. */
 	struct mutex lock;
 	/*
-	 * Directions whose packets lose what the pod wrote as a request, and
-	 * those where requests behind the queue are heeded: the same ones, a
-	 * grace period later. Neither shrinks while the netns lives, because a
-	 * verdict to drop may come when settling is off again.
+	 * cleared: the directions in which the queue hook clears request bits
+	 * that a pod wrote. heeded: those in which the settle hook obeys
+	 * requests; the same ones, a grace period later. Neither shrinks while
+	 * the netns lives, because a verdict to drop may come when settling is
+	 * off again.
 	 */
 	u8 cleared;
 	u8 heeded;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the hook has to know of a packet. Reads only, works on any skb. */
+/* Parses packets for the hooks. Only reads, and works on any skb. */
 
 #include <linux/icmpv6.h>
 #include <linux/ip.h>
@@ -50,7 +50,7 @@ void nsq_packet_parse(struct nsq_packet *pkt, const struct sk_buff *skb,
 		nsq_packet_parse6(pkt, skb);
 }
 
-/* The hop limit that ICMPv6 messages of this type have on their link, or 0. */
+/* The hop limit of ICMPv6 messages of this type on their link, or 0. */
 static u8 nsq_neighbour_hop_limit(u8 type)
 {
 	switch (type) {
@@ -71,10 +71,10 @@ static u8 nsq_neighbour_hop_limit(u8 type)
 
 /*
  * Neighbour discovery and multicast listener discovery: without them a pod is
- * unreachable even where every other packet is let pass. What has another hop
- * limit may come from elsewhere, and what has another code is unknown: neither
- * is such a message, nor is one whose type cannot be read; RFC 6980 forbids
- * fragments of them.
+ * unreachable, even if all other packets pass. A message with another hop limit
+ * may come from another link, one with another code is unknown, and RFC 6980
+ * forbids fragments: none of these is exempt, nor is a message whose type
+ * cannot be read.
  */
 bool nsq_packet_is_neighbour(const struct nsq_packet *pkt,
 			     const struct sk_buff *skb)
@@ -108,7 +108,7 @@ static bool nsq_has_ports(const struct nsq_packet *pkt)
 	return false;
 }
 
-/* Says whether the packet has them, whole. */
+/* Says whether the packet has both ports, whole. */
 static bool nsq_packet_ports(const struct nsq_packet *pkt,
 			     const struct sk_buff *skb, struct nsq_end *end)
 {
@@ -137,7 +137,7 @@ static void nsq_packet_addrs(const struct nsq_packet *pkt,
 	}
 }
 
-/* The key of what is known of the packet; says whether that is a flow. */
+/* Fills in what is known of the packet; says whether it has a flow. */
 static bool nsq_packet_key(const struct nsq_packet *pkt,
 			   const struct sk_buff *skb, struct nsq_flow_key *key)
 {
@@ -157,8 +157,8 @@ static bool nsq_packet_key(const struct nsq_packet *pkt,
 }
 
 /*
- * The key of the packet's flow, if it has one that can be settled. What an ICMP
- * error refers to is not the error's own flow.
+ * The key of the packet's flow; says whether that can be settled. An ICMP error
+ * is not part of the flow that it refers to.
  */
 bool nsq_packet_flow(const struct nsq_packet *pkt, const struct sk_buff *skb,
 		     struct nsq_flow_key *key)
@@ -178,14 +178,14 @@ static enum nsq_opening nsq_tcp_opening(const struct nsq_packet *pkt,
 	return tcp->syn && !tcp->ack ? NSQ_OPENS : NSQ_OPENS_NOTHING;
 }
 
-/* Version 1 of QUIC has two bits set in a long header, others may have one. */
+/* QUIC version 1 sets two bits in a long header, other versions may set one. */
 static bool nsq_quic_is_long(u8 first, bool quic_port)
 {
 	return quic_port ? first & 0x80 : (first & 0xc0) == 0xc0;
 }
 
 /*
- * What has a long header may open a connection of QUIC. An skb of segments
+ * A datagram with a long header may open a QUIC connection. An skb of segments
  * has a datagram every @step bytes.
  */
 static enum nsq_opening nsq_udp_opening(const struct nsq_packet *pkt,
@@ -209,7 +209,7 @@ static enum nsq_opening nsq_udp_opening(const struct nsq_packet *pkt,
 	return NSQ_OPENS_NOTHING;
 }
 
-/* @key is the packet's. */
+/* @key is that of the packet's flow. */
 enum nsq_opening nsq_packet_opening(const struct nsq_packet *pkt,
 				    const struct sk_buff *skb,
 				    const struct nsq_flow_key *key)

@@ -6,7 +6,7 @@
 #include <linux/skbuff.h>
 #include <linux/types.h>
 
-/* The transport of a packet, as far as its headers tell. */
+/* What the headers of a packet say of its transport. */
 struct nsq_packet {
 	u8 family; /* NFPROTO_IPV4 or NFPROTO_IPV6 */
 	bool known; /* false: the headers are cut off; protocol means nothing */
@@ -15,7 +15,7 @@ struct nsq_packet {
 	unsigned int offset; /* of the transport header; not in a fragment */
 };
 
-/* Both ends of a flow, so that swapping them turns it around. */
+/* One end of a flow: swapping both turns the flow around. */
 struct nsq_end {
 	struct in6_addr addr;
 	__be16 port;
@@ -23,12 +23,12 @@ struct nsq_end {
 	u8 protocol;
 };
 
-/* The same for both directions. Has no padding: it is compared as bytes. */
+/* The same for both directions. It has no padding: it is compared as bytes. */
 struct nsq_flow_key {
 	struct nsq_end end[2];
 };
 
-/* What a packet means for the settled flow that it has the addresses of. */
+/* What a packet means for a settled flow of the same addresses and ports. */
 enum nsq_opening {
 	NSQ_OPENS_NOTHING,
 	NSQ_OPENS_PERHAPS, /* nothing was decided about this packet */

@@ -56,8 +56,8 @@ static int nsq_set_default_enabled(const char *text,
 }
 
 /*
- * Called at load too, hence CAP_SYS_MODULE. The mode of the file is no guard
- * by itself: root of a container without a user namespace is the host's uid 0.
+ * Called at load too, hence CAP_SYS_MODULE. The mode of the file is not enough:
+ * root in a container without a user namespace is uid 0 of the host.
  */
 static int nsq_set_queue_bypass(const char *text, const struct kernel_param *kp)
 {

@@ -17,7 +17,7 @@ extern struct nsq_config nsq_defaults;
 extern u32 nsq_default_enabled;
 extern u32 nsq_queue_bypass;
 
-/* Asked for each packet: the parameter works at once, in every netns. */
+/* Read for each packet: a write works at once, in every netns. */
 static inline bool nsq_bypass(const struct nsq_config *cfg)
 {
 	return cfg->bypass || READ_ONCE(nsq_queue_bypass);

@@ -11,7 +11,7 @@
 #include "params.h"
 #include "proc.h"
 
-/* Raised when a key changes its meaning or goes; a new key does not raise it */
+/* Raised when a key changes its meaning or is removed, not for a new key. */
 #define NSQ_INTERFACE 2
 
 #define NSQ_PROC_NAME "nsqueue"
@@ -95,7 +95,7 @@ int nsq_proc_init(struct nsq_net *nn)
 	return nn->proc ? 0 : -ENOMEM;
 }
 
-/* Waits for readers inside; a file still open reads as EIO afterwards. */
+/* Waits for running reads; a file that is still open then reads as EIO. */
 void nsq_proc_clean(struct nsq_net *nn)
 {
 	if (nn->proc)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Behind the queue: what verdicts ask for is done. */
+/* The hook behind the queue: it settles flows as verdicts request. */
 
 #include <linux/capability.h>
 #include <linux/preempt.h>
@@ -12,13 +12,13 @@
 #include "settle.h"
 
 /*
- * A verdict puts its packet back in the context of the reader that gives it.
- * The queue hook has cleared what a pod wrote into its packets, but a pod has
- * one way around that hook: hooks that it adds while a packet waits in a queue
- * of its own move all later ones, and the packet goes on at the same number,
- * which then is ours. That happens in the pod's context, in a softirq, or in a
- * thread of the kernel that may do anything. So a request counts only from a
- * program that may write the sysctls.
+ * A verdict puts its packet back in the context of the reader that gave it.
+ * The queue hook has cleared the request bits that a pod wrote, but a pod has
+ * one way around that hook. While a packet waits in a queue of the pod's, the
+ * pod adds hooks, which moves all later ones; the packet then continues at the
+ * same index, which is now the settle hook's. This happens in the pod's
+ * context, in a softirq, or in a kernel thread that may do anything. So a
+ * request counts only from a program that may write the sysctls.
  */
 static bool nsq_reader_trusted(void)
 {
@@ -32,7 +32,7 @@ static u32 nsq_request(const struct nsq_config *cfg, bool drop)
 	       cfg->generation << NSQ_REQUEST_SHIFT;
 }
 
-/* Whether @request settles flows of this direction now. */
+/* Says whether @request settles flows of this direction now. */
 static bool nsq_request_counts(const struct nsq_config *cfg, u32 request,
 			       u8 direction)
 {
@@ -54,9 +54,9 @@ static void nsq_settle(const struct nsq_config *cfg, const struct sk_buff *skb,
 }
 
 /*
- * A packet that opens a connection has ended its flow before it was queued. A
- * packet before it, of an earlier connection, may have settled the flow anew
- * while both waited: what opens now was not meant.
+ * The queue hook has ended the flow of a packet that opens a connection. While
+ * the packet waited, the verdict of an earlier connection's packet may have
+ * settled the flow again. It was not about the new connection, so end it again.
  */
 static void nsq_settle_anew(const struct nsq_config *cfg,
 			    const struct sk_buff *skb, u8 family)
@@ -71,9 +71,9 @@ static void nsq_settle_anew(const struct nsq_config *cfg,
 }
 
 /*
- * The caller holds rcu_read_lock(). A request to drop comes in a verdict that
- * accepts, so the packet is dropped here, whatever else is wrong with it: also
- * when nothing settles flows any more.
+ * The caller holds rcu_read_lock(). A request to drop comes with a verdict that
+ * accepts, so this hook drops the packet, whether the request settles its flow
+ * or not.
  */
 unsigned int nsq_settle_hook(void *priv, struct sk_buff *skb,
 			     const struct nf_hook_state *state)

@@ -9,8 +9,8 @@
 #include "config.h"
 
 /*
- * The bits of a packet's priority in which a verdict asks for its flow to be
- * settled: accept or drop, and the generation that it is of.
+ * The bits of a packet's priority in which a verdict requests that the flow be
+ * settled: accept or drop, and the generation that the reader knows.
  */
 #define NSQ_REQUEST GENMASK(31, 24)
 #define NSQ_REQUEST_DROP BIT(31)

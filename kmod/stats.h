@@ -21,9 +21,9 @@ struct nsq_stats {
 };
 
 /*
- * The hook runs in softirq, and in process context with bottom halves on (a
- * local sender, or the reader whose verdict puts a packet back), where it
- * could be interrupted by itself or moved to another CPU.
+ * The hook runs in softirq. It also runs in process context with bottom halves
+ * on (in a local sender, or in the reader whose verdict puts a packet back),
+ * where it could interrupt itself or move to another CPU.
  */
 static inline void nsq_count(struct nsq_stats __percpu *percpu,
 			     enum nsq_outcome outcome)

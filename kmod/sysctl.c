@@ -15,8 +15,9 @@ static int nsq_sysctl_write(nsq_ctl_table *table, char *text, size_t len,
 			    loff_t pos)
 {
 	/*
-	 * The mode of the file cannot say this: the root of a netns' own user
-	 * namespace, and CAP_NET_ADMIN in the netns, pass it as the owner.
+	 * The mode of the file cannot express this: root of the user namespace
+	 * that owns the netns, and CAP_NET_ADMIN in the netns, count as its
+	 * owner.
 	 */
 	if (!capable(CAP_SYS_ADMIN))
 		return -EPERM;
@@ -70,7 +71,7 @@ int nsq_sysctl_init(struct nsq_net *nn)
 	struct ctl_table *table;
 	int i;
 
-	/* One entry more: older kernels look for an empty one at the end. */
+	/* One more entry: older kernels expect an empty one at the end. */
 	table = kcalloc(NSQ_FIELDS + 1, sizeof(*table), GFP_KERNEL);
 	if (!table)
 		return -ENOMEM;
@@ -91,7 +92,7 @@ int nsq_sysctl_init(struct nsq_net *nn)
 	return 0;
 }
 
-/* Waits for the handlers that run; a file still open gets ENOENT afterwards. */
+/* Waits for running handlers; a file that is still open then gives ENOENT. */
 void nsq_sysctl_clean(struct nsq_net *nn)
 {
 	if (!nn->sysctl_header)

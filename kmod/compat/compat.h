@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The differences between the kernels we build for, all of them. What a kernel
- * has is found by compiling (probe.sh), never by its version number: stable
- * and distribution kernels carry later interfaces under an old number.
+ * All differences between the supported kernels. probe.sh finds out what a
+ * kernel has by compiling, never by the version number: stable and distribution
+ * kernels carry later interfaces under an old number.
  */
 #ifndef NSQ_COMPAT_H
 #define NSQ_COMPAT_H
@@ -19,7 +19,7 @@ typedef const struct ctl_table nsq_ctl_table;
 typedef struct ctl_table nsq_ctl_table;
 #endif
 
-/* @table has one empty entry behind its @n, for kernels that look for it. */
+/* @table has an empty entry behind its @n, for kernels that expect one. */
 static inline struct ctl_table_header *
 nsq_register_sysctl(struct net *net, const char *path, struct ctl_table *table,
 		    size_t n)
@@ -37,11 +37,11 @@ void nf_queue_nf_hook_drop(struct net *net);
 #endif
 
 /*
- * To be called before the hooks of a netns go, when they queue nothing any
- * more. Unregistering drops what waits; where nf_reinject() is a function of
- * its own it does so with the hook already gone, and the kernel warns about
- * that. So they are dropped while the hook is there: first those of queues that
- * were closed a moment ago, whose turn comes in an RCU callback.
+ * Call this before unregistering the hooks of a netns, when they queue nothing.
+ * Unregistering drops the packets that wait. Kernels that export nf_reinject()
+ * do so when the hook is already gone, and warn about it. So on these the
+ * packets are dropped while the hook is there: first those of queues that were
+ * just closed, which an RCU callback drops.
  */
 static inline void nsq_drop_waiting(struct net *net)
 {

@@ -4,7 +4,7 @@
 # probe.sh KDIR OUT: compiles one tiny file for each question against the
 # kernel in KDIR and writes the answers to OUT as "#define HAVE_...".
 #
-# A probe may fail for one reason only: the thing it names is not there. So
+# A probe may fail for one reason only: the kernel lacks what it names. So
 #   - the control file must compile, or there is no answer at all;
 #   - a required probe must compile, or the kernel is not supported;
 #   - an optional probe that fails must do so with an error that names the
