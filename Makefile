@@ -78,7 +78,7 @@ test-vm: cni-plugins build-tests ## try the module in Debian's kernels, in QEMU
 .PHONY: lint kmod deb-dkms
 lint: ## check style, dependencies, scripts, the module
 	@hack/need.sh lint
-	@hack/fetch.sh golangci-lint
+	@hack/fetch.sh golangci-lint apidiff
 	@hack/timed.sh $@ hack/lint.sh
 
 kmod: ## build nsqueue.ko for the running kernel, or for the headers in KDIR

@@ -15,6 +15,7 @@ containerd_version=v2.4.2
 flanneld_version=v0.26.7
 lint_version=v2.15.0
 sbom_version=v1.10.0
+apidiff_version=v0.0.0-20261113113407-e3970619a1a4
 
 # install DIR NAME VERSION PACKAGE...: by `go install`, once for each version.
 install() {
@@ -66,6 +67,7 @@ for thing; do
 		install tools golangci-lint $lint_version \
 			github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 		;;
+	apidiff) install tools apidiff $apidiff_version golang.org/x/exp/cmd/apidiff ;;
 	cyclonedx-gomod)
 		install tools cyclonedx-gomod $sbom_version \
 			github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
