@@ -3,7 +3,6 @@
 package node
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -54,12 +53,4 @@ func slogLevel(l api.LogLevel) slog.Level {
 		return slog.LevelError
 	}
 	return slog.LevelInfo
-}
-
-// SetLogLevel changes what is logged until the daemon ends. See [api.Backend].
-func (b *backend) SetLogLevel(ctx context.Context, level api.LogLevel) error {
-	b.level.Set(slogLevel(level))
-	// Whatever the level is, the log says where it changes.
-	b.log.Log(ctx, slogLevel(level), "log level changed", slog.String("to", string(level)))
-	return nil
 }

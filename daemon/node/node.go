@@ -16,20 +16,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"os"
-	"sync"
-	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/calls"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
-	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
-	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // Run serves until ctx ends and returns when everything it started has
@@ -77,67 +72,73 @@ type daemon struct {
 	level     *slog.LevelVar
 }
 
-// serve listens before it restores, so that a second daemon on the same socket
-// touches nothing; calls are answered after.
+// serve runs the daemon from the first socket to the last, in this order:
+//
+//  1. Listen. A second daemon on the same socket fails here and has touched
+//     nothing. Calls wait in the socket until step 6.
+//  2. Start the watchdogs: the supervisor's, which wants signs of life, and the
+//     registry's, which looks after inspectors. They outlive all else.
+//  3. Take the pods up where the daemon before this one left them.
+//  4. Replay the calls that it missed, before any new call.
+//  5. Start the workers: what looks after pods, and serves observers.
+//  6. Answer calls, and adopt older pods meanwhile, until ctx ends or serving
+//     fails.
+//  7. Tell the supervisor, and stop the workers.
+//  8. Suspend the attachments: no worker changes them any more.
+//  9. Stop the watchdogs.
 func (d *daemon) serve(ctx context.Context) error {
-	var helpers sync.WaitGroup
-	defer helpers.Wait()
-	helping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop() // when all else has ended
-	l, err := d.super.listen(d.config.Socket)
+	l, err := d.super.listen(d.config.Socket) // 1
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	helpers.Go(func() { d.super.feed(helping, func() { d.registry.Total() }) })
-	helpers.Go(func() { d.registry.Watchdog(helping) })
-	hook, err := d.takeUp(ctx)
+	watchdogs := newGroup(context.WithoutCancel(ctx)) // 2
+	defer watchdogs.close()                           // 9
+	watchdogs.add(d.feedSupervisor)
+	watchdogs.add(d.registry.Watchdog)
+	hook, err := d.takeUp(ctx) // 3
 	if err != nil {
 		return err
 	}
-	announced := announced{
-		Registry: d.registry, adopter: newAdopter(d.config, d.registry, d.log),
-	}
-	sequencer := calls.New(spool.Path(d.config.Socket), announced, d.log)
-	if err := sequencer.Replay(ctx); err != nil {
-		d.log.Error("spool not drained", slog.Any("error", err)) // Run goes on
-	}
-	ctx, end := context.WithCancel(ctx)
-	defer end()
-	var guards sync.WaitGroup
-	guards.Go(func() { sequencer.Run(ctx) })
-	guards.Go(func() { d.registry.Fallback(ctx) })
-	guards.Go(func() { d.registry.Reconcile(ctx) })
-	guards.Go(func() { followChanges(ctx, d.inspector, d.registry, d.log) })
-	b := d.backend(ctx, announced, sequencer, hook)
-	o := observers{stopping: ctx, observed: b, serving: &guards, log: d.log}
-	o.start(d.config)
+	workers := newGroup(ctx)
+	defer workers.close()
+	b := d.newBackend(workers.ctx, hook)
+	d.replay(ctx, b.sequencer) // 4
+	d.startWorkers(workers, b) // 5
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(d.config.FailurePolicy)))
 	d.super.ready(d.registry.Count())
 	if d.config.Adopt.Existing {
-		guards.Go(b.adoptExisting)
+		workers.add(b.adoptExisting)
 	}
-	err = api.Serve(ctx, l, b, d.log)
-	d.super.stopping()
-	end() // also where serving has failed
-	guards.Wait()
-	return errors.Join(err, d.registry.Suspend())
+	err = api.Serve(workers.ctx, l, b, d.log) // 6
+	d.super.stopping()                        // 7
+	workers.close()
+	return errors.Join(err, d.registry.Suspend()) // 8
 }
 
-// backend returns what answers calls until ctx ends.
-func (d *daemon) backend(
-	ctx context.Context, a announced, sequencer *calls.Sequencer, hook api.HookStatus,
-) *backend {
-	b := &backend{
-		announced: a, sequencer: sequencer, stopping: ctx,
-		config: d.config, hook: hook, started: time.Now().UTC(),
-		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
-		level: d.level, log: d.log,
+// feedSupervisor tells the supervisor's watchdog that the daemon lives, as long
+// as its registry answers.
+func (d *daemon) feedSupervisor(ctx context.Context) {
+	d.super.feed(ctx, func() { d.registry.Total() })
+}
+
+// replay carries out what is spooled. What fails is tried again by a worker.
+func (d *daemon) replay(ctx context.Context, s *calls.Sequencer) {
+	if err := s.Replay(ctx); err != nil {
+		d.log.Error("cannot carry out spooled calls; trying again", slog.Any("error", err))
 	}
-	b.scrape = d.expose(b)
-	return b
+}
+
+// startWorkers starts what works beside the calls until the daemon stops.
+func (d *daemon) startWorkers(workers *group, b *backend) {
+	workers.add(b.sequencer.Run)
+	workers.add(d.registry.Fallback)
+	workers.add(d.registry.Reconcile)
+	workers.add(d.followChanges)
+	o := observers{observed: b, serving: workers, log: d.log}
+	o.start(d.config)
 }
 
 // takeUp goes on where the daemon before this one ended, and returns the hook
@@ -159,57 +160,10 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 	return chosen, nil
 }
 
-func newRegistry(
-	c *Config, store *state.Store, fds *fdstore.Store,
-	inspector inspect.Inspector, timings registry.Timings, log *slog.Logger,
-) (*registry.Registry, error) {
-	directions, err := c.directions()
-	if err != nil {
-		return nil, err
-	}
-	protocols, err := c.protocols()
-	if err != nil {
-		return nil, err
-	}
-	needs := needsOf(inspector)
-	settling, err := canSettle(c, needs)
-	if err != nil {
-		return nil, err
-	}
-	queue := c.Queue.nfqueue()
-	queue.Modifies = needs.Modifies
-	switch {
-	case needs.Modifies: // what replaces a packet replaces all of it
-		queue.CopyRange = nfqueue.MaxCopyRange
-	case needs.CopyRange > 0:
-		queue.CopyRange = min(needs.CopyRange, nfqueue.MaxCopyRange)
-	}
-	return registry.New(registry.Options{
-		Inspector: inspector, Log: log,
-		Store: store, Descriptors: fds,
-		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
-		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
-		Coalesce:    time.Duration(c.Queue.Coalesce),
-		Settle:      c.settle(settling),
-		SettleAfter: c.SettleAfterPackets, Timings: timings,
-		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
-	})
-}
-
-// needsOf returns what the inspector declares.
-func needsOf(i inspect.Inspector) inspect.Needs {
-	if d, ok := i.(inspect.Declarer); ok {
-		return d.Needs()
-	}
-	return inspect.Needs{}
-}
-
 // followChanges has settled flows looked at again whenever the inspector says
 // that it would decide otherwise by now.
-func followChanges(
-	ctx context.Context, i inspect.Inspector, reg *registry.Registry, log *slog.Logger,
-) {
-	c, ok := i.(inspect.Changer)
+func (d *daemon) followChanges(ctx context.Context) {
+	c, ok := d.inspector.(inspect.Changer)
 	if !ok {
 		return
 	}
@@ -222,117 +176,10 @@ func followChanges(
 			if !open {
 				return
 			}
-			if err := reg.Unsettle(); err != nil {
-				log.Error("settled flows not released", slog.Any("error", err))
+			if err := d.registry.Unsettle(); err != nil {
+				d.log.Error("cannot unsettle all flows: some keep the verdict of before the change",
+					slog.Any("error", err))
 			}
 		}
 	}
-}
-
-// announced are the registry's calls about attachments. The adopter is told of them
-// before.
-type announced struct {
-	*registry.Registry
-
-	adopter *adopter
-}
-
-// AttachCalled makes the attachment that was called for at a time since boot.
-func (c announced) AttachCalled(
-	ctx context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
-) (api.Attachment, error) {
-	c.adopter.attaching(req.Key)
-	return c.Registry.AttachCalled(ctx, req, netns, called)
-}
-
-// DetachOlder ends an attachment that was called for before a time since boot.
-func (c announced) DetachOlder(
-	ctx context.Context, req api.DetachRequest, called time.Duration,
-) error {
-	c.adopter.detaching(req.Key)
-	return c.Registry.DetachOlder(ctx, req, called)
-}
-
-// DetachAll ends all attachments.
-func (c announced) DetachAll(ctx context.Context) (int, error) {
-	c.adopter.detachingAll()
-	return c.Registry.DetachAll(ctx)
-}
-
-// backend is the registry and what the API tells of the daemon around it.
-type backend struct {
-	announced
-
-	sequencer *calls.Sequencer
-	// stopping ends when the daemon stops.
-	stopping   context.Context
-	config     *Config
-	hook       api.HookStatus
-	supervisor api.Supervisor
-	// stored tells what the supervisor keeps.
-	stored  func() (n, capacity int)
-	started time.Time
-	scrape  http.Handler // answers scrapes
-	level   *slog.LevelVar
-	log     *slog.Logger
-}
-
-// Adopt attaches pods that are older than the daemon. It ends early when the
-// daemon stops.
-func (b *backend) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptResults, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(b.stopping, cancel)()
-	return b.adopter.Adopt(ctx, req)
-}
-
-// adoptExisting does so unasked.
-func (b *backend) adoptExisting() {
-	if _, err := b.adopter.Adopt(b.stopping, api.AdoptRequest{}); err != nil {
-		b.adopter.log.Error("existing pods not looked for", slog.Any("error", err))
-	}
-}
-
-// Attach makes the attachment, in its turn with what is spooled.
-func (b *backend) Attach(
-	ctx context.Context, req api.AttachRequest, netns *os.File,
-) (api.Attachment, error) {
-	return b.sequencer.Attach(ctx, req, netns)
-}
-
-// Detach ends the attachment, in its turn with what is spooled.
-func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
-	return b.sequencer.Detach(ctx, req)
-}
-
-// Check looks at the attachment as it is after what is spooled.
-func (b *backend) Check(ctx context.Context, key api.Key) error {
-	b.sequencer.ReplayKey(ctx, key)
-	return b.Registry.Check(ctx, key)
-}
-
-// Status describes the daemon.
-func (b *backend) Status(ctx context.Context) (api.Status, error) {
-	list, err := b.List(ctx)
-	if err != nil {
-		return api.Status{}, err
-	}
-	s := api.Status{
-		Version: api.Version(), PID: os.Getpid(), Started: b.started,
-		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
-		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
-		Counters: b.Total(), Orphans: b.Orphans(), Problems: b.Problems(),
-		Doubts: b.Doubts(),
-	}
-	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
-	if s.Descriptors, err = b.Descriptors(); err != nil { // at the limit itself, perhaps
-		b.log.Warn("descriptors not counted", slog.Any("error", err))
-	}
-	if s.Buffers, err = b.Buffers(); err != nil {
-		b.log.Warn("receive buffers not measured", slog.Any("error", err))
-	}
-	if s.Spooled, err = b.sequencer.Count(); err != nil {
-		b.log.Warn("spool not counted", slog.Any("error", err))
-	}
-	return s, nil
 }

@@ -7,15 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os/user"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
 )
 
 // MetricsConfig is about what Prometheus is shown.
@@ -72,11 +69,10 @@ func validateMetricsAddress(address string) error {
 	return nil
 }
 
-// observers serve those who only look until stopping ends.
+// observers serve clients that only look, until their group ends.
 type observers struct {
-	stopping context.Context
 	observed api.Observed
-	serving  *sync.WaitGroup
+	serving  *group
 	log      *slog.Logger
 }
 
@@ -91,8 +87,8 @@ func (s *observers) start(c *Config) {
 	if err != nil {
 		s.failed("socket", err)
 	} else {
-		s.serve(l.Addr(), func() error {
-			return api.ServeObservers(s.stopping, l, s.observed, s.log)
+		s.serve(l.Addr(), func(ctx context.Context) error {
+			return api.ServeObservers(ctx, l, s.observed, s.log)
 		})
 	}
 	if c.MetricsAddress == "" {
@@ -103,17 +99,17 @@ func (s *observers) start(c *Config) {
 		s.failed("metricsAddress", err)
 		return
 	}
-	s.serve(tcp.Addr(), func() error {
-		return api.ServeMetrics(s.stopping, tcp, s.observed, s.log)
+	s.serve(tcp.Addr(), func(ctx context.Context) error {
+		return api.ServeMetrics(ctx, tcp, s.observed, s.log)
 	})
 }
 
 // serve has a server run.
-func (s *observers) serve(at net.Addr, serve func() error) {
+func (s *observers) serve(at net.Addr, serve func(context.Context) error) {
 	s.log.Info("observers served", slog.String("network", at.Network()),
 		slog.String("address", at.String()))
-	s.serving.Go(func() {
-		if err := serve(); err != nil {
+	s.serving.add(func(ctx context.Context) {
+		if err := serve(ctx); err != nil {
 			s.failed(at.String(), err)
 		}
 	})
@@ -121,16 +117,4 @@ func (s *observers) serve(at net.Addr, serve func() error) {
 
 func (s *observers) failed(what string, err error) {
 	s.log.Error("observers not served", slog.String("what", what), slog.Any("error", err))
-}
-
-// Metrics answers a scrape. See [api.Observed].
-func (b *backend) Metrics(w http.ResponseWriter, r *http.Request) { b.scrape.ServeHTTP(w, r) }
-
-// expose adds the daemon to what scrapes show, and returns what answers them.
-func (d *daemon) expose(b *backend) http.Handler {
-	d.metrics.Observe(metrics.Daemon{
-		Source: d.registry, Hook: b.hook.Kind, FailurePolicy: d.config.FailurePolicy,
-		Restarts: b.supervisor.Restarts, PerPod: d.config.Metrics.PerPod,
-	})
-	return d.metrics.Handler(d.log)
 }

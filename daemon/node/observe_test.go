@@ -4,7 +4,6 @@ package node
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -47,16 +46,13 @@ func TestObserveGroup(t *testing.T) {
 func observed(t *testing.T, d api.Observed, c *Config) (stop func() string) {
 	t.Helper()
 	var log bytes.Buffer
-	var serving sync.WaitGroup
-	ctx, cancel := context.WithCancel(t.Context())
+	serving := newGroup(t.Context())
 	o := observers{
-		stopping: ctx, observed: d, serving: &serving,
-		log: slog.New(slog.NewTextHandler(&log, nil)),
+		observed: d, serving: serving, log: slog.New(slog.NewTextHandler(&log, nil)),
 	}
 	o.start(c)
 	stop = sync.OnceValue(func() string {
-		cancel()
-		serving.Wait()
+		serving.close()
 		return log.String()
 	})
 	t.Cleanup(func() { stop() })

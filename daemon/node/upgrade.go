@@ -3,9 +3,6 @@
 package node
 
 import (
-	"context"
-	"os"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -24,11 +21,8 @@ func supervisorStatus(s fdstore.Supervisor) api.Supervisor {
 	return api.Supervisor{Kind: kind, PID: s.PID, Restarts: s.Restarts}
 }
 
-// Upgrade asks the supervisor to execute what is installed by now.
-func (b *backend) Upgrade(context.Context) error {
-	return upgrade(b.supervisor, os.Getppid(), unix.Kill)
-}
-
+// upgrade asks the supervisor, which is the parent process, to execute what is
+// installed by now.
 func upgrade(s api.Supervisor, parent int, kill func(int, unix.Signal) error) error {
 	switch {
 	case s.Kind == api.Systemd:

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/calls"
+	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/internal/spool"
+)
+
+// backend answers the calls of the API; its methods are the one place where the
+// way of each call can be read. Those that change attachments go like this:
+//
+//	Attach, Detach   sequencer → adopter is told → registry
+//	Check            sequencer replays what is spooled of the key → registry
+//	DetachAll                    adopter is told → registry
+//	Adopt                        adopter         → registry
+//	Collect                                        registry
+//
+// The sequencer orders the calls about one attachment, spooled ones included:
+// runtimes make them one after the other and rely on it. The others are not in
+// that order, and neither is the registry's own detaching in Reconcile. They
+// need not be: the registry moves an attachment by one call at a time, Collect
+// and Reconcile detach only what was called for before they looked, and Adopt
+// asks the adopter what was detached since its scan began. DetachAll is an
+// operator's: what is attached while it runs may stay. None of them voids what
+// is spooled.
+type backend struct {
+	registry  *registry.Registry
+	adopter   *adopter
+	sequencer *calls.Sequencer
+	// stopping ends when the daemon stops.
+	stopping   context.Context
+	config     *Config
+	hook       api.HookStatus
+	supervisor api.Supervisor
+	// stored tells what the supervisor keeps.
+	stored  func() (n, capacity int)
+	started time.Time
+	scrape  http.Handler // answers scrapes
+	level   *slog.LevelVar
+	log     *slog.Logger
+}
+
+// newBackend returns what answers calls until stopping ends.
+func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *backend {
+	a := newAdopter(d.config, d.registry, d.log)
+	b := &backend{
+		registry: d.registry, adopter: a,
+		sequencer: calls.New(spool.Path(d.config.Socket),
+			announced{registry: d.registry, adopter: a}, d.log),
+		stopping: stopping, config: d.config, hook: hook, started: time.Now().UTC(),
+		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
+		scrape: d.metrics.Handler(d.log), level: d.level, log: d.log,
+	}
+	d.metrics.Observe(metrics.Daemon{
+		Source: d.registry, Hook: hook.Kind, FailurePolicy: d.config.FailurePolicy,
+		Restarts: b.supervisor.Restarts, PerPod: d.config.Metrics.PerPod,
+	})
+	return b
+}
+
+// announced is the registry as the sequencer sees it: the adopter is told of
+// each call before the registry is.
+type announced struct {
+	registry *registry.Registry
+	adopter  *adopter
+}
+
+// AttachCalled makes the attachment that was called for at a time since boot.
+func (a announced) AttachCalled(
+	ctx context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
+) (api.Attachment, error) {
+	a.adopter.attaching(req.Key)
+	return a.registry.AttachCalled(ctx, req, netns, called)
+}
+
+// DetachOlder detaches what was called for before a time since boot.
+func (a announced) DetachOlder(
+	ctx context.Context, req api.DetachRequest, called time.Duration,
+) error {
+	a.adopter.detaching(req.Key)
+	return a.registry.DetachOlder(ctx, req, called)
+}
+
+// Attach makes the attachment, in its turn with what is spooled.
+func (b *backend) Attach(
+	ctx context.Context, req api.AttachRequest, netns *os.File,
+) (api.Attachment, error) {
+	return b.sequencer.Attach(ctx, req, netns)
+}
+
+// Detach ends the attachment, in its turn with what is spooled.
+func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
+	return b.sequencer.Detach(ctx, req)
+}
+
+// Check looks at the attachment as it is after what is spooled.
+func (b *backend) Check(ctx context.Context, key api.Key) error {
+	b.sequencer.ReplayKey(ctx, key)
+	return b.registry.Check(ctx, key)
+}
+
+// DetachAll detaches all attachments, in no order with other calls.
+func (b *backend) DetachAll(ctx context.Context) (int, error) {
+	b.adopter.detachingAll()
+	return b.registry.DetachAll(ctx)
+}
+
+// Collect detaches what a CNI GC call no longer names, in no order with other
+// calls. Adopted attachments are never collected, so that the adopter need not
+// be told.
+func (b *backend) Collect(
+	ctx context.Context, req api.CollectRequest,
+) (api.DetachResult, error) {
+	return b.registry.Collect(ctx, req)
+}
+
+// Adopt attaches pods that are older than the daemon, one scan at a time. It
+// ends early when the daemon stops.
+func (b *backend) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptResults, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.stopping, cancel)()
+	return b.adopter.Adopt(ctx, req)
+}
+
+// adoptExisting does so unasked.
+func (b *backend) adoptExisting(ctx context.Context) {
+	if _, err := b.adopter.Adopt(ctx, api.AdoptRequest{}); err != nil {
+		b.log.Error("cannot look for pods that are older than nsqueued: they stay uninspected",
+			slog.Any("error", err))
+	}
+}
+
+// The calls below change no attachment.
+
+// Warn makes an event of what is wrong with a pod that is not attached.
+func (b *backend) Warn(ctx context.Context, report api.WarningReport) error {
+	return b.registry.Warn(ctx, report)
+}
+
+// Upgrade asks the supervisor to execute what is installed by now.
+func (b *backend) Upgrade(context.Context) error {
+	return upgrade(b.supervisor, os.Getppid(), unix.Kill)
+}
+
+// SetLogLevel changes what is logged until the daemon ends.
+func (b *backend) SetLogLevel(ctx context.Context, level api.LogLevel) error {
+	b.level.Set(slogLevel(level))
+	// Whatever the level is, the log says where it changes.
+	b.log.Log(ctx, slogLevel(level), "log level changed", slog.String("to", string(level)))
+	return nil
+}
+
+// List returns all attachments, ordered by key.
+func (b *backend) List(ctx context.Context) ([]api.Attachment, error) {
+	return b.registry.List(ctx)
+}
+
+// Describe returns all that is known of an attachment.
+func (b *backend) Describe(ctx context.Context, key api.Key) (api.Description, error) {
+	return b.registry.Describe(ctx, key)
+}
+
+// Events returns what happened of late.
+func (b *backend) Events(ctx context.Context) ([]api.Event, error) {
+	return b.registry.Events(ctx)
+}
+
+// Watch reports packets as they are inspected.
+func (b *backend) Watch(
+	ctx context.Context, req api.WatchRequest, started func() error,
+	emit func([]api.PacketEvent) error,
+) error {
+	return b.registry.Watch(ctx, req, started, emit)
+}
+
+// Marks looks for other users of the inspector's mark bits.
+func (b *backend) Marks(ctx context.Context) (api.MarkReport, error) {
+	return b.registry.Marks(ctx)
+}
+
+// Metrics answers a scrape.
+func (b *backend) Metrics(w http.ResponseWriter, r *http.Request) { b.scrape.ServeHTTP(w, r) }
+
+// Status describes the daemon. What cannot be counted is left out, and logged.
+func (b *backend) Status(ctx context.Context) (api.Status, error) {
+	list, err := b.registry.List(ctx)
+	if err != nil {
+		return api.Status{}, err
+	}
+	s := api.Status{
+		Version: api.Version(), PID: os.Getpid(), Started: b.started,
+		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
+		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
+		Counters: b.registry.Total(), Orphans: b.registry.Orphans(),
+		Problems: b.registry.Problems(), Doubts: b.registry.Doubts(),
+	}
+	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
+	if s.Descriptors, err = b.registry.Descriptors(); err != nil { // at the limit itself, perhaps
+		b.log.Warn("cannot count open descriptors; status shows none", slog.Any("error", err))
+	}
+	if s.Buffers, err = b.registry.Buffers(); err != nil {
+		b.log.Warn("cannot measure receive buffers; status shows none", slog.Any("error", err))
+	}
+	if s.Spooled, err = b.sequencer.Count(); err != nil {
+		b.log.Warn("cannot count spooled calls; status shows none", slog.Any("error", err))
+	}
+	return s, nil
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+func newRegistry(
+	c *Config, store *state.Store, fds *fdstore.Store,
+	inspector inspect.Inspector, timings registry.Timings, log *slog.Logger,
+) (*registry.Registry, error) {
+	directions, err := c.directions()
+	if err != nil {
+		return nil, err
+	}
+	protocols, err := c.protocols()
+	if err != nil {
+		return nil, err
+	}
+	needs := needsOf(inspector)
+	settling, err := canSettle(c, needs)
+	if err != nil {
+		return nil, err
+	}
+	queue := c.Queue.nfqueue()
+	queue.Modifies = needs.Modifies
+	switch {
+	case needs.Modifies: // what replaces a packet replaces all of it
+		queue.CopyRange = nfqueue.MaxCopyRange
+	case needs.CopyRange > 0:
+		queue.CopyRange = min(needs.CopyRange, nfqueue.MaxCopyRange)
+	}
+	return registry.New(registry.Options{
+		Inspector: inspector, Log: log,
+		Store: store, Descriptors: fds,
+		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
+		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),
+		Coalesce:    time.Duration(c.Queue.Coalesce),
+		Settle:      c.settle(settling),
+		SettleAfter: c.SettleAfterPackets, Timings: timings,
+		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
+	})
+}
+
+// needsOf returns what the inspector declares.
+func needsOf(i inspect.Inspector) inspect.Needs {
+	if d, ok := i.(inspect.Declarer); ok {
+		return d.Needs()
+	}
+	return inspect.Needs{}
+}
