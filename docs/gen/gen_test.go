@@ -17,7 +17,7 @@ import (
 
 // The page in the repository is the one that the code of today makes.
 func TestReferenceIsUpToDate(t *testing.T) {
-	// A test is run anew when a file has changed that its own process has read.
+	// Go runs a test again when a file has changed that its own process has read.
 	sources, err := filepath.Glob(filepath.Join(root, "daemon/*.go"))
 	if err != nil {
 		t.Fatal(err)
