@@ -35,7 +35,7 @@ type contender struct {
 	// nil where nsqueued serves it with this configuration.
 	argv   []string
 	config string
-	// watched has somebody look at nsqueued meanwhile.
+	// watched has clients look at nsqueued meanwhile.
 	watched bool
 	// rival is where the TCP throughput is that this one's is compared with: of
 	// the same reader, unwatched.
@@ -115,7 +115,7 @@ func names(all []*contender) string {
 type reader struct {
 	pid  int // 0 where there is none
 	stop func() error
-	// unwatched runs a function while nobody looks; nil is where nobody does.
+	// unwatched runs a function while no client looks; nil if none ever does.
 	unwatched func(func() error) error
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/nsqueue/nsqueue/test/bench/report"
 )
 
-// measureContenders lets everybody take turns, in each round beginning with
+// measureContenders lets all readers take turns, in each round beginning with
 // another one.
 func measureContenders(ctx context.Context, o *options, r *report.Report) error {
 	progress("making two netns and a veth pair for each kind of rules")

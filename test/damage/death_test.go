@@ -14,7 +14,7 @@ import (
 )
 
 // TestKilledWorker kills the daemon again and again. Only what it had in its
-// hands may be lost (Fail) or pass unseen (Ignore).
+// hands may be lost (Fail) or pass uninspected (Ignore).
 func TestKilledWorker(t *testing.T) {
 	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 		t.Run(string(policy), func(t *testing.T) {
@@ -36,11 +36,11 @@ func TestKilledWorker(t *testing.T) {
 			stall, err := tcp.stall()
 			nstest.Must(t, err)
 			t.Logf("%d orphans, TCP stalled for at most %v", orphans, stall)
-			if policy == api.Ignore && (got.Lost > 0 || got.Unseen > orphans) {
-				t.Errorf("%v; want none lost, at most %d unseen", got, orphans)
+			if policy == api.Ignore && (got.Lost > 0 || got.Uninspected > orphans) {
+				t.Errorf("%v; want none lost, at most %d uninspected", got, orphans)
 			}
-			if policy == api.Fail && (got.Lost > orphans || got.Unseen > 0) {
-				t.Errorf("%v; want at most %d lost, none unseen", got, orphans)
+			if policy == api.Fail && (got.Lost > orphans || got.Uninspected > 0) {
+				t.Errorf("%v; want at most %d lost, none uninspected", got, orphans)
 			}
 		})
 	}

@@ -35,7 +35,7 @@ func TestStoppedWorker(t *testing.T) {
 	})
 	// What the queues do not hold is lost under Fail, and seen to be lost.
 	full := r.queueDropped(pods)
-	if got.Unseen > 0 || got.Lost > orphans+full {
+	if got.Uninspected > 0 || got.Lost > orphans+full {
 		t.Errorf("%v, with %d orphans and %d that found the queue full", got, orphans, full)
 	}
 }
@@ -67,7 +67,7 @@ func (r *rig) replaceProgram() {
 }
 
 // TestReplacedInOrder restarts and upgrades the daemon under load: nothing is
-// lost, nothing goes unseen, with many idle pods beside the busy ones too.
+// lost, nothing passes uninspected, with many idle pods beside the busy ones too.
 func TestReplacedInOrder(t *testing.T) {
 	for _, idle := range []int{0, 1000} {
 		t.Run(fmt.Sprintf("%d idle pods", idle), func(t *testing.T) {
@@ -100,8 +100,8 @@ func (r *rig) replaceUnderLoad(pods []*pod, replace func()) error {
 			replace()
 		}
 	})
-	if s := r.status(); got.Lost > 0 || got.Unseen > 0 || s.Orphans > 0 {
-		return fmt.Errorf("%v, %d orphans; want nothing lost or unseen", got, s.Orphans)
+	if s := r.status(); got.Lost > 0 || got.Uninspected > 0 || s.Orphans > 0 {
+		return fmt.Errorf("%v, %d orphans; want nothing lost or uninspected", got, s.Orphans)
 	}
 	return nil
 }
@@ -180,7 +180,7 @@ func TestEverybodyKilled(t *testing.T) {
 				})
 				t.Logf("%d pods have their network back after %v", many, time.Since(killed))
 			} else if got := pingEach(t, hub, pods, 300*time.Millisecond); got != 0 {
-				t.Errorf("%d of %d pods pass packets unseen", got, many)
+				t.Errorf("%d of %d pods pass packets uninspected", got, many)
 			}
 			r.start()
 			if s := r.status(); s.Attachments != many || len(s.Problems) > 0 {

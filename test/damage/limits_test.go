@@ -93,7 +93,7 @@ func (c *crashLoop) wantAdopted() {
 	}
 }
 
-// queuesHeld is how many pods have a queue whose socket somebody holds.
+// queuesHeld is how many pods have a queue whose socket any process holds.
 func (c *crashLoop) queuesHeld() int {
 	c.t.Helper()
 	held := 0

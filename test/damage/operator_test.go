@@ -58,7 +58,7 @@ func (l *looker) end(t *testing.T) {
 	}
 }
 
-// TestLookingGoesOn kills the daemon under everybody who looks. Each of them goes
+// TestLookingGoesOn kills the daemon while commands watch it. Each of them goes
 // on with the next one, which answers for the same pods.
 func TestLookingGoesOn(t *testing.T) {
 	r := newRig(t, api.Fail)

@@ -186,7 +186,7 @@ func TestDiskFull(t *testing.T) {
 }
 
 // TestDiskReadOnly makes the state directory read-only while pods are attached,
-// and starts the daemon anew.
+// and starts the daemon again.
 func TestDiskReadOnly(t *testing.T) {
 	r, d := newDiskRig(t)
 	pod, peer := nstest.Pair(t)

@@ -21,7 +21,7 @@ import (
 const fileLimit = 192
 
 // TestFileLimit attaches pods until the daemon may open no more files. That is
-// said, and harms nobody else; pods can be deleted then, and others take their
+// said, and harms no other pod; pods can be deleted then, and others take their
 // place.
 func TestFileLimit(t *testing.T) {
 	r := newWrappedRig(t, api.Fail, "sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$@"`, fileLimit), "sh")

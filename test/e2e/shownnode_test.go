@@ -144,7 +144,7 @@ func (n shownNetwork) pods(t *testing.T) {
 	t.Cleanup(func() { _ = accepted.Close() })
 	everyMillisecond(t, func() {
 		for _, c := range []interface{ Write([]byte) (int, error) }{dns, telnet, tcp} {
-			// That nobody reads them is nothing to us.
+			// No program need read them.
 			_, _ = fmt.Fprint(c, "x")
 		}
 	})

@@ -62,7 +62,7 @@ func echoUDP(t *testing.T, from, to *chain.Pod, addr netip.Addr) {
 	client := from.NetNS.DialUDP(t, address(addr))
 	defer client.Close()
 	expire(t, server, client)
-	const question = "is anybody looking?"
+	const question = "does a program look?"
 	if _, err := client.Write([]byte(question)); err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func Within(path string, fn func() error) error { return (&NetNS{path: path}).Tr
 // onOwnThread runs fn in a goroutine that has its thread for itself, and puts
 // the thread's netns back afterwards. A thread that cannot be put back is
 // thrown away. It is never the main thread, whose netns is the process's own
-// to everybody who looks into /proc.
+// to every process that looks into /proc.
 func onOwnThread(fn func() error) error {
 	result := make(chan error, 1)
 	go func() {

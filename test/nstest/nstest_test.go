@@ -44,7 +44,7 @@ func TestPairPings(t *testing.T) {
 		}
 	}
 	if got := a.Ping(t, netip.MustParseAddr("10.99.0.77"), 1, 100*time.Millisecond); got != 0 {
-		t.Errorf("ping of an address that nobody has: %d answers", got)
+		t.Errorf("ping of an address that no interface has: %d answers", got)
 	}
 }
 

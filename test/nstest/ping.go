@@ -40,7 +40,7 @@ func (ns *NetNS) ping(dst netip.Addr, count int, timeout time.Duration) (int, er
 		kind = echo{network: "ip6:ipv6-icmp", request: 128, reply: 129}
 	}
 	to := &net.IPAddr{IP: dst.AsSlice(), Zone: dst.Zone()}
-	// Connected, or it would get the replies to everybody's pings, more of them
+	// Connected, or it would get the replies to all pings, more of them
 	// than its buffer holds.
 	var conn *net.IPConn
 	err := ns.Try(func() (err error) {

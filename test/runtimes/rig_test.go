@@ -177,7 +177,7 @@ func (n *node) start(archive string) error {
 }
 
 // life is how long a daemon has to live for its death not to count as part of a
-// crash loop, in which the supervisor gives pods their network back unseen.
+// crash loop, in which the supervisor gives pods their network back, uninspected.
 const life = time.Second
 
 // startDaemon runs nsqueued under its supervisor.

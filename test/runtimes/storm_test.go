@@ -145,7 +145,7 @@ func (n *node) runAtOnce(t *testing.T) []*cri.Pod {
 	return pods
 }
 
-// count returns how many pods are attached, -1 while nobody can tell.
+// count returns how many pods are attached, -1 while nsqueued does not answer.
 func (n *node) count() int {
 	ctx, cancel := timeout()
 	defer cancel()

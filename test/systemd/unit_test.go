@@ -136,7 +136,7 @@ func ports(t *testing.T, pod *nstest.NetNS) (ports []string) {
 	return ports
 }
 
-// killLosesOrphans: under Fail, only what the daemon had in its hands is lost.
+// killLosesOrphans: under Fail, only packets that the daemon had read are lost.
 func killLosesOrphans(t *testing.T, m *machine) {
 	pod, peer := nstest.Pair(t)
 	m.attach(t, "killed", pod.Path(), api.Fail)
@@ -208,7 +208,7 @@ func stopGivesNetworkBack(t *testing.T, m *machine) {
 		return ignoredPeer.Ping(t, ignored.IPv4(), 1, hear) == 1
 	})
 	if failedPeer.Ping(t, failed.IPv4(), 1, hear) != 0 {
-		t.Error("packets of the pod under Fail pass unseen")
+		t.Error("packets of the pod under Fail pass uninspected")
 	}
 	m.run(t, "systemctl", "start", unitName)
 	m.await(t, 0)

@@ -83,7 +83,7 @@ func caption(r *report.Report) string {
 		r.Machine.Version)
 }
 
-// draw draws the panel at y if anybody has values for it, and returns where
+// draw draws the panel at y if any reader has values for it, and returns where
 // the next one begins.
 func (p *panel) draw(b *bytes.Buffer, r *report.Report, y int) int {
 	var rows []report.Row

@@ -28,7 +28,7 @@ func columns() [][2]string {
 	}
 }
 
-// Contenders returns the table of the rows, without columns that nobody has.
+// Contenders returns the table of the rows, without columns in which no row has a value.
 func (r *Report) Contenders() Table {
 	head, keys := []string{"reader"}, []string(nil)
 	for _, c := range columns() {

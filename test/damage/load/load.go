@@ -42,7 +42,7 @@ type Flow struct {
 // How a datagram arrived.
 const (
 	never byte = iota
-	unseen
+	uninspected
 	seen
 )
 
@@ -149,7 +149,7 @@ func (f *Flow) note(datagram []byte) {
 	if f.arrived[n] == never {
 		f.different++
 	}
-	f.arrived[n] = unseen
+	f.arrived[n] = uninspected
 	if datagram[stampAt] == stamped {
 		f.arrived[n] = seen
 	}
@@ -160,7 +160,7 @@ func (f *Flow) Idle() time.Duration { return boottime.Now() - time.Duration(f.la
 
 // Result is what became of a flow's datagrams.
 type Result struct {
-	Sent, Lost, Unseen int
+	Sent, Lost, Uninspected int
 	// Stall is the longest time in which nothing arrived.
 	Stall time.Duration
 }
@@ -172,8 +172,8 @@ func (f *Flow) Result() Result {
 		switch how {
 		case never:
 			r.Lost++
-		case unseen:
-			r.Unseen++
+		case uninspected:
+			r.Uninspected++
 		}
 	}
 	return r
@@ -183,12 +183,12 @@ func (f *Flow) Result() Result {
 func (r *Result) Add(o Result) {
 	r.Sent += o.Sent
 	r.Lost += o.Lost
-	r.Unseen += o.Unseen
+	r.Uninspected += o.Uninspected
 	r.Stall = max(r.Stall, o.Stall)
 }
 
 // String says it in a line.
 func (r Result) String() string {
-	return fmt.Sprintf("%d sent, %d lost, %d unseen, longest stall %v",
-		r.Sent, r.Lost, r.Unseen, r.Stall.Round(time.Millisecond))
+	return fmt.Sprintf("%d sent, %d lost, %d uninspected, longest stall %v",
+		r.Sent, r.Lost, r.Uninspected, r.Stall.Round(time.Millisecond))
 }

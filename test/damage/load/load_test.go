@@ -33,7 +33,7 @@ func TestFlow(t *testing.T) {
 	f.Stop()
 	running.Wait()
 	r := f.Result()
-	if errs[0] != nil || errs[1] != nil || r.Lost != 0 || r.Unseen != r.Sent {
+	if errs[0] != nil || errs[1] != nil || r.Lost != 0 || r.Uninspected != r.Sent {
 		t.Errorf("%v, errors %v; want none lost, and no stamps", r, errs)
 	}
 }

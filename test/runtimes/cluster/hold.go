@@ -119,7 +119,7 @@ func (h holding) overlay(dir string, lower ...string) error {
 	return mount("overlay", target, "overlay", 0, options)
 }
 
-// layOver lays the folder in h.Over over the root, for each folder in it anew:
+// layOver lays the folder in h.Over over the root, once for each folder in it:
 // it is most likely below the machine's root itself, and an overlay refuses
 // layers of which one is in the other.
 func (h holding) layOver() error {

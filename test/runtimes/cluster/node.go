@@ -79,7 +79,7 @@ func (n *Node) Stop() error {
 	return errors.Join(n.leash.Close(), n.holder.Wait())
 }
 
-// File returns where a file of the node is for everybody else.
+// File returns where a file of the node is outside of the node.
 func (n *Node) File(path string) string {
 	return filepath.Join("/proc", fmt.Sprint(n.holder.Process.Pid), "root", path)
 }
@@ -141,7 +141,7 @@ func NewSwitch(addr netip.Prefix) (*Switch, error) {
 	if err := netlink.LinkAdd(s.bridge); err != nil {
 		return nil, fmt.Errorf("add bridge: %w", err)
 	}
-	// What passes here is nobody's to filter.
+	// No rule filters what passes here.
 	err := nstest.Sysctl("bridge/bridge-nf-call-iptables", "0")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err

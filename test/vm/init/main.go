@@ -33,7 +33,7 @@ type program struct {
 }
 
 func main() {
-	// Without a port there is nobody to tell: the host sees the guest stop.
+	// Without a port there is no reader: the host sees the guest stop.
 	if port, err := openPort(); err == nil {
 		if err := run(port); err != nil {
 			fmt.Fprintln(port, "init:", err)

@@ -49,7 +49,7 @@ func TestArticle(t *testing.T) {
 
 	before := busybox1.status(t)
 	if got := busybox2.ping(t, busybox1); got != 0 {
-		t.Errorf("nobody reads: %d of %d pings answered, expected none", got, pings)
+		t.Errorf("no program reads: %d of %d pings answered, expected none", got, pings)
 	}
 	expectGrown(t, busybox1.netns, before, []int{pings, pings, 0, 0},
 		"seen", "queued", "bypassed", "exempt")

@@ -139,7 +139,7 @@ func (n *node) connect(p *pod) error {
 }
 
 // configure gives a link its addresses and sets it up. The IPv6 one is valid at
-// once: nobody has to wait for duplicate address detection.
+// once: no test waits for duplicate address detection.
 func configure(name string, v4, v6 netip.Addr) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {

@@ -251,7 +251,7 @@ func TestNeighbourMessagesExempt(t *testing.T) {
 	load(t, "")
 	n := newNode(t)
 	p := n.newPod(t)
-	// The neighbour is resolved although nobody reads: the solicitation comes
+	// The neighbour is resolved although no program reads: the solicitation comes
 	// in and the answer goes out.
 	p.set(t, "enabled", "1")
 	f := newFlow(t, n, p, true)

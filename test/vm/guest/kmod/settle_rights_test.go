@@ -92,7 +92,7 @@ func (w *weakReader) says(t *testing.T, want string) {
 	}
 }
 
-// answer gives the packet in hand its verdict.
+// answer gives the packet that it has read its verdict.
 func (w *weakReader) answer(t *testing.T) {
 	t.Helper()
 	_, err := fmt.Fprintln(w.in)

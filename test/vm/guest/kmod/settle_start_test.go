@@ -104,7 +104,7 @@ func (s *settling) accept(p *packet, request uint32) {
 	nstest.Must(s.T, s.r.accept(p))
 }
 
-// begin settles the flow anew, by a packet like this one.
+// begin settles the flow again, by a packet like this one.
 func (s *settling) begin(rest []byte, request uint32) {
 	s.Helper()
 	s.pod.set(s.T, "generation", "1")

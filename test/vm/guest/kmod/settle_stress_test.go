@@ -87,7 +87,7 @@ func TestSettleFills(t *testing.T) {
 	c.sendAndGrow(t, all, map[string]int{"queued": all, "settled": 0, "flows": size})
 	c.sendAndGrow(t, all, map[string]int{"queued": all - size, "settled": size, "flows": 0})
 
-	// Every write of a setting begins anew, also one that changes nothing.
+	// Every write of a setting begins again, also one that changes nothing.
 	for _, s := range []struct{ name, value string }{
 		{"generation", "1"}, {"settle_timeout", settleTimeout(time.Hour)}, {"settle_size", "2000"},
 	} {

@@ -67,7 +67,7 @@ func settleCases() map[string]settleCase {
 		"options":     {true, "udp", unix.IPPROTO_DSTOPTS, options(unix.IPPROTO_UDP, there), back, true},
 		"hop by hop":  {true, "tcp", unix.IPPROTO_HOPOPTS, options(unix.IPPROTO_TCP, there), back, true},
 		"two headers": {true, "udp", unix.IPPROTO_HOPOPTS, options(unix.IPPROTO_DSTOPTS, options(unix.IPPROTO_UDP, there)), back, true},
-		// Replies to nothing, which nobody answers.
+		// Replies to nothing, which no program answers.
 		"icmp":    {false, "icmp", unix.IPPROTO_ICMP, make([]byte, 8), make([]byte, 8), false},
 		"icmpv6":  {true, "icmpv6", unix.IPPROTO_ICMPV6, []byte{129, 0, 0, 0}, []byte{129, 0, 0, 0}, false},
 		"cut off": {false, "udp", unix.IPPROTO_UDP, there[:3], back[:3], false},

@@ -333,7 +333,7 @@ func TestCost(t *testing.T) {
 	for range rounds {
 		for i, c := range all {
 			c.set()
-			f.rate(t, 100) // changed code is translated anew
+			f.rate(t, 100) // changed code is translated again
 			best[i] = max(best[i], f.rate(t, 400))
 		}
 	}
