@@ -88,7 +88,7 @@ func (p *Poller) Add(r *Reader) error {
 	p.next++
 	token := p.next
 	p.readers[token] = r
-	r.pace.interval = p.coalesce
+	r.coalescer.interval = p.coalesce
 	p.mu.Unlock()
 	r.queue.onClose(func() { p.forget(token) })
 	if err := p.watch(token, r); err != nil {
@@ -175,17 +175,17 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 	if h.packets > 0 {
 		p.waiter.stayHot(now)
 	}
-	r.pace.turn(now, h)
-	if r.pace.timed != slices.Contains(p.timed, token) {
+	r.coalescer.turn(now, h)
+	if r.coalescer.timed != slices.Contains(p.timed, token) {
 		p.setTimed(token, r)
 	}
 	return h.more, nil
 }
 
-// setTimed has the kernel tell of the reader's packets or not, as its pace is.
+// setTimed has the kernel tell of the reader's packets or not, as its coalescer says.
 func (p *Poller) setTimed(token int32, r *Reader) {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: token}
-	if r.pace.timed {
+	if r.coalescer.timed {
 		event.Events = 0
 		p.timed = append(p.timed, token)
 	} else {

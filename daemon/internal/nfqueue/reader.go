@@ -56,7 +56,7 @@ type Counters struct {
 	InspectNanoseconds atomic.Uint64
 }
 
-func (c *Counters) add(t *tally) {
+func (c *Counters) add(t *batchCounters) {
 	for _, x := range [...]struct {
 		counter *atomic.Uint64
 		n       uint64
@@ -98,10 +98,10 @@ type Reader struct {
 	stopped  atomic.Pointer[error]
 	panic    atomic.Pointer[string] // the first since TakePanic
 
-	pace pace // whose turn it is
+	coalescer coalescer // of the poller's goroutine
 
-	mu    sync.Mutex
-	shift *shift // on duty
+	mu      sync.Mutex
+	session *session // on duty
 }
 
 // NewReader returns a reader of the bound queue q, whose packets are accepted
@@ -113,22 +113,22 @@ func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{queue: q, raw: raw, options: o, clock: newClock()}
-	r.shift = newShift(r)
+	r.session = newSession(r)
 	r.SetFailOpen(failOpen)
-	err = q.control(func(fd int) error { return r.shift.answerEarly(uintptr(fd)) })
+	err = q.control(func(fd int) error { return r.session.answerEarly(uintptr(fd)) })
 	return r, err
 }
 
 // serve gives the reader a turn. A queue that is closed has no packets.
-func (r *Reader) serve(b *batch) (haul, error) {
+func (r *Reader) serve(b *batch) (turnStats, error) {
 	s := r.onDuty()
-	s.batch, s.haul, s.err = b, haul{}, nil
+	s.batch, s.stats, s.err = b, turnStats{}, nil
 	s.busy.Store(true)
 	defer s.busy.Store(false)
 	if err := r.raw.Control(s.turn); err != nil {
-		return haul{}, nil
+		return turnStats{}, nil
 	}
-	return s.haul, s.err
+	return s.stats, s.err
 }
 
 // Err returns why the reader is no longer served, nil while it is.
@@ -163,23 +163,23 @@ func (r *Reader) SetSettle(accept, drop uint32) {
 // still be on its way through the hooks behind ours.
 func (r *Reader) Busy() bool { return r.onDuty().busy.Load() }
 
-func (r *Reader) onDuty() *shift {
+func (r *Reader) onDuty() *session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.shift
+	return r.session
 }
 
-// supersede puts a new shift in place of one that overran: see Poller.Supersede. The
+// supersede puts a new session in place of one that overran: see Poller.Supersede. The
 // turn may be over meanwhile; claim says that it is not.
 func (r *Reader) supersede(budget time.Duration, claim func() bool) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.shift
+	old := r.session
 	began := time.Duration(old.inspecting.Load())
 	if began == 0 || r.clock()-began < budget || !claim() {
 		return false, nil
 	}
-	r.shift = newShift(r)
+	r.session = newSession(r)
 	r.Counters.Overruns.Add(1)
 	return true, r.queue.AnswerAll(old.lastID.Load(), r.fallback.Load() == verdictAccept)
 }

@@ -101,8 +101,8 @@ func TestRequestsOfABatchInHand(t *testing.T) {
 // sendBatch has n packets inspected and answered together.
 func sendBatch(t *testing.T, r *Reader, w *wire, n int) {
 	t.Helper()
-	s, m := r.shift, packetMessage(t)
-	s.answers.reset(nil, 80)
+	s, m := r.session, packetMessage(t)
+	s.verdicts.reset(nil, 80)
 	s.begin(m)
 	for range n {
 		s.handle(m)

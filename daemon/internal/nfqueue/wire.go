@@ -169,7 +169,7 @@ func appendAttr32(b []byte, kind uint16, v uint32) []byte {
 }
 
 // appendVerdict appends a verdict message for one packet.
-func appendVerdict(b []byte, queue uint16, id uint32, v *answer) []byte {
+func appendVerdict(b []byte, queue uint16, id uint32, v *rawVerdict) []byte {
 	start := len(b)
 	b = appendHeader(b, msgVerdict, unix.NLM_F_REQUEST, 0, queue)
 	b = appendAttrHeader(b, attrVerdictHdr, 8)

@@ -59,11 +59,11 @@ func TestBindMessage(t *testing.T) {
 
 func TestVerdictMessages(t *testing.T) {
 	littleEndian(t)
-	b := appendVerdict(nil, 80, 0x01020304, &answer{verdict: verdictAccept})
-	b = appendVerdict(b, 80, 5, &answer{
+	b := appendVerdict(nil, 80, 0x01020304, &rawVerdict{verdict: verdictAccept})
+	b = appendVerdict(b, 80, 5, &rawVerdict{
 		verdict: verdictRequeue | 81<<16, mark: 0xff000042, setMark: true,
 	})
-	b = appendVerdict(b, 80, 6, &answer{
+	b = appendVerdict(b, 80, 6, &rawVerdict{
 		verdict: verdictAccept, priority: 0x81000006, setPriority: true, payload: []byte{0x45, 0},
 	})
 	b = appendBatchVerdict(b, 80, 9, verdictDrop)
@@ -82,7 +82,7 @@ func TestVerdictMessages(t *testing.T) {
 	if diff := cmp.Diff(hex.Dump(want), hex.Dump(b)); diff != "" {
 		t.Error(diff)
 	}
-	longest := len(appendVerdict(nil, 0, 0, &answer{setMark: true, setPriority: true}))
+	longest := len(appendVerdict(nil, 0, 0, &rawVerdict{setMark: true, setPriority: true}))
 	if longest > verdictLen {
 		t.Errorf("a verdict takes %d bytes, more than verdictLen %d", longest, verdictLen)
 	}
@@ -170,7 +170,7 @@ func testReader(i inspect.Inspector) *Reader {
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
 		Observer: func() Observer { return nil },
 	}}
-	r.shift = newShift(r)
+	r.session = newSession(r)
 	r.SetFailOpen(true)
 	return r
 }
@@ -192,9 +192,9 @@ func TestReaderDoesNotAllocate(t *testing.T) {
 	m := packetMessage(t)
 	buf := make([]byte, 0, verdictLen)
 	n := testing.AllocsPerRun(1000, func() {
-		r.shift.answers.reset(buf, 80)
-		r.shift.handle(m)
-		r.shift.answers.endRun()
+		r.session.verdicts.reset(buf, 80)
+		r.session.handle(m)
+		r.session.verdicts.closeRun()
 	})
 	if n != 0 {
 		t.Errorf("%v allocations a packet", n)
@@ -217,11 +217,11 @@ func TestPanicIsPassedOn(t *testing.T) {
 		calls++
 	}
 	for range 2 {
-		r.shift.answers.reset(nil, 80)
-		r.shift.handle(packetMessage(t))
+		r.session.verdicts.reset(nil, 80)
+		r.session.handle(packetMessage(t))
 	}
-	if calls != 2 || r.shift.answers.tally.panics != 1 || r.shift.answers.tally.accepted != 1 {
-		t.Errorf("told of %d panics, counted %+v", calls, r.shift.answers.tally)
+	if calls != 2 || r.session.verdicts.counters.panics != 1 || r.session.verdicts.counters.accepted != 1 {
+		t.Errorf("told of %d panics, counted %+v", calls, r.session.verdicts.counters)
 	}
 	if !strings.Contains(stack, "TestPanicIsPassedOn.func1") {
 		t.Errorf("the stack does not name the inspector:\n%s", stack)
@@ -245,14 +245,14 @@ func FuzzReader(f *testing.F) {
 			p.Flow()
 			return inspect.Verdict{}
 		}))
-		s := r.shift
-		s.answers.reset(nil, 80)
+		s := r.session
+		s.verdicts.reset(nil, 80)
 		s.begin(b)
 		s.handle(b)
-		s.answers.endRun()
-		answered := s.answers.tally.accepted + s.answers.tally.dropped
-		if (len(s.answers.buf) > 0) != (answered == 1) {
-			t.Errorf("%d bytes of verdicts, %d counted", len(s.answers.buf), answered)
+		s.verdicts.closeRun()
+		answered := s.verdicts.counters.accepted + s.verdicts.counters.dropped
+		if (len(s.verdicts.buf) > 0) != (answered == 1) {
+			t.Errorf("%d bytes of verdicts, %d counted", len(s.verdicts.buf), answered)
 		}
 	})
 }
@@ -284,8 +284,8 @@ func BenchmarkReader(b *testing.B) {
 	out := make([]byte, 0, verdictLen)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.shift.answers.reset(out, 80)
-		r.shift.handle(m)
+		r.session.verdicts.reset(out, 80)
+		r.session.handle(m)
 	}
 }
 
@@ -312,14 +312,14 @@ func TestBatchMessage(t *testing.T) {
 
 // Runs of equal plain verdicts become one message, and nothing else does.
 func TestRuns(t *testing.T) {
-	var a answers
+	var a verdictBatch
 	a.reset(nil, 80)
-	accept, drop := answer{verdict: verdictAccept}, answer{verdict: verdictDrop}
-	marked := answer{verdict: verdictAccept, mark: 1, setMark: true}
-	for i, v := range []*answer{&accept, &accept, &accept, &marked, &drop, &accept, &drop, &drop} {
+	accept, drop := rawVerdict{verdict: verdictAccept}, rawVerdict{verdict: verdictDrop}
+	marked := rawVerdict{verdict: verdictAccept, mark: 1, setMark: true}
+	for i, v := range []*rawVerdict{&accept, &accept, &accept, &marked, &drop, &accept, &drop, &drop} {
 		a.add(uint32(i), v)
 	}
-	a.endRun()
+	a.closeRun()
 	want := appendBatchVerdict(nil, 80, 2, verdictAccept)
 	want = appendVerdict(want, 80, 3, &marked)
 	want = appendVerdict(want, 80, 4, &drop)
@@ -330,12 +330,12 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-// Large answers are cut between messages only.
+// Many verdicts are cut between messages only.
 func TestChunk(t *testing.T) {
 	payload := make([]byte, 50_001)
 	var all []byte
 	for i := range 7 {
-		all = appendVerdict(all, 80, uint32(i), &answer{verdict: verdictAccept, payload: payload})
+		all = appendVerdict(all, 80, uint32(i), &rawVerdict{verdict: verdictAccept, payload: payload})
 	}
 	var again []byte
 	for rest := all; len(rest) > 0; {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// traffic is a sender that a pace is tried on: next returns when the first
+// traffic is a sender that a coalescer is tried on: next returns when the first
 // packet after now comes, and what is there at a time.
 type traffic interface {
 	next(now int64) int64
@@ -38,9 +38,9 @@ func (p *pingPong) take(now int64) int {
 	return 1
 }
 
-// drive runs the pace for a while, and returns how many turns it took and the
+// drive runs the coalescer for a while, and returns how many turns it took and the
 // time that was spent by the clock.
-func drive(c *pace, t traffic, from, to int64, bytes int) (turns int, timed int64) {
+func drive(c *coalescer, t traffic, from, to int64, bytes int) (turns int, timed int64) {
 	for now := from; now < to; {
 		next := t.next(now)
 		if c.timed {
@@ -49,7 +49,7 @@ func drive(c *pace, t traffic, from, to int64, bytes int) (turns int, timed int6
 		}
 		now = next
 		n := t.take(now)
-		c.turn(now, haul{packets: n, bytes: n * bytes})
+		c.turn(now, turnStats{packets: n, bytes: n * bytes})
 		turns++
 	}
 	return turns, timed
@@ -61,8 +61,8 @@ const (
 	s  = int64(time.Second)
 )
 
-func TestPaceGathersSteadyLoad(t *testing.T) {
-	c := &pace{interval: 200 * us}
+func TestCoalescerGathersSteadyLoad(t *testing.T) {
+	c := &coalescer{interval: 200 * us}
 	turns, timed := drive(c, &steady{every: 20 * us}, 0, s, 64)
 	if timed < s*9/10 || turns > 7000 {
 		t.Errorf("%d turns, %v by the clock, want 5,000 or some more, nearly all by the clock",
@@ -71,8 +71,8 @@ func TestPaceGathersSteadyLoad(t *testing.T) {
 }
 
 // What comes seldom is never kept waiting.
-func TestPaceLeavesSlowLoadAlone(t *testing.T) {
-	c := &pace{interval: 200 * us}
+func TestCoalescerLeavesSlowLoadAlone(t *testing.T) {
+	c := &coalescer{interval: 200 * us}
 	if _, timed := drive(c, &steady{every: 150 * us}, 0, s, 64); timed != 0 {
 		t.Errorf("%v by the clock", time.Duration(timed))
 	}
@@ -80,8 +80,8 @@ func TestPaceLeavesSlowLoadAlone(t *testing.T) {
 
 // What waits for answers is slowed down for less than two percent of the time,
 // once that is known.
-func TestPaceLeavesPingPongAlone(t *testing.T) {
-	c := &pace{interval: 200 * us}
+func TestCoalescerLeavesPingPongAlone(t *testing.T) {
+	c := &coalescer{interval: 200 * us}
 	p := &pingPong{after: 30 * us}
 	drive(c, p, 0, 2*s, 64)
 	if _, timed := drive(c, p, 2*s, 12*s, 64); timed == 0 || timed > 10*s/50 {
@@ -89,8 +89,8 @@ func TestPaceLeavesPingPongAlone(t *testing.T) {
 	}
 }
 
-func TestPaceLeavesLargePacketsAlone(t *testing.T) {
-	c := &pace{interval: 200 * us}
+func TestCoalescerLeavesLargePacketsAlone(t *testing.T) {
+	c := &coalescer{interval: 200 * us}
 	if _, timed := drive(c, &steady{every: 20 * us}, 0, s, 64<<10); timed != 0 {
 		t.Errorf("%v by the clock", time.Duration(timed))
 	}
@@ -98,21 +98,21 @@ func TestPaceLeavesLargePacketsAlone(t *testing.T) {
 
 // When the load ends, the next packet finds the queue looked at by events, but
 // for one window at most.
-func TestPaceEndsWithTheLoad(t *testing.T) {
-	c := &pace{interval: 200 * us}
+func TestCoalescerEndsWithTheLoad(t *testing.T) {
+	c := &coalescer{interval: 200 * us}
 	drive(c, &steady{every: 20 * us}, 0, 20*ms, 64)
 	if !c.timed {
 		t.Fatal("not by the clock under load")
 	}
 	_, timed := drive(c, &steady{every: s, taken: 20 * ms}, 20*ms, s, 64)
-	if limit := 2 * paceWindow * c.interval; timed > limit {
+	if limit := 2 * coalesceWindow * c.interval; timed > limit {
 		t.Errorf("%v by the clock after the end, want at most %v",
 			time.Duration(timed), time.Duration(limit))
 	}
 }
 
-func TestPaceOff(t *testing.T) {
-	c := &pace{}
+func TestCoalescerOff(t *testing.T) {
+	c := &coalescer{}
 	if _, timed := drive(c, &steady{every: 20 * us}, 0, s, 64); timed != 0 || c.timed {
 		t.Error("by the clock though that is off")
 	}

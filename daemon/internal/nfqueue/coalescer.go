@@ -9,37 +9,37 @@ import "time"
 const DefaultCoalesce = 200 * time.Microsecond
 
 const (
-	// paceWindow is how many turns are judged together.
-	paceWindow = 16
-	// paceRecheck is after how many windows by the clock a queue is looked at
+	// coalesceWindow is how many turns are judged together.
+	coalesceWindow = 16
+	// coalesceRecheck is after how many windows by the clock a queue is looked at
 	// by events again, to see what it can do now: every 100 ms or so.
-	paceRecheck = 32
-	// paceMaxBytes is how many bytes in a turn are worth a wake-up: copying
+	coalesceRecheck = 32
+	// coalesceMaxBytes is how many bytes in a turn are worth a wake-up: copying
 	// them takes as long.
-	paceMaxBytes = 32 << 10
-	// paceMaxPacket is the average size from which on most packets are merged
+	coalesceMaxBytes = 32 << 10
+	// coalesceMaxPacket is the average size from which on most packets are merged
 	// ones: a TCP sender in bulk, who waits for acknowledgements (by the clock,
 	// it sent 0.83 of what the loop in C let through).
-	paceMaxPacket = 2048
+	coalesceMaxPacket = 2048
 
 	minBackoff = int64(10 * time.Millisecond)
 	maxBackoff = int64(time.Second)
 )
 
-// haul is what a turn has brought.
-type haul struct {
+// turnStats say what a turn has brought.
+type turnStats struct {
 	packets, bytes int
 	more           bool // the turn ended before the packets did
 }
 
-// pace decides whether a queue gets its turns by events, as soon as a packet
+// coalescer decides whether a queue gets its turns by events, as soon as a packet
 // comes, or by the clock, so that packets come together and share the cost of
 // waking up.
 //
 // By the clock is tried where events are frequent. It must not cost throughput:
 // a sender that waits for its packets to arrive sends less when they arrive
 // later, and then the trial is ended and the next one is made later and later.
-type pace struct {
+type coalescer struct {
 	interval int64 // between turns by the clock; 0 for never
 	timed    bool  // by the clock
 
@@ -55,17 +55,17 @@ type pace struct {
 }
 
 // turn accounts for a turn that ended now.
-func (c *pace) turn(now int64, h haul) {
+func (c *coalescer) turn(now int64, t turnStats) {
 	c.turns++
-	c.packets += h.packets
-	c.bytes += h.bytes
-	if c.turns < paceWindow {
+	c.packets += t.packets
+	c.bytes += t.bytes
+	if c.turns < coalesceWindow {
 		return
 	}
 	elapsed := now - c.began
 	rate := float64(c.packets) / float64(max(elapsed, 1))
 	switch {
-	case c.interval == 0, c.bytes > c.packets*paceMaxPacket:
+	case c.interval == 0, c.bytes > c.packets*coalesceMaxPacket:
 		c.timed = false
 	case !c.timed:
 		c.timed = c.promising(elapsed) && now >= c.retry
@@ -77,13 +77,13 @@ func (c *pace) turn(now int64, h haul) {
 	default:
 		c.backoff = 0
 		c.windows++
-		c.timed = c.windows < paceRecheck
+		c.timed = c.windows < coalesceRecheck
 	}
 	c.began, c.turns, c.packets, c.bytes = now, 0, 0, 0
 }
 
 // promising reports whether turns by the clock would be considerably fewer than
 // those of the window by events.
-func (c *pace) promising(elapsed int64) bool {
-	return 3*elapsed < 2*paceWindow*c.interval && c.bytes < paceWindow*paceMaxBytes
+func (c *coalescer) promising(elapsed int64) bool {
+	return 3*elapsed < 2*coalesceWindow*c.interval && c.bytes < coalesceWindow*coalesceMaxBytes
 }

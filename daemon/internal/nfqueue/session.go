@@ -13,39 +13,39 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 )
 
-// shift is the time that one goroutine has with a reader's queue: for ever,
-// unless it is superseded.
-type shift struct {
-	reader  *Reader
-	packet  inspect.Packet
-	answers answers
+// session is one goroutine's ownership of a reader: for ever, unless the goroutine
+// is superseded.
+type session struct {
+	reader   *Reader
+	packet   inspect.Packet
+	verdicts verdictBatch
 
 	// turn is what serve calls with the queue's descriptor, made once because
-	// making it allocates; batch is its argument, haul and err are its results.
+	// making it allocates; batch is its argument, stats and err are its results.
 	turn  func(fd uintptr)
 	batch *batch
-	haul  haul
+	stats turnStats
 	err   error
 
 	busy atomic.Bool
 	// inspecting is since when the inspector has a batch, by the reader's clock, 0
 	// while it has none;
 	// lastID is that batch's last packet. Once the batch is inspected, or is
-	// taken away, only one of shift and Supersede may answer it: the reader's mu
+	// taken away, only one of session and Supersede may answer it: the reader's mu
 	// decides.
 	inspecting atomic.Int64
 	lastID     atomic.Uint32
 }
 
-func newShift(r *Reader) *shift {
-	s := &shift{reader: r}
+func newSession(r *Reader) *session {
+	s := &session{reader: r}
 	s.turn = func(fd uintptr) { s.err = s.drain(fd) }
 	return s
 }
 
 // drain answers some of the packets that are there. It returns an error where
-// the socket cannot be read or is another shift's.
-func (s *shift) drain(fd uintptr) error {
+// the socket cannot be read or is another session's.
+func (s *session) drain(fd uintptr) error {
 	for range turnBatches {
 		if s.reader.queue.closed.Load() {
 			return nil
@@ -65,19 +65,19 @@ func (s *shift) drain(fd uintptr) error {
 		if err := s.answerBatch(fd, s.batch, n); err != nil {
 			return err
 		}
-		s.haul.packets += n
-		s.haul.bytes += int(s.answers.tally.bytes)
+		s.stats.packets += n
+		s.stats.bytes += int(s.verdicts.counters.bytes)
 		if n < batchSize {
 			return nil
 		}
 	}
-	s.haul.more = true
+	s.stats.more = true
 	return nil
 }
 
 // answerBatch inspects and answers the n messages in b.
-func (s *shift) answerBatch(fd uintptr, b *batch, n int) error {
-	s.answers.reset(b.verdicts, s.reader.queue.config.Number)
+func (s *session) answerBatch(fd uintptr, b *batch, n int) error {
+	s.verdicts.reset(b.verdicts, s.reader.queue.config.Number)
 	s.begin(b.message(n - 1))
 	for i := range n {
 		s.handle(b.message(i))
@@ -86,10 +86,10 @@ func (s *shift) answerBatch(fd uintptr, b *batch, n int) error {
 }
 
 // answerEarly answers the packets that came while the queue was being bound.
-func (s *shift) answerEarly(fd uintptr) error {
+func (s *session) answerEarly(fd uintptr) error {
 	var b batch // for its verdicts alone
 	for _, msg := range s.reader.queue.takeEarly() {
-		s.answers.reset(b.verdicts, s.reader.queue.config.Number)
+		s.verdicts.reset(b.verdicts, s.reader.queue.config.Number)
 		s.begin(msg)
 		s.handle(msg)
 		if err := s.send(fd, &b); err != nil {
@@ -100,7 +100,7 @@ func (s *shift) answerEarly(fd uintptr) error {
 }
 
 // begin starts the inspector's time for a batch that ends with msg.
-func (s *shift) begin(last []byte) {
+func (s *session) begin(last []byte) {
 	if id, ok := packetID(last); ok {
 		s.lastID.Store(id)
 		s.inspecting.Store(int64(s.reader.clock()))
@@ -110,20 +110,20 @@ func (s *shift) begin(last []byte) {
 // send ends the inspector's time and gives the verdicts to the kernel, which
 // reinjects the packets before the call returns. Settling may have gone off, or
 // on otherwise, since they were made.
-func (s *shift) send(fd uintptr, b *batch) error {
+func (s *session) send(fd uintptr, b *batch) error {
 	if began := s.inspecting.Load(); began != 0 {
-		s.answers.tally.nanoseconds = uint64(int64(s.reader.clock()) - began)
+		s.verdicts.counters.nanoseconds = uint64(int64(s.reader.clock()) - began)
 	}
 	if !s.claim() {
 		return ErrSuperseded
 	}
 	s.reader.sending.Lock()
 	defer s.reader.sending.Unlock()
-	s.answers.endRun()
-	s.answers.revoke(s.reader.requests())
-	s.reader.Counters.add(&s.answers.tally) // first: who gets a packet may look
-	b.verdicts = s.answers.buf[:0]          // keep what has grown
-	for out := s.answers.buf; len(out) > 0; {
+	s.verdicts.closeRun()
+	s.verdicts.revoke(s.reader.requests())
+	s.reader.Counters.add(&s.verdicts.counters) // first: who gets a packet may look
+	b.verdicts = s.verdicts.buf[:0]             // keep what has grown
+	for out := s.verdicts.buf; len(out) > 0; {
 		var head []byte
 		head, out = chunk(out)
 		if err := sendToKernel(int(fd), head); err != nil {
@@ -133,18 +133,18 @@ func (s *shift) send(fd uintptr, b *batch) error {
 	return nil
 }
 
-// claim reports whether the batch is still this shift's to answer.
-func (s *shift) claim() bool {
+// claim reports whether the batch is still this session's to answer.
+func (s *session) claim() bool {
 	s.reader.mu.Lock()
 	defer s.reader.mu.Unlock()
 	s.inspecting.Store(0)
-	return s.reader.shift == s
+	return s.reader.session == s
 }
 
 // handle answers one message.
-func (s *shift) handle(msg []byte) {
+func (s *session) handle(msg []byte) {
 	if len(msg) < nlHeaderLen {
-		s.answers.tally.malformed++
+		s.verdicts.counters.malformed++
 		return
 	}
 	switch binary.NativeEndian.Uint16(msg[4:]) {
@@ -158,35 +158,35 @@ func (s *shift) handle(msg []byte) {
 // countError counts what the kernel answered to a verdict. It knows no such
 // packet where somebody in the netns has unregistered a hook, which drops all
 // that wait. No error is the reply to Rebind.
-func (s *shift) countError(payload []byte) {
+func (s *session) countError(payload []byte) {
 	if len(payload) < 4 {
-		s.answers.tally.errors++
+		s.verdicts.counters.errors++
 		return
 	}
 	switch err := errnoOf(payload); {
 	case errors.Is(err, unix.ENOENT):
-		s.answers.tally.flushed++
+		s.verdicts.counters.flushed++
 	case err != nil:
-		s.answers.tally.errors++
+		s.verdicts.counters.errors++
 	}
 }
 
-func (s *shift) handlePacket(body []byte) {
+func (s *session) handlePacket(body []byte) {
 	r, p := s.reader, &s.packet
 	*p = inspect.Packet{Attachment: r.options.Attachment}
 	hasID, err := parse(body, p)
 	if err != nil {
-		s.answers.tally.malformed++
+		s.verdicts.counters.malformed++
 		if hasID {
 			s.answer(p, r.policyVerdict(), p.Mark)
 		}
 		return
 	}
-	s.answers.tally.packets++
-	s.answers.tally.bytes += uint64(p.Length)
+	s.verdicts.counters.packets++
+	s.verdicts.counters.bytes += uint64(p.Length)
 	v := s.inspect(p)
 	if !s.replace(p, &v) {
-		s.answers.tally.malformed++
+		s.verdicts.counters.malformed++
 		v = inspect.Verdict{}
 	}
 	if v.Action == inspect.NoVerdict {
@@ -200,10 +200,10 @@ func (s *shift) handlePacket(body []byte) {
 }
 
 // inspect asks the inspector; its panic counts as no verdict.
-func (s *shift) inspect(p *inspect.Packet) (v inspect.Verdict) {
+func (s *session) inspect(p *inspect.Packet) (v inspect.Verdict) {
 	defer func() {
 		if said := recover(); said != nil {
-			s.answers.tally.panics++
+			s.verdicts.counters.panics++
 			s.reader.panicked(said)
 			v = inspect.Verdict{}
 		}
@@ -214,8 +214,8 @@ func (s *shift) inspect(p *inspect.Packet) (v inspect.Verdict) {
 // answer says what v says, and no more. Our hook queues no packet with a request
 // in its priority, but a pod's own rule can send one into our queue; hooks that
 // the pod adds meanwhile then let it go on at the hook that believes us.
-func (s *shift) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
-	a := answer{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
+func (s *session) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
+	a := rawVerdict{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
 	switch v.Action {
 	case inspect.Accept:
 		a.verdict = verdictAccept
@@ -228,13 +228,13 @@ func (s *shift) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	if !settled && p.Priority&settleMask != 0 {
 		a.priority, a.setPriority = p.Priority&^settleMask, true
 	}
-	s.answers.count(v.Action, settled)
-	s.answers.add(p.ID, &a)
+	s.verdicts.count(v.Action, settled)
+	s.verdicts.add(p.ID, &a)
 }
 
 // requestSettling puts the request into the packet's priority. A packet that is
 // to be dropped travels on to the hook that settles, which drops it.
-func (s *shift) requestSettling(p *inspect.Packet, v inspect.Verdict, a *answer) bool {
+func (s *session) requestSettling(p *inspect.Packet, v inspect.Verdict, a *rawVerdict) bool {
 	if !v.Settle {
 		return false
 	}
@@ -258,7 +258,7 @@ const (
 // reports whether the inspector may answer so: not where it has not said that it
 // modifies packets or the packet was not whole, since what replaces it replaces
 // all of it, nor by what is no whole IP packet.
-func (s *shift) replace(p *inspect.Packet, v *inspect.Verdict) bool {
+func (s *session) replace(p *inspect.Packet, v *inspect.Verdict) bool {
 	if v.Payload == nil || v.Action != inspect.Accept && v.Action != inspect.Queue {
 		v.Payload = nil
 		return true

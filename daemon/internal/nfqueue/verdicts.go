@@ -10,10 +10,10 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 )
 
-// answers are the verdict messages for one batch of packets. A run of packets
+// verdictBatch is the verdict messages for one batch of packets. A run of packets
 // with the same plain verdict becomes one batch verdict, which answers every
 // packet up to its ID: all before the run have their answer further up.
-type answers struct {
+type verdictBatch struct {
 	buf   []byte
 	queue uint16
 
@@ -23,19 +23,19 @@ type answers struct {
 	runVerdict, runID uint32
 	runLength         int
 
-	tally tally
+	counters batchCounters
 }
 
-// tally is what a batch adds to the counters.
-type tally struct {
+// batchCounters are what a batch adds to the counters.
+type batchCounters struct {
 	packets, bytes                     uint64
 	accepted, dropped, queued, settled uint64
 	malformed, panics, errors, flushed uint64
 	nanoseconds                        uint64 // of the inspector
 }
 
-// answer is a verdict as the kernel takes it.
-type answer struct {
+// rawVerdict is a verdict as the kernel takes it.
+type rawVerdict struct {
 	verdict     uint32
 	mark        uint32
 	priority    uint32
@@ -45,44 +45,44 @@ type answer struct {
 	settles     bool // the priority asks for it
 }
 
-func (a *answer) plain() bool { return !a.setMark && !a.setPriority && a.payload == nil }
+func (r *rawVerdict) plain() bool { return !r.setMark && !r.setPriority && r.payload == nil }
 
-func (a *answers) reset(buf []byte, queue uint16) {
-	*a = answers{buf: buf[:0], queue: queue, requests: a.requests[:0]}
+func (v *verdictBatch) reset(buf []byte, queue uint16) {
+	*v = verdictBatch{buf: buf[:0], queue: queue, requests: v.requests[:0]}
 }
 
 // add appends the answer for the packet id, after that of its predecessor.
-func (a *answers) add(id uint32, v *answer) {
-	if !v.plain() || v.verdict > verdictAccept {
-		a.endRun()
-		if v.settles {
-			a.requests = append(a.requests, len(a.buf))
+func (v *verdictBatch) add(id uint32, raw *rawVerdict) {
+	if !raw.plain() || raw.verdict > verdictAccept {
+		v.closeRun()
+		if raw.settles {
+			v.requests = append(v.requests, len(v.buf))
 		}
-		a.buf = appendVerdict(a.buf, a.queue, id, v)
+		v.buf = appendVerdict(v.buf, v.queue, id, raw)
 		return
 	}
-	if a.runLength > 0 && a.runVerdict != v.verdict {
-		a.endRun()
+	if v.runLength > 0 && v.runVerdict != raw.verdict {
+		v.closeRun()
 	}
-	a.runVerdict, a.runID = v.verdict, id
-	a.runLength++
+	v.runVerdict, v.runID = raw.verdict, id
+	v.runLength++
 }
 
-func (a *answers) endRun() {
+func (v *verdictBatch) closeRun() {
 	switch {
-	case a.runLength > 1:
-		a.buf = appendBatchVerdict(a.buf, a.queue, a.runID, a.runVerdict)
-	case a.runLength == 1:
-		a.buf = appendVerdict(a.buf, a.queue, a.runID, &answer{verdict: a.runVerdict})
+	case v.runLength > 1:
+		v.buf = appendBatchVerdict(v.buf, v.queue, v.runID, v.runVerdict)
+	case v.runLength == 1:
+		v.buf = appendVerdict(v.buf, v.queue, v.runID, &rawVerdict{verdict: v.runVerdict})
 	}
-	a.runLength = 0
+	v.runLength = 0
 }
 
 // revoke takes back the requests that say something else than these. What was to
 // be dropped by a request is dropped by its verdict.
-func (a *answers) revoke(now requestBits) {
-	for _, at := range a.requests {
-		m := a.buf[at:]
+func (v *verdictBatch) revoke(now requestBits) {
+	for _, at := range v.requests {
+		m := v.buf[at:]
 		priority := m[verdictPriorityAt(m):]
 		bits := binary.BigEndian.Uint32(priority)
 		if bits&settleMask == now.accept || bits&settleMask == now.drop {
@@ -92,22 +92,22 @@ func (a *answers) revoke(now requestBits) {
 		if bits&settleDrop != 0 {
 			binary.BigEndian.PutUint32(m[verdictAt:], verdictDrop)
 		}
-		a.tally.settled--
+		v.counters.settled--
 	}
 }
 
-// count adds a packet's verdict to the tally.
-func (a *answers) count(action inspect.Action, settled bool) {
+// count counts a packet's verdict.
+func (v *verdictBatch) count(action inspect.Action, settled bool) {
 	switch action {
 	case inspect.Accept:
-		a.tally.accepted++
+		v.counters.accepted++
 	case inspect.Queue:
-		a.tally.queued++
+		v.counters.queued++
 	default:
-		a.tally.dropped++
+		v.counters.dropped++
 	}
 	if settled {
-		a.tally.settled++
+		v.counters.settled++
 	}
 }
 
