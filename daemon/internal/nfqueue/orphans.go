@@ -3,7 +3,6 @@
 package nfqueue
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -60,45 +59,6 @@ func OpenInherited(socket *os.File, c Config) (*Queue, error) {
 		return nil, fmt.Errorf("configure queue %d: %w", c.Number, err)
 	}
 	return q, nil
-}
-
-// Rebind binds the queue again while a reader is on it, who gets the replies.
-// It returns [ErrInUse] where somebody else has the queue.
-func (q *Queue) Rebind(at netns.Place) error {
-	msg := appendBind(nil, 0, &q.config)
-	err := q.control(func(fd int) error {
-		return os.NewSyscallError("send queue configuration", sendToKernel(fd, msg))
-	})
-	if err != nil {
-		return err
-	}
-	stats, err := Stats(at)
-	if err != nil {
-		return err
-	}
-	port, err := nlsock.PortID(q.file)
-	if err != nil {
-		return err
-	}
-	for _, s := range stats {
-		switch {
-		case s.Number != q.config.Number:
-		case s.PortID == port:
-			return nil
-		default:
-			return fmt.Errorf("bind queue %d: %w (port %d)", s.Number, ErrInUse, s.PortID)
-		}
-	}
-	return fmt.Errorf("bind queue %d: the kernel refuses it", q.config.Number)
-}
-
-// Unbind destroys the queue in the kernel while the socket stays open, for
-// sockets that another process holds too. Packets that wait are dropped.
-func (q *Queue) Unbind() error {
-	msg := appendUnbind(nil, q.config.Number)
-	return q.control(func(fd int) error {
-		return os.NewSyscallError("unbind queue", sendToKernel(fd, msg))
-	})
 }
 
 // AnswerOrphans gives the packets that a dead process had received, but not
@@ -170,30 +130,4 @@ func (q *Queue) firstWaiting() (id uint32, found bool, err error) {
 		}
 	})
 	return id, found, err
-}
-
-// appendConfigure appends the message that gives a bound queue its parameters.
-func appendConfigure(b []byte, c *Config) []byte {
-	start := len(b)
-	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, c.Number)
-	b = appendParameters(b, c)
-	return endMessage(b, start)
-}
-
-// appendUnbind appends the message that destroys a queue.
-func appendUnbind(b []byte, number uint16) []byte {
-	start := len(b)
-	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, number)
-	b = append(appendAttrHeader(b, cfgCmd, 4), cmdUnbind, 0, 0, unix.AF_UNSPEC)
-	return endMessage(b, start)
-}
-
-// appendParameters appends everything that a configuration says of a queue.
-func appendParameters(b []byte, c *Config) []byte {
-	b = appendAttrHeader(b, cfgParams, 5)
-	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
-	b = append(b, copyPacket, 0, 0, 0) // three bytes of padding
-	b = appendAttr32(b, cfgMaxLen, c.Length)
-	b = appendAttr32(b, cfgMask, c.knownFlags())
-	return appendAttr32(b, cfgFlags, c.flags())
 }

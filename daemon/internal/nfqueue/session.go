@@ -270,23 +270,3 @@ func (s *session) replace(p *inspect.Packet, v *inspect.Verdict) bool {
 	v.Payload = append([]byte(nil), v.Payload...)
 	return inspect.FixChecksums(v.Payload)
 }
-
-// packetID returns the ID in a packet message. The kernel puts it first.
-func packetID(msg []byte) (uint32, bool) {
-	const at = nlHeaderLen + genHeaderLen
-	if len(msg) < at+attrLen+4 || binary.NativeEndian.Uint16(msg[4:]) != msgPacket ||
-		binary.NativeEndian.Uint16(msg[at+2:])&attrTypeMask != attrPacketHdr {
-		return 0, false
-	}
-	return binary.BigEndian.Uint32(msg[at+attrLen:]), true
-}
-
-// sendToKernel writes to a netlink socket that is connected to the kernel.
-func sendToKernel(fd int, b []byte) error {
-	for {
-		_, err := unix.Write(fd, b)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}

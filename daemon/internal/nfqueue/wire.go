@@ -240,3 +240,47 @@ func appendFlags(b []byte, c *Config) []byte {
 	b = appendAttr32(b, cfgFlags, c.flags())
 	return endMessage(b, start)
 }
+
+// appendConfigure appends the message that gives a bound queue its parameters.
+func appendConfigure(b []byte, c *Config) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, c.Number)
+	b = appendParameters(b, c)
+	return endMessage(b, start)
+}
+
+// appendUnbind appends the message that destroys a queue.
+func appendUnbind(b []byte, number uint16) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, number)
+	b = append(appendAttrHeader(b, cfgCmd, 4), cmdUnbind, 0, 0, unix.AF_UNSPEC)
+	return endMessage(b, start)
+}
+
+// appendParameters appends everything that a configuration says of a queue.
+func appendParameters(b []byte, c *Config) []byte {
+	b = appendAttrHeader(b, cfgParams, 5)
+	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
+	b = append(b, copyPacket, 0, 0, 0) // three bytes of padding
+	b = appendAttr32(b, cfgMaxLen, c.Length)
+	b = appendAttr32(b, cfgMask, c.knownFlags())
+	return appendAttr32(b, cfgFlags, c.flags())
+}
+
+// packetID returns the ID in a packet message. The kernel puts it first.
+func packetID(msg []byte) (uint32, bool) {
+	const at = nlHeaderLen + genHeaderLen
+	if len(msg) < at+attrLen+4 || binary.NativeEndian.Uint16(msg[4:]) != msgPacket ||
+		binary.NativeEndian.Uint16(msg[at+2:])&attrTypeMask != attrPacketHdr {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(msg[at+attrLen:]), true
+}
+
+// errnoOf returns the error in an NLMSG_ERROR's payload, nil where it is 0.
+func errnoOf(payload []byte) error {
+	if code := int32(binary.NativeEndian.Uint32(payload)); code != 0 {
+		return unix.Errno(-code)
+	}
+	return nil
+}
