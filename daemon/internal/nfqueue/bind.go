@@ -14,7 +14,11 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
-// Bind makes packets come. It returns [ErrInUse] where somebody else has the
+// bindSequence is the number of the message to which awaitReply finds the reply.
+// All other messages have none.
+const bindSequence = 1
+
+// Bind makes packets come. It returns [ErrInUse] where another socket has the
 // queue.
 func (q *Queue) Bind() error {
 	err := q.bind()
@@ -28,19 +32,17 @@ func (q *Queue) Bind() error {
 }
 
 func (q *Queue) bind() error {
-	q.seq++
-	msg := appendBind(nil, q.seq, &q.config)
-	return q.control(func(fd int) error {
-		kernel := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
-		if err := unix.Sendto(fd, msg, 0, kernel); err != nil {
-			return os.NewSyscallError("sendto", err)
-		}
-		return q.awaitReply(fd)
-	})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	msg := appendBind(nil, bindSequence, &q.config)
+	if err := q.send("send queue configuration", msg); err != nil {
+		return err
+	}
+	return q.control(q.awaitReply)
 }
 
-// awaitReply reads the reply, which the kernel has put into the socket before
-// sendto returned, and keeps the packets that came before it.
+// awaitReply reads the reply, which the kernel has put into the socket while it
+// took the message, and keeps the packets that came before it.
 func (q *Queue) awaitReply(fd int) error {
 	buf := make([]byte, messageSize(q.config.CopyRange))
 	for {
@@ -53,7 +55,7 @@ func (q *Queue) awaitReply(fd int) error {
 		}
 		switch binary.NativeEndian.Uint16(buf[4:]) {
 		case unix.NLMSG_ERROR:
-			if binary.NativeEndian.Uint32(buf[8:]) != q.seq || n < nlHeaderLen+4 {
+			if binary.NativeEndian.Uint32(buf[8:]) != bindSequence || n < nlHeaderLen+4 {
 				continue
 			}
 			return errnoOf(buf[nlHeaderLen:])
@@ -70,14 +72,10 @@ func (q *Queue) takeEarly() [][]byte {
 	return early
 }
 
-// Rebind binds the queue again while a reader is on it, who gets the replies.
-// It returns [ErrInUse] where somebody else has the queue.
+// Rebind binds the queue again while a reader is on it. It returns [ErrInUse] where
+// another socket has the queue.
 func (q *Queue) Rebind(at netns.Place) error {
-	msg := appendBind(nil, 0, &q.config)
-	err := q.control(func(fd int) error {
-		return os.NewSyscallError("send queue configuration", sendToKernel(fd, msg))
-	})
-	if err != nil {
+	if err := q.sendBind(); err != nil {
 		return err
 	}
 	stats, err := Stats(at)
@@ -100,11 +98,15 @@ func (q *Queue) Rebind(at netns.Place) error {
 	return fmt.Errorf("bind queue %d: the kernel refuses it", q.config.Number)
 }
 
+// sendBind binds the queue. The reader, which gets the reply, takes no notice of it.
+func (q *Queue) sendBind() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.send("send queue configuration", appendBind(nil, 0, &q.config))
+}
+
 // Unbind destroys the queue in the kernel while the socket stays open, for
 // sockets that another process holds too. Packets that wait are dropped.
 func (q *Queue) Unbind() error {
-	msg := appendUnbind(nil, q.config.Number)
-	return q.control(func(fd int) error {
-		return os.NewSyscallError("unbind queue", sendToKernel(fd, msg))
-	})
+	return q.send("unbind queue", appendUnbind(nil, q.config.Number))
 }

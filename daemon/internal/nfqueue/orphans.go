@@ -34,7 +34,7 @@ func Held(at netns.Place, socket *os.File) (number uint16, ok bool, err error) {
 
 // OpenInherited makes a queue of a socket that another process opened and bound to
 // c.Number, and gives it this configuration. What waits in it stays there. The
-// queue closes the file.
+// file is the queue's, unless an error is returned.
 //
 // No reply is awaited, because thousands of packets may be in front of it. The
 // kernel only refuses what it refused at Bind.
@@ -42,28 +42,23 @@ func OpenInherited(socket *os.File, c Config) (*Queue, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	q := &Queue{file: socket, config: c}
-	if err := q.tune(); err != nil {
+	q, err := newQueue(socket, c)
+	if err != nil {
 		return nil, err
 	}
-	msg := appendConfigure(nil, &q.config)
-	err := q.control(func(fd int) error {
-		// The poller's calls say themselves that they do not wait, and the
-		// runtime's poller is to leave the descriptor alone.
-		if err := unix.SetNonblock(fd, false); err != nil {
-			return os.NewSyscallError("fcntl O_NONBLOCK", err)
-		}
-		return os.NewSyscallError("send queue configuration", sendToKernel(fd, msg))
-	})
+	err = q.send("send queue configuration", appendConfigure(nil, &q.config))
+	if err == nil {
+		err = socket.Close()
+	}
 	if err != nil {
-		return nil, fmt.Errorf("configure queue %d: %w", c.Number, err)
+		return nil, fmt.Errorf("configure queue %d: %w", c.Number,
+			errors.Join(err, q.file.Close()))
 	}
 	return q, nil
 }
 
 // AnswerOrphans gives the packets that a dead process had received, but not
-// answered, a verdict, and returns how many there were. No reader may be on the
-// queue.
+// answered, a verdict, and returns how many there were. The queue has no reader yet.
 //
 // All packets that wait and are not in the socket any more are orphans: those
 // before the first one in the socket or, where it is empty, those up to the ID

@@ -24,21 +24,30 @@ type Poller struct {
 	epoll int
 	wake  int // an eventfd that ends Run
 	size  int // of a message
-	// coalesce is the time between turns by the clock, due is when the next
-	// ones are, timed are whose. They and waiter are the goroutine's on duty.
+	// coalesce is the time between turns by the clock.
 	coalesce int64
-	due      int64
-	timed    []int32
-	waiter   waiter
-	// serving is the reader that has its turn.
+
+	// These are the goroutine's in Run: timed are the members that have their turns
+	// by the clock, and due is when the next of these are.
+	waiter waiter
+	due    int64
+	timed  []int32
+	// serving is the reader that has its turn; only this goroutine sets it.
 	serving atomic.Pointer[Reader]
 
 	mu      sync.Mutex
-	readers map[int32]*Reader
+	members map[int32]*member
 	next    int32
 }
 
 const turnBatches = 4
+
+// member is a reader that a poller serves. The token is what epoll knows it by.
+type member struct {
+	token     int32
+	reader    *Reader
+	coalescer coalescer // the goroutine's in Run
+}
 
 // PollerOptions are what a poller works with.
 type PollerOptions struct {
@@ -67,62 +76,61 @@ func NewPoller(o PollerOptions) (*Poller, error) {
 		epoll: epoll, wake: wake, size: messageSize(o.CopyRange),
 		coalesce: o.Coalesce.Nanoseconds(),
 		waiter:   newWaiter(epoll, &o),
-		readers:  make(map[int32]*Reader),
+		members:  make(map[int32]*member),
 	}
-	if err := p.control(unix.EPOLL_CTL_ADD, wake, 0); err != nil {
+	if err := p.control(unix.EPOLL_CTL_ADD, wake, unix.EPOLLIN, 0); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-func (p *Poller) control(op, fd int, token int32) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: token}
+func (p *Poller) control(op, fd int, events uint32, token int32) error {
+	event := unix.EpollEvent{Events: events, Fd: token}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, op, fd, &event))
 }
 
 // Add makes the poller serve the reader until its queue is closed or cannot be
 // read. A reader that has stopped may be added again.
 func (p *Poller) Add(r *Reader) error {
-	r.stopped.Store(nil)
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.next++
-	token := p.next
-	p.readers[token] = r
-	r.coalescer.interval = p.coalesce
-	p.mu.Unlock()
-	r.queue.onClose(func() { p.forget(token) })
-	if err := p.watch(token, r); err != nil {
-		p.forget(token)
-		return err
+	m := &member{token: p.next, reader: r, coalescer: coalescer{interval: p.coalesce}}
+	err := os.ErrClosed
+	if r.queue.onClose(func() { p.remove(m) }) {
+		err = p.watch(m, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
 	}
-	return nil
-}
-
-// watch has the kernel tell of the reader's packets. What was done to the reader
-// before is known to the goroutine that serves it then.
-func (p *Poller) watch(token int32, r *Reader) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := r.queue.control(func(fd int) error {
-		return p.control(unix.EPOLL_CTL_ADD, fd, token)
-	})
 	if err != nil {
-		return fmt.Errorf("poll queue %d: %w", r.queue.config.Number, err)
+		return fmt.Errorf("poll queue %d: %w", r.Number(), err)
 	}
+	r.stopped.Store(nil)
+	p.members[m.token] = m
 	return nil
 }
 
-// forget drops a reader whose descriptor the kernel drops by itself.
-func (p *Poller) forget(token int32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.readers, token)
+// watch changes what the kernel tells of the member's packets. It fails where the
+// queue is closed.
+func (p *Poller) watch(m *member, op int, events uint32) error {
+	return m.reader.queue.control(func(fd int) error {
+		return p.control(op, fd, events, m.token)
+	})
 }
 
-func (p *Poller) reader(token int32) *Reader {
+// remove ends the service of a reader. The kernel would go on telling of the
+// socket's packets for as long as another process holds a copy of it.
+func (p *Poller) remove(m *member) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.readers[token]
+	if p.members[m.token] == m {
+		delete(p.members, m.token)
+		_ = p.watch(m, unix.EPOLL_CTL_DEL, 0) // it fails where the poller is closed
+	}
+}
+
+func (p *Poller) member(token int32) *member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.members[token]
 }
 
 // Run serves the readers until Stop, and returns nil then. It returns
@@ -156,45 +164,54 @@ func (p *Poller) Run() (err error) {
 // turn serves one reader, and reports whether it needs another turn at once.
 // Its error ends Run.
 func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
-	r := p.reader(token)
-	if r == nil {
-		p.timed = slices.DeleteFunc(p.timed, func(t int32) bool { return t == token })
+	m := p.member(token)
+	if m == nil {
+		p.removeTimed(token)
 		return false, nil
 	}
-	p.serving.Store(r)
-	h, err := r.serve(b)
+	p.serving.Store(m.reader)
+	stats, err := m.reader.serve(b)
 	if errors.Is(err, ErrSuperseded) {
 		return false, err
 	}
-	p.serving.CompareAndSwap(r, nil)
+	p.serving.Store(nil)
 	if err != nil {
-		p.fail(token, r, err)
+		p.stop(m, err)
 		return false, nil
 	}
 	now := p.waiter.instant()
-	if h.packets > 0 {
+	if stats.packets > 0 {
 		p.waiter.stayHot(now)
 	}
-	r.coalescer.turn(now, h)
-	if r.coalescer.timed != slices.Contains(p.timed, token) {
-		p.setTimed(token, r)
+	m.coalescer.turn(now, stats)
+	if m.coalescer.timed != slices.Contains(p.timed, token) {
+		p.setTimed(m)
 	}
-	return h.more, nil
+	return stats.more, nil
 }
 
-// setTimed has the kernel tell of the reader's packets or not, as its coalescer says.
-func (p *Poller) setTimed(token int32, r *Reader) {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: token}
-	if r.coalescer.timed {
-		event.Events = 0
-		p.timed = append(p.timed, token)
+// stop ends the service of a reader that cannot be read.
+func (p *Poller) stop(m *member, err error) {
+	p.remove(m)
+	m.reader.stopped.Store(&err)
+}
+
+// setTimed has the kernel tell of the member's packets or not, as its coalescer
+// says.
+func (p *Poller) setTimed(m *member) {
+	events := uint32(unix.EPOLLIN)
+	if m.coalescer.timed {
+		events = 0
+		p.timed = append(p.timed, m.token)
 	} else {
-		p.timed = slices.DeleteFunc(p.timed, func(t int32) bool { return t == token })
+		p.removeTimed(m.token)
 	}
-	// It fails where the queue has been closed meanwhile.
-	_ = r.queue.control(func(fd int) error {
-		return unix.EpollCtl(p.epoll, unix.EPOLL_CTL_MOD, fd, &event)
-	})
+	_ = p.watch(m, unix.EPOLL_CTL_MOD, events)
+}
+
+// removeTimed gives the member no more turns by the clock.
+func (p *Poller) removeTimed(token int32) {
+	p.timed = slices.DeleteFunc(p.timed, func(t int32) bool { return t == token })
 }
 
 // timedTurns serves those that get their turns by the clock, all at once.
@@ -224,17 +241,16 @@ func (p *Poller) timedTurns(b *batch) error {
 	return nil
 }
 
-// Supersede takes the queue that has its turn from a goroutine whose inspector
-// has been busy with a batch for longer than budget: the batch gets the
-// policy's verdict, and what the inspector answers later is discarded. It
-// returns the reader whose queue it was, nil for none; the caller then calls
-// Run in a new goroutine.
+// Supersede takes the reader that has its turn from a goroutine whose inspector has
+// been busy with a batch for longer than budget: the batch gets the policy's
+// verdict, and what the inspector answers later is discarded. It returns the
+// reader, nil for none; the caller then calls Run in a new goroutine.
 func (p *Poller) Supersede(budget time.Duration) (*Reader, error) {
 	r := p.serving.Load()
 	if r == nil {
 		return nil, nil
 	}
-	superseded, err := r.supersede(budget, func() bool { return p.serving.CompareAndSwap(r, nil) })
+	superseded, err := r.supersede(budget)
 	if !superseded {
 		return nil, err
 	}
@@ -245,13 +261,6 @@ func (p *Poller) Supersede(budget time.Duration) (*Reader, error) {
 // called.
 func (p *Poller) Idle() bool { return p.waiter.cold.Load() }
 
-// fail ends the service of a reader whose socket cannot be read.
-func (p *Poller) fail(token int32, r *Reader, err error) {
-	p.forget(token)
-	_ = r.queue.control(func(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, token) })
-	r.stopped.Store(&err)
-}
-
 // Stop makes every Run return.
 func (p *Poller) Stop() error {
 	one := [8]byte{1}
@@ -259,7 +268,12 @@ func (p *Poller) Stop() error {
 	return os.NewSyscallError("write eventfd", err)
 }
 
-// Close closes the poller's descriptors, after all Runs have returned.
+// Close closes the poller's descriptors, after all Runs that were not superseded
+// have returned.
 func (p *Poller) Close() error {
-	return errors.Join(unix.Close(p.epoll), unix.Close(p.wake))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := errors.Join(unix.Close(p.epoll), unix.Close(p.wake))
+	p.epoll, p.wake = -1, -1
+	return err
 }

@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nfqueue owns one NFQUEUE socket: it binds it, reads packets from it
-// and answers verdicts. It speaks netlink itself, because at the rates that
+// Package nfqueue owns NFQUEUE sockets: it binds them, reads packets from them
+// and answers with verdicts. It speaks netlink itself, because at the rates that
 // matter every system call and every allocation per packet counts.
+//
+// Which goroutine owns what: the goroutine in [Poller.Run] owns the poller's
+// waiter, its list of readers that are served by the clock, and their coalescers.
+// It alone receives from the readers' sockets, into a batch that is its own. A
+// reader's session is its right to answer what the inspector has. When an
+// inspector overruns its time, [Poller.Supersede] hands everything over but the
+// batch: it replaces the reader's session, under the reader's mutex. The
+// goroutine that comes back from the inspector looks under this mutex whether its
+// session is still the reader's. If not, it answers nothing, touches nothing of
+// the poller, and leaves Run with [ErrSuperseded]. The caller of Supersede starts
+// the next Run, in a goroutine that owns all the rest from then on. Which readers
+// a poller has is under the poller's mutex, because any goroutine may add one or
+// close its queue.
 package nfqueue
 
 import (
@@ -11,11 +24,13 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	gonfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
@@ -23,18 +38,24 @@ import (
 // queue's number.
 var ErrInUse = errors.New("another program holds this queue number in the netns")
 
-// Queue is an NFQUEUE socket. Only Close may be called while another method
-// runs.
+// Queue is an NFQUEUE socket. Bind, AnswerOrphans and [NewReader] read from it, and
+// so does the goroutine that serves the reader: they run one after the other, in
+// this order, and there is one reader for each queue. All other methods may be
+// called at any time by any goroutine, also beside these. After Close, all methods
+// that need the socket return an error.
 type Queue struct {
-	file   *os.File
-	config Config
-	closed atomic.Bool
-	seq    uint32
-	// early are packets that arrived before the reply to Bind.
-	early [][]byte
+	file *os.File
+	// early are the packets that arrived before the reply to Bind, until a reader
+	// has them.
+	early  [][]byte
+	closed atomic.Bool // set under mu
 
-	mu      sync.Mutex
-	closers []func() // called by Close
+	// config.FailOpen is guarded by mu; the other settings never change. Messages
+	// that carry it are sent under mu, so that the kernel knows the newest.
+	mu     sync.Mutex
+	config Config
+	// removeReader takes the reader from its poller; nil without one.
+	removeReader func()
 }
 
 // Open opens a queue socket in the netns. No packet reaches it before Bind.
@@ -53,39 +74,37 @@ func Open(ns *netns.NetNS, c Config) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue socket: %w", err)
 	}
-	// Our own descriptor for the library's socket, so that a socket that was
-	// opened here and one that was inherited take the same path.
-	file, err := duplicate(lib)
+	q, err := newQueue(lib.Con, c)
 	if err := errors.Join(err, lib.Con.Close()); err != nil {
-		return nil, err
-	}
-	q := &Queue{file: file, config: c}
-	if err := q.tune(); err != nil {
-		_ = file.Close()
 		return nil, err
 	}
 	return q, nil
 }
 
-func duplicate(lib *gonfqueue.Nfqueue) (*os.File, error) {
-	raw, err := lib.Con.SyscallConn()
+// newQueue makes a queue of a duplicate of the socket.
+func newQueue(socket syscall.Conn, c Config) (*Queue, error) {
+	file, err := duplicate(socket)
 	if err != nil {
 		return nil, err
 	}
-	dup := -1
-	var dupErr error
-	err = raw.Control(func(fd uintptr) {
-		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-		if dupErr == nil {
-			// All our calls say that they do not wait. To the runtime it is a
-			// blocking descriptor, so that its poller leaves it alone.
-			dupErr = unix.SetNonblock(dup, false)
-		}
+	q := &Queue{file: file, config: c}
+	if err := q.tune(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return q, nil
+}
+
+// duplicate returns a file of the runtime's that is blocking. All our calls say
+// themselves that they do not wait; the runtime's poller leaves such a file alone,
+// and its Close does not wait for those who use it.
+func duplicate(socket syscall.Conn) (*os.File, error) {
+	err := fdcontrol.Do(socket, func(fd int) error {
+		return os.NewSyscallError("fcntl O_NONBLOCK", unix.SetNonblock(fd, false))
 	})
-	if err := errors.Join(err, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", dupErr)); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(dup), "nfqueue"), nil
+	return fdcontrol.Duplicate(socket, "nfqueue")
 }
 
 // tune makes the socket the kernel's alone, and a full buffer lose nothing but
@@ -93,12 +112,11 @@ func duplicate(lib *gonfqueue.Nfqueue) (*os.File, error) {
 // came before is told from the kernel's by awaitReply. With ENOBUFS reports on,
 // the kernel refuses every packet until the buffer is drained.
 func (q *Queue) tune() error {
+	if err := nlsock.Connect(q.file); err != nil {
+		return err
+	}
 	return q.control(func(fd int) error {
-		err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		if err != nil {
-			return os.NewSyscallError("connect", err)
-		}
-		err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
+		err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1)
 		if err != nil {
 			return os.NewSyscallError("setsockopt NETLINK_NO_ENOBUFS", err)
 		}
@@ -114,51 +132,64 @@ func (q *Queue) AnswerAll(newest uint32, accept bool) error {
 	if accept {
 		msg = appendBatchAccept(nil, q.config.Number, newest)
 	}
-	return q.control(func(fd int) error {
-		return os.NewSyscallError("send batch verdict", sendToKernel(fd, msg))
-	})
+	return q.send("send batch verdict", msg)
 }
 
 // SetFailOpen switches what happens to packets while the queue is full. It asks
 // for no reply, because a reader may own the receiving side; the kernel only
 // refuses flags that it refused at Bind.
 func (q *Queue) SetFailOpen(open bool) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.config.FailOpen = open
-	msg := appendFlags(nil, &q.config)
-	return q.control(func(fd int) error {
-		return os.NewSyscallError("send queue flags", sendToKernel(fd, msg))
-	})
+	return q.send("send queue flags", appendFlags(nil, &q.config))
 }
 
 // Config returns how the queue is bound.
-func (q *Queue) Config() Config { return q.config }
+func (q *Queue) Config() Config {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.config
+}
 
 // File returns the socket; it stays the queue's.
 func (q *Queue) File() *os.File { return q.file }
 
-// onClose has Close call fn.
-func (q *Queue) onClose(fn func()) {
+// onClose has Close call remove, instead of what it was to call so far. It reports
+// false where the queue is closed already.
+func (q *Queue) onClose(remove func()) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closers = append(q.closers, fn)
+	if q.closed.Load() {
+		return false
+	}
+	q.removeReader = remove
+	return true
 }
 
-// Close closes the socket, once a turn that a reader has with it is over.
-// Packets that wait in a bound queue are dropped by the kernel when no other
-// process holds the socket.
+// Close closes the queue. The reader gets no further turn; Close does not wait for
+// one that it has, at whose end the socket is closed. The kernel drops the packets
+// that wait in a bound queue, unless another process holds the socket too.
 func (q *Queue) Close() error {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed.Store(true)
-	for _, fn := range q.closers {
-		fn()
+	closed, remove := q.closed.Swap(true), q.removeReader
+	q.mu.Unlock()
+	if closed {
+		return os.ErrClosed
 	}
-	q.closers = nil
+	if remove != nil {
+		remove()
+	}
 	return q.file.Close()
 }
 
-func (q *Queue) control(fn func(fd int) error) error {
-	return fdcontrol.Do(q.file, fn)
+func (q *Queue) control(fn func(fd int) error) error { return fdcontrol.Do(q.file, fn) }
+
+// send gives the kernel a message. If there is a reply, the reader gets it.
+func (q *Queue) send(what string, msg []byte) error {
+	return q.control(func(fd int) error {
+		return os.NewSyscallError(what, sendToKernel(fd, msg))
+	})
 }
 
 // sendToKernel writes to a netlink socket that is connected to the kernel.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,7 +118,9 @@ func (f *fixture) serve(
 	done := make(chan error, 1)
 	go func() { done <- p.Run() }()
 	f.Cleanup(func() {
-		f.must(q.Close())
+		if err := q.Close(); !errors.Is(err, os.ErrClosed) {
+			f.must(err)
+		}
 		f.must(p.Stop())
 		f.must(<-done)
 		f.must(p.Close())

@@ -98,8 +98,6 @@ type Reader struct {
 	stopped  atomic.Pointer[error]
 	panic    atomic.Pointer[string] // the first since TakePanic
 
-	coalescer coalescer // of the poller's goroutine
-
 	mu      sync.Mutex
 	session *session // on duty
 }
@@ -169,14 +167,14 @@ func (r *Reader) onDuty() *session {
 	return r.session
 }
 
-// supersede puts a new session in place of one that overran: see Poller.Supersede. The
-// turn may be over meanwhile; claim says that it is not.
-func (r *Reader) supersede(budget time.Duration, claim func() bool) (bool, error) {
+// supersede puts a new session in place of one that overran: see
+// [Poller.Supersede].
+func (r *Reader) supersede(budget time.Duration) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.session
 	began := time.Duration(old.inspecting.Load())
-	if began == 0 || r.clock()-began < budget || !claim() {
+	if began == 0 || r.clock()-began < budget {
 		return false, nil
 	}
 	r.session = newSession(r)
