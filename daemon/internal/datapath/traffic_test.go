@@ -60,3 +60,46 @@ func TestSelectsAll(t *testing.T) {
 		}
 	}
 }
+
+// Traffic past the hook is told of after two looks, until the hook sees packets.
+// The stack is asked only where the hook does not count all that meets it.
+func TestComparison(t *testing.T) {
+	var counters hook.Counters
+	var traffic netns.Traffic
+	var sent uint64
+	move := func(packets uint64) {
+		traffic.RxPackets += packets
+		traffic.TxPackets += packets
+		traffic.RxBytes += 1000 * packets
+		traffic.TxBytes += 1000 * packets
+	}
+	for name, asksStack := range map[string]bool{"all": false, "a selection": true} {
+		var w trafficWatch
+		from := trafficSource{hook: func() (hook.Counters, error) { return counters, nil }}
+		if asksStack {
+			from.sent = func() (uint64, error) { return sent, nil }
+		}
+		for i, step := range []struct {
+			moved, read, queued, sent uint64
+			meets, past               bool
+		}{
+			{moved: 500}, // the first look knows nothing
+			{moved: 500},
+			{moved: 500, past: true},
+			{moved: 10}, // too little to tell
+			{moved: 500},
+			{moved: 500, read: 500, meets: true},
+			{moved: 500, queued: 500, meets: true},
+			{moved: 500, sent: 500, meets: asksStack},
+		} {
+			move(step.moved)
+			from.read += step.read
+			counters.Queued += step.queued
+			sent += step.sent
+			c, err := w.compare(traffic, from)
+			if err != nil || c.Meets != step.meets || c.Past != step.past {
+				t.Errorf("%s, step %d: %+v, %v; want %+v", name, i, c, err, step)
+			}
+		}
+	}
+}
