@@ -23,7 +23,7 @@ const initialPIDNamespace = 0xEFFFFFFC
 
 // Census is what keeps network namespaces alive, as far as it is seen from here:
 // the processes that are in them, and the mounts that process 1 sees. Descriptors
-// are not counted.
+// are not counted. Whether a process runs in one netns is asked of [ProcessIn].
 type Census struct {
 	// Hidden says why there may be more than was seen; nil where all was seen. What
 	// was not found may be there all the same then.
@@ -100,6 +100,10 @@ func (c *Census) note(path string) error {
 // ProcessIn returns the path under which the network namespace with this device
 // and inode is seen because some process is in it; empty if none is seen. There
 // may be others all the same: a [Census] says so.
+//
+// It asks what runs in one netns at this moment. A [Census] asks what keeps netns
+// alive, for which mounts count, too, and looks at all of them once: at a DEL, a
+// netns that is still mounted has no process, and yet is kept.
 func ProcessIn(dev, ino uint64) (string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

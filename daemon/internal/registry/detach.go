@@ -64,7 +64,9 @@ func (r *Registry) DetachOlder(
 }
 
 // isDeserted reports whether no process is in the netns. What cannot be found
-// out is no.
+// out is no. A census would not do: at a DEL the runtime still has the netns mounted,
+// which counts for the census. A process that is hidden from this look loses no more
+// than packets that are on their way.
 func isDeserted(n *api.Netns) bool {
 	process, err := netns.ProcessIn(n.Dev, n.Ino)
 	return err == nil && process == ""
