@@ -66,7 +66,7 @@ func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
 // Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
 // only where nothing was done.
 func (f *Factory) Inherit(
-	i *Inherited, s hook.Selector, who *inspect.Attachment, orphaned bool,
+	i *Inherited, s hook.Selector, label *inspect.Attachment, orphaned bool,
 ) (d *Datapath, orphans int, err error) {
 	if d, err = f.New(i.ns, s); err != nil {
 		return nil, 0, err
@@ -74,7 +74,7 @@ func (f *Factory) Inherit(
 	d.inherited = i
 	var errs []error
 	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
-		n, err := d.inheritQueue(number, who, orphaned)
+		n, err := d.inheritQueue(number, label, orphaned)
 		orphans += n
 		errs = append(errs, err)
 	}
@@ -83,10 +83,10 @@ func (f *Factory) Inherit(
 }
 
 // Up makes of what there is already all that there is to be: the readers know the
-// pod as who. It reads first and arms then, so that no packet finds a queue without
+// pod by label. It reads first and arms then, so that no packet finds a queue without
 // a reader. Where it fails, what was done stays, for another try or for Remove.
-func (d *Datapath) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) error {
-	if err := d.openQueues(who); err != nil {
+func (d *Datapath) Up(h hook.Hook, s hook.Selector, label *inspect.Attachment) error {
+	if err := d.openQueues(label); err != nil {
 		return err
 	}
 	if err := d.openHook(h); err != nil {
@@ -103,14 +103,14 @@ func (d *Datapath) Up(h hook.Hook, s hook.Selector, who *inspect.Attachment) err
 }
 
 // openQueues has the queues read that are to be and are not read yet.
-func (d *Datapath) openQueues(who *inspect.Attachment) error {
+func (d *Datapath) openQueues(label *inspect.Attachment) error {
 	for i := range d.selector.Count() {
 		number := d.selector.Queue + uint16(i)
 		is := func(q *queueReader) bool { return q.number() == number }
 		if slices.ContainsFunc(d.queues, is) {
 			continue
 		}
-		if err := d.openQueue(number, who); err != nil {
+		if err := d.openQueue(number, label); err != nil {
 			return err
 		}
 	}
@@ -119,7 +119,7 @@ func (d *Datapath) openQueues(who *inspect.Attachment) error {
 }
 
 // openQueue binds a queue and has it read.
-func (d *Datapath) openQueue(number uint16, who *inspect.Attachment) error {
+func (d *Datapath) openQueue(number uint16, label *inspect.Attachment) error {
 	queue, err := nfqueue.Open(d.ns, d.queueConfig(number))
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (d *Datapath) openQueue(number uint16, who *inspect.Attachment) error {
 	fault.At(fault.QueueOpened)
 	q := d.factory.queueReader(queue)
 	store := func() error { return d.stored.add(fdstore.Queue, queue.File()) }
-	if err := q.open(store, d.factory.readerOptions(who)); err != nil {
+	if err := q.open(store, d.factory.readerOptions(label)); err != nil {
 		return err
 	}
 	d.queues = append(d.queues, q)
@@ -138,7 +138,7 @@ func (d *Datapath) openQueue(number uint16, who *inspect.Attachment) error {
 // one had in hand when it died get the policy's verdict first; it returns how many
 // they were.
 func (d *Datapath) inheritQueue(
-	number uint16, who *inspect.Attachment, orphaned bool,
+	number uint16, label *inspect.Attachment, orphaned bool,
 ) (orphans int, err error) {
 	socket := d.inherited.takeQueue(number)
 	queue, err := nfqueue.OpenInherited(socket, d.queueConfig(number))
@@ -149,7 +149,7 @@ func (d *Datapath) inheritQueue(
 	if orphaned {
 		orphans, err = queue.AnswerOrphans(d.ns, d.selector.Bypass)
 	}
-	err = errors.Join(err, q.buffers.add(queue), q.read(d.factory.readerOptions(who)))
+	err = errors.Join(err, q.buffers.add(queue), q.read(d.factory.readerOptions(label)))
 	if err != nil {
 		return orphans, errors.Join(err, q.close())
 	}

@@ -67,9 +67,9 @@ func (f *Factory) queueReader(q *nfqueue.Queue) *queueReader {
 }
 
 // readerOptions is what one more reader works with.
-func (f *Factory) readerOptions(who *inspect.Attachment) nfqueue.ReaderOptions {
+func (f *Factory) readerOptions(label *inspect.Attachment) nfqueue.ReaderOptions {
 	return nfqueue.ReaderOptions{
-		Inspector: f.options.Inspector(), Attachment: who, MarkMask: f.options.MarkMask,
+		Inspector: f.options.Inspector(), Attachment: label, MarkMask: f.options.MarkMask,
 		Observer: f.options.Observer, Panicked: f.options.Panicked,
 	}
 }

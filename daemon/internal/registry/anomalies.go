@@ -25,7 +25,7 @@ func (r *Registry) reportAnomalies(n lockedNetns, rec *state.Record) {
 	}
 	if late := now.flushed - n.noticed.flushed; now.flushed > n.noticed.flushed {
 		r.events.report(slog.LevelWarn, api.EventSecurity, rec, fmt.Sprintf(
-			"%d verdicts came too late: somebody in the netns unregisters hooks, and the kernel "+
+			"%d verdicts came too late: a program in the netns unregisters hooks, and the kernel "+
 				"drops what waits then", late))
 	}
 	now.full = n.full()

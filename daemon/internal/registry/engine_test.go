@@ -200,7 +200,7 @@ func TestWatchdogRelieves(t *testing.T) {
 		t.Errorf("%d overruns, want 1", c.Overruns)
 	}
 	d.Verify(t.Context())
-	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches let pass unseen: 1")
+	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches let pass uninspected: 1")
 	if p := d.Problems(); len(p) != 1 || !p[0].Inspector {
 		t.Errorf("problems %+v", p)
 	}

@@ -89,13 +89,13 @@ func TestVanishedHookIsReplaced(t *testing.T) {
 		t.Errorf("check while nothing is armed: %v, want code %d", err, api.CodeNotInspected)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var guard sync.WaitGroup
-	guard.Go(func() { d.Fallback(ctx) })
+	var fallback sync.WaitGroup
+	fallback.Go(func() { d.Fallback(ctx) })
 	nstest.Eventually(t, reply, "the fallback is armed", func() bool {
 		return d.Check(t.Context(), a.Key) == nil
 	})
 	cancel()
-	guard.Wait()
+	fallback.Wait()
 	list, err := d.List(t.Context())
 	must(t, err)
 	if len(list) != 1 || list[0].Hook != string(hook.NFTables) {

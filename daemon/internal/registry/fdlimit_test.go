@@ -35,7 +35,7 @@ func firstFree(t *testing.T) uint64 {
 	return uint64(fd)
 }
 
-// A proof that can open nothing, or one or two files, takes nothing for broken, and breaks nothing.
+// A verification that can open nothing, or one or two files, takes nothing for broken, and breaks nothing.
 // Detaching ends inspection even then.
 func TestNoDescriptorLeft(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})

@@ -112,7 +112,7 @@ func TestForeignReaderEndsSettling(t *testing.T) {
 	}
 	d.Verify(t.Context())
 	if n := talk(); n != 0 {
-		t.Fatalf("%d packets of a settled flow were inspected after a proof", n)
+		t.Fatalf("%d packets of a settled flow were inspected after a verification", n)
 	}
 	foreign := holdQueue(t, pod, 5)
 	defer foreign.Close()

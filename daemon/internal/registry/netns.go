@@ -148,7 +148,7 @@ func (n lockedNetns) interfaces() []string {
 // outcome is what happens to packets that the inspector does not decide about.
 func (n lockedNetns) outcome() string {
 	if n.datapath.Bypass() {
-		return "let pass unseen"
+		return "let pass uninspected"
 	}
 	return "dropped"
 }

@@ -207,7 +207,7 @@ func TestRestoreIsNotTriedAfterDetach(t *testing.T) {
 	d.wantNothing(pod)
 }
 
-// The proof of a node whose pods are what they should be, which most are.
+// Verifies a node whose pods are what they should be, which most are.
 func BenchmarkVerify(b *testing.B) {
 	const pods = 200
 	d := start(b, inspect.AcceptAll{})

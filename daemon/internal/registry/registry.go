@@ -33,7 +33,7 @@ import (
 type Options struct {
 	Inspector inspect.Inspector
 	Store     *state.Store
-	// Descriptors keeps descriptors while no daemon runs; nil if nobody does.
+	// Descriptors has copies of descriptors while no daemon runs; nil for none.
 	Descriptors *fdstore.Store
 	Log         *slog.Logger
 	// FailurePolicy of requests that name none.
@@ -64,7 +64,7 @@ type Options struct {
 	// node; 0 means the kernel's initial one. Inside another one, pods may have
 	// processes that are not seen.
 	PIDNamespace uint64
-	// Timings is told how long calls took; nil if nobody asks.
+	// Timings is told how long calls took; nil for none.
 	Timings Timings
 }
 
@@ -122,7 +122,7 @@ type refused struct {
 	queue, socket atomic.Uint64
 }
 
-// New returns an empty registry, which serves nobody before [Registry.Restore].
+// New returns an empty registry, which is used only after [Registry.Restore].
 // The caller closes it.
 func New(o Options) (*Registry, error) {
 	o.Descriptors = cmp.Or(o.Descriptors, &fdstore.Store{})

@@ -32,7 +32,8 @@ func (r *Registry) Suspend() error {
 		}
 		disarmed++
 		if strict {
-			r.options.Log.Warn("this kernel keeps no hook armed: packets pass unseen until restart",
+			r.options.Log.Warn(
+				"this kernel keeps no hook armed: packets pass uninspected until restart",
 				slog.Uint64("netns", n.cookie))
 		}
 	})

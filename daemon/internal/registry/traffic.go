@@ -43,7 +43,7 @@ func (r *Registry) reportPast(
 }
 
 // receivesElsewhere refuses, under Fail, an interface whose packets are received
-// in another netns. One that an earlier daemon attached stays: to let go of it
+// in another netns. One that an earlier daemon attached stays: to detach it
 // would leave more uninspected.
 func (r *Registry) receivesElsewhere(a *attachment, ns *netns.NetNS) (bool, error) {
 	elsewhere, err := r.elsewhere(ns, a.record.Ifname)
