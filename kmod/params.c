@@ -117,4 +117,4 @@ MODULE_PARM_DESC(
 module_param_cb(queue_bypass, &nsq_queue_bypass_ops, &nsq_queue_bypass, 0644);
 MODULE_PARM_DESC(
 	queue_bypass,
-	"1: packets pass while nobody reads their queue, everywhere (0)");
+	"1: packets of queues without a reader pass, in every netns (0)");
