@@ -11,9 +11,9 @@ import (
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
-// add has the daemon inspect the pod and returns prevResult, byte for byte.
-// Under Ignore a daemon that is not there, or that has no time, finds the call
-// in the spool. Under Fail it finds nothing: the runtime is told to try again.
+// add has the daemon inspect the pod and returns prevResult, byte for byte. If
+// the daemon does not answer, the call goes to the spool under Ignore; under Fail
+// the runtime is told to try again.
 func (p *process) add() ([]byte, error) {
 	called := boottime.Now()
 	c, err := p.readPodCall("ADD", "0.3.0")
@@ -24,11 +24,11 @@ func (p *process) add() ([]byte, error) {
 	if c.Refusal != "" {
 		p.reportWarnings(c, []string{c.Refusal})
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, c.Refusal,
-			"correct or remove the annotation: under failure policy Fail a pod with one that "+
-				"has no meaning does not start")
+			"correct or remove the annotation: under failure policy Fail a pod with an invalid "+
+				"annotation does not start")
 	}
 	if !c.Inspect {
-		p.log.Info("pod is not inspected")
+		p.log.Info("pod is not inspected: it is excluded")
 		p.reportWarnings(c, c.Warnings)
 		return c.config.prevResult, nil
 	}
@@ -58,8 +58,8 @@ func (p *process) add() ([]byte, error) {
 	return c.config.prevResult, nil
 }
 
-// reportWarnings tells the daemon what is wrong with a pod that it will not inspect. The
-// pod does not wait for a daemon that is not there.
+// reportWarnings tells the daemon what is wrong with a pod that it will not
+// inspect. The pod does not wait for a daemon that is not there.
 func (p *process) reportWarnings(c *podCall, warnings []string) {
 	if len(warnings) == 0 {
 		return

@@ -104,9 +104,8 @@ func (p *process) key() (api.Key, error) {
 	return key, nil
 }
 
-// callDaemon makes a call within the policy's time. Under Fail a daemon that is
-// not there may be on its way, so that it is waited for; under Ignore the pod
-// is not kept waiting.
+// callDaemon makes a call within the policy's time. Under Fail it waits for a
+// daemon that is not there, which may be starting; under Ignore it does not.
 func (p *process) callDaemon(policy api.Policy, call func(context.Context) error) error {
 	if policy == api.Fail {
 		return p.retry(p.limits.fail, isStarting, call)
@@ -124,7 +123,7 @@ func (p *process) retry(
 	for wait := p.limits.backoff; ; wait = min(2*wait, maxBackoff) {
 		err := call(ctx)
 		if ctx.Err() != nil && last != nil {
-			return last // says more than that time is up
+			return last // it says more than that time is up
 		}
 		if err == nil || !again(err) {
 			return err
@@ -138,10 +137,10 @@ func (p *process) retry(
 	}
 }
 
-// isStarting tells the errors that end when the daemon has started.
+// isStarting reports errors that end when the daemon has started.
 func isStarting(err error) bool {
 	return errors.Is(err, api.ErrUnavailable) || api.CodeOf(err) == api.CodeTryAgainLater
 }
 
-// isBusy tells that a daemon is there, with too many calls in line.
+// isBusy reports that a daemon is there, with too many calls waiting.
 func isBusy(err error) bool { return errors.Is(err, syscall.EAGAIN) }

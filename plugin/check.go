@@ -8,9 +8,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// check asks whether the pod's packets are really inspected. The daemon's word
-// that they are not is an error under both policies; that it cannot be asked is
-// one under Fail only.
+// check asks whether the pod's packets are really inspected. If the daemon says
+// that they are not, that is an error under both policies; that it does not answer
+// is one under Fail only.
 func (p *process) check() error {
 	c, err := p.readPodCall("CHECK", "0.4.0")
 	if err != nil {

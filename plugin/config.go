@@ -167,12 +167,12 @@ func (c *config) requirePrevResult() error {
 		return invalidField(keyPrevResult, "want an object, got %.60s", c.prevResult)
 	}
 	return types.NewError(types.ErrInvalidNetworkConfig,
-		"prevResult is missing: nsqueue must come after the plugins that make the pod's network",
+		"prevResult is missing: nsqueue must come after the plugins that set up the pod's network",
 		"move the nsqueue entry to the end of the plugins list")
 }
 
-// requireVersion says from which version of the specification on a command
-// exists.
+// requireVersion refuses a command that the version of the specification in the
+// configuration does not have.
 func (c *config) requireVersion(command, first string) error {
 	if ok, err := version.GreaterThanOrEqualTo(c.cniVersion, first); err == nil && ok {
 		return nil

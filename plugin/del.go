@@ -20,7 +20,7 @@ import (
 func (p *process) del() {
 	defer func() {
 		if cause := recover(); cause != nil {
-			p.log.Error("DEL broke off", slog.Any("cause", cause))
+			p.log.Error("DEL failed", slog.Any("cause", cause))
 		}
 	}()
 	called := boottime.Now()
@@ -29,7 +29,7 @@ func (p *process) del() {
 		Canonical() // in case that an older version has attached it
 	log := p.log.With(keyAttr(key), slog.String("socket", socket))
 	if err := key.Validate(); err != nil {
-		log.Error("nothing to detach", errorAttr(err))
+		log.Error("DEL ignored: it names no attachment", errorAttr(err))
 		return
 	}
 	client := api.NewClient(socket)
@@ -38,15 +38,15 @@ func (p *process) del() {
 	})
 	switch {
 	case isStarting(err):
-		log.Warn("daemon not reached", errorAttr(err))
+		log.Warn("nsqueued not reached", errorAttr(err))
 		p.spoolDel(log, socket, key, called)
 	case err != nil:
-		log.Error("daemon did not detach", errorAttr(err))
+		log.Error("nsqueued did not detach the pod", errorAttr(err))
 	}
 }
 
-// delSocket returns the configured socket where there is a usable one in the
-// configuration, even if the rest of it makes no sense.
+// delSocket returns the socket of the configuration if that is usable, even if the
+// rest of the configuration is invalid, and else the default.
 func (p *process) delSocket() string {
 	data, err := io.ReadAll(p.stdin)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestDelWithBadConfig(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := invocation{command: "DEL", stdin: conf(socket), env: env}.run()
 			o.wantSuccess(t, "")
-			if !strings.Contains(o.stderr, "nothing to detach") {
+			if !strings.Contains(o.stderr, "it names no attachment") {
 				t.Errorf("stderr %q does not say why", o.stderr)
 			}
 		})
@@ -100,7 +100,7 @@ func TestDelWithoutDaemon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := invocation{command: "DEL", stdin: conf(socket)}.run()
 			o.wantSuccess(t, "")
-			if !strings.Contains(o.stderr, "daemon not reached") {
+			if !strings.Contains(o.stderr, "nsqueued not reached") {
 				t.Error(o.stderr)
 			}
 		})
@@ -109,7 +109,7 @@ func TestDelWithoutDaemon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := invocation{command: "DEL", stdin: conf(socket), limits: shortLimits()}.run()
 			o.wantSuccess(t, "")
-			if !strings.Contains(o.stderr, "daemon not reached") {
+			if !strings.Contains(o.stderr, "nsqueued not reached") {
 				t.Error(o.stderr)
 			}
 		})

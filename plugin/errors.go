@@ -11,8 +11,8 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// cniError returns the error that the runtime is told: the plugin's own and the
-// daemon's as they are, 11 where there is no daemon, 999 for the rest.
+// cniError returns the error for the runtime: errors of the plugin and of the
+// daemon as they are, 11 if no daemon answers, 999 for all others.
 func cniError(err error) *types.Error {
 	if e, ok := errors.AsType[*types.Error](err); ok {
 		return e
@@ -23,15 +23,14 @@ func cniError(err error) *types.Error {
 	if errors.Is(err, api.ErrUnavailable) {
 		return types.NewError(types.ErrTryAgainLater, err.Error(),
 			"start nsqueued on this node, or correct \"socket\" in the CNI configuration; "+
-				"with failurePolicy \"Ignore\" pods start without it, and without inspection")
+				"with failurePolicy \"Ignore\" pods would start uninspected")
 	}
 	return types.NewError(types.ErrInternal, err.Error(), "")
 }
 
-// applyPolicy applies the failure policy to a call's error: under Ignore a pod
-// keeps its network whatever happens to nsqueue, with a log line. Errors that
-// no time heals are errors under both policies: the configuration, the netns,
-// a conflict, and those in also.
+// applyPolicy applies the failure policy to a call's error: under Ignore it logs
+// the error and the pod keeps its network. Lasting errors are errors under both
+// policies: of the configuration, of the netns, a conflict, and those in also.
 func (p *process) applyPolicy(policy api.Policy, err error, also ...api.Code) error {
 	if err == nil || policy == api.Fail {
 		return err

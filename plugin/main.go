@@ -45,10 +45,10 @@ func main() {
 	os.Exit(p.run())
 }
 
-// limits are how long the calls may take, from the end of reading the
-// configuration on. What is promised is longer by the process's own start and
-// end and a write to the spool. The kubelet's own limit is minutes, and a plugin
-// that hangs takes the whole node NotReady.
+// limits are how long the calls of the daemon may take. The documented limits are
+// longer: they include the start and end of the process and a write to the spool.
+// The limit of the kubelet is minutes, and a plugin that hangs makes the whole node
+// NotReady.
 type limits struct {
 	fail    time.Duration // ADD, CHECK and GC under Fail
 	ignore  time.Duration // the same under Ignore
@@ -140,8 +140,9 @@ func supported() version.PluginInfo {
 }
 
 func (p *process) about() {
-	fmt.Fprintf(p.stderr, `nsqueue %s is a CNI plugin: container runtimes run it, as the last plugin
-of a network's chain, and it has nsqueued inspect the packets of each pod.
+	fmt.Fprintf(p.stderr, `nsqueue %s is a CNI plugin. Container runtimes run it as the
+last plugin of a network's chain. It makes nsqueued inspect the packets of each
+pod.
 CNI specification versions: %s
 Operators use nsqueuectl.
 `,
@@ -149,7 +150,7 @@ Operators use nsqueuectl.
 }
 
 // printError prints the error result of the CNI specification. Its text goes to
-// logs, terminals and events that do not escape it, and want it in one line.
+// logs, terminals and events that do not escape it and show one line.
 func (p *process) printError(e *types.Error) {
 	b, err := json.Marshal(struct {
 		CNIVersion string `json:"cniVersion"`

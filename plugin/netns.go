@@ -16,8 +16,8 @@ import (
 // is (NS_GET_NSTYPE, linux/nsfs.h).
 const nsGetNSType = 0xb703
 
-// openNetns opens CNI_NETNS and makes sure that it is a netns, and not the one
-// that the plugin itself is in, which would be the node's.
+// openNetns opens CNI_NETNS and makes sure that it is a netns, and not that of the
+// plugin, which would be the node's.
 func (p *process) openNetns() (*os.File, error) {
 	path := p.getenv("CNI_NETNS")
 	if !utf8.ValidString(path) { // JSON would carry another one

@@ -19,11 +19,11 @@ func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called 
 		err = p.writeSpool(socket, e)
 	}
 	if err != nil {
-		log.Error("DEL lost: the pod stays attached until the daemon finds that it is gone",
+		log.Error("DEL not stored: the pod stays attached until nsqueued notices that it is gone",
 			errorAttr(err))
 		return
 	}
-	log.Warn("DEL spooled: the daemon detaches the pod when it can")
+	log.Warn("DEL spooled: nsqueued detaches the pod when it is back")
 }
 
 // spoolAdd leaves the call for the daemon, so that a pod which starts without
@@ -35,10 +35,10 @@ func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Durati
 		err = p.writeSpool(c.config.Socket, e)
 	}
 	if err != nil {
-		p.log.Error("ADD lost: the pod stays without inspection", errorAttr(err))
+		p.log.Error("ADD not stored: the pod stays uninspected", errorAttr(err))
 		return
 	}
-	p.log.Warn("ADD spooled: the daemon attaches the pod when it can")
+	p.log.Warn("ADD spooled: nsqueued attaches the pod when it is back")
 }
 
 func (p *process) writeSpool(socket string, e *spool.Entry) error {

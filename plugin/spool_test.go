@@ -228,7 +228,7 @@ func TestSpoolFails(t *testing.T) {
 			want = `{"cniVersion":"1.1.0"}`
 		}
 		o.wantSuccess(t, want)
-		if !strings.Contains(o.stderr, "level=ERROR msg=\""+command+" lost") {
+		if !strings.Contains(o.stderr, "level=ERROR msg=\""+command+" not stored") {
 			t.Errorf("%s: %s", command, o.stderr)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// status says whether an ADD would succeed (50), and whether running pods have
-// their network (51). Under Ignore both are so, with or without a daemon, and an
-// error would only make the node NotReady.
+// status fails with 50 if an ADD would fail, and with 51 if running pods lose
+// packets. Under Ignore neither happens, with or without a daemon, and an error
+// would only make the node NotReady.
 func (p *process) status() error {
 	c, err := p.readConfig()
 	if err != nil {

@@ -242,11 +242,11 @@ func TestSpoolDiskFull(t *testing.T) {
 	never := r.newCall(nstest.New(t).Path())
 	never.containerID, never.config["failurePolicy"] = "never", api.Ignore
 	if o := never.run(t, "ADD"); o.failed || o.stdout != prevResult ||
-		!lost(o, "ADD lost: the pod stays without inspection") {
+		!lost(o, "ADD not stored: the pod stays uninspected") {
 		t.Errorf("ADD: %s%s", o.stdout, o.stderr)
 	}
 	if o := goes.run(t, "DEL"); o.failed || o.stdout != "" ||
-		!lost(o, "DEL lost: the pod stays attached until the daemon finds that it is gone") {
+		!lost(o, "DEL not stored: the pod stays attached until nsqueued notices that it is gone") {
 		t.Errorf("DEL: %s%s", o.stdout, o.stderr)
 	}
 	d.empty(t)
