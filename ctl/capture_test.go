@@ -49,7 +49,7 @@ func TestCapture(t *testing.T) {
 		}
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v; want it for nobody else", info.Mode(), err)
+		t.Errorf("%v, %v; want it for its owner only", info.Mode(), err)
 	}
 	o := nsqueuectl(t.Context(), socket, append(args, "-")...)
 	o.want(t, 0, string(text), summary)

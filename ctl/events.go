@@ -99,7 +99,7 @@ func followEvents(ctx context.Context, c *command, pods podFilter) error {
 }
 
 // addedEvents returns what of the later list is not in the earlier one. The daemon
-// forgets old events, and one that has started anew knows nothing of them.
+// forgets old events, and a restarted one knows none of them.
 func addedEvents(earlier, later []api.Event) []api.Event {
 	known := make(map[api.Event]int)
 	for _, e := range earlier {

@@ -161,12 +161,21 @@ func (f *installFlags) installer(
 	return &conflist.Installer{Dir: f.confDir, Entry: e, Mode: mode}, nil
 }
 
-func install(ctx context.Context, c *command, f installFlags, socket string) error {
+// prepare asks the programs of the node: the runtime, and the plugin to copy.
+func (c *command) prepare(
+	ctx context.Context, f *installFlags, socket string,
+) (*conflist.Installer, *pluginFile, error) {
+	defer c.showProgress(func() string { return "checking the container runtime" })()
 	i, err := f.installer(ctx, c.root, socket)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	plugin, err := findPlugin(ctx, f.plugin, f.binDir)
+	return i, plugin, err
+}
+
+func install(ctx context.Context, c *command, f installFlags, socket string) error {
+	i, plugin, err := c.prepare(ctx, &f, socket)
 	if err != nil {
 		return err
 	}

@@ -325,7 +325,7 @@ func TestUninstallKeepsPluginForRenamedFile(t *testing.T) {
 		want(t, 0, m.bin+"/nsqueue: deleted\n"+m.list+": removed\n", m.unread())
 }
 
-// What a file has that is first no more is said at once, and by doctor.
+// install notes an entry in a file that is no longer the first one.
 func TestInstallNotesOtherEntries(t *testing.T) {
 	m := newMachine(t)
 	t.Setenv("PATH", t.TempDir())

@@ -55,7 +55,7 @@ type IOStreams struct {
 	getenv func(string) string
 	// version is what doctor compares others with.
 	version string
-	// progressAfter is how long a command may work in silence; 0 is for ever.
+	// progressAfter is how long a command may work in silence; 0 means without limit.
 	progressAfter time.Duration
 	// root is before the paths that profiles name.
 	root string

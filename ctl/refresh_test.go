@@ -13,7 +13,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 )
 
-// What goes on shows the same again: a terminal is cleared, a pipe is not, and
+// --watch shows the same again: a terminal is cleared, a pipe is not, and
 // programs get an object a line.
 func TestWatching(t *testing.T) {
 	d := apitest.Daemon{Attachments: attachments()}
@@ -88,7 +88,7 @@ func startable(t *testing.T, d *apitest.Daemon) (socket string, listen func() (s
 	}
 }
 
-// Over a restart it waits, says so once, and goes on.
+// Over a restart it waits, says so once, and continues.
 func TestWatchingDaemonAway(t *testing.T) {
 	d := apitest.Daemon{Attachments: attachments()}
 	socket, listen := startable(t, &d)

@@ -73,7 +73,7 @@ type load struct {
 	BitsPerSecond    float64 `json:"bitsPerSecond"`
 	DroppedPerSecond float64 `json:"droppedPerSecond"`
 	SettledPerSecond float64 `json:"settledPerSecond"`
-	// InspectMicroseconds is how long the inspector had each packet in hand.
+	// InspectMicroseconds is the time of the inspector per packet.
 	InspectMicroseconds float64 `json:"inspectMicroseconds"`
 	// Waiting now, and KernelDropped so far, in all queues.
 	Waiting       uint64 `json:"waiting"`
@@ -160,7 +160,7 @@ func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample
 	return c.show(!f.once, func() error { return c.writeLoads(&all, len(to.attachments)) })
 }
 
-// addQueues asks for what waits and was lost. What is gone meanwhile has neither.
+// addQueues asks what waits and was lost. An attachment that is gone has neither.
 func (c *command) addQueues(ctx context.Context, l *load) error {
 	d, err := c.describe(ctx, l.Key)
 	if err != nil && api.CodeOf(err) != api.CodeNotAttached {

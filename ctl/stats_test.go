@@ -39,7 +39,7 @@ func (g *growing) List(context.Context) ([]api.Attachment, error) {
 	return list, nil
 }
 
-// clock goes on by a second whenever somebody looks.
+// clock advances by a second at each look.
 func clock() func() time.Time {
 	var mu sync.Mutex
 	now := testNow()

@@ -115,13 +115,13 @@ func (c *command) printPacket(e *api.PacketEvent) error {
 const packetTime = "2006-01-02T15:04:05.000000Z07:00"
 
 func packetLine(e *api.PacketEvent) string {
-	who := "pod: " + e.Pod.String()
+	name := "pod: " + e.Pod.String()
 	if e.Pod.Name == "" {
-		who = "container: " + shortID(e.ContainerID) + "/" + e.Ifname
+		name = "container: " + shortID(e.ContainerID) + "/" + e.Ifname
 	}
 	return fmt.Sprintf("packet: %d, origin mark: 0x%08x, set mark: 0x%08x, %s, %s, "+
 		"%s -> %s, %s, length: %d, verdict: %s, time: %s",
-		e.Packet, e.OriginMark, e.SetMark, who, e.Direction,
+		e.Packet, e.OriginMark, e.SetMark, name, e.Direction,
 		endpoint(e.Source, e.SourcePort), endpoint(e.Destination, e.DestinationPort),
 		e.Protocol, e.Length, e.Verdict, e.Time.UTC().Format(packetTime))
 }

@@ -125,7 +125,7 @@ func TestDelErrors(t *testing.T) {
 	}
 }
 
-// panicReader stands for whatever nobody has thought of.
+// panicReader stands for any bug.
 type panicReader struct{}
 
 func (panicReader) Read([]byte) (int, error) { panic("never") }

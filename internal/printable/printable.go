@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package printable escapes what others have written before it reaches a
-// terminal, a log or a label. Pods choose names, and errors quote them: an escape
-// sequence in one of them would be carried out by the terminal of whoever reads
-// it.
+// Package printable escapes text that pods and other programs have written, before
+// it reaches a terminal, a log or a label. Pods choose names, and errors quote them:
+// a terminal would execute an escape sequence in such a name.
 //
 // It imports nothing but the standard library, because it is linked into the CNI
 // plugin.
@@ -18,27 +17,26 @@ import (
 	"unicode/utf8"
 )
 
-// Line escapes all that is not printable, line breaks included: control
-// characters, what changes the direction of text, what has no width, and bytes
-// that are no UTF-8. Text without any of that is returned as it is.
+// Line escapes everything that is not printable, including line breaks: control
+// characters, characters that change the direction of text or have no width, and
+// bytes that are not UTF-8. It returns text without these as it is.
 func Line(s string) string { return escape(s, isPrint, appendGo) }
 
 // Text is Line for text of several lines: line feeds and tabs stay.
 func Text(s string) string { return escape(s, isText, appendGo) }
 
-// JSON returns the same JSON value with no such characters in it.
+// JSON returns the same JSON value, with such characters escaped.
 func JSON(b []byte) []byte { return []byte(escape(string(b), isText, appendJSON)) }
 
-// YAML returns the value that is given as JSON, as YAML with no such characters
-// in it. It differs from [JSON] in characters that JSON escapes as two halves.
+// YAML returns a value that is given as JSON, as YAML with such characters escaped.
+// It differs from [JSON] in characters that JSON escapes as two halves.
 func YAML(b []byte) []byte { return []byte(escape(string(b), isText, appendYAML)) }
 
 func isPrint(r rune) bool { return unicode.IsPrint(r) }
 
 func isText(r rune) bool { return r == '\n' || r == '\t' || unicode.IsPrint(r) }
 
-// escape replaces each byte that is no UTF-8 and each character that is not
-// kept.
+// escape replaces each byte that is not UTF-8 and each character that is not kept.
 func escape(s string, keep func(rune) bool, add func(b []byte, r rune) []byte) string {
 	i := clean(s, keep)
 	if i == len(s) {
@@ -102,8 +100,8 @@ func hex(n uint32, width int) string {
 	return strings.Repeat("0", max(0, width-len(s))) + s
 }
 
-// Writer escapes what is written through it as [Text] does. A character may come
-// in parts.
+// Writer escapes what is written through it as [Text] does. Two writes may share a
+// character.
 type Writer struct {
 	w    io.Writer
 	part []byte // the beginning of a character
@@ -112,7 +110,7 @@ type Writer struct {
 // NewWriter returns a writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write writes what there is of p, but for a character that is not complete.
+// Write writes p, but for the beginning of a character that is not complete.
 func (w *Writer) Write(p []byte) (int, error) {
 	b := append(w.part, p...)
 	end := complete(b)
@@ -123,8 +121,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close writes what is left of a character that was never completed. What is
-// written to stays open.
+// Close writes what is left of an incomplete character. It does not close the
+// underlying writer.
 func (w *Writer) Close() error {
 	if len(w.part) == 0 {
 		return nil
@@ -135,7 +133,7 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// complete returns where a character begins whose end is missing.
+// complete returns where the last character begins, if its end is missing.
 func complete(b []byte) int {
 	for i := max(0, len(b)-utf8.UTFMax+1); i < len(b); i++ {
 		if utf8.RuneStart(b[i]) && !utf8.FullRune(b[i:]) {
@@ -145,7 +143,7 @@ func complete(b []byte) int {
 	return len(b)
 }
 
-// JSONWriter returns a writer to w for JSON values, which come whole.
+// JSONWriter returns a writer to w that escapes JSON values, one in each write.
 func JSONWriter(w io.Writer) io.Writer { return jsonWriter{w} }
 
 type jsonWriter struct{ w io.Writer }

@@ -106,7 +106,7 @@ func TestOldKernel(t *testing.T) {
 	p.write(filepath.Join(p.Proc, "sys/kernel/osrelease"), "6.1.0\n") // has NFT_OBJREF as an option
 	p.write(filepath.Join(p.Root, "boot/config-6.1.0"), debianConfig)
 	p.wantKernel("wrong Linux 6.1.0 lacks CONFIG_NFT_OBJREF")
-	p.write(filepath.Join(p.Proc, "sys/kernel/osrelease"), "6.13.0\n") // nobody has its options
+	p.write(filepath.Join(p.Proc, "sys/kernel/osrelease"), "6.13.0\n") // no file has its options
 	if got := p.kernelSays(); !strings.HasPrefix(got, "unknown not checked: open ") {
 		t.Errorf("%q", got)
 	}

@@ -61,9 +61,9 @@ func (e *examination) marks(ctx context.Context) {
 
 // addUse warns: it only matters where the inspector sets marks.
 func (e *examination) addUse(u markUse, pods []string, mask uint32) {
-	who := pods[0]
+	found := pods[0]
 	if more := len(pods) - 1; more > 0 {
-		who += fmt.Sprintf(" and %d more", more)
+		found += fmt.Sprintf(" and %d more", more)
 	}
 	what := fmt.Sprintf("%s matches mark bits 0x%08x, of which 0x%08x are in markMask: it does "+
 		"not match packets that the inspector has marked", u.where, u.mask, u.mask&mask)
@@ -71,7 +71,7 @@ func (e *examination) addUse(u markUse, pods []string, mask uint32) {
 		what = fmt.Sprintf("%s changes mark bits 0x%08x, of which 0x%08x are in markMask: "+
 			"the marks of the inspector are lost", u.where, u.mask, u.mask&mask)
 	}
-	e.add(Warning, checkMarks, who, what,
+	e.add(Warning, checkMarks, found, what,
 		fmt.Sprintf("Give the rule a mask without these bits (MARK/0x%08x), or choose other bits "+
 			"for markMask (0 if the inspector sets no marks).", u.mask&^mask))
 }
