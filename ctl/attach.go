@@ -40,7 +40,7 @@ container ID is any name that you choose: list, describe and detach use it.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.netns, "netns", "", "`PATH` of the netns (required)")
 	flags.StringVar(&f.containerID, "container-id", "", "`ID` of the attachment (required)")
-	flags.StringVar(&f.ifname, "ifname", "eth0", "interface in the netns")
+	flags.StringVar(&f.ifname, "ifname", "eth0", "`NAME` of the interface there")
 	flags.StringVar(&f.pod, "pod", "", "`NAMESPACE/NAME` of the pod in the netns")
 	flags.StringVar(&f.policy, "failure-policy", "",
 		"`POLICY` for packets that cannot be inspected:\nIgnore or Fail (default: nsqueued's)")

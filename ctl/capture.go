@@ -112,15 +112,7 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 		fmt.Fprintln(c.err, "capturing; press Ctrl-C to stop")
 	}
 	err = c.watchPackets(ctx, req, capturing, func(events []api.PacketEvent) error {
-		enough := false
-		for i := 0; i < len(events) && !enough; i++ {
-			if err := w.record(&events[i]); err != nil {
-				return err
-			}
-			t.add(&events[i])
-			enough = t.printed == f.count || f.maxSize > 0 && w.Size() >= f.maxSize<<20
-		}
-		return flush(w.blocks, enough)
+		return w.recordAll(events, &t, &f)
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -166,6 +158,19 @@ func newRecorder(out io.Writer, snapLen int) (*recorder, error) {
 	return &recorder{
 		Writer: w, blocks: blocks, snapLen: snapLen, interfaces: map[api.Key]int{},
 	}, errors.Join(err, blocks.Flush())
+}
+
+// recordAll writes packets, and returns errEnough at the limits.
+func (r *recorder) recordAll(events []api.PacketEvent, t *packetCounts, f *captureFlags) error {
+	enough := false
+	for i := 0; i < len(events) && !enough; i++ {
+		if err := r.record(&events[i]); err != nil {
+			return err
+		}
+		t.add(&events[i])
+		enough = t.printed == f.count || f.maxSize > 0 && r.Size() >= f.maxSize<<20
+	}
+	return flush(r.blocks, enough)
 }
 
 func (r *recorder) record(e *api.PacketEvent) error {

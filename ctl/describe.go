@@ -119,12 +119,10 @@ func (c *command) writeDescription(d *api.Description) error {
 	line("Hook", "%s", d.Hook)
 	line("Failure policy", "%s: packets that cannot be inspected %s", d.FailurePolicy,
 		outcomeOf(d.FailurePolicy))
-	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
-	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
+	addPackets(&f, n)
 	line("Inspector", "%s per packet", perPacket(n))
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,
 		d.HookCounters.Settled)
-	line("Errors", "%s", errorCounts(n))
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)

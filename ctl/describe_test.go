@@ -51,9 +51,9 @@ Hook:            nft
 Failure policy:  Fail: packets that cannot be inspected are dropped
 Packets:         1234, 99999 bytes
 Verdicts:        1230 accepted, 4 dropped, 0 queued
+Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Inspector:       2µs per packet
 Settled:         0 flows; the kernel decided 0 packets of them
-Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Problem:         none
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
@@ -86,9 +86,9 @@ Hook:            nft
 Failure policy:  Ignore: packets that cannot be inspected pass
 Packets:         0, 0 bytes
 Verdicts:        0 accepted, 0 dropped, 0 queued
+Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Inspector:       - per packet
 Settled:         0 flows; the kernel decided 0 packets of them
-Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Problem:         queue 80 is taken
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL

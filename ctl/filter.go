@@ -59,14 +59,16 @@ type filterFlags struct {
 func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 	f.podFilter.addTo(cmd, run)
 	flags := cmd.Flags()
-	flags.StringVar(&f.direction, "direction", "", "in, out or forward, as seen from the pod")
-	flags.StringVar(&f.protocol, "protocol", "", "such as tcp, or a number")
+	flags.StringVar(&f.direction, "direction", "",
+		"`DIRECTION` as seen from the pod: in, out or\nforward")
+	flags.StringVar(&f.protocol, "protocol", "",
+		"`PROTOCOL` of the packets, such as tcp, or a number")
 	flags.Uint16Var(&f.port, "port", 0, "packets from or to `PORT` only")
 	flags.StringVar(&f.address, "address", "",
 		"packets from or to `ADDRESS`, or a network, only")
 	flags.BoolVar(&f.noProbes, "no-probes", false,
 		"leave out packets from and to the node itself")
-	flags.StringVar(&f.verdict, "verdict", "", "accept, drop or queue")
+	flags.StringVar(&f.verdict, "verdict", "", "`VERDICT` of the packets: accept, drop or queue")
 	flags.Uint32Var(&f.rate, "rate", rate, "at most `N` packets a second, 0: all")
 	completeFlag(cmd, "direction", words("in", "out", "forward"))
 	completeFlag(cmd, "protocol", words("tcp", "udp", "icmp", "icmpv6", "sctp", "udplite"))

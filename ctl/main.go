@@ -223,33 +223,34 @@ func newRoot(s *IOStreams) *cobra.Command {
 	root.SetVersionTemplate("nsqueuectl {{.Version}}\n")
 	root.PersistentFlags().StringVar(&socket, "socket", socket,
 		"`PATH` of nsqueued's socket (environment: NSQUEUE_SOCKET)\n")
-	add := func(build func(runner) *cobra.Command) {
-		var output string
-		cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
-			if !slices.Contains(formats(), output) {
-				return usageErrorf("output format %q: want table, wide, json or yaml", output)
-			}
-			err := f(ctx, &command{
-				IOStreams: s, client: api.NewClient(socket), socket: socket, output: output,
-			})
-			if err != nil {
-				return &failedError{err}
-			}
-			return nil
-		})
-		cmd.Flags().StringVarP(&output, "output", "o", formats()[0],
-			strings.Join(formats(), "|"))
-		completeFlag(cmd, "output", words(formats()...))
-		root.AddCommand(cmd)
-	}
 	for _, build := range []func(runner) *cobra.Command{
 		newAdopt, newAttach, newCapture, newDescribe, newDetach, newDoctor, newEvents, newInstall,
 		newList, newLogLevel, newStats, newStatus, newUninstall, newUpgrade, newWatch,
 	} {
-		add(build)
+		root.AddCommand(newCommand(s, &socket, build))
 	}
 	root.AddCommand(newVersion(s))
 	return root
+}
+
+// newCommand returns a command with the flags that all of them have.
+func newCommand(s *IOStreams, socket *string, build func(runner) *cobra.Command) *cobra.Command {
+	var output string
+	cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
+		if !slices.Contains(formats(), output) {
+			return usageErrorf("output format %q: want table, wide, json or yaml", output)
+		}
+		err := f(ctx, &command{
+			IOStreams: s, client: api.NewClient(*socket), socket: *socket, output: output,
+		})
+		if err != nil {
+			return &failedError{err}
+		}
+		return nil
+	})
+	cmd.Flags().StringVarP(&output, "output", "o", formats()[0], strings.Join(formats(), "|"))
+	completeFlag(cmd, "output", words(formats()...))
+	return cmd
 }
 
 // runner runs a command's function with what the global flags say.
@@ -257,9 +258,10 @@ type runner func(ctx context.Context, f func(context.Context, *command) error) e
 
 func newVersion(s *IOStreams) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of nsqueuectl",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version of nsqueuectl",
+		Example: "  nsqueuectl version",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(s.out, "nsqueuectl", api.Version())
 			return err

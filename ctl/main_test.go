@@ -79,6 +79,9 @@ func TestHelpFits(t *testing.T) {
 		if o.status != 0 || o.err != "" {
 			t.Errorf("help of %v: %+v", args, o)
 		}
+		if len(args) > 0 && !strings.Contains(o.stdout, "\nExamples:\n") {
+			t.Errorf("help of %v: no example", args)
+		}
 		for line := range strings.Lines(o.stdout) {
 			if len(line) > 81 {
 				t.Errorf("help of %v: more than 80 columns: %s", args, line)

@@ -57,7 +57,7 @@ document per interval.`,
 	flags := cmd.Flags()
 	f.podFilter.addTo(cmd, run)
 	flags.StringVar(&f.sort, "sort", "packets",
-		"packets, bits, drops, settled, time or pod\n")
+		"`COLUMN` to sort by: packets, bits, drops, settled,\ntime or pod")
 	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two samples")
 	flags.BoolVar(&f.once, "once", false, "stop after the first interval")
 	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")

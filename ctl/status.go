@@ -56,56 +56,67 @@ func status(ctx context.Context, c *command, again bool) error {
 }
 
 func (c *command) writeStatus(s *api.Status) error {
-	n := &s.Counters
-	hook := s.Hook.Kind
-	if s.Hook.Detail != "" {
-		hook += " (" + s.Hook.Detail + ")"
-	}
-	var f text.Fields
-	line := f.Add
-	line("Version", "%s", versions(s.Version))
-	line("Process", "%d", s.PID)
-	line("Started", "%s (%s ago)", s.Started.UTC().Format(time.RFC3339),
-		text.Age(c.now().Sub(s.Started)))
-	line("Supervisor", "%s", supervisor(s.Supervisor))
-	if s.Supervisor.Capacity > 0 {
-		line("Stored descriptors", "%d of at most %d", s.Supervisor.Stored, s.Supervisor.Capacity)
-	}
-	line("State directory", "%s", s.StateDir)
-	line("Failure policy", "%s", s.FailurePolicy)
-	line("Hook", "%s", hook)
-	if s.Hook.Reason != "" {
-		line("Hook chosen", "%s", s.Hook.Reason)
-	}
-	for i := range s.Hook.Flaws {
-		line("Hook flaw", "%s", s.Hook.Flaws[i].What)
-	}
-	line("Hook survives exit", "%s", yesNo(s.Hook.Persistent))
-	line("Attachments", "%d", s.Attachments)
-	line("Packets", "%d, %d bytes", n.Packets, n.Bytes)
-	line("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
-	line("Errors", "%s", errorCounts(n))
-	line("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
-		text.Plural(s.Buffers.Queues, "queue"), text.Size(s.Buffers.Total))
-	line("Descriptors", "%d of %d, room for %s", s.Descriptors.Open, s.Descriptors.Limit,
-		text.Plural(s.Descriptors.Room, "more pod"))
-	line("Undelivered", "%s", text.Plural(s.Spooled, "CNI call"))
-	line("Orphans", "%s", text.Plural(int(s.Orphans), "packet"))
-	line("Problems", "%d", len(s.Problems))
-	if s.Doubts != nil {
-		line("Doubts", "%s", text.Plural(s.Doubts.Attachments, "attachment"))
-	}
-	if err := f.Write(c.out); err != nil {
+	if err := c.statusFields(s).Write(c.out); err != nil {
 		return err
 	}
 	if s.Doubts != nil {
 		fmt.Fprintln(c.out, "  "+text.Wrap(doctor.Doubts(s.Doubts), "    "))
 	}
 	for i := range s.Problems {
-		p := &s.Problems[i]
-		fmt.Fprintln(c.out, "  "+text.Wrap(problemText(p), "    "))
+		fmt.Fprintln(c.out, "  "+text.Wrap(problemText(&s.Problems[i]), "    "))
 	}
 	return nil
+}
+
+func (c *command) statusFields(s *api.Status) *text.Fields {
+	var f text.Fields
+	f.Add("Version", "%s", versions(s.Version))
+	f.Add("Process", "%d", s.PID)
+	f.Add("Started", "%s (%s ago)", s.Started.UTC().Format(time.RFC3339),
+		text.Age(c.now().Sub(s.Started)))
+	f.Add("Supervisor", "%s", supervisor(s.Supervisor))
+	if s.Supervisor.Capacity > 0 {
+		f.Add("Stored descriptors", "%d of at most %d", s.Supervisor.Stored, s.Supervisor.Capacity)
+	}
+	f.Add("State directory", "%s", s.StateDir)
+	f.Add("Failure policy", "%s", s.FailurePolicy)
+	addHook(&f, &s.Hook)
+	f.Add("Attachments", "%d", s.Attachments)
+	addPackets(&f, &s.Counters)
+	f.Add("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
+		text.Plural(s.Buffers.Queues, "queue"), text.Size(s.Buffers.Total))
+	f.Add("Descriptors", "%d of %d, room for %s", s.Descriptors.Open, s.Descriptors.Limit,
+		text.Plural(s.Descriptors.Room, "more pod"))
+	f.Add("Undelivered", "%s", text.Plural(s.Spooled, "CNI call"))
+	f.Add("Orphans", "%s", text.Plural(int(s.Orphans), "packet"))
+	f.Add("Problems", "%d", len(s.Problems))
+	if s.Doubts != nil {
+		f.Add("Doubts", "%s", text.Plural(s.Doubts.Attachments, "attachment"))
+	}
+	return &f
+}
+
+func addHook(f *text.Fields, h *api.HookStatus) {
+	kind := h.Kind
+	if h.Detail != "" {
+		kind += " (" + h.Detail + ")"
+	}
+	f.Add("Hook", "%s", kind)
+	if h.Reason != "" {
+		f.Add("Hook chosen", "%s", h.Reason)
+	}
+	for i := range h.Flaws {
+		f.Add("Hook flaw", "%s", h.Flaws[i].What)
+	}
+	f.Add("Hook survives exit", "%s", yesNo(h.Persistent))
+}
+
+// addPackets adds what the daemon did with packets, of a pod or of all of them.
+func addPackets(f *text.Fields, n *api.Counters) {
+	f.Add("Packets", "%d, %d bytes", n.Packets, n.Bytes)
+	f.Add("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
+	f.Add("Errors", "%d malformed, %d panics, %d overruns, %d flushed, %d other",
+		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }
 
 // versions tells that of nsqueued, and of this program where it is another.
@@ -121,12 +132,6 @@ func yesNo(yes bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-// errorCounts prints what went wrong with packets.
-func errorCounts(n *api.Counters) string {
-	return fmt.Sprintf("%d malformed, %d panics, %d overruns, %d flushed, %d other",
-		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }
 
 // problemText names the pod, what is wrong with it, and what that means to it.

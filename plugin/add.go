@@ -32,7 +32,21 @@ func (p *process) add() ([]byte, error) {
 		p.reportWarnings(c, c.Warnings)
 		return c.config.prevResult, nil
 	}
-	client := api.NewClient(c.config.Socket)
+	client, req := api.NewClient(c.config.Socket), p.attachRequest(c)
+	err = p.callDaemon(c.Policy, func(ctx context.Context) error {
+		_, err := client.Attach(ctx, req, c.netns)
+		return err
+	})
+	if err := p.applyPolicy(c.Policy, err); err != nil {
+		return nil, err
+	}
+	if isStarting(err) { // tolerated, so that the policy is Ignore
+		p.spoolAdd(c, req, called)
+	}
+	return c.config.prevResult, nil
+}
+
+func (p *process) attachRequest(c *podCall) api.AttachRequest {
 	req := api.AttachRequest{
 		Key:           c.key,
 		Network:       c.config.network,
@@ -45,17 +59,7 @@ func (p *process) add() ([]byte, error) {
 	if trace := p.getenv("TRACEPARENT"); api.ValidTraceparent(trace) {
 		req.Traceparent = trace
 	}
-	err = p.callDaemon(c.Policy, func(ctx context.Context) error {
-		_, err := client.Attach(ctx, req, c.netns)
-		return err
-	})
-	if err := p.applyPolicy(c.Policy, err); err != nil {
-		return nil, err
-	}
-	if isStarting(err) { // tolerated, so that the policy is Ignore
-		p.spoolAdd(c, req, called)
-	}
-	return c.config.prevResult, nil
+	return req
 }
 
 // reportWarnings tells the daemon what is wrong with a pod that it will not

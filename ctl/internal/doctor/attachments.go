@@ -85,15 +85,11 @@ func (e *examination) attachments(ctx context.Context) {
 		switch code := api.CodeOf(err); {
 		case err == nil:
 			checked++
-		case errors.Is(err, api.ErrUnavailable):
-			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(),
-				"Run nsqueuectl doctor again when nsqueued answers.")
-			return
-		case code == api.CodeReadOnly:
-			e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(), rootRemedy)
+		case errors.Is(err, api.ErrUnavailable), code == api.CodeReadOnly:
+			e.attachmentsUnknown(err)
 			return
 		case code == api.CodeNotAttached, a.State != api.Active:
-			// It came or went meanwhile.
+			// It came or went in the meantime.
 		case known[a.Key]:
 			failed++ // said already
 		default:
@@ -107,6 +103,15 @@ func (e *examination) attachments(ctx context.Context) {
 		e.ok(checkAttachments, "", "queues and hooks of %s are in place",
 			text.Plural(checked, "attachment"))
 	}
+}
+
+// attachmentsUnknown says why the attachments could not be checked.
+func (e *examination) attachmentsUnknown(err error) {
+	remedy := "Run nsqueuectl doctor again when nsqueued answers."
+	if api.CodeOf(err) == api.CodeReadOnly {
+		remedy = rootRemedy
+	}
+	e.add(Unknown, checkAttachments, e.Socket, "not checked: "+err.Error(), remedy)
 }
 
 func (e *examination) list(ctx context.Context) ([]api.Attachment, error) {

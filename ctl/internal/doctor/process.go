@@ -116,14 +116,8 @@ func cpuLimitOf(proc string, pid int) (path, limit string, err error) {
 			return "", "", fmt.Errorf("control group %s of process %d is not visible from here",
 				group, pid)
 		}
-		for dir := below; ; dir = filepath.Dir(dir) {
-			path, limit, err := limitIn(filepath.Join(h.mount, dir), h.v2)
-			if err != nil || limit != "" {
-				return path, limit, err
-			}
-			if dir == "." {
-				break
-			}
+		if path, limit, err := h.limit(below); err != nil || limit != "" {
+			return path, limit, err
 		}
 	}
 	return "", "", nil
@@ -133,6 +127,16 @@ func cpuLimitOf(proc string, pid int) (path, limit string, err error) {
 type hierarchy struct {
 	root, mount string
 	v2          bool
+}
+
+// limit returns what limits a group, or one above it.
+func (h *hierarchy) limit(group string) (path, limit string, err error) {
+	for dir := group; ; dir = filepath.Dir(dir) {
+		path, limit, err = limitIn(filepath.Join(h.mount, dir), h.v2)
+		if err != nil || limit != "" || dir == "." {
+			return path, limit, err
+		}
+	}
 }
 
 // parseMounts finds them in /proc/self/mountinfo: "ID PARENT DEV ROOT MOUNT

@@ -53,26 +53,34 @@ func parseVersion(s string) revision {
 func compare(x, y string) relation {
 	a, b := parseVersion(x), parseVersion(y)
 	switch {
-	case x == y && x != "" && x != "unknown" && x != "(devel)":
+	case x == y && says(x):
 		return same
 	case a == revision{} || b == revision{}:
 		return unclear
 	case a.commit != "" && b.commit != "":
-		if !strings.HasPrefix(a.commit, b.commit) && !strings.HasPrefix(b.commit, a.commit) {
-			return different
-		}
-		if a.dirty || b.dirty {
-			return unclear
-		}
-		return same
+		return compareCommits(a, b)
 	case a.release == "" || b.release == "":
-		return unclear // the commit may be the release's
-	case a.commit == b.commit && a.release == b.release:
-		return unclear // but for changes
-	case a.commit == b.commit || a.release == b.release:
+		return unclear // the commit may be that of the release
+	case (a.commit == b.commit) != (a.release == b.release):
 		return different
 	}
-	return unclear
+	return unclear // two releases, or one with changes that no commit has
+}
+
+// says reports whether a version says anything at all.
+func says(version string) bool {
+	return version != "" && version != "unknown" && version != "(devel)"
+}
+
+// compareCommits compares commits, of which one may be shortened.
+func compareCommits(a, b revision) relation {
+	switch {
+	case !strings.HasPrefix(a.commit, b.commit) && !strings.HasPrefix(b.commit, a.commit):
+		return different
+	case a.dirty || b.dirty:
+		return unclear
+	}
+	return same
 }
 
 // isRelease reports whether s begins as a version does, and has no more to it
