@@ -67,7 +67,7 @@ func TestDoctor(t *testing.T) {
 	p.Run(t, "ip", "rule", "add", "fwmark", "1337", "lookup", "133", "pref", "100") // as a mesh does
 	bad := r.examined(t, conf)
 	if n := len(bad); n == 0 || bad[n-1].Check != "marks" || bad[n-1].Result != "warning" ||
-		!strings.Contains(bad[n-1].What, "ip -4 rule 100 looks at mark bits 0xffffffff") {
+		!strings.Contains(bad[n-1].What, "ip -4 rule 100 matches mark bits 0xffffffff") {
 		t.Errorf("%+v, want the rule", bad)
 	}
 	chain(entry + `, {"type": "bridge"}`)
