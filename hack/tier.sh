@@ -21,6 +21,8 @@ netns)
 	;;
 e2e)
 	hack/need.sh e2e
+	hack/need.sh release
+	hack/fetch.sh cyclonedx-gomod
 	mapfile -t dirs < <(hack/tagged.sh e2e | grep -v damage)
 	timed hack/gotest.sh e2e "${dirs[@]}"
 	;;

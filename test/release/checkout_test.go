@@ -52,7 +52,7 @@ func (c *checkout) commit(t *testing.T) {
 	t.Helper()
 	c.git(t, "init", "-q")
 	c.git(t, "add", "-A")
-	c.git(t, "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "first")
+	c.git(t, "commit", "-qm", "first")
 }
 
 func (c *checkout) git(t *testing.T, args ...string) string {
@@ -64,10 +64,17 @@ func (c *checkout) git(t *testing.T, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// run returns what the command says in the copy. Git is no other repository's,
-// and has no settings of the user.
+// gitConfig replaces the user's settings. The tests may belong to another user
+// than the one who runs them.
+const gitConfig = "[user]\nname = test\nemail = test@localhost\n[safe]\ndirectory = *\n"
+
+// run returns what the command says in the copy, where git has its own settings.
 func (c *checkout) run(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
+	config := filepath.Join(t.TempDir(), "gitconfig")
+	if err := os.WriteFile(config, []byte(gitConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir = c.dir
 	for _, kv := range os.Environ() {
@@ -75,7 +82,7 @@ func (c *checkout) run(t *testing.T, name string, args ...string) (string, error
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
-	cmd.Env = append(cmd.Env, "GIT_CONFIG_GLOBAL=/dev/null")
+	cmd.Env = append(cmd.Env, "GIT_CONFIG_GLOBAL="+config)
 	cmd.Env = append(cmd.Env, c.env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
