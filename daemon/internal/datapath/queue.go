@@ -117,7 +117,7 @@ func (q *queueReader) verify(stats []nfqueue.Stat) error {
 	if err := q.reader.Err(); err != nil {
 		return fmt.Errorf("reader of queue %d stopped: %w", q.number(), err)
 	}
-	stat, bound, err := q.queue.In(stats)
+	stat, bound, err := q.queue.StatIn(stats)
 	switch {
 	case err != nil:
 		return err
@@ -143,7 +143,7 @@ func (q *queueReader) repair(at netns.Place) error {
 
 // state asks for the queue in the stats of its netns.
 func (q *queueReader) state(stats []nfqueue.Stat) (QueueState, error) {
-	stat, bound, err := q.queue.In(stats)
+	stat, bound, err := q.queue.StatIn(stats)
 	return QueueState{
 		Number: q.number(), Length: q.queue.Config().Length, Bound: bound,
 		Waiting: stat.Waiting, QueueDropped: stat.QueueDropped, SocketDropped: stat.UserDropped,

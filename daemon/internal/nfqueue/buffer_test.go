@@ -13,12 +13,12 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
-// inUserNamespace is set where the test runs once more, as somebody who is root
-// in a user namespace of his own alone.
+// inUserNamespace is set where the test runs once more, as root of a user namespace
+// of its own.
 const inUserNamespace = "NFQUEUE_TEST_USER_NAMESPACE"
 
-// The kernel grants what is asked for to who has CAP_NET_ADMIN outside of user
-// namespaces, and net.core.rmem_max, doubled, to everybody else.
+// A process with CAP_NET_ADMIN outside of user namespaces gets the buffer that it
+// asks for, any other gets net.core.rmem_max, doubled.
 func TestGrantedBuffer(t *testing.T) {
 	want := nfqueue.DefaultReceiveBuffer
 	if limit := os.Getenv(inUserNamespace); limit != "" {

@@ -18,7 +18,7 @@ const (
 	// them takes as long.
 	coalesceMaxBytes = 32 << 10
 	// coalesceMaxPacket is the average size from which on most packets are merged
-	// ones: a TCP sender in bulk, who waits for acknowledgements (by the clock,
+	// ones: a TCP sender in bulk, which waits for acknowledgements (by the clock,
 	// it sent 0.83 of what the loop in C let through).
 	coalesceMaxPacket = 2048
 
@@ -33,12 +33,13 @@ type turnStats struct {
 }
 
 // coalescer decides whether a queue gets its turns by events, as soon as a packet
-// comes, or by the clock, so that packets come together and share the cost of
-// waking up.
+// comes, or by the clock, so that several packets share the cost of waking up. It is
+// adaptive, as the interrupt moderation of a network card.
 //
-// By the clock is tried where events are frequent. It must not cost throughput:
-// a sender that waits for its packets to arrive sends less when they arrive
-// later, and then the trial is ended and the next one is made later and later.
+// It tries turns by the clock where events are frequent. They must not cost
+// throughput: a sender that waits for its packets to arrive sends less when they
+// arrive later. Then the coalescer ends the trial, and makes the next one later each
+// time.
 type coalescer struct {
 	interval int64 // between turns by the clock; 0 for never
 	timed    bool  // by the clock
@@ -49,7 +50,7 @@ type coalescer struct {
 	bytes   int
 
 	rate    float64 // by events, in packets a nanosecond
-	windows int     // by the clock, which went well
+	windows int     // by the clock that cost no throughput
 	retry   int64   // no trial before
 	backoff int64
 }

@@ -16,29 +16,29 @@ const (
 	maxEvents = 64
 	// hotFor is how long after the last packet a poller goes on waiting without
 	// the Go scheduler's knowledge. It is less than the 10 ms after which the
-	// runtime interrupts who keeps a processor of its own.
+	// runtime interrupts a goroutine that keeps a processor.
 	hotFor = int64(5 * time.Millisecond)
 )
 
-// waiter waits for packets. For a while after some have come, and while queues
-// are looked at by the clock, it does so without telling the Go scheduler,
-// whose bookkeeping for a thread that sleeps is not cheap (a round trip at
-// 1,000 a second: 62 µs, else 68). One of the runtime's processors waits with
-// it, so that no other goroutine has it meanwhile: it needs one of the HotWaits.
+// waiter waits for packets. For a while after some have come, and while queues get
+// their turns by the clock, it waits hot: without telling the Go scheduler, whose
+// bookkeeping for a thread that sleeps is not cheap (a round trip at 1,000 a second:
+// 62 µs, else 68). One of the runtime's processors is kept meanwhile, so that a hot
+// wait needs one of the HotWaits. A cold wait is one that the scheduler knows of.
 type waiter struct {
 	epoll    int
 	hotWaits HotWaits
 	holds    bool // one of hotWaits
-	// cold is true while it waits as every goroutine does.
+	// cold is true during a cold wait.
 	cold     atomic.Bool
-	awake    func() // called when it no longer does
+	awake    func() // called at its end
 	hotUntil int64
 	clock    clock
 	events   [maxEvents]unix.EpollEvent
 	timeout  unix.Timespec
 }
 
-// HotWaits limit how many goroutines wait in the kernel at a time without the Go
+// HotWaits limit how many goroutines at a time wait in the kernel without the Go
 // scheduler's knowledge, each of which keeps one of the runtime's processors.
 // Where all processors were kept, other goroutines would have none for so long
 // (an attach call beside two busy queues, on two processors: 23 ms, else 3).

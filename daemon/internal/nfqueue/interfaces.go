@@ -30,7 +30,7 @@ func (q *Queue) HasInterface(index uint32) error {
 	return os.NewSyscallError("ioctl SIOCGIFNAME", q.ioctl(unix.SIOCGIFNAME, request))
 }
 
-// ioctl asks the netns of the queue's socket.
+// ioctl asks the kernel about the netns of the queue's socket.
 func (q *Queue) ioctl(request uint, arg *unix.Ifreq) error {
 	return q.control(func(fd int) error { return unix.IoctlIfreq(fd, request, arg) })
 }

@@ -15,11 +15,12 @@ import (
 )
 
 // Poller waits for packets in many queues on behalf of one goroutine, which
-// also inspects and answers them. Each wait is a system call of its own: the
+// also inspects and answers them. It makes a system call for each wait: the
 // runtime's poller would wake a goroutine for each queue, which at a steady
 // load costs more than all the work for the few packets that have come.
 //
-// Of a queue with many packets, others get their turn after turnBatches.
+// After turnBatches of one queue the others get their turns. All methods but Run and
+// Close may be called at any time by any goroutine.
 type Poller struct {
 	epoll int
 	wake  int // an eventfd that ends Run
@@ -27,8 +28,8 @@ type Poller struct {
 	// coalesce is the time between turns by the clock.
 	coalesce int64
 
-	// These are the goroutine's in Run: timed are the members that have their turns
-	// by the clock, and due is when the next of these are.
+	// The goroutine in Run owns these. The members in timed have their turns by the
+	// clock, the next ones when due has come.
 	waiter waiter
 	due    int64
 	timed  []int32
@@ -46,7 +47,7 @@ const turnBatches = 4
 type member struct {
 	token     int32
 	reader    *Reader
-	coalescer coalescer // the goroutine's in Run
+	coalescer coalescer // owned by the goroutine in Run
 }
 
 // PollerOptions are what a poller works with.
@@ -116,7 +117,7 @@ func (p *Poller) watch(m *member, op int, events uint32) error {
 	})
 }
 
-// remove ends the service of a reader. The kernel would go on telling of the
+// remove takes a reader out. The kernel would go on telling of the
 // socket's packets for as long as another process holds a copy of it.
 func (p *Poller) remove(m *member) {
 	p.mu.Lock()
@@ -133,15 +134,16 @@ func (p *Poller) member(token int32) *member {
 	return p.members[token]
 }
 
-// Run serves the readers until Stop, and returns nil then. It returns
-// [ErrSuperseded] in a goroutine that was held up by an inspector and whose
-// successor serves them now. Errors of single readers are the readers' own.
+// Run serves the readers until Stop, and returns nil then. One goroutine runs a
+// poller at a time. In one that an inspector held up, and that Supersede took the
+// poller from, Run returns [ErrSuperseded]. Errors of single readers are the readers'
+// own.
 func (p *Poller) Run() (err error) {
 	b, err := newBatch(p.size)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.free()) }()
+	defer func() { err = errors.Join(err, b.close()) }()
 	for {
 		ready, err := p.waiter.wait(p.due)
 		if err != nil {
@@ -176,7 +178,7 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 	}
 	p.serving.Store(nil)
 	if err != nil {
-		p.stop(m, err)
+		p.fail(m, err)
 		return false, nil
 	}
 	now := p.waiter.instant()
@@ -190,8 +192,8 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 	return stats.more, nil
 }
 
-// stop ends the service of a reader that cannot be read.
-func (p *Poller) stop(m *member, err error) {
+// fail removes a reader that cannot be read.
+func (p *Poller) fail(m *member, err error) {
 	p.remove(m)
 	m.reader.stopped.Store(&err)
 }

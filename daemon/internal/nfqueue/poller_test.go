@@ -70,7 +70,7 @@ func oneWait(t *testing.T, p *Poller) {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := b.free(); err != nil {
+		if err := b.close(); err != nil {
 			t.Error(err)
 		}
 	}()

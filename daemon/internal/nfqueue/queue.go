@@ -96,7 +96,7 @@ func newQueue(socket syscall.Conn, c Config) (*Queue, error) {
 
 // duplicate returns a file of the runtime's that is blocking. All our calls say
 // themselves that they do not wait; the runtime's poller leaves such a file alone,
-// and its Close does not wait for those who use it.
+// and its Close does not wait for calls that use it.
 func duplicate(socket syscall.Conn) (*os.File, error) {
 	err := fdcontrol.Do(socket, func(fd int) error {
 		return os.NewSyscallError("fcntl O_NONBLOCK", unix.SetNonblock(fd, false))

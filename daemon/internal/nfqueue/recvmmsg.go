@@ -73,7 +73,7 @@ func newBatch(size int) (*batch, error) {
 	return b, nil
 }
 
-func (b *batch) free() error { return os.NewSyscallError("munmap", unix.Munmap(b.far)) }
+func (b *batch) close() error { return os.NewSyscallError("munmap", unix.Munmap(b.far)) }
 
 // receive reads up to batchSize messages. The scheduler does not know of the
 // call, which must not wait.

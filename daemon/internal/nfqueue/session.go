@@ -13,8 +13,8 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 )
 
-// session is one goroutine's ownership of a reader: for ever, unless the goroutine
-// is superseded.
+// session is one goroutine's ownership of a reader. It lasts until the goroutine is
+// superseded.
 type session struct {
 	reader   *Reader
 	packet   inspect.Packet
@@ -29,10 +29,8 @@ type session struct {
 
 	busy atomic.Bool
 	// inspecting is since when the inspector has a batch, by the reader's clock, 0
-	// while it has none;
-	// lastID is that batch's last packet. Once the batch is inspected, or is
-	// taken away, only one of session and Supersede may answer it: the reader's mu
-	// decides.
+	// while it has none; lastID is that batch's last packet. Either the session or
+	// Supersede answers the batch: the reader's mu decides.
 	inspecting atomic.Int64
 	lastID     atomic.Uint32
 }
@@ -108,8 +106,8 @@ func (s *session) begin(last []byte) {
 }
 
 // send ends the inspector's time and gives the verdicts to the kernel, which
-// reinjects the packets before the call returns. Settling may have gone off, or
-// on otherwise, since they were made.
+// reinjects the packets before the call returns. SetSettle may have changed the
+// bits since the verdicts were made.
 func (s *session) send(fd uintptr, b *batch) error {
 	if began := s.inspecting.Load(); began != 0 {
 		s.verdicts.counters.nanoseconds = uint64(int64(s.reader.clock()) - began)
@@ -121,7 +119,7 @@ func (s *session) send(fd uintptr, b *batch) error {
 	defer s.reader.sending.Unlock()
 	s.verdicts.closeRun()
 	s.verdicts.revoke(s.reader.requests())
-	s.reader.Counters.add(&s.verdicts.counters) // first: who gets a packet may look
+	s.reader.Counters.add(&s.verdicts.counters) // first: the receiver of a packet may look
 	b.verdicts = s.verdicts.buf[:0]             // keep what has grown
 	for out := s.verdicts.buf; len(out) > 0; {
 		var head []byte
@@ -155,9 +153,9 @@ func (s *session) handle(msg []byte) {
 	}
 }
 
-// countError counts what the kernel answered to a verdict. It knows no such
-// packet where somebody in the netns has unregistered a hook, which drops all
-// that wait. No error is the reply to Rebind.
+// countError counts what the kernel answered to a verdict. The kernel knows no such
+// packet where a process in the netns has unregistered a hook, which drops all
+// packets that wait. No error is the reply to Rebind.
 func (s *session) countError(payload []byte) {
 	if len(payload) < 4 {
 		s.verdicts.counters.errors++
@@ -211,9 +209,9 @@ func (s *session) inspect(p *inspect.Packet) (v inspect.Verdict) {
 	return s.reader.options.Inspector.Inspect(p)
 }
 
-// answer says what v says, and no more. Our hook queues no packet with a request
-// in its priority, but a pod's own rule can send one into our queue; hooks that
-// the pod adds meanwhile then let it go on at the hook that believes us.
+// answer adds the verdict to the batch, with no request to settle that is not v's. Our
+// hook queues no packet with a request in its priority, but a pod's own rule can send
+// one into our queue, from where it can reach the hook that believes requests.
 func (s *session) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	a := rawVerdict{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
 	switch v.Action {

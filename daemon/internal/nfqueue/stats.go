@@ -25,7 +25,7 @@ type Stat struct {
 	Sequence uint32
 }
 
-// Stats returns the queues that are bound in the netns of a place, by whomever.
+// Stats returns all queues that are bound in the netns of a place.
 func Stats(at netns.Place) ([]Stat, error) {
 	text, err := netns.ReadFile(at, "/proc/thread-self/net/netfilter/nfnetlink_queue")
 	if err != nil {
@@ -80,11 +80,11 @@ func (q *Queue) Stat(at netns.Place) (s Stat, ok bool, err error) {
 	if err != nil {
 		return Stat{}, false, err
 	}
-	return q.In(stats)
+	return q.StatIn(stats)
 }
 
-// In returns what is said of this queue among all of its netns; see Stat.
-func (q *Queue) In(stats []Stat) (s Stat, ok bool, err error) {
+// StatIn finds what Stat returns among the stats of all queues of the netns.
+func (q *Queue) StatIn(stats []Stat) (s Stat, ok bool, err error) {
 	port, err := nlsock.PortID(q.file)
 	if err != nil {
 		return Stat{}, false, err

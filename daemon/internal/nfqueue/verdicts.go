@@ -26,14 +26,6 @@ type verdictBatch struct {
 	counters batchCounters
 }
 
-// batchCounters are what a batch adds to the counters.
-type batchCounters struct {
-	packets, bytes                     uint64
-	accepted, dropped, queued, settled uint64
-	malformed, panics, errors, flushed uint64
-	nanoseconds                        uint64 // of the inspector
-}
-
 // rawVerdict is a verdict as the kernel takes it.
 type rawVerdict struct {
 	verdict     uint32

@@ -296,7 +296,7 @@ func TestBatchMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := b.free(); err != nil {
+		if err := b.close(); err != nil {
 			t.Error(err)
 		}
 	}()

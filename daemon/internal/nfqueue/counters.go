@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfqueue
+
+import "sync/atomic"
+
+// Counters count what a reader did. They may be read at any time.
+type Counters struct {
+	Packets, Bytes            atomic.Uint64
+	Accepted, Dropped, Queued atomic.Uint64
+	// Settled packets were answered with a request to settle their flow.
+	Settled atomic.Uint64
+	// Malformed messages, and replacements that were refused, whose packets got
+	// the policy's verdict.
+	Malformed atomic.Uint64
+	// Panics of the inspector, whose packets got the policy's verdict.
+	Panics atomic.Uint64
+	// Overruns of the time budget; the batches got the policy's verdict.
+	Overruns atomic.Uint64
+	// Flushed verdicts, single or of a run, came too late: the kernel had
+	// dropped the packets.
+	Flushed atomic.Uint64
+	// Other errors that the kernel sent back.
+	Errors atomic.Uint64
+	// InspectNanoseconds is how long the inspector had batches.
+	InspectNanoseconds atomic.Uint64
+}
+
+func (c *Counters) add(b *batchCounters) {
+	for _, x := range [...]struct {
+		counter *atomic.Uint64
+		n       uint64
+	}{
+		{&c.Packets, b.packets},
+		{&c.Bytes, b.bytes},
+		{&c.Accepted, b.accepted},
+		{&c.Dropped, b.dropped},
+		{&c.Queued, b.queued},
+		{&c.Settled, b.settled},
+		{&c.Malformed, b.malformed},
+		{&c.Panics, b.panics},
+		{&c.Flushed, b.flushed},
+		{&c.Errors, b.errors},
+		{&c.InspectNanoseconds, b.nanoseconds},
+	} {
+		if x.n > 0 {
+			x.counter.Add(x.n)
+		}
+	}
+}
+
+// batchCounters are what a batch adds to the counters.
+type batchCounters struct {
+	packets, bytes                     uint64
+	accepted, dropped, queued, settled uint64
+	malformed, panics, errors, flushed uint64
+	nanoseconds                        uint64 // of the inspector
+}
