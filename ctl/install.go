@@ -224,9 +224,9 @@ func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 		}
 	})
 	if errors.Is(err, conflist.ErrNoConfig) && errors.Is(err, context.DeadlineExceeded) {
-		return p, fmt.Errorf("%w within %v: install the pod network, which writes it, or name "+
-			"the runtime's directory with --conf-dir or --profile; --timeout 0s waits forever",
-			err, timeout)
+		return p, fmt.Errorf("%w in %s within %v: install the pod network, which writes it, or "+
+			"name the runtime's directory with --conf-dir or --profile; --timeout 0s waits forever",
+			conflist.ErrNoConfig, i.Dir, timeout)
 	}
 	return p, err
 }

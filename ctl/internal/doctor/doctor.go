@@ -142,8 +142,12 @@ func (e *examination) ok(check, where, format string, args ...any) {
 // notChecked reports a check that could not be made because of an error.
 func (e *examination) notChecked(check, where string, err error) {
 	remedy := "Run nsqueuectl on the node itself, outside of containers."
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		remedy = "Run nsqueuectl as root."
+	case check == checkVersions || check == checkChain:
+		remedy = "Name the runtime's directories with --profile, or --conf-dir and --bin-dir. " +
+			"In a container, run nsqueuectl on the node itself."
 	}
 	e.add(Unknown, check, where, "not checked: "+err.Error(), remedy)
 }
