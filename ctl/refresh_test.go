@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -16,32 +17,43 @@ import (
 // --watch shows the same again: a terminal is cleared, a pipe is not, and
 // programs get an object a line.
 func TestWatching(t *testing.T) {
+	t.Parallel()
 	d := apitest.Daemon{Attachments: attachments()}
 	socket := d.Start(t)
 	for line, word := range map[string]string{
 		"list --watch": "CONTAINER ID", "status -w": "Version:", "list -w -o json": "\n",
 	} {
 		for _, width := range []int{0, 80} {
-			ctx, cancel := context.WithCancel(t.Context())
-			out := &stopWriter{word: word, times: 2, stop: cancel}
-			s := &IOStreams{
-				out: out, err: &bytes.Buffer{}, now: testNow, width: func() int { return width },
-				height: func() int { return 0 }, getenv: func(string) string { return "" },
-			}
-			args := append(strings.Fields(line), "--socket", socket)
-			status := execute(ctx, s, args)
-			got := out.String()
-			terminal := width > 0 && !strings.Contains(line, "json")
-			if status != 0 || strings.Contains(got, "\x1b") != terminal {
-				t.Errorf("%s, %d columns: status %d: %q", line, width, status, got)
-			}
-			for text := range strings.Lines(strings.ReplaceAll(got, clearScreen, "")) {
-				if terminal && len([]rune(text)) > width+1 {
-					t.Errorf("%s: more than %d columns: %q", line, width, text)
+			t.Run(fmt.Sprintf("%s, %d columns", line, width), func(t *testing.T) {
+				t.Parallel()
+				got := watchTwice(t, socket, line, word, width)
+				terminal := width > 0 && !strings.Contains(line, "json")
+				if strings.Contains(got, "\x1b") != terminal {
+					t.Errorf("%q", got)
 				}
-			}
+				for text := range strings.Lines(strings.ReplaceAll(got, clearScreen, "")) {
+					if terminal && len([]rune(text)) > width+1 {
+						t.Errorf("more than %d columns: %q", width, text)
+					}
+				}
+			})
 		}
 	}
+}
+
+// watchTwice runs a command until a word was printed twice.
+func watchTwice(t *testing.T, socket, line, word string, width int) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &stopWriter{word: word, times: 2, stop: cancel}
+	s := &IOStreams{
+		out: out, err: &bytes.Buffer{}, now: testNow, width: func() int { return width },
+		height: func() int { return 0 }, getenv: func(string) string { return "" },
+	}
+	if status := execute(ctx, s, append(strings.Fields(line), "--socket", socket)); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	return out.String()
 }
 
 // A screen ends with what does not fit, so that the heading stays on it.
