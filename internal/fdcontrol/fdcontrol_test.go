@@ -12,18 +12,12 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestDo(t *testing.T) {
 	f, err := os.Open(os.DevNull)
-	must(t, err)
+	nstest.Must(t, err)
 	want := errors.New("of the caller")
 	called := false
 	err = fdcontrol.Do(f, func(fd int) error {
@@ -36,7 +30,7 @@ func TestDo(t *testing.T) {
 	if !called || !errors.Is(err, want) {
 		t.Errorf("called: %t, error %v, want %v", called, err, want)
 	}
-	must(t, f.Close())
+	nstest.Must(t, f.Close())
 	err = fdcontrol.Do(f, func(int) error {
 		t.Error("called with a closed file")
 		return nil
@@ -48,24 +42,24 @@ func TestDo(t *testing.T) {
 
 func TestDuplicate(t *testing.T) {
 	r, w, err := os.Pipe()
-	must(t, err)
+	nstest.Must(t, err)
 	defer r.Close()
 	duplicate, err := fdcontrol.Duplicate(w, "another")
-	must(t, err)
+	nstest.Must(t, err)
 	if duplicate.Name() != "another" {
 		t.Errorf("name %q", duplicate.Name())
 	}
-	must(t, fdcontrol.Do(duplicate, func(fd int) error {
+	nstest.Must(t, fdcontrol.Do(duplicate, func(fd int) error {
 		flags, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
 		if errno != 0 || flags&syscall.FD_CLOEXEC == 0 {
 			t.Errorf("descriptor flags %#x (%v), want FD_CLOEXEC", flags, errno)
 		}
 		return nil
 	}))
-	must(t, w.Close())
+	nstest.Must(t, w.Close())
 	_, err = duplicate.WriteString("still open")
-	must(t, err)
-	must(t, duplicate.Close())
+	nstest.Must(t, err)
+	nstest.Must(t, duplicate.Close())
 	if got, err := io.ReadAll(r); string(got) != "still open" || err != nil {
 		t.Errorf("read %q, %v", got, err)
 	}
@@ -76,26 +70,26 @@ func TestDuplicate(t *testing.T) {
 
 func TestPeer(t *testing.T) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "s")})
-	must(t, err)
+	nstest.Must(t, err)
 	defer l.Close()
 	client, err := net.Dial("unix", l.Addr().String())
-	must(t, err)
+	nstest.Must(t, err)
 	defer client.Close()
 	server, err := l.AcceptUnix()
-	must(t, err)
+	nstest.Must(t, err)
 	for name, c := range map[string]syscall.Conn{"client": client.(*net.UnixConn), "server": server} {
 		peer, err := fdcontrol.Peer(c)
-		must(t, err)
+		nstest.Must(t, err)
 		if int(peer.Pid) != os.Getpid() || int(peer.Uid) != os.Geteuid() {
 			t.Errorf("the peer of the %s is %+v, want this process", name, *peer)
 		}
 	}
-	must(t, server.Close())
+	nstest.Must(t, server.Close())
 	if _, err := fdcontrol.Peer(server); err == nil {
 		t.Error("found the peer of a closed connection")
 	}
 	f, err := os.Open(os.DevNull)
-	must(t, err)
+	nstest.Must(t, err)
 	defer f.Close()
 	if _, err := fdcontrol.Peer(f); !errors.Is(err, syscall.ENOTSOCK) {
 		t.Errorf("no socket: %v, want %v", err, syscall.ENOTSOCK)

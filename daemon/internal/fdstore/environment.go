@@ -50,7 +50,7 @@ type Environment struct {
 	Unsetenv func(string) error
 	// PID is the process' own.
 	PID int
-	// Getppid returns who the parent is by now.
+	// Getppid returns the process ID that the parent has by now.
 	Getppid func() int
 }
 
@@ -62,7 +62,7 @@ func ProcessEnvironment() Environment {
 }
 
 // Descriptor is one that was in the store when this process started. Its file
-// is the receiver's, who closes it.
+// is the receiver's, which closes it.
 type Descriptor struct {
 	Name string
 	File *os.File
@@ -123,7 +123,7 @@ func (s *Store) read(env Environment) error {
 // process, in their order.
 func inheritedNames(env Environment) ([]string, error) {
 	if env.Getenv(EnvListenPID) != strconv.Itoa(env.PID) {
-		return nil, nil // of a parent, or of nobody
+		return nil, nil // of a parent, or none
 	}
 	n, err := number(env, EnvListenFDs, maxInherited)
 	if err != nil || n == 0 {
@@ -162,7 +162,7 @@ func watchdog(env Environment) (time.Duration, error) {
 	return time.Duration(us) * time.Microsecond, err
 }
 
-// supervisor tells who listens to the notifications.
+// supervisor returns what listens to the notifications.
 func supervisor(env Environment) (Supervisor, error) {
 	if env.Getenv(EnvSupervisor) == "" {
 		return Supervisor{Kind: Systemd, PID: env.Getppid()}, nil

@@ -80,8 +80,8 @@ func (n *notifier) send(message string, files []*os.File) error {
 	return n.sendOnce(message, files)
 }
 
-// lostPeer reports whether a send failed because there is nobody any more at
-// the other end, or was none when it was last looked for.
+// lostPeer reports whether a send failed because the supervisor has closed the other
+// end, or had when it was last looked for.
 func lostPeer(err error) bool {
 	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET) ||
 		errors.Is(err, unix.ENOTCONN) || errors.Is(err, net.ErrClosed)

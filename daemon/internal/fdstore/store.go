@@ -27,7 +27,7 @@ const (
 	None      = "none"
 )
 
-// Supervisor is who restarts this daemon.
+// Supervisor is the program that restarts this daemon.
 type Supervisor struct {
 	Kind string
 	PID  int
@@ -46,8 +46,8 @@ type Store struct {
 
 	mu     sync.Mutex // also keeps messages in order
 	notify *notifier  // nil without a supervisor and after Close
-	// owed are names whose removal the supervisor has not been told of.
-	owed []string
+	// removals are names whose removal the supervisor has not been told of.
+	removals []string
 	// stored counts the descriptors in the store by name.
 	stored map[string]int
 	total  int
@@ -62,7 +62,7 @@ func (s *Store) Keeps() bool {
 	return s.capacity > 0 && !orphaned
 }
 
-// Supervisor returns who restarts this daemon.
+// Supervisor returns what restarts this daemon.
 func (s *Store) Supervisor() Supervisor {
 	if s.supervisor.Kind == "" {
 		return Supervisor{Kind: None}
@@ -70,8 +70,8 @@ func (s *Store) Supervisor() Supervisor {
 	return s.supervisor
 }
 
-// Usage returns how many descriptors are stored, and how many may be. Where
-// nobody keeps any, both are zero.
+// Usage returns how many descriptors are stored, and how many may be. Without a
+// supervisor that keeps any, both are zero.
 func (s *Store) Usage() (stored, capacity int) {
 	if !s.Keeps() {
 		return 0, 0
@@ -98,7 +98,7 @@ func (s *Store) Put(name Name, files ...*os.File) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.pay(); err != nil {
+	if err := s.tellRemovalsLocked(); err != nil {
 		return err
 	}
 	if err := s.checkRoom(name, len(files)); err != nil {
@@ -146,26 +146,25 @@ func (s *Store) RemoveNamed(name string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.owed = append(s.owed, name)
-	if err := s.pay(); err != nil && len(s.owed) > maxOwed {
+	s.removals = append(s.removals, name)
+	if err := s.tellRemovalsLocked(); err != nil && len(s.removals) > maxRemovals {
 		return err
 	}
 	return nil
 }
 
-// maxOwed is more than a supervisor that answers at all falls behind.
-const maxOwed = 10000
+// maxRemovals is more than a supervisor that answers at all falls behind.
+const maxRemovals = 10000
 
-// pay tells the supervisor what it could not be told before. The caller holds
-// s.mu, and calls it before anything else is said of the store: a name may be
-// in use again.
-func (s *Store) pay() error {
-	for len(s.owed) > 0 {
-		name := s.owed[0]
+// tellRemovalsLocked tells the supervisor what it could not be told before. It is
+// called before anything else is said of the store: a name may be in use again.
+func (s *Store) tellRemovalsLocked() error {
+	for len(s.removals) > 0 {
+		name := s.removals[0]
 		if err := s.notify.send("FDSTOREREMOVE=1\nFDNAME="+name, nil); err != nil {
 			return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
 		}
-		s.owed = s.owed[1:]
+		s.removals = s.removals[1:]
 		s.total -= s.stored[name]
 		s.length -= s.stored[name] * (len(name) + 1)
 		delete(s.stored, name)
@@ -199,7 +198,7 @@ func (s *Store) Close() {
 func (s *Store) tell(message string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.pay(); err != nil {
+	if err := s.tellRemovalsLocked(); err != nil {
 		return err
 	}
 	if err := s.notify.send(message, nil); err != nil {

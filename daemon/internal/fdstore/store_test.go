@@ -281,7 +281,7 @@ func TestBadEnvironment(t *testing.T) {
 		"supervisor":    {variables{EnvSupervisor: "98"}, EnvSupervisor},
 		"restarts":      {variables{EnvSupervisor: "99", EnvRestarts: "many"}, EnvRestarts},
 		"vsock":         {variables{EnvNotifySocket: "vsock:2:1"}, EnvNotifySocket},
-		"nobody there":  {variables{EnvNotifySocket: where + "2"}, where + "2"},
+		"no listener":   {variables{EnvNotifySocket: where + "2"}, where + "2"},
 	} {
 		if tt.v[EnvNotifySocket] == "" {
 			tt.v[EnvNotifySocket] = where
@@ -331,7 +331,7 @@ func TestSupervisorOpensItsSocketAnew(t *testing.T) {
 	}
 	for range 2 {
 		if err := s.Alive(); err == nil {
-			t.Fatal("sent to nobody")
+			t.Fatal("sent without a supervisor")
 		}
 	}
 	r = listen(t, where)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What a netns has, anybody with CAP_NET_ADMIN in it may have made.
+// Any program with CAP_NET_ADMIN in a netns may have made what is read there.
 func FuzzRules(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0, 16, 0, 255, 255, 255, 255})
 	f.Add(append([]byte{1, 0, 0, 0}, 6, 0, 1, 0, 'm', 0, 0, 0))

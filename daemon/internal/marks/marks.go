@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package marks finds who in a netns goes by the packet mark, or changes it:
-// routing rules, nftables, and iptables of both kinds. It changes nothing there,
-// and reads what anybody with CAP_NET_ADMIN in the netns may have written.
+// Package marks finds what in a netns reads the packet mark, or changes it: routing
+// rules, nftables, and iptables of both kinds. It changes nothing there, and reads
+// what any program with CAP_NET_ADMIN in the netns may have written.
 package marks
 
 import (

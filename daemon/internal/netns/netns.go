@@ -240,7 +240,7 @@ func (n *NetNS) IsCurrent() (bool, error) {
 // namespace and without the right to trace process 1.
 //
 // The kernel numbers its namespaces by their cookies and that one first, so one
-// with a higher cookie than ours is another. Of the rest, only the initial one
+// with a higher cookie than this process's is another. Of the rest, only the initial one
 // shows the settings of the packet scheduler. The look-up of that file passes
 // by every namespace that was looked into before: 1 ms where there are 1,000.
 func (n *NetNS) IsInitial() (bool, error) {
@@ -264,8 +264,8 @@ func (n *NetNS) IsInitial() (bool, error) {
 // runtime only if it is in its old namespace again; else it ends with its
 // goroutine, which never unlocks it.
 //
-// It is never the main thread, whose namespace is the process's own to
-// everybody who looks into /proc, this package included.
+// It is never the main thread, whose namespace /proc shows as that of the process,
+// to this package, too.
 func onOwnThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {

@@ -13,14 +13,8 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // here opens sockets in the netns of the test. It only asks for what anyone may.
 type here struct{}
@@ -32,7 +26,7 @@ func (here) Socket(domain, typ, protocol int) (int, error) {
 func open(t *testing.T, b *nlsock.Buffers) *nlsock.Socket {
 	t.Helper()
 	s, err := nlsock.Open(here{}, unix.NETLINK_ROUTE, b)
-	must(t, err)
+	nstest.Must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -49,7 +43,7 @@ func TestGet(t *testing.T) {
 		s := open(t, buffers)
 		for range 2 { // nothing of one exchange is left for the next
 			answers := 0
-			must(t, s.Get(unix.RTM_GETLINK, link(loopback), func(body []byte) error {
+			nstest.Must(t, s.Get(unix.RTM_GETLINK, link(loopback), func(body []byte) error {
 				answers++
 				if len(body) < unix.SizeofIfInfomsg || body[4] != loopback {
 					t.Errorf("%s buffers: %x is not about lo", name, body)
@@ -80,7 +74,7 @@ func TestErrors(t *testing.T) {
 	if err := s.Get(unix.NLMSG_NOOP, nil, unwanted); err == nil {
 		t.Error("no error where the kernel has nothing to answer")
 	}
-	must(t, s.Close())
+	nstest.Must(t, s.Close())
 	if err := s.Get(unix.RTM_GETLINK, link(loopback), unwanted); err == nil {
 		t.Error("no error for a closed socket")
 	}
@@ -90,7 +84,7 @@ func TestDump(t *testing.T) {
 	s := open(t, nil)
 	for range 2 {
 		found := false
-		must(t, s.Dump(unix.RTM_GETLINK, link(0), func(body []byte) error {
+		nstest.Must(t, s.Dump(unix.RTM_GETLINK, link(0), func(body []byte) error {
 			found = found || body[4] == loopback
 			return nil
 		}))
@@ -113,7 +107,7 @@ func TestExchange(t *testing.T) {
 	request := header.Append(nil, nil)
 	header.Sequence = second
 	var answered []uint32
-	must(t, s.Exchange(header.Append(request, nil), func(m nlsock.Message) error {
+	nstest.Must(t, s.Exchange(header.Append(request, nil), func(m nlsock.Message) error {
 		answered = append(answered, m.Sequence)
 		return nlsock.Errno(m.Body)
 	}))
@@ -125,7 +119,7 @@ func TestExchange(t *testing.T) {
 // cookie of the netns of the test.
 func cookie(t *testing.T, f *os.File) (c uint64) {
 	t.Helper()
-	must(t, fdcontrol.Do(f, func(fd int) error {
+	nstest.Must(t, fdcontrol.Do(f, func(fd int) error {
 		var err error
 		c, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 		return err
@@ -137,23 +131,23 @@ func cookie(t *testing.T, f *os.File) (c uint64) {
 func TestOpenInherited(t *testing.T) {
 	s := open(t, nil)
 	port, err := s.PortID()
-	must(t, err)
+	nstest.Must(t, err)
 	list := nlsock.Header{Type: unix.RTM_GETLINK, Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP}
-	must(t, fdcontrol.Do(s.File(), func(fd int) error {
+	nstest.Must(t, fdcontrol.Do(s.File(), func(fd int) error {
 		_, err := unix.Write(fd, list.Append(nil, link(0)))
 		return err
 	}))
 	kept, err := fdcontrol.Duplicate(s.File(), "kept")
-	must(t, err)
-	must(t, s.Close())
+	nstest.Must(t, err)
+	nstest.Must(t, s.Close())
 	s, err = nlsock.OpenInherited(kept, unix.NETLINK_ROUTE, cookie(t, kept), nil)
-	must(t, err)
+	nstest.Must(t, err)
 	defer s.Close()
 	if again, err := s.PortID(); again != port || port == 0 || err != nil {
 		t.Errorf("port %d, %v, want %d as before", again, err, port)
 	}
 	answers := 0
-	must(t, s.Get(unix.RTM_GETLINK, link(loopback), func([]byte) error {
+	nstest.Must(t, s.Get(unix.RTM_GETLINK, link(loopback), func([]byte) error {
 		answers++
 		return nil
 	}))
@@ -166,9 +160,9 @@ func TestOpenInheritedUnfit(t *testing.T) {
 	s := open(t, nil)
 	own := cookie(t, s.File())
 	tcp, err := here{}.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
-	must(t, err)
+	nstest.Must(t, err)
 	null, err := os.Open(os.DevNull)
-	must(t, err)
+	nstest.Must(t, err)
 	for want, tt := range map[string]struct {
 		file     *os.File
 		protocol int
@@ -193,7 +187,7 @@ func TestOpenInheritedUnfit(t *testing.T) {
 func duplicate(t *testing.T, s *nlsock.Socket) *os.File {
 	t.Helper()
 	f, err := fdcontrol.Duplicate(s.File(), "duplicate")
-	must(t, err)
+	nstest.Must(t, err)
 	return f
 }
 
@@ -211,9 +205,9 @@ func TestOpenFails(t *testing.T) {
 func TestConnected(t *testing.T) {
 	s := open(t, nil)
 	port, err := s.PortID()
-	must(t, err)
+	nstest.Must(t, err)
 	other, err := here{}.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
-	must(t, err)
+	nstest.Must(t, err)
 	defer unix.Close(other)
 	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: port}
 	forged := nlsock.Header{Type: unix.RTM_NEWLINK}.Append(nil, link(loopback))
