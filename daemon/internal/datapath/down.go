@@ -71,7 +71,7 @@ func (d *Datapath) Remove() error {
 	errs := []error{d.stored.remove()}
 	fault.At(fault.LetGo)
 	if d.handle != nil {
-		errs = append(errs, d.handle.Delete())
+		errs = append(errs, d.handle.Remove())
 		d.factory.closeLater(d.handle.Close)
 	}
 	fault.At(fault.HookRemoved)

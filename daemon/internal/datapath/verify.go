@@ -111,7 +111,7 @@ func (d *Datapath) ReplaceHook(h hook.Hook) (changed bool, err error) {
 	}
 	warning, err := handle.Arm(d.selector)
 	if err != nil {
-		return false, errors.Join(err, handle.Remove())
+		return false, errors.Join(err, handle.Remove(), handle.Close())
 	}
 	old := d.handle
 	d.hook, d.handle, d.warning = h, handle, warning

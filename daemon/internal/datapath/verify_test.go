@@ -25,7 +25,7 @@ func TestFaultsAreRepaired(t *testing.T) {
 	for name, breaks := range map[string]func(*Datapath) error{
 		"queue is unbound": func(d *Datapath) error { return d.queues[0].queue.Unbind() },
 		"hook is disarmed": func(d *Datapath) error { return d.handle.Disarm() },
-		"hook is deleted":  func(d *Datapath) error { return d.handle.Delete() },
+		"hook is removed":  func(d *Datapath) error { return d.handle.Remove() },
 		"nothing is wrong": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,13 +77,13 @@ func TestHookIsReopened(t *testing.T) {
 	pod, peer := nstest.Pair(t)
 	d := n.up(pod)
 	old := d.handle
-	nstest.Must(t, old.Delete())
+	nstest.Must(t, old.Remove())
 	b.arm = errors.New("broken")
 	if err := d.Repair(d.Netns()); !errors.Is(err, b.arm) {
 		t.Errorf("repair: %v, want %v", err, b.arm)
 	}
 	b.arm, b.open = nil, errors.New("does not open")
-	nstest.Must(t, d.handle.Delete())
+	nstest.Must(t, d.handle.Remove())
 	d.handle = &deadHandle{d.handle}
 	if err := d.Repair(d.Netns()); !errors.Is(err, b.open) {
 		t.Errorf("repair: %v, want %v", err, b.open)
@@ -119,7 +119,7 @@ func TestReplaceHook(t *testing.T) {
 	if changed, err := d.ReplaceHook(n.hook); changed || err != nil {
 		t.Errorf("by the same kind: changed %t, %v", changed, err)
 	}
-	nstest.Must(t, d.handle.Delete())
+	nstest.Must(t, d.handle.Remove())
 	for _, b := range []*brokenHook{
 		{Hook: nft, open: errors.New("does not open")}, {Hook: nft, arm: errors.New("is not armed")},
 	} {

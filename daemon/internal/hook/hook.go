@@ -2,7 +2,8 @@
 
 // Package hook is the contract of what sends a netns' packets to its queue.
 // Its implementations are in the packages below it; package hooktest holds the
-// test that each of them must pass.
+// test that each of them must pass. [Hook] is the kernel's means, [Handle] their
+// use in one netns, [Selector] what they do there.
 package hook
 
 import (
@@ -32,7 +33,7 @@ var ErrNotSupported = errors.New("not supported by this kernel")
 var ErrNotArmed = errors.New("hook is not armed")
 
 // ErrForeign is in the chain of an error about something in the netns that
-// carries our name and belongs to somebody else.
+// has the hook's name and belongs to another program.
 var ErrForeign = errors.New("held by another program in the netns")
 
 // Directions is a set of hook points.
@@ -46,9 +47,9 @@ const (
 	AllDirections = In | Out | Forward
 )
 
-// Selector says which packets go to which queue. Never selected, because a pod
-// without them is cut off before anybody could inspect it: the loopback
-// device, and in and out, IPv6 neighbour discovery with hop limit 255 and
+// Selector says which packets go to which queue. Some are never selected, because a
+// pod without them is cut off before any packet could be inspected: those of the
+// loopback device, and in and out, IPv6 neighbour discovery with hop limit 255 and
 // multicast listener discovery with hop limit 1, both of code 0.
 type Selector struct {
 	// Queue is the queue's number, of several the first one's.
@@ -100,7 +101,7 @@ type Counters struct {
 	Settled uint64
 }
 
-// Hook makes handles. It is safe for concurrent use.
+// Hook opens handles. It is safe for concurrent use.
 type Hook interface {
 	// Kind names the implementation.
 	Kind() Kind
@@ -112,51 +113,68 @@ type Hook interface {
 	// it and its handle's Close.
 	Persistent() bool
 	// Open prepares the netns without sending any packet to the queue, or
-	// takes over what an earlier process left there. inherited is the
-	// descriptor that kept the hook of that process ([Handle.File]), nil where
-	// nobody has kept one: it belongs to the hook from the call on, also where
-	// Open fails.
+	// takes over what an earlier process left there; it changes nothing that
+	// is armed. inherited is the descriptor that kept the hook of that process
+	// ([Handle.File]), or nil. It belongs to the hook from the call on, also
+	// where Open fails. The handle does not need ns after Open has returned.
 	Open(ns *netns.NetNS, inherited *os.File) (Handle, error)
 }
 
-// Handle is the hook in one netns. Its methods must not be called
-// concurrently.
+// Handle is the hook in one netns. Its methods must not be called concurrently;
+// those of different handles may. A handle may be used from any thread, whatever
+// netns that is in.
+//
+//	call                 the kernel has after it
+//	Arm                  s or, where it fails, what it had
+//	Disarm, DisarmEnded  nothing that queues a packet
+//	Verify, Counters     what it had
+//	Remove               nothing that queues a packet, and of nftables nothing at all
+//	Close                what it had, if that is persistent
+//
+// Arm may follow Arm and Disarm. After Remove only Close may follow, after Close
+// nothing. Arm, Disarm, and Close after Remove may wait for a grace period of the
+// kernel, which takes milliseconds, and more under load; with the module, DisarmEnded
+// and Remove may, too.
 type Handle interface {
 	// Arm sends selected packets to the queue from its return on, or changes
-	// the selection at one stroke if it is armed already, also by an earlier
-	// process. Where it fails, everything is as before; it fails with
-	// [ErrForeign] where others in the netns leave no place for the hook. With
-	// another Settle than before, or by another process, it also looks at all
-	// settled flows again. Packets that wait in a queue are never lost by it;
-	// those in a queue that the new selection no longer has keep waiting for
-	// its reader.
+	// the selection at one stroke if the netns is armed already, also by an
+	// earlier process. Where it fails, the selection is as before; it fails with
+	// [ErrForeign] where other programs in the netns leave no place for the
+	// hook. With another Settle than before, and after another process, packets
+	// of all settled flows are queued again. Packets that wait in a queue are
+	// never lost by it; those in a queue that the new selection no longer has
+	// keep waiting for its reader.
 	//
 	// The warning is not a failure: the hook is armed, and another program in
 	// the netns holds what the hook would have taken. It matches [ErrForeign],
 	// and is nil where there is no such program, or where Arm fails.
 	Arm(s Selector) (warning, err error)
 	// Disarm lets packets pass again. No packet that waits in the queue is
-	// lost by it, and none enters the queue after it has returned.
+	// lost by it, and none enters the queue after it has returned. A netns that
+	// is not armed stays as it is.
 	Disarm() error
-	// DisarmEnded is Disarm for a netns in which no process is left. It does
-	// not wait for packets that are on their way to the queue: what is there
-	// after its return may not be all.
+	// DisarmEnded is Disarm for a netns in which no process is left. It need
+	// not wait for packets that are on their way to the queue: more may enter
+	// the queue after its return.
 	DisarmEnded() error
 	// Verify compares what the kernel has with s. Its error matches
 	// [ErrNotArmed] where they differ. at is the netns, or the stop of a
 	// [netns.Tour] there: a hook that has to enter the netns does it by at.
 	Verify(at netns.Place, s Selector) error
-	// Counters returns what happened since Open.
+	// Counters returns what the hook counted. They began at Open, or before
+	// where the hook of an earlier process was taken over, and begin again at
+	// zero where the kernel's part of the hook was replaced: only what they grow
+	// by says something.
 	Counters() (Counters, error)
-	// Delete takes everything out of the netns. Packets that wait in any queue
-	// of the netns are dropped. The handle can only be closed afterwards, which
-	// may take a grace period of the kernel.
-	Delete() error
-	// Remove is Delete and Close.
+	// Remove disarms, and takes out of the netns what the kernel can take out,
+	// also where an earlier process left it. Packets that wait in any queue of
+	// the netns may be dropped.
 	Remove() error
-	// Close lets go of the netns and leaves an armed hook armed, if the hook is
-	// persistent.
+	// Close closes the handle. An armed hook stays armed where it is
+	// persistent, or where another process has a duplicate of File; else the
+	// kernel removes it.
 	Close() error
-	// File returns the descriptor that keeps the hook, nil if none does.
+	// File returns the descriptor that keeps the hook, nil if none does. It
+	// stays the handle's.
 	File() *os.File
 }

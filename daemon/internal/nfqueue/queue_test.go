@@ -52,7 +52,7 @@ func newFixture(t *testing.T) *fixture {
 	f.must(err)
 	handle, err := h.Open(ns, nil)
 	f.must(err)
-	t.Cleanup(func() { f.must(handle.Remove()) })
+	t.Cleanup(func() { f.must(errors.Join(handle.Remove(), handle.Close())) })
 	_, err = handle.Arm(hook.Selector{Queue: 80, Directions: hook.Out})
 	f.must(err)
 	f.to = f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())

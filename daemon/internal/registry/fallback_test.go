@@ -6,6 +6,7 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -54,7 +55,7 @@ func (m *module) vanish(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, h := range m.handles {
-		must(t, h.Remove())
+		must(t, errors.Join(h.Remove(), h.Close()))
 	}
 	m.gone.Store(true)
 }

@@ -16,16 +16,6 @@ import (
 
 const queues = 4
 
-func balanceTests() []contract {
-	return []contract{
-		{"a flow is in one of several queues", testBalance},
-		{"packets of a flow stay in order", testBalanceOrder},
-		{"fragments are in the queue of their flow", testBalanceFragments},
-		{"more and fewer queues lose no waiting packet", testBalanceKeepsWaiting},
-		{"queues beyond the last number are refused", testBalanceLimit},
-	}
-}
-
 func several() hook.Selector {
 	s := all()
 	s.Queues = queues
@@ -46,7 +36,7 @@ func (f *fixture) readAll() []*recorder {
 func testBalance(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(several())
-	must(t, f.handle.Verify(f.ns, several()))
+	nstest.Must(t, f.handle.Verify(f.ns, several()))
 	recorders := f.readAll()
 	const flows = 32
 	for _, peer := range f.addresses() {
@@ -103,15 +93,15 @@ func testBalanceOrder(t *testing.T, h hook.Hook) {
 	for n := range uint32(each) {
 		for _, k := range talks {
 			_, err := k.pod.Write(binary.BigEndian.AppendUint32(nil, n))
-			must(t, err)
+			nstest.Must(t, err)
 		}
 	}
 	buf := make([]byte, 4)
 	for _, k := range talks {
 		for n := range uint32(each) {
-			must(t, k.peer.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
+			nstest.Must(t, k.peer.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 			_, err := k.peer.Read(buf)
-			must(t, err)
+			nstest.Must(t, err)
 			if got := binary.BigEndian.Uint32(buf); got != n {
 				t.Fatalf("datagram %d came as number %d", got, n)
 			}
@@ -130,9 +120,9 @@ func testBalanceFragments(t *testing.T, h hook.Hook) {
 		for range flows {
 			k := f.talk(peer)
 			_, err := k.pod.Write(make([]byte, size))
-			must(t, err)
+			nstest.Must(t, err)
 			_, err = k.peer.WriteTo(make([]byte, size), k.pod.LocalAddr())
-			must(t, err)
+			nstest.Must(t, err)
 			if receive(t, k.peer, 1) != 1 || receive(t, k.pod, 1) != 1 {
 				t.Fatalf("%s: a datagram of %d bytes did not arrive", peer, size)
 			}
@@ -174,15 +164,15 @@ func testBalanceKeepsWaiting(t *testing.T, h hook.Hook) {
 		for i := range talks {
 			talks[i] = f.talk(f.peer.IPv4())
 			_, err := talks[i].pod.Write([]byte("out"))
-			must(t, err)
+			nstest.Must(t, err)
 		}
 		mustArm(t, f.handle, change.to)
-		must(t, f.handle.Verify(f.ns, change.to))
+		nstest.Must(t, f.handle.Verify(f.ns, change.to))
 		for _, q := range bound {
 			stat, _, err := q.Stat(f.ns)
-			must(t, err)
+			nstest.Must(t, err)
 			if stat.Waiting > 0 {
-				must(t, q.AnswerAll(stat.Sequence, true))
+				nstest.Must(t, q.AnswerAll(stat.Sequence, true))
 			}
 		}
 		for _, k := range talks {
@@ -192,7 +182,7 @@ func testBalanceKeepsWaiting(t *testing.T, h hook.Hook) {
 			}
 		}
 		for _, q := range bound {
-			must(t, q.Close())
+			nstest.Must(t, q.Close())
 		}
 	}
 }
@@ -210,5 +200,5 @@ func testBalanceLimit(t *testing.T, h hook.Hook) {
 			t.Errorf("%d queues from %d on were armed", bad.Queues, bad.Queue)
 		}
 	}
-	must(t, f.handle.Verify(f.ns, last))
+	nstest.Must(t, f.handle.Verify(f.ns, last))
 }

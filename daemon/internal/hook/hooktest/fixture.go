@@ -35,29 +35,35 @@ func newFixture(t *testing.T, h hook.Hook) *fixture {
 func open(t *testing.T, n *nstest.NetNS) *netns.NetNS {
 	t.Helper()
 	ns, err := netns.Open(n.Path())
-	must(t, err)
-	t.Cleanup(func() { must(t, ns.Close()) })
+	nstest.Must(t, err)
+	t.Cleanup(func() { nstest.Must(t, ns.Close()) })
 	return ns
 }
 
 func openHook(t *testing.T, h hook.Hook, n *nstest.NetNS) hook.Handle {
 	t.Helper()
 	handle, err := h.Open(open(t, n), nil)
-	must(t, err)
+	nstest.Must(t, err)
 	t.Cleanup(func() {
-		letGo(t, handle)
-		must(t, handle.Remove())
+		awaitDropped(t, handle)
+		closeHook(t, handle)
 	})
 	return handle
 }
 
-// letGo waits until the kernel has dropped what was in queues that the test has
+func closeHook(t *testing.T, handle hook.Handle) {
+	t.Helper()
+	nstest.Must(t, handle.Remove())
+	nstest.Must(t, handle.Close())
+}
+
+// awaitDropped waits until the kernel has dropped what was in queues that the test has
 // closed: it does so in the background, and Linux 6.1 warns where the hook goes
 // first. Each disarming lasts for a grace period.
-func letGo(t *testing.T, handle hook.Handle) {
+func awaitDropped(t *testing.T, handle hook.Handle) {
 	t.Helper()
 	for range 2 {
-		must(t, handle.Disarm())
+		nstest.Must(t, handle.Disarm())
 	}
 }
 
@@ -69,7 +75,7 @@ func arm(handle hook.Handle, s hook.Selector) error {
 
 func mustArm(t *testing.T, handle hook.Handle, s hook.Selector) {
 	t.Helper()
-	must(t, arm(handle, s))
+	nstest.Must(t, arm(handle, s))
 }
 
 func (f *fixture) arm(s hook.Selector) {
@@ -102,8 +108,8 @@ func bind(t *testing.T, ns *netns.NetNS, number uint16) *nfqueue.Queue {
 		Number: number, Length: nfqueue.DefaultLength,
 		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 	})
-	must(t, err)
-	must(t, q.Bind())
+	nstest.Must(t, err)
+	nstest.Must(t, q.Bind())
 	return q
 }
 
@@ -135,18 +141,18 @@ func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
 		Inspector: rec, Attachment: &inspect.Attachment{},
 		Observer: func() nfqueue.Observer { return nil },
 	})
-	must(t, err)
+	nstest.Must(t, err)
 	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
-	must(t, err)
-	must(t, p.Add(r))
+	nstest.Must(t, err)
+	nstest.Must(t, p.Add(r))
 	done := make(chan error, 1)
 	go func() { done <- p.Run() }()
 	t.Cleanup(func() {
 		awaitAnswers(t, q, ns)
-		must(t, q.Close())
-		must(t, p.Stop())
-		must(t, <-done)
-		must(t, p.Close())
+		nstest.Must(t, q.Close())
+		nstest.Must(t, p.Stop())
+		nstest.Must(t, <-done)
+		nstest.Must(t, p.Close())
 	})
 	return rec
 }
@@ -157,7 +163,7 @@ func awaitAnswers(t *testing.T, q *nfqueue.Queue, ns *netns.NetNS) {
 	t.Helper()
 	nstest.Eventually(t, reply, "every packet is answered", func() bool {
 		s, bound, err := q.Stat(ns)
-		must(t, err)
+		nstest.Must(t, err)
 		return !bound || s.Waiting == 0
 	})
 }
@@ -203,17 +209,10 @@ func receive(t *testing.T, c interface {
 	t.Helper()
 	buf := make([]byte, 1<<16)
 	for i := range n {
-		must(t, c.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
+		nstest.Must(t, c.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		if _, err := c.Read(buf); err != nil {
 			return i
 		}
 	}
 	return n
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -16,17 +16,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-func forgeTests() []contract {
-	return []contract{
-		{"a pod cannot settle by its sockets", testForgeSocket},
-		{"a pod cannot settle by its rules", testForgeRules},
-		{"a pod cannot settle by rules that were there first", testForgeEarlyRules},
-		{"a pod cannot settle from an unselected direction", testForgeDirection},
-		{"a pod cannot settle by what waits", testForgeWaiting},
-		{"a pod cannot keep its flow settled", testForgeSettled},
-	}
-}
-
 // priority sets the priority of everything that the socket sends (SO_PRIORITY);
 // above 6 it needs CAP_NET_ADMIN, which a pod of these tests has.
 func priority(p uint32) nstest.SocketOption {
@@ -45,7 +34,7 @@ func forged(s hook.Settle) []nstest.SocketOption {
 	return options
 }
 
-// wantUnsettled sends packets of flows that nobody settles, and expects each
+// wantUnsettled sends packets of flows that no verdict settles, and expects each
 // to be queued and to arrive.
 func (f *fixture) wantUnsettled(s *settler, what string, options ...nstest.SocketOption) {
 	f.Helper()
@@ -61,7 +50,7 @@ func (f *fixture) wantUnsettled(s *settler, what string, options ...nstest.Socke
 		}
 	}
 	c, err := f.handle.Counters()
-	must(f.T, err)
+	nstest.Must(f.T, err)
 	if c.Settled != 0 {
 		f.Errorf("%s: %d packets of settled flows", what, c.Settled)
 	}
@@ -87,15 +76,15 @@ func testForgeSocket(t *testing.T, h hook.Hook) {
 		}
 	}
 	c, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	if c.Settled != 0 {
 		t.Errorf("%d packets of settled flows", c.Settled)
 	}
 }
 
-// forge adds chains at every hook point and at priorities around ours that put
+// forge adds chains at every hook point and at priorities around the hook's that put
 // a request into the priority and the mark of all packets. Those of the same
-// priority are the pod's best chance to come between our hooks.
+// priority are the pod's best chance to come between the hooks.
 func (f *fixture) forge(request uint32) {
 	f.Helper()
 	rules := []string{"add table inet forge"}
@@ -150,11 +139,11 @@ func testForgeWaiting(t *testing.T, h hook.Hook) {
 	to := f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	k := &talk{f, f.pod.DialUDP(t, to.LocalAddr().String(), priority(request)), to}
 	_, err := k.pod.Write([]byte("out"))
-	must(t, err)
+	nstest.Must(t, err)
 	f.arm(settling(1))
 	stat, _, err := q.Stat(f.ns)
-	must(t, err)
-	must(t, q.AnswerAll(stat.Sequence, true))
+	nstest.Must(t, err)
+	nstest.Must(t, q.AnswerAll(stat.Sequence, true))
 	if got := receive(t, k.peer, 1); got != 1 {
 		t.Fatal("the waiting datagram did not arrive")
 	}

@@ -13,13 +13,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-func goingOffTests() []contract {
-	return []contract{
-		{"a packet to drop is dropped while settling goes off", testGoingOff},
-		{"a pod's priority drops nothing while settling is off", testGoneOff},
-	}
-}
-
 // goingOff are the ways in which requests lose their meaning.
 func (f *fixture) goingOff() map[string]func() error {
 	armIn := func(s hook.Selector, directions hook.Directions) func() error {
@@ -67,11 +60,11 @@ func (f *fixture) testDropHeeded(how string, peer netip.Addr, change func() erro
 	k := f.talk(peer)
 	for _, payload := range []string{toDrop, toAccept} {
 		_, err := k.pod.Write([]byte(payload))
-		must(f.T, err)
+		nstest.Must(f.T, err)
 		_, err = k.peer.WriteTo([]byte(payload), k.pod.LocalAddr())
-		must(f.T, err)
+		nstest.Must(f.T, err)
 	}
-	must(f.T, change())
+	nstest.Must(f.T, change())
 	s := settle(f.T, q, func(p *queued) answer {
 		drop := bytes.HasSuffix(p.Payload, []byte(toDrop))
 		return answer{drop: drop, request: settling(1).Settle.Request(drop)}
@@ -84,7 +77,7 @@ func (f *fixture) testDropHeeded(how string, peer netip.Addr, change func() erro
 		Read([]byte) (int, error)
 		SetReadDeadline(time.Time) error
 	}{k.pod, k.peer} {
-		must(f.T, c.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
+		nstest.Must(f.T, c.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		if n, err := c.Read(buf); err != nil || string(buf[:n]) != toAccept {
 			f.Errorf("%s: got %q, %v, want %q", how, buf[:n], err, toAccept)
 		}
@@ -97,7 +90,7 @@ func testGoneOff(t *testing.T, h hook.Hook) {
 	s := settle(t, bind(t, f.ns, queueNumber), always(answer{}))
 	for how, change := range f.goingOff() {
 		f.arm(settling(1))
-		must(t, change())
+		nstest.Must(t, change())
 		for _, drop := range []bool{false, true} {
 			to := f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 			k := &talk{f, f.pod.DialUDP(t, to.LocalAddr().String(),
@@ -107,7 +100,7 @@ func testGoneOff(t *testing.T, h hook.Hook) {
 			}
 		}
 		c, err := f.handle.Counters()
-		must(t, err)
+		nstest.Must(t, err)
 		if c.Settled != 0 {
 			t.Errorf("%s: %d packets of settled flows", how, c.Settled)
 		}

@@ -2,7 +2,7 @@
 
 // Package hooktest is the contract that every implementation of hook.Hook must
 // keep, as a test. It needs root in a throw-away node (see nstest.Main), and
-// for what a pod may try against us, the commands nft and iptables.
+// for what a pod may try against it, the commands nft and iptables.
 package hooktest
 
 import (
@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
-	"slices"
 	"testing"
 	"time"
 
@@ -30,45 +29,9 @@ const (
 	silence = 200 * time.Millisecond
 )
 
-// all selects everything and drops it while nobody reads.
+// all selects everything and drops it while no reader is there.
 func all() hook.Selector {
 	return hook.Selector{Queue: queueNumber, Directions: hook.AllDirections}
-}
-
-// contract is what every hook must keep.
-type contract struct {
-	name string
-	test func(*testing.T, hook.Hook)
-}
-
-// Run runs the contract on h.
-func Run(t *testing.T, h hook.Hook) {
-	tests := []contract{
-		{"no reader drops, bypass passes", testNoReader},
-		{"every direction and family is seen", testDirections},
-		{"selected directions only", testSelectedDirections},
-		{"selected protocols only", testSelectedProtocols},
-		{"loopback is never queued", testLoopback},
-		{"neighbour discovery is never queued", testNeighbourDiscovery},
-		{"ICMPv6 over IPv4 is no neighbour discovery", testSpoofedDiscovery},
-		{"disarming loses no waiting packet", testDisarmKeepsWaiting},
-		{"re-arming loses no waiting packet", testRearmKeepsWaiting},
-		{"fragments are seen once, whole", testFragments},
-		{"an origin mark stays", testOriginMark},
-		{"a pod that routes by mark keeps working", testMarkRouting},
-		{"a pod with NET_ADMIN cannot remove it", testNetAdmin},
-		{"check tells the truth", testCheck},
-		{"a bad selector changes nothing", testBadSelector},
-		{"counters count", testCounters},
-		{"removing leaves nothing", testRemove},
-	}
-	run(t, h, slices.Concat(tests, neighbourTests(), balanceTests()))
-}
-
-func run(t *testing.T, h hook.Hook, tests []contract) {
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.test(t, h) })
-	}
 }
 
 func testNoReader(t *testing.T, h hook.Hook) {
@@ -91,7 +54,7 @@ func testNoReader(t *testing.T, h hook.Hook) {
 	if got := f.pings(silence); got != 0 {
 		t.Errorf("%d of 3 replies after bypass was switched off", got)
 	}
-	must(t, f.handle.Disarm())
+	nstest.Must(t, f.handle.Disarm())
 	if got := f.pings(reply); got != 3 {
 		t.Errorf("%d of 3 replies after disarming", got)
 	}
@@ -159,7 +122,7 @@ func (f *fixture) udp(n int) int {
 	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
 	for i := range n {
 		_, err := fmt.Fprint(from, i)
-		must(f.T, err)
+		nstest.Must(f.T, err)
 	}
 	return receive(f.T, to, n)
 }
@@ -188,7 +151,7 @@ func testNeighbourDiscovery(t *testing.T, h hook.Hook) {
 		return f.resolved(f.pod, f.peer.IPv6())
 	})
 	c, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	if c.Exempt < 2 {
 		t.Errorf("%d exempt packets, want at least a solicitation and its advertisement", c.Exempt)
 	}
@@ -198,7 +161,7 @@ func testNeighbourDiscovery(t *testing.T, h hook.Hook) {
 func (f *fixture) resolved(n *nstest.NetNS, addr netip.Addr) bool {
 	f.Helper()
 	found := false
-	must(f.T, n.Try(func() error {
+	nstest.Must(f.T, n.Try(func() error {
 		neighbours, err := netlink.NeighList(0, unix.AF_INET6)
 		for _, nb := range neighbours {
 			found = found || (nb.IP.Equal(addr.AsSlice()) && len(nb.HardwareAddr) > 0)
@@ -212,7 +175,7 @@ func testSpoofedDiscovery(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(all())
 	seen := read(t, f.ns)
-	must(t, f.pod.Try(func() error {
+	nstest.Must(t, f.pod.Try(func() error {
 		s, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, inspect.ProtoICMPv6)
 		if err != nil {
 			return err
@@ -253,15 +216,15 @@ func (f *fixture) holdAndRelease(n int, change func() error) {
 	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
 	for i := range n {
 		_, err := fmt.Fprint(from, i)
-		must(f.T, err)
+		nstest.Must(f.T, err)
 	}
 	stat, bound, err := q.Stat(f.ns)
-	must(f.T, err)
+	nstest.Must(f.T, err)
 	if !bound || stat.Waiting != uint32(n) {
 		f.Fatalf("%d packets wait (bound %t), want %d", stat.Waiting, bound, n)
 	}
-	must(f.T, change())
-	must(f.T, q.AnswerAll(stat.Sequence, true))
+	nstest.Must(f.T, change())
+	nstest.Must(f.T, q.AnswerAll(stat.Sequence, true))
 	if got := receive(f.T, to, n); got != n {
 		f.Errorf("%d of %d waiting packets arrived", got, n)
 	}
@@ -276,7 +239,7 @@ func testFragments(t *testing.T, h hook.Hook) {
 		to := f.pod.ListenUDP(t, netip.AddrPortFrom(addr, 0).String())
 		from := f.peer.DialUDP(t, to.LocalAddr().String())
 		_, err := from.Write(make([]byte, 4000))
-		must(t, err)
+		nstest.Must(t, err)
 		if got := receive(t, to, 1); got != 1 {
 			t.Errorf("%s: the datagram did not arrive", addr)
 		}
@@ -298,7 +261,7 @@ func testNetAdmin(t *testing.T, h hook.Hook) {
 		{"iptables", "-F"},
 		{"iptables", "-X"},
 	} {
-		// Whether the attempt is refused or changes nothing is the same to us.
+		// Whether the attempt is refused or changes nothing makes no difference.
 		out, err := f.pod.Command(attempt[0], attempt[1:]...).CombinedOutput()
 		if _, refused := errors.AsType[*exec.ExitError](err); err != nil && !refused {
 			t.Fatalf("%v: %v: %s", attempt, err, out)
@@ -308,7 +271,7 @@ func testNetAdmin(t *testing.T, h hook.Hook) {
 		if replies != 3 || requests != 3 {
 			t.Errorf("after %v: %d of 3 replies, %d requests seen", attempt, replies, requests)
 		}
-		must(t, f.handle.Verify(f.ns, all()))
+		nstest.Must(t, f.handle.Verify(f.ns, all()))
 	}
 }
 
@@ -316,11 +279,11 @@ func testCheck(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.wantNotArmed("before arming", all())
 	f.arm(all())
-	must(t, f.handle.Verify(f.ns, all()))
+	nstest.Must(t, f.handle.Verify(f.ns, all()))
 	less := all()
 	less.Directions = hook.In
 	f.wantNotArmed("with another selector", less)
-	must(t, f.handle.Disarm())
+	nstest.Must(t, f.handle.Disarm())
 	f.wantNotArmed("after disarming", all())
 }
 
@@ -339,7 +302,7 @@ func testBadSelector(t *testing.T, h hook.Hook) {
 			t.Errorf("%+v was armed", bad)
 		}
 	}
-	must(t, f.handle.Verify(f.ns, all()))
+	nstest.Must(t, f.handle.Verify(f.ns, all()))
 }
 
 func testCounters(t *testing.T, h hook.Hook) {
@@ -347,10 +310,10 @@ func testCounters(t *testing.T, h hook.Hook) {
 	f.arm(all())
 	read(t, f.ns)
 	before, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	f.pings(reply)
 	after, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	if got := after.Queued - before.Queued; got != 6 {
 		t.Errorf("3 pings counted %d queued packets, want 6", got)
 	}
@@ -360,12 +323,12 @@ func testRemove(t *testing.T, h hook.Hook) {
 	pod, peer := nstest.Pair(t)
 	for range 2 {
 		handle, err := h.Open(open(t, pod), nil)
-		must(t, err)
+		nstest.Must(t, err)
 		mustArm(t, handle, all())
 		if got := peer.Ping(t, pod.IPv4(), 1, silence); got != 0 {
 			t.Error("a reply from an armed pod without a reader")
 		}
-		must(t, handle.Remove())
+		closeHook(t, handle)
 		if got := peer.Ping(t, pod.IPv4(), 1, reply); got != 1 {
 			t.Error("no reply after the hook was removed")
 		}

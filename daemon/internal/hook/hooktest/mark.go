@@ -42,7 +42,7 @@ func testMarkRouting(t *testing.T, h hook.Hook) {
 	from := f.pod.DialUDP(t, to.LocalAddr().String(), nstest.Mark(5))
 	for i := range 5 {
 		_, err := fmt.Fprint(from, i)
-		must(t, err)
+		nstest.Must(t, err)
 	}
 	if got := receive(t, to, 5); got != 5 {
 		t.Errorf("%d of 5 datagrams took the marked route", got)
@@ -54,8 +54,10 @@ func testMarkRouting(t *testing.T, h hook.Hook) {
 func (f *fixture) markedRoute(mark uint32) netip.Addr {
 	f.Helper()
 	other := netip.MustParseAddr("10.98.0.2")
-	must(f.T, f.peer.Try(func() error { return addAddress("eth0", netip.PrefixFrom(other, 32)) }))
-	must(f.T, f.pod.Try(func() error {
+	nstest.Must(f.T, f.peer.Try(func() error {
+		return addAddress("eth0", netip.PrefixFrom(other, 32))
+	}))
+	nstest.Must(f.T, f.pod.Try(func() error {
 		link, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err

@@ -18,14 +18,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-func neighbourTests() []contract {
-	return []contract{
-		{"neighbour messages are exempt on their link only", testNeighbourMessages},
-		{"no forwarded neighbour message is exempt", testNeighbourForward},
-		{"multicast listeners report while nobody reads", testListenerReport},
-	}
-}
-
 // message is an ICMPv6 message that a process with CAP_NET_RAW may send.
 type message struct {
 	kind, code byte
@@ -91,11 +83,11 @@ func newSender(t *testing.T, from *nstest.NetNS, to netip.Addr) *sender {
 // icmpSocket returns a socket that has all ICMPv6 messages of the netns.
 func icmpSocket(t *testing.T, n *nstest.NetNS) (fd int) {
 	t.Helper()
-	must(t, n.Try(func() (err error) {
+	nstest.Must(t, n.Try(func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
 		return os.NewSyscallError("socket", err)
 	}))
-	t.Cleanup(func() { must(t, unix.Close(fd)) })
+	t.Cleanup(func() { nstest.Must(t, unix.Close(fd)) })
 	return fd
 }
 
@@ -106,11 +98,11 @@ func (s *sender) send(m message) uint32 {
 	if m.options {
 		options = string([]byte{0, 0, 5, 2, 0, 0, 1, 0})
 	}
-	must(s.T, unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, m.hops))
-	must(s.T, unix.SetsockoptString(s.fd, unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, options))
+	nstest.Must(s.T, unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, m.hops))
+	nstest.Must(s.T, unix.SetsockoptString(s.fd, unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS, options))
 	s.sent++
 	body := binary.BigEndian.AppendUint32([]byte{m.kind, m.code, 0, 0}, s.sent)
-	must(s.T, unix.Sendto(s.fd, append(body, make([]byte, 20)...), 0,
+	nstest.Must(s.T, unix.Sendto(s.fd, append(body, make([]byte, 20)...), 0,
 		&unix.SockaddrInet6{Addr: s.to.As16()}))
 	return s.sent
 }
@@ -164,11 +156,11 @@ func testNeighbourMessages(t *testing.T, h hook.Hook) {
 	in, out := newSender(t, f.peer, f.pod.IPv6()), newSender(t, f.pod, f.peer.IPv6())
 	in.sent, out.sent = 1<<16, 2<<16
 	before, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	in.wantQueued(seen, inspect.In, messages(), message.exempt)
 	out.wantQueued(seen, inspect.Out, messages(), message.exempt)
 	after, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	exempt := uint64(0)
 	for _, m := range messages() {
 		if m.exempt() {
@@ -204,7 +196,7 @@ func testListenerReport(t *testing.T, h hook.Hook) {
 	f.arm(all())
 	routers := icmpSocket(f.T, f.peer)
 	joinGroup(t, f.peer, routers, "ff02::16")
-	must(t, unix.SetNonblock(routers, true))
+	nstest.Must(t, unix.SetNonblock(routers, true))
 	joinGroup(t, f.pod, icmpSocket(f.T, f.pod), "ff02::4e53")
 	const reportV2 = 143
 	group := net.ParseIP("ff02::4e53")
@@ -224,7 +216,7 @@ func testListenerReport(t *testing.T, h hook.Hook) {
 
 func joinGroup(t *testing.T, n *nstest.NetNS, fd int, group string) {
 	t.Helper()
-	must(t, n.Try(func() error {
+	nstest.Must(t, n.Try(func() error {
 		link, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err

@@ -18,17 +18,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-func openingTests() []contract {
-	return []contract{
-		{"a second connection of a settled flow is seen", testOpenAgain},
-		{"a connection of a dropped flow is seen", testOpenDropped},
-		{"a SYN is seen and ends its settled flow", testOpenTCP},
-		{"what waits before a SYN settles nothing behind it", testOpenWaited},
-		{"TCP without its flags is seen", testOpenCutOff},
-		{"QUIC's long headers of a settled flow are seen", testOpenQUIC},
-	}
-}
-
 // ends are the addresses of the pod and of the peer.
 func (f *fixture) ends() [][2]netip.Addr {
 	return [][2]netip.Addr{{f.pod.IPv4(), f.peer.IPv4()}, {f.pod.IPv6(), f.peer.IPv6()}}
@@ -40,10 +29,10 @@ func (f *fixture) connect(ends [2]netip.Addr, port uint16) {
 	l := f.peer.ListenTCP(f.T, netip.AddrPortFrom(ends[1], 40124).String())
 	c := f.pod.DialTCP(f.T, l.Addr().String(), bindTo(netip.AddrPortFrom(ends[0], port)))
 	accepted, err := l.Accept()
-	must(f.T, err)
+	nstest.Must(f.T, err)
 	// A reset leaves both ends' addresses and ports free.
-	must(f.T, c.SetLinger(0))
-	must(f.T, errors.Join(c.Close(), accepted.Close(), l.Close()))
+	nstest.Must(f.T, c.SetLinger(0))
+	nstest.Must(f.T, errors.Join(c.Close(), accepted.Close(), l.Close()))
 }
 
 // bindTo has a socket send from an address and port that were used before.
@@ -138,7 +127,7 @@ func (o *opener) want(when string, way int, rest []byte, queued bool) {
 	o.Helper()
 	settled := func() uint64 {
 		c, err := o.handle.Counters()
-		must(o.T, err)
+		nstest.Must(o.T, err)
 		return c.Settled
 	}
 	answered, decided := o.settler.answered(o.protocol), settled()
@@ -192,12 +181,20 @@ func udp(payload ...byte) []byte {
 	return append([]byte{0, byte(8 + len(payload)), 0xff, 0}, payload...)
 }
 
-func testOpenTCP(t *testing.T, h hook.Hook) {
+// eachOpener calls test for a flow of the protocol over IPv4 and over IPv6, in a pod
+// that is armed to settle, and whose queue is served.
+func eachOpener(t *testing.T, h hook.Hook, protocol uint8, test func(*opener)) {
+	t.Helper()
 	f := newFixture(t, h)
 	f.arm(settling(hook.MaxGeneration))
 	s := settle(t, bind(t, f.ns, queueNumber), always(answer{}))
 	for _, ends := range f.ends() {
-		o := f.opener(s, inspect.ProtoTCP, ends)
+		test(f.opener(s, protocol, ends))
+	}
+}
+
+func testOpenTCP(t *testing.T, h hook.Hook) {
+	eachOpener(t, h, inspect.ProtoTCP, func(o *opener) {
 		for _, drop := range []bool{false, true} {
 			for _, way := range []int{outwards, inwards} {
 				for _, flags := range []byte{tcpSyn, tcpSyn | tcpEce | tcpCwr, tcpSyn | tcpFin} {
@@ -210,7 +207,7 @@ func testOpenTCP(t *testing.T, h hook.Hook) {
 				}
 			}
 		}
-	}
+	})
 }
 
 func (o *opener) testOpens(flags byte, way int, drop bool) {
@@ -256,24 +253,16 @@ func testOpenWaited(t *testing.T, h hook.Hook) {
 
 // Without flags it cannot be told whether a segment opens a connection.
 func testOpenCutOff(t *testing.T, h hook.Hook) {
-	f := newFixture(t, h)
-	f.arm(settling(hook.MaxGeneration))
-	s := settle(t, bind(t, f.ns, queueNumber), always(answer{}))
-	for _, ends := range f.ends() {
-		o := f.opener(s, inspect.ProtoTCP, ends)
+	eachOpener(t, h, inspect.ProtoTCP, func(o *opener) {
 		o.begin(tcp(tcpAck), false)
 		o.want("without its flags", outwards, tcp(tcpAck)[:9], true)
 		o.want("without more than ports", outwards, nil, true)
 		o.want("still settled", outwards, tcp(tcpAck), false)
-	}
+	})
 }
 
 func testOpenQUIC(t *testing.T, h hook.Hook) {
-	f := newFixture(t, h)
-	f.arm(settling(hook.MaxGeneration))
-	s := settle(t, bind(t, f.ns, queueNumber), always(answer{}))
-	for _, ends := range f.ends() {
-		o := f.opener(s, inspect.ProtoUDP, ends)
+	eachOpener(t, h, inspect.ProtoUDP, func(o *opener) {
 		for _, c := range []struct {
 			ports   [2]uint16
 			payload []byte
@@ -291,12 +280,18 @@ func testOpenQUIC(t *testing.T, h hook.Hook) {
 		} {
 			for _, drop := range []bool{false, true} {
 				o.ports = c.ports
-				o.begin(udp(0x40, 1), drop)
-				o.want("begins as QUIC or not", outwards, udp(c.payload...), c.queued)
-				o.want("begins as QUIC or not", inwards, udp(c.payload...), c.queued)
-				// The connection that is there stays settled.
-				o.want("still settled", outwards, udp(0x40, 1), false)
+				o.testQUIC(c.payload, c.queued, drop)
 			}
 		}
-	}
+	})
+}
+
+// testQUIC sends a datagram with the payload both ways of a settled flow.
+func (o *opener) testQUIC(payload []byte, queued, drop bool) {
+	o.Helper()
+	o.begin(udp(0x40, 1), drop)
+	o.want("begins as QUIC or not", outwards, udp(payload...), queued)
+	o.want("begins as QUIC or not", inwards, udp(payload...), queued)
+	// The connection that is there stays settled.
+	o.want("still settled", outwards, udp(0x40, 1), false)
 }

@@ -14,14 +14,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-func protocolTests() []contract {
-	return []contract{
-		{"a settled flow of UDP-Lite passes unseen", settleProtocol(inspect.ProtoUDPLite)},
-		{"a settled flow of SCTP passes unseen", settleProtocol(inspect.ProtoSCTP)},
-		{"a settled flow that is forwarded passes unseen", testSettleForward},
-	}
-}
-
 // settleProtocol tries a protocol whose packets begin with the two ports.
 func settleProtocol(protocol uint8) func(*testing.T, hook.Hook) {
 	return func(t *testing.T, h hook.Hook) {
@@ -67,7 +59,7 @@ func rawSocket(
 		network = fmt.Sprintf("ip4:%d", protocol)
 	}
 	var c *net.IPConn
-	must(t, n.Try(func() (err error) {
+	nstest.Must(t, n.Try(func() (err error) {
 		c, err = net.ListenIP(network, &net.IPAddr{IP: addr.AsSlice()})
 		return err
 	}))
@@ -83,7 +75,7 @@ func sendRaw(t *testing.T, from, to *net.IPConn, source, destination uint16, n i
 	packet = append(packet, make([]byte, 28)...)
 	for range n {
 		_, err := from.WriteTo(packet, to.LocalAddr())
-		must(t, err)
+		nstest.Must(t, err)
 	}
 	return receive(t, to, n)
 }
@@ -99,13 +91,7 @@ func testSettleForward(t *testing.T, h hook.Hook) {
 	}
 	s := f.armSettling(settling(1), false)
 	for i, peer := range f.addresses() {
-		k := f.talk(peer)
-		if got := k.out(1); got != 1 {
-			t.Fatalf("%s: the first datagram did not arrive", peer)
-		}
-		if out, in := k.out(10), k.in(10); out != 10 || in != 10 {
-			t.Errorf("%s: %d datagrams there and %d back of 10 arrived", peer, out, in)
-		}
+		f.talk(peer).wantBothWays()
 		s.want(t, "of a forwarded flow", inspect.ProtoUDP, i+1)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"testing"
 	"time"
 
@@ -17,24 +16,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
-
-// RunSettle runs the part of the contract that is about settled flows on h.
-func RunSettle(t *testing.T, h hook.Hook) {
-	run(t, h, slices.Concat([]contract{
-		{"a settled flow passes unseen", testSettleAccept},
-		{"a settled connection passes unseen", testSettleTCP},
-		{"a flow settled by drop is silent", testSettleDrop},
-		{"drop wins over accept", testDropWins},
-		{"a settled flow comes back", testSettleTimeout},
-		{"another generation sees settled flows again", testGeneration},
-		{"another generation loses no waiting packet", testGenerationKeepsWaiting},
-		{"a full table of flows loses nothing", testSettleFull},
-		{"an ICMP error settles nothing and is seen", testSettleICMP},
-		{"a settled pod that routes by mark keeps working", testSettleMarkRouting},
-		{"an origin priority stays", testOriginPriority},
-		{"check sees how flows are settled", testCheckSettle},
-	}, protocolTests(), openingTests(), goingOffTests(), forgeTests()))
-}
 
 // settleBriefly is a timeout that a test can wait for.
 const settleBriefly = 500 * time.Millisecond
@@ -71,23 +52,17 @@ func testSettleAccept(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	s := f.armSettling(settling(1), false)
 	for i, peer := range f.addresses() {
-		k := f.talk(peer)
-		if got := k.out(1); got != 1 {
-			t.Fatalf("%s: the first datagram did not arrive", peer)
-		}
-		if out, in := k.out(10), k.in(10); out != 10 || in != 10 {
-			t.Errorf("%s: %d datagrams out and %d in of 10 arrived", peer, out, in)
-		}
+		f.talk(peer).wantBothWays()
 		s.want(t, "of a settled flow", inspect.ProtoUDP, 2*i+1)
 		// A flow that the peer begins, settled by a packet that comes in.
-		k = f.talk(peer)
+		k := f.talk(peer)
 		if in, out := k.in(1)+k.in(4), k.out(5); out != 5 || in != 5 {
 			t.Errorf("%s: %d datagrams in and %d out of 5 arrived", peer, in, out)
 		}
 		s.want(t, "of a second flow", inspect.ProtoUDP, 2*i+2)
 	}
 	c, err := f.handle.Counters()
-	must(t, err)
+	nstest.Must(t, err)
 	if c.Settled != 2*(20+9) {
 		t.Errorf("%d packets counted as settled, want 58", c.Settled)
 	}
@@ -100,18 +75,18 @@ func testSettleTCP(t *testing.T, h hook.Hook) {
 		l := f.peer.ListenTCP(t, netip.AddrPortFrom(peer, 0).String())
 		c := f.pod.DialTCP(t, l.Addr().String())
 		accepted, err := l.Accept()
-		must(t, err)
+		nstest.Must(t, err)
 		const size = 1 << 20
 		sent := make(chan error, 1)
 		go func() {
 			_, err := c.Write(make([]byte, size))
 			sent <- err
 		}()
-		must(t, accepted.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
+		nstest.Must(t, accepted.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		_, err = io.ReadFull(accepted, make([]byte, size))
-		must(t, err)
-		must(t, <-sent)
-		must(t, accepted.Close())
+		nstest.Must(t, err)
+		nstest.Must(t, <-sent)
+		nstest.Must(t, accepted.Close())
 		s.want(t, "the first packet of a connection", inspect.ProtoTCP, i+1)
 	}
 }
@@ -129,7 +104,7 @@ func testSettleDrop(t *testing.T, h hook.Hook) {
 			k.nothing("out of a dropped flow")
 		}
 		_, err := k.peer.WriteTo([]byte("in"), k.pod.LocalAddr())
-		must(t, err)
+		nstest.Must(t, err)
 		k.nothing("into a dropped flow")
 		s.want(t, "of a dropped flow", inspect.ProtoUDP, i+1)
 	}
@@ -151,7 +126,7 @@ func testDropWins(t *testing.T, h hook.Hook) {
 		k := f.talk(f.peer.IPv4())
 		for range 2 {
 			_, err := k.pod.Write([]byte("out"))
-			must(t, err)
+			nstest.Must(t, err)
 		}
 		drop := dropFirst
 		s := settle(t, q, func(*queued) answer {
@@ -259,12 +234,12 @@ func testSettleICMP(t *testing.T, h hook.Hook) {
 		return answer{}
 	})
 	k := f.talk(f.peer.IPv4())
-	must(t, k.peer.Close())
+	nstest.Must(t, k.peer.Close())
 	refused := func() {
 		t.Helper()
 		_, err := k.pod.Write([]byte("out"))
-		must(t, err)
-		must(t, k.pod.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
+		nstest.Must(t, err)
+		nstest.Must(t, k.pod.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
 		if _, err := k.pod.Read(make([]byte, 16)); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Fatalf("the socket got %v, want the ICMP error", err)
 		}
@@ -313,7 +288,7 @@ func testOriginPriority(t *testing.T, h hook.Hook) {
 func testCheckSettle(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(settling(1))
-	must(t, f.handle.Verify(f.ns, settling(1)))
+	nstest.Must(t, f.handle.Verify(f.ns, settling(1)))
 	f.wantNotArmed("with another generation", settling(2))
 	f.wantNotArmed("with settling off", all())
 	for _, bad := range []hook.Settle{
@@ -328,7 +303,7 @@ func testCheckSettle(t *testing.T, h hook.Hook) {
 			t.Errorf("%+v was armed", bad)
 		}
 	}
-	must(t, f.handle.Verify(f.ns, settling(1)))
+	nstest.Must(t, f.handle.Verify(f.ns, settling(1)))
 	f.arm(all())
-	must(t, f.handle.Verify(f.ns, all()))
+	nstest.Must(t, f.handle.Verify(f.ns, all()))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
@@ -49,19 +50,19 @@ type settler struct {
 func settle(t *testing.T, q *nfqueue.Queue, ask func(*queued) answer) *settler {
 	t.Helper()
 	s := &settler{queue: q, ask: ask}
-	must(t, fdcontrol.Do(q.File(), func(fd int) error { return unix.SetNonblock(fd, true) }))
+	nstest.Must(t, fdcontrol.Do(q.File(), func(fd int) error { return unix.SetNonblock(fd, true) }))
 	var err error
 	s.file, err = fdcontrol.Duplicate(q.File(), "queue of the test")
-	must(t, err)
+	nstest.Must(t, err)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = s.run() // ends with the runtime's words for a closed file
 	}()
 	s.stop = sync.OnceFunc(func() {
-		must(t, s.file.Close())
+		nstest.Must(t, s.file.Close())
 		<-done
-		must(t, q.Close())
+		nstest.Must(t, q.Close())
 	})
 	t.Cleanup(s.stop)
 	return s
@@ -84,8 +85,10 @@ func (s *settler) run() error {
 				failed = err
 				return true
 			}
-			if binary.NativeEndian.Uint16(buf[4:]) == unix.NFNL_SUBSYS_QUEUE<<8 {
-				s.answer(int(fd), buf[unix.SizeofNlMsghdr+4:n])
+			for m, err := range nlsock.Messages(buf[:n]) {
+				if err == nil && m.Type == unix.NFNL_SUBSYS_QUEUE<<8 {
+					s.answer(int(fd), m.Body[nlsock.NetfilterHeaderLen:])
+				}
 			}
 		}
 	})
@@ -142,19 +145,16 @@ func (s *settler) answer(fd int, body []byte) {
 }
 
 func verdictMessage(queue uint16, id, verdict, priority uint32) []byte {
-	b := binary.NativeEndian.AppendUint32(nil, unix.SizeofNlMsghdr+4+12+8)
-	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_QUEUE<<8|1)
-	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
-	b = append(b, make([]byte, 8)...)
-	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
-	b = binary.BigEndian.AppendUint16(b, queue)
+	const sendVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1 // NFQNL_MSG_VERDICT
+	b := nlsock.AppendNetfilterHeader(nil, unix.AF_UNSPEC, queue)
 	b = binary.NativeEndian.AppendUint16(b, 12)
 	b = binary.NativeEndian.AppendUint16(b, attrVerdictHdr)
 	b = binary.BigEndian.AppendUint32(b, verdict)
 	b = binary.BigEndian.AppendUint32(b, id)
 	b = binary.NativeEndian.AppendUint16(b, 8)
 	b = binary.NativeEndian.AppendUint16(b, attrPriority)
-	return binary.BigEndian.AppendUint32(b, priority)
+	b = binary.BigEndian.AppendUint32(b, priority)
+	return nlsock.Header{Type: sendVerdict, Flags: unix.NLM_F_REQUEST}.Append(nil, b)
 }
 
 // change exchanges the function that decides.
@@ -225,16 +225,28 @@ func (k *talk) in(n int) int {
 	k.Helper()
 	for range n {
 		_, err := k.peer.WriteTo([]byte("in"), k.pod.LocalAddr())
-		must(k.T, err)
+		nstest.Must(k.T, err)
 	}
 	return receive(k.T, k.pod, n)
+}
+
+// wantBothWays sends a datagram that settles the flow and then others, and expects
+// all of them to arrive.
+func (k *talk) wantBothWays() {
+	k.Helper()
+	if k.out(1) != 1 {
+		k.Fatalf("the first datagram to %s did not arrive", k.pod.RemoteAddr())
+	}
+	if out, in := k.out(10), k.in(10); out != 10 || in != 10 {
+		k.Errorf("%d datagrams to %s and %d from it of 10 arrived", out, k.pod.RemoteAddr(), in)
+	}
 }
 
 // nothing expects that no datagram arrives at either end.
 func (k *talk) nothing(when string) {
 	k.Helper()
 	for _, c := range []*net.UDPConn{k.pod, k.peer} {
-		must(k.T, c.SetReadDeadline(time.Now().Add(nstest.Patient(silence))))
+		nstest.Must(k.T, c.SetReadDeadline(time.Now().Add(nstest.Patient(silence))))
 		if _, err := c.Read(make([]byte, 16)); err == nil {
 			k.Errorf("a datagram arrived %s", when)
 		}

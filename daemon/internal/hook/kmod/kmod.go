@@ -236,13 +236,10 @@ func since(before *hook.Counters, now hook.Counters) hook.Counters {
 	}
 }
 
-// Delete disarms; the module's hook stays in the netns, letting all pass.
-func (m *module) Delete() error { return m.Disarm() }
+// Remove disarms; the module's hook stays in the netns, letting all pass.
+func (m *module) Remove() error { return m.Disarm() }
 
-// Remove disarms and lets go of the netns.
-func (m *module) Remove() error { return errors.Join(m.Delete(), m.Close()) }
-
-// Close leaves the netns armed.
+// Close releases the netns and leaves it armed.
 func (m *module) Close() error { return m.ns.Close() }
 
 // File returns nil: nothing but the module keeps the hook.

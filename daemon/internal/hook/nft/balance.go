@@ -18,7 +18,7 @@ func queueChain(i int) string { return fmt.Sprintf("queue_%d", i) }
 
 // addBalance adds the chains by which several queues share the packets. The
 // kernel's symmetric hash counts addresses, protocol and ports, as they are in
-// the packet at our hook, the same in both directions.
+// the packet at the hook, the same in both directions.
 func (l *layout) addBalance(s *hook.Selector, native bool) {
 	numbers := set{
 		id: queueNumbers, name: "__map%d", flags: unix.NFT_SET_MAP,

@@ -49,7 +49,7 @@ func BenchmarkTCP(b *testing.B) {
 			l := peer.ListenTCP(b, netip.AddrPortFrom(peer.IPv4(), 0).String())
 			from := pod.DialTCP(b, l.Addr().String())
 			to, err := l.Accept()
-			must(b, err)
+			nstest.Must(b, err)
 			done := make(chan error, 1)
 			go func() {
 				_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, to, make([]byte, 1<<18))
@@ -60,12 +60,12 @@ func BenchmarkTCP(b *testing.B) {
 			before := cpuTime(b)
 			for b.Loop() {
 				_, err := from.Write(chunk)
-				must(b, err)
+				nstest.Must(b, err)
 			}
 			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
-			must(b, from.Close())
-			must(b, <-done)
-			must(b, to.Close())
+			nstest.Must(b, from.Close())
+			nstest.Must(b, <-done)
+			nstest.Must(b, to.Close())
 			b.ReportMetric(float64(queued())/float64(b.N), "queued/op")
 		})
 	}
@@ -76,7 +76,7 @@ func BenchmarkTCP(b *testing.B) {
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u unix.Rusage
-	must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	nstest.Must(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
@@ -94,11 +94,11 @@ func BenchmarkFlood(b *testing.B) {
 			for b.Loop() {
 				for range flood {
 					_, err := from.Write(packet)
-					must(b, err)
+					nstest.Must(b, err)
 				}
 				b.StopTimer()
 				for range flood {
-					must(b, to.SetReadDeadline(time.Now().Add(time.Second)))
+					nstest.Must(b, to.SetReadDeadline(time.Now().Add(time.Second)))
 					if _, err := to.Read(packet); err != nil {
 						break
 					}
@@ -120,40 +120,40 @@ func serve(b *testing.B, pod *nstest.NetNS, s *hook.Selector) (queued func() uin
 		return func() uint64 { return 0 }
 	}
 	h, err := nft.New()
-	must(b, err)
+	nstest.Must(b, err)
 	ns, err := netns.Open(pod.Path())
-	must(b, err)
-	b.Cleanup(func() { must(b, ns.Close()) })
+	nstest.Must(b, err)
+	b.Cleanup(func() { nstest.Must(b, ns.Close()) })
 	table, err := h.Open(ns, nil)
-	must(b, err)
-	b.Cleanup(func() { must(b, table.Remove()) })
+	nstest.Must(b, err)
+	b.Cleanup(func() { closeHook(b, table) })
 	q, err := nfqueue.Open(ns, nfqueue.Config{
 		Number: s.Queue, Length: nfqueue.DefaultLength,
 		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: 64 << 20, FailOpen: true,
 	})
-	must(b, err)
-	must(b, q.Bind())
+	nstest.Must(b, err)
+	nstest.Must(b, q.Bind())
 	r, err := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
 		Inspector: settle.NewAfter(2, inspect.AcceptAll{}), Attachment: &inspect.Attachment{},
 		Observer: func() nfqueue.Observer { return nil },
 	})
-	must(b, err)
+	nstest.Must(b, err)
 	r.SetSettle(s.Settle.Request(false), s.Settle.Request(true))
 	p, err := nfqueue.NewPoller(nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
-	must(b, err)
-	must(b, p.Add(r))
+	nstest.Must(b, err)
+	nstest.Must(b, p.Add(r))
 	done := make(chan error, 1)
 	go func() { done <- p.Run() }()
 	b.Cleanup(func() {
-		must(b, q.Close())
-		must(b, p.Stop())
-		must(b, <-done)
-		must(b, p.Close())
+		nstest.Must(b, q.Close())
+		nstest.Must(b, p.Stop())
+		nstest.Must(b, <-done)
+		nstest.Must(b, p.Close())
 	})
 	mustArm(b, table, *s)
 	return func() uint64 {
 		c, err := table.Counters()
-		must(b, err)
+		nstest.Must(b, err)
 		return c.Queued
 	}
 }
@@ -163,16 +163,16 @@ func BenchmarkArm(b *testing.B) {
 	for _, c := range cases()[1:] {
 		b.Run(c.name, func(b *testing.B) {
 			h, err := nft.New()
-			must(b, err)
+			nstest.Must(b, err)
 			ns, err := netns.New()
-			must(b, err)
+			nstest.Must(b, err)
 			defer ns.Close()
 			for b.Loop() {
 				table, err := h.Open(ns, nil)
-				must(b, err)
+				nstest.Must(b, err)
 				mustArm(b, table, *c.selector)
 				b.StopTimer()
-				must(b, table.Remove())
+				closeHook(b, table)
 				b.StartTimer()
 			}
 		})
@@ -184,24 +184,24 @@ func BenchmarkTakeOver(b *testing.B) {
 	for _, c := range cases()[1:] {
 		b.Run(c.name, func(b *testing.B) {
 			h, err := nft.New()
-			must(b, err)
+			nstest.Must(b, err)
 			ns, err := netns.New()
-			must(b, err)
+			nstest.Must(b, err)
 			defer ns.Close()
 			table, err := h.Open(ns, nil)
-			must(b, err)
+			nstest.Must(b, err)
 			mustArm(b, table, *c.selector)
 			for b.Loop() {
 				b.StopTimer()
 				kept, err := fdcontrol.Duplicate(table.File(), "kept")
-				must(b, err)
-				must(b, table.Close())
+				nstest.Must(b, err)
+				nstest.Must(b, table.Close())
 				b.StartTimer()
 				table, err = h.Open(ns, kept)
-				must(b, err)
+				nstest.Must(b, err)
 				mustArm(b, table, *c.selector)
 			}
-			must(b, table.Remove())
+			closeHook(b, table)
 		})
 	}
 }

@@ -35,19 +35,19 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	h, err := nft.New()
-	must(t, err)
+	nstest.Must(t, err)
 	f := &fixture{T: t, hook: h}
 	f.pod, f.peer = nstest.Pair(t)
 	f.ns, err = netns.Open(f.pod.Path())
-	must(t, err)
-	t.Cleanup(func() { must(t, f.ns.Close()) })
+	nstest.Must(t, err)
+	t.Cleanup(func() { nstest.Must(t, f.ns.Close()) })
 	return f
 }
 
 func (f *fixture) open(inherited *os.File) hook.Handle {
 	f.Helper()
 	handle, err := f.hook.Open(f.ns, inherited)
-	must(f.T, err)
+	nstest.Must(f.T, err)
 	return handle
 }
 
@@ -55,8 +55,8 @@ func (f *fixture) open(inherited *os.File) hook.Handle {
 func (f *fixture) keep(handle hook.Handle) *os.File {
 	f.Helper()
 	kept, err := fdcontrol.Duplicate(handle.File(), "kept")
-	must(f.T, err)
-	must(f.T, handle.Close())
+	nstest.Must(f.T, err)
+	nstest.Must(f.T, handle.Close())
 	return kept
 }
 
@@ -69,25 +69,25 @@ func (f *fixture) whileWaiting(change func()) {
 		Number: 80, Length: nfqueue.DefaultLength,
 		CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 	})
-	must(f.T, err)
-	defer func() { must(f.T, q.Close()) }()
-	must(f.T, q.Bind())
+	nstest.Must(f.T, err)
+	defer func() { nstest.Must(f.T, q.Close()) }()
+	nstest.Must(f.T, q.Bind())
 	to := f.peer.ListenUDP(f.T, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	from := f.pod.DialUDP(f.T, to.LocalAddr().String())
 	for i := range n {
 		_, err := fmt.Fprint(from, i)
-		must(f.T, err)
+		nstest.Must(f.T, err)
 	}
 	change()
 	stat, _, err := q.Stat(f.ns)
-	must(f.T, err)
+	nstest.Must(f.T, err)
 	if stat.Waiting != n {
 		f.Errorf("%d of %d packets still wait", stat.Waiting, n)
 	}
-	must(f.T, q.AnswerAll(stat.Sequence, true))
+	nstest.Must(f.T, q.AnswerAll(stat.Sequence, true))
 	buf := make([]byte, 64)
 	for i := range n {
-		must(f.T, to.SetReadDeadline(time.Now().Add(nstest.Patient(time.Minute))))
+		nstest.Must(f.T, to.SetReadDeadline(time.Now().Add(nstest.Patient(time.Minute))))
 		if _, err := to.Read(buf); err != nil {
 			f.Fatalf("%d of %d waiting packets arrived", i, n)
 		}
@@ -119,13 +119,13 @@ func TestInherit(t *testing.T) {
 				t.Errorf("%+v: %v", next, warning)
 			}
 		})
-		must(t, handle.Verify(f.ns, next))
+		nstest.Must(t, handle.Verify(f.ns, next))
 	}
 	// It differs in nothing but the queue expression.
 	if err := handle.Verify(f.ns, selector); !errors.Is(err, hook.ErrNotArmed) {
 		t.Errorf("check without bypass: %v, want %v", err, hook.ErrNotArmed)
 	}
-	must(t, handle.Remove())
+	closeHook(t, handle)
 	if left := f.pod.Run(t, "nft", "list", "ruleset"); left != "" {
 		t.Errorf("left in the netns: %s", left)
 	}
@@ -152,20 +152,20 @@ func TestInheritUnchanged(t *testing.T) {
 	if after := f.generation(); after == before {
 		t.Error("a successor left settled flows as they were")
 	}
-	must(t, handle.Remove())
+	closeHook(t, handle)
 }
 
 func TestInheritUnfit(t *testing.T) {
 	f := newFixture(t)
 	peer, err := netns.Open(f.peer.Path())
-	must(t, err)
+	nstest.Must(t, err)
 	defer peer.Close()
 	elsewhere, err := f.hook.Open(peer, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	route, err := f.ns.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
-	must(t, err)
+	nstest.Must(t, err)
 	null, err := os.Open(os.DevNull)
-	must(t, err)
+	nstest.Must(t, err)
 	for want, file := range map[string]*os.File{
 		"socket of netns":      f.keep(elsewhere),
 		"socket protocol is 0": os.NewFile(uintptr(route), "route"),
@@ -182,8 +182,8 @@ func TestInheritUnfit(t *testing.T) {
 	}
 }
 
-// Somebody in the netns who has our names does not keep us from inspecting it
-// unless he has both, and then only as long.
+// A program in the netns that owns tables of the hook's names does not keep the hook
+// from being armed unless it has both, and then only as long.
 func TestSquatters(t *testing.T) {
 	f := newFixture(t)
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
@@ -192,22 +192,22 @@ func TestSquatters(t *testing.T) {
 	if _, err := handle.Arm(selector); !errors.Is(err, hook.ErrForeign) {
 		t.Fatalf("armed beside both: %v, want %v", err, hook.ErrForeign)
 	}
-	must(t, second.Close())
+	nstest.Must(t, second.Close())
 	if warning := warned(t, handle, selector); !errors.Is(warning, hook.ErrForeign) {
 		t.Errorf("warning %v, want %v", warning, hook.ErrForeign)
 	}
-	must(t, handle.Verify(f.ns, selector))
+	nstest.Must(t, handle.Verify(f.ns, selector))
 	// A successor finds the table of the second name.
 	f.whileWaiting(func() {
 		handle = f.open(f.keep(handle))
 		mustArm(t, handle, selector)
-		must(t, first.Close())
+		nstest.Must(t, first.Close())
 		if warning := warned(t, handle, selector); warning != nil {
 			t.Errorf("warning after the first name became free: %v", warning)
 		}
 	})
-	must(t, handle.Verify(f.ns, selector))
-	must(t, handle.Remove())
+	nstest.Must(t, handle.Verify(f.ns, selector))
+	closeHook(t, handle)
 	if left := f.pod.Run(t, "nft", "list", "ruleset"); left != "" {
 		t.Errorf("left in the netns: %s", left)
 	}
@@ -218,11 +218,11 @@ func TestSquatters(t *testing.T) {
 func (f *fixture) squat(name string) io.Closer {
 	f.Helper()
 	socket, err := nft.MakeOwnedTable(f.ns, name)
-	must(f.T, err)
+	nstest.Must(f.T, err)
 	return socket
 }
 
-// A table of our name that nobody owns is ours, whatever is in it.
+// A table of the hook's name without an owner is the hook's, whatever is in it.
 func TestUnownedJunk(t *testing.T) {
 	f := newFixture(t)
 	f.pod.Run(t, "nft", `table inet nsqueue {
@@ -233,11 +233,11 @@ func TestUnownedJunk(t *testing.T) {
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	handle := f.open(nil)
 	mustArm(t, handle, selector)
-	must(t, handle.Verify(f.ns, selector))
+	nstest.Must(t, handle.Verify(f.ns, selector))
 	if list := f.pod.Run(t, "nft", "list", "ruleset"); strings.Contains(list, "mine") {
 		t.Errorf("left: %s", list)
 	}
-	must(t, handle.Remove())
+	closeHook(t, handle)
 }
 
 // Without the socket, the queue alone was kept.
@@ -250,10 +250,10 @@ func TestTakeOverKeepsWaiting(t *testing.T) {
 	handle := f.open(nil)
 	mustArm(t, handle, selector)
 	f.whileWaiting(func() {
-		must(t, handle.Close())
+		nstest.Must(t, handle.Close())
 		handle = f.open(nil)
 		mustArm(t, handle, selector)
 	})
-	must(t, handle.Verify(f.ns, selector))
-	must(t, handle.Remove())
+	nstest.Must(t, handle.Verify(f.ns, selector))
+	closeHook(t, handle)
 }

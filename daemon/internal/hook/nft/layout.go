@@ -3,9 +3,6 @@
 package nft
 
 import (
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 )
 
@@ -27,34 +24,6 @@ type chain struct {
 	comment string
 }
 
-// place is a hook point.
-type place struct {
-	name      string
-	point     uint32
-	direction hook.Directions
-	// device is the key of the interface that a packet of the loopback device
-	// has at this hook point; zero at forward, which has none.
-	device expr.MetaKey
-}
-
-func places() []place {
-	return []place{
-		{"input", unix.NF_INET_LOCAL_IN, hook.In, expr.MetaKeyIIFTYPE},
-		{"output", unix.NF_INET_LOCAL_OUT, hook.Out, expr.MetaKeyOIFTYPE},
-		{"forward", unix.NF_INET_FORWARD, hook.Forward, 0},
-	}
-}
-
-// base returns the two base chains of a hook point. Both have the same
-// priority, and the one that settles comes first here: of equal priorities the
-// kernel runs the hook that was registered later first. So packets meet the
-// queue and then, with nothing between them whatever the pod may register, the
-// chain that trusts what the verdict said.
-func (p *place) base() (settle, queue chain) {
-	return chain{name: "settle_" + p.name, point: &p.point},
-		chain{name: p.name, point: &p.point}
-}
-
 // newLayout returns what the table holds for s in a netns where requests are
 // heeded in some directions already.
 func newLayout(s *hook.Selector, heeded hook.Directions, native bool) (layout, error) {
@@ -67,7 +36,7 @@ func newLayout(s *hook.Selector, heeded hook.Directions, native bool) (layout, e
 		l.addBalance(s, native)
 	}
 	heeded |= settles(s)
-	for _, p := range places() {
+	for _, p := range hookPoints() {
 		settle, queue := p.base()
 		settle.rules, queue.rules = restRules(&p, heeded)
 		if settles(s)&p.direction != 0 {
@@ -78,7 +47,7 @@ func newLayout(s *hook.Selector, heeded hook.Directions, native bool) (layout, e
 		}
 		l.chains = append(l.chains, settle, queue)
 	}
-	err := l.sign()
+	err := l.addDigest()
 	return l, err
 }
 
@@ -94,7 +63,7 @@ func settles(s *hook.Selector) hook.Directions {
 // are heeded where flows could be settled before: the verdict of a packet that
 // waits may still drop it by one. So what a pod puts into the priority of its
 // packets is cleared first.
-func restRules(p *place, heeded hook.Directions) (settle, queue []rule) {
+func restRules(p *hookPoint, heeded hook.Directions) (settle, queue []rule) {
 	if heeded&p.direction == 0 {
 		return nil, nil
 	}

@@ -55,7 +55,7 @@ func TestRulesAreThoseOfNft(t *testing.T) {
 		"reference": selector, "settle": settle, "queues": queues,
 	} {
 		reference, err := references.ReadFile("testdata/" + name + ".nft")
-		must(t, err)
+		nstest.Must(t, err)
 		t.Run(name, func(t *testing.T) { compare(t, s, string(reference)) })
 	}
 }
@@ -94,13 +94,13 @@ func compare(t *testing.T, s hook.Selector, reference string) {
 func arm(t *testing.T, n *nstest.NetNS, s hook.Selector) {
 	t.Helper()
 	h, err := nft.New()
-	must(t, err)
+	nstest.Must(t, err)
 	ns, err := netns.Open(n.Path())
-	must(t, err)
-	t.Cleanup(func() { must(t, ns.Close()) })
+	nstest.Must(t, err)
+	t.Cleanup(func() { nstest.Must(t, ns.Close()) })
 	table, err := h.Open(ns, nil)
-	must(t, err)
-	t.Cleanup(func() { must(t, table.Remove()) })
+	nstest.Must(t, err)
+	t.Cleanup(func() { closeHook(t, table) })
 	mustArm(t, table, s)
 }
 
@@ -113,7 +113,7 @@ func bytecode(t *testing.T, n *nstest.NetNS) (rules map[string][]string, queuein
 	chain := ""
 	// Without standard error: nft's warnings come in the middle of a line.
 	out, err := n.Command("nft", "--debug=netlink", "list", "ruleset").Output()
-	must(t, err)
+	nstest.Must(t, err)
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)
 		switch m := header.FindStringSubmatch(line); {
@@ -137,34 +137,34 @@ func bytecode(t *testing.T, n *nstest.NetNS) (rules map[string][]string, queuein
 }
 
 // A table that an earlier daemon left armed is taken over without a moment in
-// which packets pass, and nobody else may take it from us.
+// which packets pass, and no other program may take it away.
 func TestTakeOver(t *testing.T) {
 	h, err := nft.New()
-	must(t, err)
+	nstest.Must(t, err)
 	pod, peer := nstest.Pair(t)
 	ns, err := netns.Open(pod.Path())
-	must(t, err)
+	nstest.Must(t, err)
 	defer ns.Close()
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
 	first, err := h.Open(ns, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	mustArm(t, first, selector)
 
 	second, err := h.Open(ns, nil)
-	must(t, err)
-	defer func() { must(t, second.Remove()) }()
+	nstest.Must(t, err)
+	defer func() { closeHook(t, second) }()
 	if warning := warned(t, second, selector); !errors.Is(warning, hook.ErrForeign) {
 		t.Errorf("armed beside a table that has an owner: %v, want %v", warning, hook.ErrForeign)
 	}
-	must(t, second.Remove())
+	closeHook(t, second)
 	second, err = h.Open(ns, nil)
-	must(t, err)
-	must(t, first.Close())
+	nstest.Must(t, err)
+	nstest.Must(t, first.Close())
 	if got := peer.Ping(t, pod.IPv4(), 1, silence) == 0; got != h.Persistent() {
 		t.Errorf("still armed after its owner went: %t, want %t", got, h.Persistent())
 	}
 	mustArm(t, second, selector)
-	must(t, second.Verify(ns, selector))
+	nstest.Must(t, second.Verify(ns, selector))
 }
 
 const silence = 200 * time.Millisecond
@@ -173,31 +173,31 @@ const silence = 200 * time.Millisecond
 func warned(t testing.TB, handle hook.Handle, s hook.Selector) (warning error) {
 	t.Helper()
 	warning, err := handle.Arm(s)
-	must(t, err)
+	nstest.Must(t, err)
 	return warning
+}
+
+// closeHook removes the hook and closes its handle.
+func closeHook(t testing.TB, handle hook.Handle) {
+	t.Helper()
+	nstest.Must(t, handle.Remove())
+	nstest.Must(t, handle.Close())
 }
 
 func mustArm(t testing.TB, handle hook.Handle, s hook.Selector) {
 	t.Helper()
 	_, err := handle.Arm(s)
-	must(t, err)
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	nstest.Must(t, err)
 }
 
 // While a table has no owner, the pod may put into it what it likes. The next
 // owner starts without it, and without settled flows.
 func TestTakeOverTamperedTable(t *testing.T) {
 	h, err := nft.New()
-	must(t, err)
+	nstest.Must(t, err)
 	pod := nstest.New(t)
 	ns, err := netns.Open(pod.Path())
-	must(t, err)
+	nstest.Must(t, err)
 	defer ns.Close()
 	selector := hook.Selector{
 		Directions: hook.AllDirections,
@@ -209,21 +209,21 @@ func TestTakeOverTamperedTable(t *testing.T) {
 		add rule inet nsqueue mine ip saddr . ip daddr . meta l4proto . th sport . th dport \
 			@accept4_g1_t60000_s10 accept`} {
 		first, err := h.Open(ns, nil)
-		must(t, err)
+		nstest.Must(t, err)
 		mustArm(t, first, selector)
-		must(t, first.Close())
+		nstest.Must(t, first.Close())
 		if !h.Persistent() {
 			return // there is no table
 		}
 		pod.Run(t, "nft", tampered)
 		second, err := h.Open(ns, nil)
-		must(t, err)
+		nstest.Must(t, err)
 		mustArm(t, second, selector)
-		must(t, second.Verify(ns, selector))
+		nstest.Must(t, second.Verify(ns, selector))
 		list := pod.Run(t, "nft", "list", "ruleset")
 		if strings.Contains(list, "1.1.1.1") || strings.Contains(list, "mine") {
 			t.Errorf("left after %q:\n%s", tampered, list)
 		}
-		must(t, second.Remove())
+		closeHook(t, second)
 	}
 }

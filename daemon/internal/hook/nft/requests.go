@@ -38,7 +38,7 @@ func newCounter(name string) request {
 	}
 }
 
-// newChain makes a chain; one without a hook point is called by nobody.
+// newChain makes a chain; one without a hook point is only called by others.
 func newChain(c *chain) request {
 	return request{
 		kind: unix.NFT_MSG_NEWCHAIN, flags: netlink.Create,

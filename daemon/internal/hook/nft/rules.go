@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// tableName is the table's; secondName where somebody else has that one.
-	tableName  = "nsqueue"
+	// firstName is the table's; secondName where another program owns that one.
+	firstName  = "nsqueue"
 	secondName = "nsqueue-2"
 	// priority is one after conntrack and defragmentation's neighbourhood at
 	// -200, before everything that a pod usually installs.
@@ -26,7 +26,7 @@ const (
 	counterExempt = "exempt"
 
 	// defragChain is never called. Its tproxy rule makes the kernel reassemble
-	// fragments before our hook, which takes no conntrack.
+	// fragments before the hook, which takes no conntrack.
 	defragChain = "defrag"
 
 	arphrdLoopback = 772 // ARPHRD_LOOPBACK
@@ -52,12 +52,12 @@ type rule []expr.Any
 
 // queueRules returns the rules of the base chain that queues. Packets of settled
 // flows, which it is all about, meet as few rules as possible.
-func queueRules(p *place, s *hook.Selector, native bool) []rule {
+func queueRules(p *hookPoint, s *hook.Selector, native bool) []rule {
 	rules := loopbackRules(p.device)
 	if s.Settle.On() {
 		rules = append(rules, rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: lookupChain}})
 	}
-	rules = append(rules, neighbourRules(p.point)...)
+	rules = append(rules, neighbourRules(p.number)...)
 	if len(s.Protocols) == 0 {
 		return append(rules, selected(s, native))
 	}

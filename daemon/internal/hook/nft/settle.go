@@ -54,7 +54,7 @@ type flows struct {
 // settledFlows returns the sets of settled flows. Their names tell all of s,
 // so that other settings, and above all another generation, mean other sets:
 // a packet that is being judged by the rules of the old one can still settle
-// its flow, but only where nobody looks any more.
+// its flow, but only in a set that no rule looks into any more.
 func settledFlows(s hook.Settle) (accepted, dropped []flows) {
 	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 		accepted = append(accepted, newFlows(s, family, false))
@@ -181,7 +181,7 @@ func requests(bits uint32) rule {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native32(bits)})
 }
 
-// clearRequest clears the bits of the priority that are ours.
+// clearRequest clears the bits of the priority that are the hook's.
 func clearRequest() rule {
 	return append(maskedPriority(^uint32(hook.SettleMask)),
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: 1})

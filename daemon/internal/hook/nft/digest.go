@@ -8,12 +8,12 @@ import (
 	"slices"
 )
 
-// sign puts the layout's sum into the comment of the rule that nobody meets.
-// The kernel tells rules otherwise than it is told them, so their contents are
-// compared by this sum: while a table has an owner, nobody else can change the
-// rules and leave it.
-func (l *layout) sign() error {
-	sum := sha256.New()
+// addDigest puts the layout's digest into the comment of the rule that no packet
+// meets. The kernel lists rules in other words than those that it is told them in, so
+// their contents are compared by this digest: while a table has an owner, no other
+// program can change the rules and leave it.
+func (l *layout) addDigest() error {
+	digest := sha256.New()
 	var requests []request
 	for _, s := range slices.Concat(l.sets, l.anonymous) {
 		requests = append(requests, newSet(&s), newElements(&s))
@@ -27,8 +27,8 @@ func (l *layout) sign() error {
 		if err != nil {
 			return err
 		}
-		sum.Write(b)
+		digest.Write(b)
 	}
-	l.chains[0].comment = fmt.Sprintf("rules %x", sum.Sum(nil)[:16])
+	l.chains[0].comment = fmt.Sprintf("rules %x", digest.Sum(nil)[:16])
 	return nil
 }
