@@ -55,10 +55,9 @@ func (q *Queue) awaitReply(fd int) error {
 		}
 		switch binary.NativeEndian.Uint16(buf[4:]) {
 		case unix.NLMSG_ERROR:
-			if binary.NativeEndian.Uint32(buf[8:]) != bindSequence || n < nlHeaderLen+4 {
-				continue
+			if binary.NativeEndian.Uint32(buf[8:]) == bindSequence {
+				return nlsock.Errno(buf[nlHeaderLen:n])
 			}
-			return errnoOf(buf[nlHeaderLen:])
 		case msgPacket:
 			q.early = append(q.early, append([]byte(nil), buf[:n]...))
 		}

@@ -206,3 +206,38 @@ func TestSupersedeHandsOver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A turn allocates nothing, from the socket to the socket.
+func TestTurnDoesNotAllocate(t *testing.T) {
+	r, w := wireReader(t, inspect.Func(func(p *inspect.Packet) inspect.Verdict {
+		return inspect.Verdict{Action: inspect.Accept, Mark: p.ID << 24, MarkMask: 0xff000000}
+	}))
+	p := newTestPoller(t)
+	p.coalesce = 0 // changing what epoll tells allocates
+	if err := p.Add(r); err != nil {
+		t.Fatal(err)
+	}
+	b, err := newBatch(p.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.close() }()
+	m, buf := packetMessage(t), make([]byte, 1<<16)
+	n := testing.AllocsPerRun(1000, func() {
+		if _, err := unix.Write(w.kernels, m); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.turn(1, b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Read(w.kernels, buf); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a turn", n)
+	}
+	if got := r.Counters.Accepted.Load(); got < 1000 {
+		t.Errorf("%d packets accepted, want 1,000", got)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // session is one goroutine's ownership of a reader. It lasts until the goroutine is
@@ -157,11 +158,7 @@ func (s *session) handle(msg []byte) {
 // packet where a process in the netns has unregistered a hook, which drops all
 // packets that wait. No error is the reply to Rebind.
 func (s *session) countError(payload []byte) {
-	if len(payload) < 4 {
-		s.verdicts.counters.errors++
-		return
-	}
-	switch err := errnoOf(payload); {
+	switch err := nlsock.Errno(payload); {
 	case errors.Is(err, unix.ENOENT):
 		s.verdicts.counters.flushed++
 	case err != nil:

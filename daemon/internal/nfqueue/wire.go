@@ -9,13 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
 // Sizes and numbers of linux/netlink.h, linux/netfilter/nfnetlink.h and
 // linux/netfilter/nfnetlink_queue.h that golang.org/x/sys/unix does not have.
 const (
 	nlHeaderLen  = unix.SizeofNlMsghdr
-	genHeaderLen = 4 // struct nfgenmsg
+	genHeaderLen = nlsock.NetfilterHeaderLen
 	attrLen      = unix.SizeofNlAttr
 
 	subsysQueue     = unix.NFNL_SUBSYS_QUEUE << 8
@@ -149,8 +150,7 @@ func appendHeader(b []byte, kind, flags uint16, seq uint32, queue uint16) []byte
 	b = binary.NativeEndian.AppendUint16(b, flags)
 	b = binary.NativeEndian.AppendUint32(b, seq)
 	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows our port
-	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
-	return binary.BigEndian.AppendUint16(b, queue)
+	return nlsock.AppendNetfilterHeader(b, unix.AF_UNSPEC, queue)
 }
 
 // endMessage writes the length of the message that starts at start.
@@ -275,12 +275,4 @@ func packetID(msg []byte) (uint32, bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(msg[at+attrLen:]), true
-}
-
-// errnoOf returns the error in an NLMSG_ERROR's payload, nil where it is 0.
-func errnoOf(payload []byte) error {
-	if code := int32(binary.NativeEndian.Uint32(payload)); code != 0 {
-		return unix.Errno(-code)
-	}
-	return nil
 }
