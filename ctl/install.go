@@ -217,7 +217,7 @@ func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 		defer cancel()
 	}
 	var next time.Time
-	p, err := i.First(ctx, do, func(err error) {
+	p, err := i.InstallWhenReady(ctx, do, func(err error) {
 		if now := time.Now(); now.After(next) {
 			next = now.Add(5 * c.progressAfter)
 			fmt.Fprintf(c.err, "waiting: %v\n", err)

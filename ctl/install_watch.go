@@ -52,9 +52,9 @@ func (c *command) watchInstall(
 		return fmt.Errorf("install: %w", err)
 	}
 	fmt.Fprintf(c.err, "watching %s; press Ctrl-C to stop\n", i.Dir)
-	return (&conflist.Keeper{
-		Installer: i, Look: checkInterval, Fight: conflist.DefaultFight(),
-		Repaired: w.repaired, Failed: w.failed, Looked: w.looked, GaveWay: w.gaveWay,
+	return (&conflist.Watcher{
+		Installer: i, Interval: checkInterval, Backoff: conflist.DefaultBackoff(),
+		Repaired: w.repaired, Failed: w.failed, Checked: w.checked, BackedOff: w.backedOff,
 	}).Run(ctx)
 }
 
@@ -70,7 +70,7 @@ func (w *installWatch) repaired(ctx context.Context, p *conflist.Plan) {
 	w.adoptAgain = w.now().Add(checkInterval)
 }
 
-func (w *installWatch) looked(ctx context.Context) {
+func (w *installWatch) checked(ctx context.Context) {
 	switch lost, err := w.plugin.replaceLost(); {
 	case err != nil:
 		w.failed(fmt.Errorf("copy plugin again: %w", err))
@@ -99,7 +99,7 @@ func (w *installWatch) failed(err error) {
 	w.report(&installEvent{Event: "failed", Message: err.Error()})
 }
 
-func (w *installWatch) gaveWay(p *conflist.Plan, repairs int, pause time.Duration) {
+func (w *installWatch) backedOff(p *conflist.Plan, repairs int, pause time.Duration) {
 	w.report(&installEvent{Event: "paused", Message: fmt.Sprintf(
 		"another program keeps rewriting %s and has undone %d repairs: find out which one; "+
 			"the next repair is in %v", p.Active, repairs, pause)})

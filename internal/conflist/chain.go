@@ -16,7 +16,7 @@ type Chain struct {
 	// Plugins are their types in the order in which ADD runs them; none where the
 	// configuration is no list.
 	Plugins []string
-	// Socket is where the entry of ours looks for nsqueued.
+	// Socket is where the entry of nsqueue looks for nsqueued.
 	Socket string
 }
 
@@ -49,13 +49,13 @@ func (c *Chain) add(plugin []byte) error {
 		Socket string `json:"socket"`
 	}
 	if err := json.Unmarshal(plugin, &entry); err != nil {
-		return fmt.Errorf("%w: entry of %s: %w", ErrInvalid, pluginType, err)
+		return fmt.Errorf("%w: entry %s: %w", ErrInvalid, pluginType, err)
 	}
 	c.Socket = cmp.Or(entry.Socket, api.DefaultSocket)
 	return nil
 }
 
-// Entries says how many of the plugins are ours.
+// Entries returns how many of the plugins are nsqueue.
 func (c *Chain) Entries() int {
 	n := 0
 	for _, plugin := range c.Plugins {
@@ -66,7 +66,7 @@ func (c *Chain) Entries() int {
 	return n
 }
 
-// Last says whether ours is run after all others.
+// Last reports whether nsqueue runs after all other plugins.
 func (c *Chain) Last() bool {
 	return len(c.Plugins) > 1 && slices.Index(c.Plugins, pluginType) == len(c.Plugins)-1
 }

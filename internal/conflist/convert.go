@@ -59,7 +59,7 @@ func loadSingle(conf []byte) (*libcni.PluginConfig, error) {
 	return c, nil
 }
 
-// isOrphan says whether a conversion has lost its source, or was made of one
+// isOrphan reports whether a conversion has lost its source, or was made of one
 // that is a meta plugin.
 func isOrphan(dir, conversion string) bool {
 	source, err := sourceOf(dir, conversion)
@@ -73,7 +73,7 @@ func isOrphan(dir, conversion string) bool {
 	return err == nil && isMeta(f.text)
 }
 
-// isConversion says whether a conflist is one that convert has made, with our
+// isConversion reports whether a conflist is one that convert has made, with our
 // entry or without: made again of its own first plugin, it is the same.
 func isConversion(name string, text []byte) bool {
 	if !strings.HasSuffix(name, conversionSuffix) {

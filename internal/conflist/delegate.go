@@ -14,17 +14,17 @@ import (
 	"github.com/containernetworking/cni/libcni"
 )
 
-// A meta plugin, such as multus, is a .conf file that hands each pod on to the
-// network of another file: it has a copy of that file, which it makes anew when
-// the file changes, or its name. It takes the first file of the directory for
-// that network. A conflist that is made of the meta plugin's own file would be
-// that first file, and the plugin would hand each pod on to itself.
+// A meta plugin, such as multus, is a .conf file that delegates each pod to the
+// network of another file: it has a copy of that file, which it renews when the file
+// changes, or the file's name. It takes the first file of the directory for that
+// network. A conflist that is converted from the meta plugin's own file would be
+// that first file, and the plugin would delegate each pod to itself.
 
-// ErrDelegate says that a meta plugin hands pods on to something that the entry
-// cannot be brought into.
-var ErrDelegate = errors.New("a meta plugin hands pods on to what has no place for nsqueue")
+// ErrDelegate says that a meta plugin delegates pods to a network that cannot have
+// the entry.
+var ErrDelegate = errors.New("nsqueue cannot be added to the network of a meta plugin")
 
-// delegate is the network that a meta plugin hands pods on to.
+// delegate is the network that a meta plugin delegates pods to.
 type delegate struct {
 	via     string // its type
 	network string
@@ -39,10 +39,10 @@ func (d *delegate) isSource(path string) bool {
 	return d != nil && d.source != nil && d.source.path == path
 }
 
-// isMeta says whether a single plugin hands pods on to other networks.
+// isMeta reports whether a single plugin delegates pods to other networks.
 func isMeta(plugin []byte) bool { return parseMeta(plugin).isMeta() }
 
-// meta is what says where a meta plugin hands pods on to.
+// meta is what says where a meta plugin delegates pods to.
 type meta struct {
 	plugin, clusterNetwork string
 	delegates              bool
@@ -55,7 +55,7 @@ func parseMeta(text []byte) meta {
 		return meta{}
 	}
 	var m meta
-	_ = json.Unmarshal(object["type"], &m.plugin) // of others it may be anything
+	_ = json.Unmarshal(object["type"], &m.plugin) // other plugins may have anything there
 	_ = json.Unmarshal(object["clusterNetwork"], &m.clusterNetwork)
 	m.delegates = bytes.HasPrefix(object["delegates"], []byte("["))
 	return m
@@ -68,7 +68,7 @@ func (m meta) isMeta() bool {
 // isMultus covers multus-shim, too.
 func isMultus(plugin string) bool { return strings.HasPrefix(plugin, "multus") }
 
-// findDelegate returns what the file of a meta plugin hands pods on to; nil for
+// findDelegate returns what the file of a meta plugin delegates pods to; nil for
 // other files.
 func (s *Survey) findDelegate(f *found) (*delegate, error) {
 	at, ok := metaPlugin(f)
@@ -77,11 +77,11 @@ func (s *Survey) findDelegate(f *found) (*delegate, error) {
 	}
 	m := parseMeta(at.of(f.text))
 	d := &delegate{via: m.plugin}
-	if m.clusterNetwork != "" { // multus goes by it before all else
+	if m.clusterNetwork != "" { // multus looks at it first
 		d.source = s.sourceNamed(f, m.clusterNetwork)
 		if d.source == nil {
-			return nil, d.refuse(fmt.Sprintf("it hands pods on to %q, which is no .conflist file "+
-				"of this directory", m.clusterNetwork))
+			return nil, d.refuse(fmt.Sprintf("its clusterNetwork %q is no .conflist file "+
+				"in this directory", m.clusterNetwork))
 		}
 		return d, d.load(d.source.text)
 	}
@@ -97,8 +97,8 @@ func (s *Survey) findDelegate(f *found) (*delegate, error) {
 	return d, nil
 }
 
-// metaPlugin returns where the meta plugin of a file is: the file, or the only
-// plugin of its list but ours.
+// metaPlugin returns where the meta plugin of a file is: the whole file, or the
+// only other plugin of its list.
 func metaPlugin(f *found) (at span, ok bool) {
 	if !f.isList() {
 		return span{0, len(f.text)}, isMeta(f.text)
@@ -114,36 +114,36 @@ func metaPlugin(f *found) (at span, ok bool) {
 	return plugins[0].span, isMeta(plugins[0].of(f.text))
 }
 
-// inlineList returns where in a file the list is that a meta plugin hands pods
-// on to: the first of its delegates, which makes eth0.
+// inlineList returns where in a file the list is that a meta plugin delegates pods
+// to: the first of its delegates, which makes eth0.
 func inlineList(f *found) (span, error) {
 	at, ok := metaPlugin(f)
 	if !ok {
-		return span{}, errors.New("it is no meta plugin")
+		return span{}, errors.New("it is not a meta plugin")
 	}
 	text := at.of(f.text)
 	list, ok := member(text, "delegates")
 	if !ok || text[list.start] != '[' {
-		return span{}, errors.New("it does not say what it hands pods on to")
+		return span{}, errors.New("it has no clusterNetwork and no delegates")
 	}
 	all := elements(text, list.start)
 	if len(all) == 0 {
-		return span{}, errors.New("it hands pods on to nothing")
+		return span{}, errors.New("its delegates are empty")
 	}
 	if raw := all[0].of(text); raw[0] == '{' {
 		if _, ok := member(raw, "plugins"); ok {
 			return span{at.start + all[0].start, at.start + all[0].end}, nil
 		}
 	}
-	return span{}, errors.New("it hands pods on to a single plugin, which is no list")
+	return span{}, errors.New("its first delegate is a single plugin, not a list")
 }
 
 func (d *delegate) refuse(why string) error {
-	return fmt.Errorf("%w: %s: %s; let it hand pods on to a .conflist file",
+	return fmt.Errorf("%w: %s: %s; let it delegate to a .conflist file",
 		ErrDelegate, d.via, why)
 }
 
-// load reads the list that pods are handed on to.
+// load reads the list that pods are delegated to.
 func (d *delegate) load(text []byte) error {
 	l, err := libcni.NetworkConfFromBytes(text)
 	if err == nil {
@@ -151,10 +151,10 @@ func (d *delegate) load(text []byte) error {
 		d.chain, err = ParseChain(text)
 	}
 	if err != nil {
-		return d.refuse("it hands pods on to what is no valid list: " + err.Error())
+		return d.refuse("it delegates pods to an invalid list: " + err.Error())
 	}
 	if slices.ContainsFunc(d.chain.Plugins, isMultus) {
-		return d.refuse("it hands pods on to itself: restart it")
+		return d.refuse("it delegates pods to itself: restart it")
 	}
 	return nil
 }

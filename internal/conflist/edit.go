@@ -3,9 +3,9 @@
 // Package conflist brings the entry of nsqueue to the end of a chain of CNI
 // plugins and takes it out again, and keeps everything else byte for byte.
 //
-// [Add] and [Remove] edit a text. An [Installer] does it to the directory that a
-// runtime reads, and a [Keeper] does it again whenever somebody undoes it. The
-// package starts no goroutine; package atomicfile replaces the files.
+// [Add] and [Remove] edit a text. An [Installer] edits the files of the directory
+// that a runtime reads, and a [Watcher] repeats that whenever another program undoes
+// it. The package starts no goroutine; package atomicfile replaces the files.
 package conflist
 
 import (
@@ -19,7 +19,7 @@ import (
 
 // ErrNoPlugins says that a chain has no plugin but ours, or would have none
 // without it. Ours needs one before it, which makes the pod's network.
-var ErrNoPlugins = errors.New("the chain has no other plugin than nsqueue")
+var ErrNoPlugins = errors.New("the chain has no plugin besides nsqueue")
 
 // Action is what an edit has done, or would do.
 type Action string

@@ -17,36 +17,35 @@ import (
 	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
-// ErrChanged says that somebody else has edited a file since it was read.
-var ErrChanged = errors.New("changed by somebody else meanwhile")
+// ErrChanged says that another program has edited a file since it was read.
+var ErrChanged = errors.New("another program changed it meanwhile")
 
-// attempts is how often an edit is tried that somebody else comes between.
+// attempts is how often an edit is tried while another program edits the same file.
 const attempts = 10
 
-// Installer brings the entry into a directory of CNI configurations, and takes
-// it out. It keeps nothing between two calls: what has to be done follows from
-// the files.
+// Installer adds the entry to a directory of CNI configurations, and removes it. It
+// has no state between two calls: each begins with what the files say.
 type Installer struct {
 	// Dir is the directory that the runtime reads, such as /etc/cni/net.d.
 	Dir string
 	// Entry is what is installed; its type and capabilities need not be set.
 	Entry *cnipod.Entry
-	// Mode is where it goes.
+	// Mode is where the entry goes.
 	Mode Mode
 	// Before is that of [atomicfile.Options].
 	Before func(atomicfile.Step) error
 }
 
-// Install brings the entry into the chain of the active configuration, and
-// returns what that took. It has worked when nothing is left to do.
-func (i *Installer) Install() (*Plan, error) { return i.carryOut(i.Plan) }
+// Install adds the entry to the chain of the active configuration, and returns the
+// changes that it made. It ends when there is nothing left to change.
+func (i *Installer) Install() (*Plan, error) { return i.execute(i.Plan) }
 
-// Uninstall takes the entry out of all configurations. What it leaves is what
-// would be there if Install had never been called, byte for byte.
-func (i *Installer) Uninstall() (*Plan, error) { return i.carryOut(i.PlanUninstall) }
+// Uninstall removes the entry from all configurations. They are then as if Install
+// had never been called, byte for byte.
+func (i *Installer) Uninstall() (*Plan, error) { return i.execute(i.PlanUninstall) }
 
-// carryOut makes the changes of a plan, until there are none to be made.
-func (i *Installer) carryOut(plan func() (*Plan, error)) (*Plan, error) {
+// execute applies plans until one has no changes.
+func (i *Installer) execute(plan func() (*Plan, error)) (*Plan, error) {
 	unlock, err := i.lock()
 	if err != nil {
 		return nil, err
@@ -58,7 +57,7 @@ func (i *Installer) carryOut(plan func() (*Plan, error)) (*Plan, error) {
 		p, err := plan()
 		if err == nil && len(p.Changes) == 0 {
 			p.Changes = append(p.Changes, done...)
-			return p, i.tidy(p)
+			return p, i.cleanUp(p)
 		}
 		if err == nil {
 			err = i.apply(p, &done)
@@ -68,11 +67,12 @@ func (i *Installer) carryOut(plan func() (*Plan, error)) (*Plan, error) {
 		}
 		last = err
 	}
-	return &Plan{Changes: done}, errors.Join(
-		fmt.Errorf("%s: %w, %d times", i.Dir, ErrChanged, attempts), last)
+	return &Plan{Changes: done}, errors.Join(fmt.Errorf("%s: %w, %d times: find out which one",
+		i.Dir, ErrChanged, attempts), last)
 }
 
-// lock keeps other processes of ours away. It leaves no file.
+// lock waits for other processes of nsqueue that edit the directory. It creates no
+// file.
 func (i *Installer) lock() (unlock func(), err error) {
 	d, err := os.Open(i.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +94,7 @@ func (i *Installer) lock() (unlock func(), err error) {
 	return func() { _ = d.Close() }, nil
 }
 
-// apply makes the changes of a plan, and adds each that is made to done.
+// apply makes the changes of a plan, and adds each one made to done.
 func (i *Installer) apply(p *Plan, done *[]Change) error {
 	elsewhere := false
 	for n := range p.Changes {
@@ -112,9 +112,9 @@ func (i *Installer) apply(p *Plan, done *[]Change) error {
 	return i.Touch()
 }
 
-// tidy removes what earlier processes have left that were ended; the lock is
-// held. Directories of drop-ins go if they are not needed and have nothing else.
-func (i *Installer) tidy(p *Plan) error {
+// cleanUp removes the temporary files of earlier processes that were killed; the
+// lock is held. It removes directories of drop-ins that are empty and not needed.
+func (i *Installer) cleanUp(p *Plan) error {
 	networks := p.networks
 	for _, c := range p.Changes {
 		if filepath.Base(c.Path) == dropInName {
@@ -128,7 +128,7 @@ func (i *Installer) tidy(p *Plan) error {
 	}
 	if p.Mode != DropIn {
 		for _, dir := range networks {
-			_ = os.Remove(dir) // which fails, as it should, if others have files there
+			_ = os.Remove(dir) // fails, as it should, where the directory has other files
 		}
 	}
 	return nil
@@ -160,7 +160,8 @@ func (i *Installer) change(c *Change) error {
 	return atomicfile.Replace(c.Path, c.After, o)
 }
 
-// compare finds that the file is not any more what it was when it was read.
+// compare returns ErrChanged where the file is no longer what it was when it was
+// read.
 func (c *Change) compare() error {
 	f, err := read(c.found)
 	switch {
@@ -176,12 +177,12 @@ func (c *Change) compare() error {
 	return nil
 }
 
-// Touch has the runtime read the directory again: it does not see what changes
-// in other directories.
+// Touch has the runtime read the directory again: it does not watch the other
+// directories that its files may be in.
 func (i *Installer) Touch() error {
 	f, err := os.CreateTemp(i.Dir, atomicfile.Prefix+"*")
 	if err != nil {
-		return fmt.Errorf("have %s read again: %w", i.Dir, err)
+		return fmt.Errorf("make the runtime read %s again: %w", i.Dir, err)
 	}
 	name := f.Name() + "-touched"
 	err = errors.Join(f.Close(), os.Rename(f.Name(), name))

@@ -21,14 +21,14 @@ const (
 	// Append: to the end of the plugins in the conflist itself.
 	Append Mode = "append"
 	// DropIn: into a file of its own, in the directory of the network's name,
-	// which newer runtimes read after the conflist. Nobody else writes that file.
+	// which newer runtimes read after the conflist. No other program writes that file.
 	DropIn Mode = "drop-in"
 )
 
 // DropInReaders says which runtimes read drop-ins.
 const DropInReaders = "containerd reads it from 2.1.0 on, CRI-O from 1.33.0 on"
 
-// dropInName sorts behind what others are likely to put there.
+// dropInName sorts after the names that other programs are likely to use.
 const dropInName = "zz-nsqueue.conf"
 
 // Created and Deleted are what a plan does to whole files.
@@ -56,23 +56,24 @@ type Plan struct {
 	Active string `json:"active,omitempty"`
 	// Network is its name.
 	Network string `json:"network,omitempty"`
-	// Mode is where the entry is then: not everywhere can it be in a file of its own.
+	// Mode is where the entry goes: not every network allows a drop-in.
 	Mode Mode `json:"mode,omitempty"`
 	// Changes are in the order in which they have to be made.
 	Changes []Change `json:"changes"`
 
-	// Elsewhere are files with the entry whose network is not the active one, and
-	// Leftovers those that have no name that runtimes read. They stay as they are.
+	// Elsewhere are files with the entry whose network is not the active one.
+	// Leftovers are files with the entry that runtimes do not read by their names. Both
+	// stay as they are.
 	Elsewhere []string `json:"elsewhere,omitempty"`
 	Leftovers []string `json:"leftovers,omitempty"`
 
-	// dirs are the directories, besides the one, that have files of ours, or had
-	// or will have, networks those of drop-ins among them.
+	// dirs are the other directories that have files of the plan, before or after it;
+	// networks are those of them that are for drop-ins.
 	dirs, networks []string
 }
 
-// visit notes where a file is.
-func (p *Plan) visit(f *file) {
+// noteDir notes the directory of a file.
+func (p *Plan) noteDir(f *file) {
 	if dir := filepath.Dir(f.target); dir != filepath.Dir(f.path) {
 		p.dirs = append(p.dirs, dir)
 	}
@@ -107,8 +108,8 @@ func (i *Installer) Plan() (*Plan, error) {
 		return nil, s.Err
 	}
 	p.Active = s.Active
-	p.visit(s.active.file)
-	if err := i.enter(p, s); err != nil {
+	p.noteDir(s.active.file)
+	if err := i.planEntry(p, s); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Active, err)
 	}
 	return p, nil
@@ -131,8 +132,8 @@ func (s *Survey) removeConversions(p *Plan) {
 	}
 }
 
-// enter plans how the entry gets into the active chain.
-func (i *Installer) enter(p *Plan, s *Survey) error {
+// planEntry plans how the entry gets into the active chain.
+func (i *Installer) planEntry(p *Plan, s *Survey) error {
 	f := s.active.file
 	if isConversion(s.active.name(), f.text) {
 		source, err := sourceOf(i.Dir, s.active.name())
@@ -142,23 +143,22 @@ func (i *Installer) enter(p *Plan, s *Survey) error {
 		if f, err = read(source); err != nil {
 			return err
 		}
-		return i.enterConverted(p, f)
+		return i.planConverted(p, f)
 	}
 	switch {
 	case s.delegate != nil:
-		return i.enterDelegate(p, s)
+		return i.planInDelegate(p, s)
 	case !s.active.isList():
-		return i.enterConverted(p, f)
+		return i.planConverted(p, f)
 	}
-	return i.enterList(p, f, i.Mode)
+	return i.planInList(p, f, i.Mode)
 }
 
-// enterDelegate plans the entry in the list that a meta plugin hands pods on to,
-// and in the plugin's own copy of it, which would else count until it is made
-// anew.
-func (i *Installer) enterDelegate(p *Plan, s *Survey) error {
+// planInDelegate plans the entry in the list that a meta plugin delegates pods to,
+// and in the plugin's own copy of it, which counts until the plugin renews it.
+func (i *Installer) planInDelegate(p *Plan, s *Survey) error {
 	f, d := s.active, s.delegate
-	if s.OwnDropIn != "" { // else the plugin would be called twice
+	if s.OwnDropIn != "" { // or runtimes would call the plugin twice
 		own, err := read(s.OwnDropIn)
 		if err != nil {
 			return err
@@ -166,8 +166,8 @@ func (i *Installer) enterDelegate(p *Plan, s *Survey) error {
 		p.remove(own)
 	}
 	if d.source != nil {
-		p.visit(d.source)
-		if err := i.enterList(p, d.source, Append); err != nil {
+		p.noteDir(d.source)
+		if err := i.planInList(p, d.source, Append); err != nil {
 			return fmt.Errorf("%s: %w", d.source.path, err)
 		}
 	}
@@ -182,12 +182,12 @@ func (i *Installer) enterDelegate(p *Plan, s *Survey) error {
 		p.edit(f.file, bare, action)
 		return nil
 	}
-	return i.enterInline(p, f, bare)
+	return i.planInline(p, f, bare)
 }
 
-// enterInline plans the entry in the list that a meta plugin has a copy of. bare
+// planInline plans the entry in the list that a meta plugin has a copy of. bare
 // is its file's text without an entry that comes after the plugin.
-func (i *Installer) enterInline(p *Plan, f *found, bare []byte) error {
+func (i *Installer) planInline(p *Plan, f *found, bare []byte) error {
 	at, err := inlineList(&found{file: &file{path: f.path, text: bare}})
 	if err != nil {
 		return err
@@ -207,8 +207,8 @@ func (i *Installer) enterInline(p *Plan, f *found, bare []byte) error {
 	return nil
 }
 
-// enterList plans how the entry gets into the chain of a list.
-func (i *Installer) enterList(p *Plan, f *file, mode Mode) error {
+// planInList plans how the entry gets into the chain of a list.
+func (i *Installer) planInList(p *Plan, f *file, mode Mode) error {
 	l, err := loadList(f.text)
 	if err != nil {
 		return err
@@ -223,24 +223,24 @@ func (i *Installer) enterList(p *Plan, f *file, mode Mode) error {
 	}
 	p.networks = append(p.networks, filepath.Join(i.Dir, l.Name))
 	if p.Mode == DropIn {
-		return i.enterDropIn(p, f, own, others)
+		return i.planDropIn(p, f, own, others)
 	}
 	after, action, err := Add(f.text, i.Entry)
 	if err != nil {
 		return err
 	}
-	if own != nil { // else the plugin would be called twice
+	if own != nil { // or runtimes would call the plugin twice
 		p.remove(own)
 	}
 	p.edit(f, after, action)
 	return nil
 }
 
-// enterConverted plans the conflist for a .conf file, which stays as it is.
-func (i *Installer) enterConverted(p *Plan, source *file) error {
+// planConverted plans the conflist for a .conf file, which stays as it is.
+func (i *Installer) planConverted(p *Plan, source *file) error {
 	if hasEntry(source.text) {
-		return fmt.Errorf("%s has an entry of %s already, where it is no plugin of a list: "+
-			"take it out", source.path, pluginType)
+		return fmt.Errorf("%s has an entry %q that is not in a list of plugins: "+
+			"remove the entry", source.path, pluginType)
 	}
 	bare, err := convert(source.text)
 	if err != nil {
@@ -259,8 +259,8 @@ func (i *Installer) enterConverted(p *Plan, source *file) error {
 	return p.write(p.Active, after)
 }
 
-// enterDropIn plans a file of its own for the entry, beside so many others.
-func (i *Installer) enterDropIn(p *Plan, f, own *file, others int) error {
+// planDropIn plans a drop-in for the entry, beside so many others.
+func (i *Installer) planDropIn(p *Plan, f, own *file, others int) error {
 	bare, action, err := Remove(f.text)
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (i *Installer) enterDropIn(p *Plan, f, own *file, others int) error {
 	if err != nil {
 		return err
 	}
-	p.edit(f, bare, action) // else the plugin would be called twice
+	p.edit(f, bare, action) // or runtimes would call the plugin twice
 	if own != nil {
 		if same, err := isEntry(i.Entry, own.text); same || err != nil {
 			return err
@@ -281,7 +281,7 @@ func (i *Installer) enterDropIn(p *Plan, f, own *file, others int) error {
 	return p.write(filepath.Join(i.Dir, p.Network, dropInName), append(after, '\n'))
 }
 
-// write plans the content of a file that is all ours.
+// write plans the content of a file that only nsqueue writes.
 func (p *Plan) write(path string, after []byte) error {
 	f, err := read(path)
 	switch {
@@ -295,8 +295,8 @@ func (p *Plan) write(path string, after []byte) error {
 	return nil
 }
 
-// isNetworkName says whether the specification allows a name. Others make no
-// directory.
+// isNetworkName reports whether the specification allows a name. Drop-ins need a
+// directory of that name.
 func isNetworkName(name string) bool {
 	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`).MatchString(name)
 }
@@ -320,7 +320,7 @@ func (i *Installer) dropIns(network string) (own *file, others int, err error) {
 			}
 		case e.IsDir() || filepath.Ext(e.Name()) != ".conf":
 		case e.Name() > dropInName && i.Mode == DropIn:
-			return nil, 0, fmt.Errorf("%s would be called after nsqueue: give it a name before %s",
+			return nil, 0, fmt.Errorf("runtimes would call %s after nsqueue: rename it so that it sorts before %s",
 				filepath.Join(dir, e.Name()), dropInName)
 		default:
 			others++
@@ -331,9 +331,9 @@ func (i *Installer) dropIns(network string) (own *file, others int, err error) {
 
 // PlanUninstall says what Uninstall would do now. It changes nothing.
 //
-// All configurations lose their entry, also those that are not active: they
-// could become so when the plugin is gone. Where it cannot be taken out, the file
-// is one of the leftovers.
+// All configurations lose the entry, also those that are not active: they could
+// become active when the plugin is gone. Files whose entry cannot be removed are
+// among the leftovers.
 func (i *Installer) PlanUninstall() (*Plan, error) {
 	s, err := Look(i.Dir)
 	if err != nil {
@@ -348,9 +348,9 @@ func (i *Installer) PlanUninstall() (*Plan, error) {
 			errs = append(errs, f.err)
 		case !f.counts:
 		case f.isList():
-			errs = append(errs, i.leave(p, f))
+			errs = append(errs, i.planRemoval(p, f))
 		default:
-			p.leaveInline(f, f.text, Unchanged)
+			p.planInlineRemoval(f, f.text, Unchanged)
 		}
 	}
 	for _, path := range dropInsOfOurs(i.Dir) {
@@ -363,8 +363,8 @@ func (i *Installer) PlanUninstall() (*Plan, error) {
 	return p, errors.Join(errs...)
 }
 
-// leave plans how the entry gets out of a conflist.
-func (i *Installer) leave(p *Plan, f *found) error {
+// planRemoval plans how the entry gets out of a conflist.
+func (i *Installer) planRemoval(p *Plan, f *found) error {
 	if isConversion(f.name(), f.text) {
 		p.remove(f.file)
 		return nil
@@ -376,25 +376,25 @@ func (i *Installer) leave(p *Plan, f *found) error {
 	after, action, err := Remove(f.text)
 	switch {
 	case errors.Is(err, ErrInvalid) && !bytes.Contains(f.text, []byte(pluginType)):
-		return nil // it is somebody else's, and runtimes do not read it either
+		return nil // a file of another program that runtimes cannot read either
 	case err != nil:
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	p.leaveInline(f, after, action)
+	p.planInlineRemoval(f, after, action)
 	return nil
 }
 
-// leaveInline plans how the entry gets out of what a meta plugin has a copy of;
+// planInlineRemoval plans how the entry gets out of the copy that a meta plugin has;
 // after is the text of its file so far.
-func (p *Plan) leaveInline(f *found, after []byte, action Action) {
-	p.visit(f.file)
+func (p *Plan) planInlineRemoval(f *found, after []byte, action Action) {
+	p.noteDir(f.file)
 	if at, err := inlineList(&found{file: &file{path: f.path, text: after}}); err == nil {
 		bare, inner, err := Remove(at.of(after))
 		if err == nil && inner == Removed {
 			after, action = at.replace(after, bare), Removed
 		}
 	}
-	if hasEntry(after) { // deep in another plugin
+	if hasEntry(after) { // within the object of another plugin
 		p.Leftovers = append(p.Leftovers, f.path)
 	}
 	p.edit(f.file, after, action)

@@ -27,7 +27,7 @@ func (u *Unusable) Error() string { return u.Path + ": " + u.What() }
 
 // What is the error without the path.
 func (u *Unusable) What() string {
-	return u.Err.Error() + "; containerd stops there and takes no new pods, CRI-O passes over it"
+	return u.Err.Error() + "; containerd takes no new pods because of this file, CRI-O skips it"
 }
 
 func (u *Unusable) Unwrap() error { return u.Err }
@@ -38,16 +38,16 @@ type Survey struct {
 	// Active is the file that runtimes take: the first by name that no conversion
 	// without a source is. It is empty where there is none.
 	Active string
-	// Err says why nothing can be said of its chain: it is [Unusable], or hands
-	// pods on to something that is not seen.
+	// Err says why its chain is unknown: it is [Unusable], or a meta plugin delegates
+	// pods to a network that is not in the directory.
 	Err error
 	// Network is the name of the active network.
 	Network string
-	// Via is the type of the meta plugin that hands pods on to the chain, if one
-	// does.
+	// Via is the type of the meta plugin that delegates pods to the chain, if there is
+	// one.
 	Via string
 	// Inline is the chain in the file itself. Drop-ins come after it, in runtimes
-	// that read them; OwnDropIn is the one that is ours.
+	// that read them; OwnDropIn is the path of nsqueue's.
 	Inline    Chain
 	DropIns   Chain
 	OwnDropIn string
@@ -122,7 +122,7 @@ func (s *Survey) readAll(dir string) error {
 // maxConfig is far more than any configuration has.
 const maxConfig = 4 << 20
 
-// mayBecomeConfig says whether a file is one that could be renamed to be read.
+// mayBecomeConfig reports whether a file is one that could be renamed to be read.
 func mayBecomeConfig(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular() && info.Size() <= maxConfig
@@ -169,7 +169,7 @@ func (s *Survey) readChain(dir string) error {
 	s.Outdated = outdated(dir, f)
 	// A list of a meta plugin has a place for the entry in any case.
 	if d, err := s.findDelegate(f); err == nil && d != nil {
-		s.handOn(d)
+		s.useDelegate(d)
 	}
 	if l.LoadOnlyInlinedPlugins || !isNetworkName(l.Name) {
 		return nil
@@ -207,13 +207,13 @@ func (s *Survey) readSingle(f *found) error {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	if d != nil {
-		s.handOn(d)
+		s.useDelegate(d)
 	}
 	return nil
 }
 
-// handOn puts the chain of a delegate in the place of the meta plugin.
-func (s *Survey) handOn(d *delegate) {
+// useDelegate puts the chain of a delegate in the place of the meta plugin.
+func (s *Survey) useDelegate(d *delegate) {
 	s.delegate, s.Via, s.Network = d, d.via, d.network
 	rest := s.Inline
 	s.Inline = d.chain
@@ -290,7 +290,7 @@ func (s *Survey) findEntries(dir string, spare []string) {
 	}
 }
 
-// dropInsOfOurs returns our files in the directories of all networks.
+// dropInsOfOurs returns nsqueue's files in the directories of all networks.
 func dropInsOfOurs(dir string) []string {
 	// The pattern is valid: its special characters are escaped.
 	paths, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*", dropInName))

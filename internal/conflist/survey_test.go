@@ -186,13 +186,13 @@ func TestMetaPluginRefused(t *testing.T) {
 		"single delegate": {
 			multusHead + `"delegates":[{"type":"flannel","name":"cbr0"}]}`, "a single plugin",
 		},
-		"no delegate":     {multusHead + `"delegates":[]}`, "nothing"},
-		"nothing said":    {multusHead + `"x":1}`, "does not say"},
+		"no delegate":     {multusHead + `"delegates":[]}`, "delegates are empty"},
+		"nothing said":    {multusHead + `"x":1}`, "no clusterNetwork"},
 		"unknown network": {multusHead + `"clusterNetwork":"default/macvlan"}`, `"default/macvlan"`},
-		"no valid list":   {multusHead + `"delegates":[{"name":"n","plugins":5}]}`, "no valid list"},
+		"invalid list":   {multusHead + `"delegates":[{"name":"n","plugins":5}]}`, "invalid list"},
 		"itself":          {multusHead + `"delegates":[` + listOf(inlineStock) + `]}`, "itself"},
 		"entry elsewhere": {
-			`{"cniVersion":"1.0.0","name":"n","type":"x","delegate":{"type":"nsqueue"}}`, "already",
+			`{"cniVersion":"1.0.0","name":"n","type":"x","delegate":{"type":"nsqueue"}}`, "not in a list of plugins",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -221,7 +221,7 @@ func TestPluginsNotSeen(t *testing.T) {
 const elsewhere = "warning cni chain CONF/10-flannel.conflist: nsqueue is in this file, which the runtime does not use for pods"
 
 func TestChain(t *testing.T) {
-	const stops = "; containerd stops there and takes no new pods, CRI-O passes over it"
+	const stops = "; containerd takes no new pods because of this file, CRI-O skips it"
 	for name, test := range map[string]struct {
 		file, text string
 		want       []string
@@ -256,16 +256,16 @@ func TestChain(t *testing.T) {
 		},
 		"later file is empty": {"20-x.conflist", "", nil},
 		"no CNI file":         {"05-other.txt", `{`, nil},
-		"hands pods on": {
+		"delegates": {
 			"00-multus.conf", `{"name":"m","type":"multus","delegates":[{"name":"cbr0","plugins":[{"type":"flannel"}]}]}`,
 			[]string{"wrong cni chain CONF/00-multus.conf: the runtime uses this configuration, and " +
 				"nsqueue is not in it (flannel): new pods are not inspected"},
 		},
-		"hands pods on to what is not seen": {
+		"delegates to a missing network": {
 			"00-multus.conf", `{"name":"m","type":"multus","clusterNetwork":"x"}`,
-			[]string{`wrong cni chain CONF/00-multus.conf: a meta plugin hands pods on to what has no place ` +
-				`for nsqueue: multus: it hands pods on to "x", which is no .conflist file of this directory; ` +
-				`let it hand pods on to a .conflist file`},
+			[]string{`wrong cni chain CONF/00-multus.conf: nsqueue cannot be added to the network of a ` +
+				`meta plugin: multus: its clusterNetwork "x" is no .conflist file in this directory; ` +
+				`let it delegate to a .conflist file`},
 		},
 		"conversion without a source": {
 			"05-x-with-nsqueue.conflist", conversion,

@@ -15,7 +15,7 @@ import (
 
 var (
 	// ErrNoConfig says that the directory has no CNI configuration, or is missing:
-	// the network's own installer has not been there yet.
+	// the network has not been installed yet.
 	ErrNoConfig = errors.New("no CNI configuration")
 	// ErrVersion says that a network is of a version of the CNI specification
 	// that our plugin cannot be part of.
@@ -26,7 +26,7 @@ var (
 // plugin to the next.
 const oldest = "0.3.0"
 
-// isConfig says whether runtimes read files of that name.
+// isConfig reports whether runtimes read files of that name.
 func isConfig(name string) bool {
 	switch filepath.Ext(name) {
 	case ".conf", ".conflist", ".json":
@@ -64,7 +64,7 @@ func readRegular(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	return os.ReadFile(path)
 }

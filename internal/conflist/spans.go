@@ -68,7 +68,7 @@ func parseList(text []byte) (*list, error) {
 		return l, nil
 	}
 	if text[plugins.start] != '[' {
-		return nil, fmt.Errorf("%w: plugins is no list", ErrInvalid)
+		return nil, fmt.Errorf("%w: plugins is not a list", ErrInvalid)
 	}
 	l.open = plugins.start
 	for _, s := range elements(text, plugins.start) {
@@ -88,7 +88,7 @@ func checkName(object map[string]json.RawMessage) error {
 	}
 	var name *string
 	if err := json.Unmarshal(raw, &name); err != nil || name == nil {
-		return fmt.Errorf("%w: its name is no string", ErrInvalid)
+		return fmt.Errorf("%w: its name is not a string", ErrInvalid)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func typeOf(raw []byte) (string, error) {
 	return conf.Type, nil
 }
 
-// hasEntry says whether a text names our plugin as one to be called, however
+// hasEntry reports whether a text names our plugin as one to be called, however
 // deep in it. One that is no JSON is searched for the name.
 func hasEntry(text []byte) bool {
 	var v any

@@ -15,16 +15,16 @@ import (
 	"github.com/nsqueue/nsqueue/internal/dirwatch"
 )
 
-// What a watch may wait for.
+// The events that a watch may wait for.
 const (
-	// edited: a file got another content, or a name, or lost it.
-	edited = unix.IN_CLOSE_WRITE | unix.IN_CREATE | unix.IN_DELETE | unix.IN_DELETE_SELF |
+	// editEvents: a file was written, created, renamed or removed.
+	editEvents = unix.IN_CLOSE_WRITE | unix.IN_CREATE | unix.IN_DELETE | unix.IN_DELETE_SELF |
 		unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_MOVE_SELF
-	// readBySomebody: a file was opened, and is closed again.
-	readBySomebody = unix.IN_CLOSE_NOWRITE
+	// readEvents: a file was opened to read it, and closed again.
+	readEvents = unix.IN_CLOSE_NOWRITE
 )
 
-// watch waits for what happens to configurations.
+// watch waits for events about configurations.
 type watch struct {
 	*dirwatch.Watch
 	// target is the name of the active file where it is a link's target.
@@ -45,16 +45,15 @@ func (w *watch) add(dir string) error {
 	return err
 }
 
-// wait returns true when something has happened since the last time that
-// concerns the configurations, false when the limit is over or ctx ends.
+// wait returns true at an event about configurations, and false when the limit is
+// over or ctx ends.
 func (w *watch) wait(ctx context.Context, limit time.Duration) bool {
 	return w.Wait(ctx, limit, w.concerns)
 }
 
-// concerns says whether an event is about a configuration, or about what may lead
-// to one, or about events that were lost. Events of the temporary files of package
-// atomicfile do not concern it, and neither do those of a program that lists a
-// directory.
+// concerns reports whether an event is about a configuration or what may lead to
+// one, or says that events were lost. Not among them are the temporary files of
+// package atomicfile, and programs that list a directory.
 func (w *watch) concerns(e dirwatch.Event) bool {
 	switch {
 	case e.Mask&unix.IN_IGNORED != 0, strings.HasPrefix(e.Name, atomicfile.Prefix):
@@ -67,13 +66,13 @@ func (w *watch) concerns(e dirwatch.Event) bool {
 	return isConfig(e.Name) || e.Name != "" && e.Name == w.target
 }
 
-// ReloadWatch tells when the runtime has read the configurations again.
+// ReloadWatch waits for the runtime to read the configurations again.
 type ReloadWatch struct{ watch *watch }
 
-// Reload has the runtime read the directory of a plan that was carried out, and
-// returns how to wait for it. The caller closes what it gets.
+// Reload has the runtime read the directory of a plan that was applied. The caller
+// waits with what it returns, and closes it.
 func (i *Installer) Reload(ctx context.Context, p *Plan) (*ReloadWatch, error) {
-	w, err := newWatch(ctx, readBySomebody)
+	w, err := newWatch(ctx, readEvents)
 	if err == nil {
 		err = w.add(i.Dir)
 	}
@@ -88,19 +87,19 @@ func (i *Installer) Reload(ctx context.Context, p *Plan) (*ReloadWatch, error) {
 	return &ReloadWatch{w}, nil
 }
 
-// inTwo is how long a runtime may take from one reading to the next: it may have
-// been reading the old configuration when this one was written.
-const inTwo = 250 * time.Millisecond
+// rereadTime is how long a runtime may take from one reading to the next: it may
+// have been reading the old configuration when the new one was written.
+const rereadTime = 250 * time.Millisecond
 
-// Wait returns whether somebody has read a configuration within the limit. From
-// nothing else does one learn what the runtime does; this process must not read
-// any meanwhile. containerd reads while no call of a plugin is on, so that the
-// old chain is not in use any more then.
+// Wait reports whether another program has read a configuration within the limit:
+// the runtime gives no other sign. This process must not read any meanwhile.
+// containerd reads only while no plugin runs, so that the old chain is no longer in
+// use then.
 func (r *ReloadWatch) Wait(ctx context.Context, limit time.Duration) bool {
 	if !r.watch.wait(ctx, limit) {
 		return false
 	}
-	dirwatch.Pause(ctx, inTwo)
+	dirwatch.Pause(ctx, rereadTime)
 	return true
 }
 

@@ -22,9 +22,9 @@ import (
 // patience is how long a test waits for what has to happen.
 const patience = time.Minute // only for what hangs
 
-// keeping runs a keeper whose looks come from events alone, and returns what
+// watching runs a watcher whose checks come from events alone, and returns what
 // it does, one by one.
-func keeping(t *testing.T, k *Keeper) <-chan string {
+func watching(t *testing.T, k *Watcher) <-chan string {
 	t.Helper()
 	happened := make(chan string)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -34,11 +34,11 @@ func keeping(t *testing.T, k *Keeper) <-chan string {
 		case <-ctx.Done():
 		}
 	}
-	k.Look = time.Hour
-	k.Looked = func(context.Context) { tell("looked") }
+	k.Interval = time.Hour
+	k.Checked = func(context.Context) { tell("checked") }
 	k.Repaired = func(_ context.Context, p *Plan) { tell(strings.Join(did(k.Installer.Dir, p), ", ")) }
 	k.Failed = func(err error) { tell("failed: " + err.Error()) }
-	k.GaveWay = func(_ *Plan, repairs int, d time.Duration) { tell("gave way") }
+	k.BackedOff = func(_ *Plan, repairs int, d time.Duration) { tell("backed off") }
 	ended := make(chan error, 1)
 	go func() { ended <- k.Run(ctx) }()
 	t.Cleanup(func() {
@@ -50,15 +50,14 @@ func keeping(t *testing.T, k *Keeper) <-chan string {
 	return happened
 }
 
-// await returns the next that is something else than a look that found nothing
-// to do, after which nothing was missed.
+// await returns what happens next, but for checks that find nothing to repair.
 func await(t *testing.T, happened <-chan string) string {
 	t.Helper()
 	timeout := time.After(patience)
 	for {
 		select {
 		case what := <-happened:
-			if what != "looked" {
+			if what != "checked" {
 				return what
 			}
 		case <-timeout:
@@ -67,9 +66,8 @@ func await(t *testing.T, happened <-chan string) string {
 	}
 }
 
-// Whatever somebody else does to the entry, it is repaired without waiting for
-// the clock.
-func TestKeeperRepairs(t *testing.T) {
+// Whatever another program does to the entry, an event leads to its repair.
+func TestWatcherRepairs(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
 		mode  Mode
@@ -136,7 +134,7 @@ func TestKeeperRepairs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := tree(t, c.files)
-			happened := keeping(t, &Keeper{Installer: installer(dir, c.mode), Fight: DefaultFight()})
+			happened := watching(t, &Watcher{Installer: installer(dir, c.mode), Backoff: DefaultBackoff()})
 			await(t, happened)
 			quiet(t, happened)
 			if err := c.undo(dir); err != nil {
@@ -153,23 +151,23 @@ func TestKeeperRepairs(t *testing.T) {
 	}
 }
 
-// quiet lets the keeper see what it has done itself.
+// quiet lets the watcher see the events of its own changes.
 func quiet(t *testing.T, happened <-chan string) {
 	t.Helper()
 	select {
 	case what := <-happened:
-		if what != "looked" {
+		if what != "checked" {
 			t.Fatal(what)
 		}
 	case <-time.After(patience):
-		t.Fatal("the keeper did not look again")
+		t.Fatal("the watcher did not check again")
 	}
 }
 
 // A network that rewrites its file at each of its starts.
-func TestKeeperAgainstFlannel(t *testing.T) {
+func TestWatcherAgainstFlannel(t *testing.T) {
 	dir := tree(t, map[string]string{"10-flannel.conflist": stock})
-	happened := keeping(t, &Keeper{Installer: installer(dir, Append), Fight: DefaultFight()})
+	happened := watching(t, &Watcher{Installer: installer(dir, Append), Backoff: DefaultBackoff()})
 	for range 4 {
 		if got := await(t, happened); got != "added 10-flannel.conflist" {
 			t.Fatal(got)
@@ -184,29 +182,29 @@ func TestKeeperAgainstFlannel(t *testing.T) {
 	}
 }
 
-// One that never stops gets its way for a while, and is told of.
-func TestKeeperGivesWay(t *testing.T) {
+// A program that never stops is left alone for a while, and reported.
+func TestWatcherBacksOff(t *testing.T) {
 	dir := tree(t, map[string]string{"10-flannel.conflist": stock})
-	fight := Fight{Most: 5, Window: time.Hour, Pause: time.Millisecond, Longest: time.Hour}
-	happened := keeping(t, &Keeper{Installer: installer(dir, Append), Fight: fight})
+	backoff := Backoff{Most: 5, Window: time.Hour, Pause: time.Millisecond, Longest: time.Hour}
+	happened := watching(t, &Watcher{Installer: installer(dir, Append), Backoff: backoff})
 	var got []string
 	for range 10 {
 		what := await(t, happened)
 		got = append(got, what)
-		if what != "gave way" {
+		if what != "backed off" {
 			put(t, filepath.Join(dir, "10-flannel.conflist"), stock)
 		}
 	}
 	want := slices.Concat(slices.Repeat([]string{"added 10-flannel.conflist"}, 6), []string{
-		"gave way", "added 10-flannel.conflist", "gave way", "added 10-flannel.conflist",
+		"backed off", "added 10-flannel.conflist", "backed off", "added 10-flannel.conflist",
 	})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-func TestFight(t *testing.T) {
-	f := DefaultFight()
+func TestBackoff(t *testing.T) {
+	f := DefaultBackoff()
 	now := time.Now()
 	repair := func(after time.Duration, pause time.Duration, repairs int) {
 		t.Helper()
@@ -226,16 +224,16 @@ func TestFight(t *testing.T) {
 	}
 	repair(5*time.Minute, 5*time.Minute, 12)
 	repair(6*time.Minute, 5*time.Minute, 13)
-	for range 5 { // after a minute of peace it begins anew
+	for range 5 { // after a minute without repairs it begins anew
 		repair(6*time.Minute+time.Second, 0, 13)
 	}
 }
 
-// What cannot be repaired is told once; what is being written is not told.
-func TestKeeperFails(t *testing.T) {
+// What cannot be repaired is reported once; a file that is being written is not.
+func TestWatcherFails(t *testing.T) {
 	dir := tree(t, map[string]string{"a.conflist": stock})
 	path := filepath.Join(dir, "a.conflist")
-	happened := keeping(t, &Keeper{Installer: installer(dir, Append), Fight: DefaultFight()})
+	happened := watching(t, &Watcher{Installer: installer(dir, Append), Backoff: DefaultBackoff()})
 	await(t, happened)
 	put(t, path, stock[:50])
 	put(t, path, stock)
@@ -252,12 +250,12 @@ func TestKeeperFails(t *testing.T) {
 	}
 }
 
-func TestFirst(t *testing.T) {
+func TestInstallWhenReady(t *testing.T) {
 	dir := tree(t, map[string]string{"../x": "x"}) // and no directory yet
 	i := installer(dir, Append)
 	texts := []string{"", stock[:70], stock} // the second is still being written
 	var waited []error
-	p, err := i.First(t.Context(), i.Install, func(err error) {
+	p, err := i.InstallWhenReady(t.Context(), i.Install, func(err error) {
 		if text := texts[len(waited)]; text != "" {
 			put(t, filepath.Join(dir, "a.conflist"), text)
 		}
@@ -275,20 +273,20 @@ func TestFirst(t *testing.T) {
 	}
 }
 
-func TestFirstEnds(t *testing.T) {
+func TestInstallWhenReadyEnds(t *testing.T) {
 	i := installer(tree(t, map[string]string{"x": "x"}), Append)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := i.First(ctx, i.Install, func(error) { cancel() })
+	_, err := i.InstallWhenReady(ctx, i.Install, func(error) { cancel() })
 	if !errors.Is(err, ErrNoConfig) || !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	i = installer(tree(t, map[string]string{"a.conflist": "{"}), Append)
-	if _, err := i.First(t.Context(), i.Install, func(error) {}); !errors.Is(err, ErrInvalid) {
+	if _, err := i.InstallWhenReady(t.Context(), i.Install, func(error) {}); !errors.Is(err, ErrInvalid) {
 		t.Error(err)
 	}
 }
 
-// Whoever reads a configuration after an installation has the new one.
+// A program that reads a configuration after an installation gets the new one.
 func TestReload(t *testing.T) {
 	dir := tree(t, map[string]string{"a.conflist": "-> ../elsewhere/f", "../elsewhere/f": stock})
 	i := installer(dir, Append)
@@ -297,7 +295,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A runtime sees the directory change, and reads it.
-	runtime, err := newWatch(t.Context(), edited)
+	runtime, err := newWatch(t.Context(), editEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,11 +313,11 @@ func TestReload(t *testing.T) {
 		t.Error("the runtime saw nothing")
 	}
 	if r.Wait(t.Context(), time.Millisecond) {
-		t.Error("somebody has read a configuration before the runtime did")
+		t.Error("a configuration was read before the runtime read it")
 	}
 	chain(t, dir)
 	if !r.Wait(t.Context(), patience) {
-		t.Error("nobody has read a configuration")
+		t.Error("no program has read a configuration")
 	}
 }
 
