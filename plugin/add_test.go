@@ -42,7 +42,7 @@ func TestAdd(t *testing.T) {
 		Pod:           api.Pod{Namespace: "default", Name: "busybox1", UID: "0-1-2"},
 		NetnsPath:     netns,
 		FailurePolicy: api.Fail,
-		Warnings:      []string{`CNI_ARGS: "nonsense" is no KEY=VALUE`},
+		Warnings:      []string{`CNI_ARGS: "nonsense" ignored: want KEY=VALUE`},
 	}
 	if diff := cmp.Diff(want, attached[0].AttachRequest); diff != "" {
 		t.Errorf("attach request (-want +got):\n%s", diff)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cnipod reads what a CNI call says of its pod: who it is, and how it
-// is to be treated. The plugin reads it from the call, and whoever adopts a pod
-// from what the runtime has kept of the call, so that both treat it alike.
+// Package cnipod reads what a CNI call says about its pod: the pod's identity, and
+// how nsqueue treats the pod. The plugin reads the call itself. To adopt a pod,
+// nsqueued reads what the runtime has stored of the call, so that both treat the pod
+// alike.
 //
 // It imports nothing but the standard library and package api, because it is linked
 // into the CNI plugin.
@@ -34,8 +35,8 @@ const (
 	PolicyName = "failure-policy"
 )
 
-// ParseArgs takes the pod's identity from CNI_ARGS ("A=B;C=D"). Runtimes put
-// other things in there too, and none of it is worth a pod's start.
+// ParseArgs takes the pod's identity from CNI_ARGS ("A=B;C=D"). Runtimes put other
+// things in there too. No value in it is a reason to keep a pod from starting.
 func ParseArgs(args string) (pod api.Pod, warnings []string) {
 	var pairs [][2]string
 	for pair := range strings.SplitSeq(args, ";") {
@@ -43,7 +44,7 @@ func ParseArgs(args string) (pod api.Pod, warnings []string) {
 		switch {
 		case pair == "":
 		case !ok:
-			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %.60q is no KEY=VALUE", pair))
+			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %.60q ignored: want KEY=VALUE", pair))
 		case isIdentity(key) && !validName(value):
 			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %s of %d bytes ignored: "+
 				"want UTF-8 of at most %d bytes, got %.20q", key, len(value), api.MaxName, value))
@@ -54,7 +55,7 @@ func ParseArgs(args string) (pod api.Pod, warnings []string) {
 	return Identity(pairs), warnings
 }
 
-// The keys of CNI_ARGS that say whose pod it is.
+// The keys of CNI_ARGS that identify the pod.
 const (
 	argNamespace = "K8S_POD_NAMESPACE"
 	argName      = "K8S_POD_NAME"
@@ -65,12 +66,11 @@ func isIdentity(key string) bool {
 	return key == argNamespace || key == argName || key == argUID
 }
 
-// validName is what every name in Kubernetes fulfils. What does not is no name
-// that could be found again.
+// validName is a rule that every name in Kubernetes meets.
 func validName(s string) bool { return len(s) <= api.MaxName && utf8.ValidString(s) }
 
-// Identity takes the pod's identity from the keys and values of CNI_ARGS; of
-// two values of a key the later one counts, of those that can be a name.
+// Identity takes the pod's identity from the keys and values of CNI_ARGS. Values
+// that cannot be a name are ignored; of two others of a key the later one counts.
 func Identity(args [][2]string) api.Pod {
 	var pod api.Pod
 	for _, arg := range args {
@@ -92,7 +92,7 @@ func Identity(args [][2]string) api.Pod {
 // Settings are what decides how a pod is treated: the plugin's entry in the
 // CNI configuration, and the pod's annotations.
 type Settings struct {
-	// Policy of pods that say nothing of it.
+	// Policy of pods without an annotation for it.
 	Policy api.Policy
 	// ExcludeNamespaces are those whose pods are not inspected.
 	ExcludeNamespaces []string
@@ -146,7 +146,7 @@ func (s *Settings) unknown() []string {
 	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
 		name, ours := strings.CutPrefix(key, AnnotationPrefix)
 		if ours && name != InspectName && name != PolicyName {
-			warnings = append(warnings, fmt.Sprintf("annotation %.60q ignored: there are %s%s "+
+			warnings = append(warnings, fmt.Sprintf("annotation %.60q ignored: nsqueue has %s%s "+
 				"and %s%s", key, AnnotationPrefix, InspectName, AnnotationPrefix, PolicyName))
 		}
 	}

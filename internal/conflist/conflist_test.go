@@ -161,35 +161,42 @@ func binDir(t *testing.T) string {
 	return dir
 }
 
-// A pod's life through each list, with our real plugin and a daemon that only
-// takes notes.
+// A pod's life through each list, and through one of them at each version of the
+// specification, with our real plugin and a daemon that only takes notes.
 func TestChain(t *testing.T) {
 	// The stand-ins exit many times; the race detector makes each wait a second.
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
-	bin := binDir(t)
-	netns := apitest.OtherNetns(t)
-	for _, path := range files(t) {
-		for _, cniVersion := range []string{"", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
-			t.Run(path+" "+cniVersion, func(t *testing.T) {
-				var d apitest.Daemon
-				l := load(t, path, cniVersion, d.Start(t))
-				c := libcni.NewCNIConfigWithCacheDir([]string{bin}, t.TempDir(), nil)
-				live(t, c, l, netns)
+	c := chainTest{bin: binDir(t), netns: apitest.OtherNetns(t)}
+	lists := files(t)
+	for _, path := range lists {
+		t.Run(filepath.Base(path), func(t *testing.T) { c.run(t, path, "") })
+	}
+	for _, cniVersion := range []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} {
+		t.Run(cniVersion, func(t *testing.T) { c.run(t, lists[0], cniVersion) })
+	}
+}
 
-				attached := d.Attached()
-				if len(attached) != 1 {
-					t.Fatalf("%d attach calls, want 1", len(attached))
-				}
-				// The pod asked for Fail, which it always may.
-				if a := attached[0]; a.FailurePolicy != api.Fail || a.Netns == nil ||
-					a.Pod.String() != "default/web" || a.Network != l.Name {
-					t.Errorf("attach request %+v", a)
-				}
-				if diff := cmp.Diff(wantCalls(l), d.Calls()); diff != "" {
-					t.Errorf("calls (-want +got):\n%s", diff)
-				}
-			})
-		}
+// chainTest is what the runs of TestChain share.
+type chainTest struct{ bin, netns string }
+
+// run lives a pod's life with a list, at another version unless that is empty.
+func (c chainTest) run(t *testing.T, path, cniVersion string) {
+	t.Helper()
+	var d apitest.Daemon
+	l := load(t, path, cniVersion, d.Start(t))
+	live(t, libcni.NewCNIConfigWithCacheDir([]string{c.bin}, t.TempDir(), nil), l, c.netns)
+
+	attached := d.Attached()
+	if len(attached) != 1 {
+		t.Fatalf("%d attach calls, want 1", len(attached))
+	}
+	// The pod asked for Fail, which it always may.
+	if a := attached[0]; a.FailurePolicy != api.Fail || a.Netns == nil ||
+		a.Pod.String() != "default/web" || a.Network != l.Name {
+		t.Errorf("attach request %+v", a)
+	}
+	if diff := cmp.Diff(wantCalls(l), d.Calls()); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
 

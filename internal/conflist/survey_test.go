@@ -189,7 +189,7 @@ func TestMetaPluginRefused(t *testing.T) {
 		"no delegate":     {multusHead + `"delegates":[]}`, "delegates are empty"},
 		"nothing said":    {multusHead + `"x":1}`, "no clusterNetwork"},
 		"unknown network": {multusHead + `"clusterNetwork":"default/macvlan"}`, `"default/macvlan"`},
-		"invalid list":   {multusHead + `"delegates":[{"name":"n","plugins":5}]}`, "invalid list"},
+		"invalid list":    {multusHead + `"delegates":[{"name":"n","plugins":5}]}`, "invalid list"},
 		"itself":          {multusHead + `"delegates":[` + listOf(inlineStock) + `]}`, "itself"},
 		"entry elsewhere": {
 			`{"cniVersion":"1.0.0","name":"n","type":"x","delegate":{"type":"nsqueue"}}`, "not in a list of plugins",

@@ -231,6 +231,7 @@ func TestBackoff(t *testing.T) {
 
 // What cannot be repaired is reported once; a file that is being written is not.
 func TestWatcherFails(t *testing.T) {
+	t.Parallel() // it waits a second
 	dir := tree(t, map[string]string{"a.conflist": stock})
 	path := filepath.Join(dir, "a.conflist")
 	happened := watching(t, &Watcher{Installer: installer(dir, Append), Backoff: DefaultBackoff()})
@@ -251,6 +252,7 @@ func TestWatcherFails(t *testing.T) {
 }
 
 func TestInstallWhenReady(t *testing.T) {
+	t.Parallel()                                   // it waits a second
 	dir := tree(t, map[string]string{"../x": "x"}) // and no directory yet
 	i := installer(dir, Append)
 	texts := []string{"", stock[:70], stock} // the second is still being written
@@ -274,6 +276,7 @@ func TestInstallWhenReady(t *testing.T) {
 }
 
 func TestInstallWhenReadyEnds(t *testing.T) {
+	t.Parallel() // it waits a second
 	i := installer(tree(t, map[string]string{"x": "x"}), Append)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := i.InstallWhenReady(ctx, i.Install, func(error) { cancel() })

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 func newWatch(ctx context.Context, t *testing.T, mask uint32) *Watch {
@@ -27,24 +29,17 @@ func newWatch(ctx context.Context, t *testing.T, mask uint32) *Watch {
 	return w
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The names and masks of real events, in their order.
 func TestWait(t *testing.T) {
 	dir := t.TempDir()
 	w := newWatch(t.Context(), t, unix.IN_CLOSE_WRITE|unix.IN_MOVED_TO|unix.IN_DELETE_SELF)
 	for range 2 {
-		must(t, w.Add(dir))
+		nstest.Must(t, w.Add(dir))
 	}
 	long := strings.Repeat("n", 255)
-	must(t, os.WriteFile(filepath.Join(dir, "a"), nil, 0o600))
-	must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, long)))
-	must(t, os.RemoveAll(dir))
+	nstest.Must(t, os.WriteFile(filepath.Join(dir, "a"), nil, 0o600))
+	nstest.Must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, long)))
+	nstest.Must(t, os.RemoveAll(dir))
 	var got []Event
 	if !w.Wait(t.Context(), time.Minute, func(e Event) bool {
 		got = append(got, e)
@@ -69,11 +64,11 @@ func TestWaitEnds(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	w := newWatch(ctx, t, unix.IN_CREATE)
-	must(t, w.Add(dir))
+	nstest.Must(t, w.Add(dir))
 	if w.Wait(ctx, time.Millisecond, never) {
 		t.Error("something happened where nothing did")
 	}
-	must(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
+	nstest.Must(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
 	if w.Wait(ctx, time.Hour, func(Event) bool { cancel(); return false }) || ctx.Err() == nil {
 		t.Error("no end with the context")
 	}
@@ -85,7 +80,7 @@ func TestAddRefuses(t *testing.T) {
 	if err := w.Add(file); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), file) {
 		t.Errorf("missing directory: %v", err)
 	}
-	must(t, os.WriteFile(file, nil, 0o600))
+	nstest.Must(t, os.WriteFile(file, nil, 0o600))
 	if err := w.Add(file); !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("file: %v", err)
 	}
@@ -94,7 +89,7 @@ func TestAddRefuses(t *testing.T) {
 // Where the kernel gives no descriptor, time passes all the same.
 func TestWithoutInotify(t *testing.T) {
 	w := &Watch{}
-	must(t, w.Add("/nowhere"))
+	nstest.Must(t, w.Add("/nowhere"))
 	if w.Wait(t.Context(), time.Millisecond, func(Event) bool { return true }) {
 		t.Error("something happened")
 	}

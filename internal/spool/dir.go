@@ -42,14 +42,14 @@ type Dir struct {
 	root *os.Root
 }
 
-// Open opens the directory and makes it where it is missing. One that somebody
-// else owns or may write to is refused, and so is a symbolic link: a call that
-// was found there could be anybody's.
+// Open opens the directory, and creates it where it is missing. It refuses a symbolic
+// link, and a directory that another user owns or may write to: the calls in it
+// could be another user's.
 func Open(path string) (*Dir, error) {
 	root, err := openSafe(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeDir(path); err != nil {
-			return nil, fmt.Errorf("make spool: %w", err)
+			return nil, fmt.Errorf("create spool: %w", err)
 		}
 		root, err = openSafe(path)
 	}
@@ -69,14 +69,15 @@ func makeDir(path string) error {
 	return nil // another process was faster
 }
 
-// openSafe checks what it has opened, so that nobody can replace it in between.
+// openSafe checks the directory after it has opened it, so that no other user can
+// replace it in between.
 func openSafe(path string) (*os.Root, error) {
 	seen, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !seen.IsDir() {
-		return nil, fmt.Errorf("%s is no directory but %s", path, seen.Mode().Type())
+		return nil, fmt.Errorf("%s is not a directory (%s)", path, seen.Mode().Type())
 	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -84,7 +85,7 @@ func openSafe(path string) (*os.Root, error) {
 	}
 	opened, err := root.Stat(".")
 	if err == nil && !os.SameFile(seen, opened) {
-		err = fmt.Errorf("%s was replaced meanwhile", path)
+		err = fmt.Errorf("another program has replaced %s meanwhile", path)
 	}
 	if err == nil {
 		err = checkOwner(path, opened)
@@ -102,7 +103,7 @@ func checkOwner(path string, info fs.FileInfo) error {
 		return fmt.Errorf("%s belongs to another user", path)
 	}
 	if perm := info.Mode().Perm(); perm&0o022 != 0 {
-		return fmt.Errorf("%s: others may write to it (mode %04o)", path, perm)
+		return fmt.Errorf("%s: other users may write to it (mode %04o)", path, perm)
 	}
 	return nil
 }
@@ -126,7 +127,7 @@ func (d *Dir) Write(e *Entry) error {
 
 func (d *Dir) write(e *Entry, b []byte) error {
 	if len(b) > MaxSize {
-		return fmt.Errorf("%d bytes are more than %d", len(b), MaxSize)
+		return fmt.Errorf("the entry has %d bytes: %d is the limit", len(b), MaxSize)
 	}
 	// JSON holds nothing but UTF-8: an interface name need not be that.
 	if back, err := Parse(b); err != nil || back.Key != e.Key {
@@ -166,9 +167,9 @@ func (d *Dir) names(limit int) ([]string, error) {
 	return names, err
 }
 
-// List returns the keys that have a file, and the names of files that have no
-// business here.
-func (d *Dir) List() (keys []api.Key, strange []string, err error) {
+// List returns the keys that have a file, and the names of files that are not the
+// spool's.
+func (d *Dir) List() (keys []api.Key, foreign []string, err error) {
 	// The bound is on what is written; what is more, such as files that are
 	// being written, comes with a later call.
 	names, err := d.names(2 * MaxFiles)
@@ -181,10 +182,10 @@ func (d *Dir) List() (keys []api.Key, strange []string, err error) {
 		case ok:
 			keys = append(keys, key)
 		case !strings.HasPrefix(n, newPrefix) && !strings.HasPrefix(n, takenPrefix):
-			strange = append(strange, n)
+			foreign = append(foreign, n)
 		}
 	}
-	return keys, strange, nil
+	return keys, foreign, nil
 }
 
 // File is an entry as it was read.
@@ -202,7 +203,7 @@ func (d *Dir) Read(key api.Key) (*File, error) {
 	}
 	e, err := Parse(b)
 	if err == nil && e.Key != key {
-		err = fmt.Errorf("it is about %s", e.Key)
+		err = fmt.Errorf("its call is for %s", e.Key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read spool file %s: %w", name(key), err)
@@ -221,7 +222,7 @@ func (d *Dir) readFile(file string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("spool file %s is no file but %s", file, info.Mode().Type())
+		return nil, fmt.Errorf("spool file %s is not a regular file (%s)", file, info.Mode().Type())
 	}
 	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err == nil && len(b) > MaxSize {
@@ -257,11 +258,11 @@ func (d *Dir) putBack(taken, file string) error {
 	return d.root.Remove(taken)
 }
 
-// abandoned is how old a file is that no process is writing any more.
+// abandoned is the age from which on no process is writing a file any more.
 const abandoned = time.Minute
 
-// temporaryName is that of a file that is being written: by which process, since
-// when.
+// temporaryName returns the name of a file that is being written. It has the process
+// and the time at which it began.
 func temporaryName(now time.Duration) string {
 	return fmt.Sprintf("%s%d-%d", newPrefix, os.Getpid(), now)
 }
@@ -274,12 +275,12 @@ func isAbandoned(name string, now time.Duration) bool {
 	return err != nil || time.Duration(began) > now || now-time.Duration(began) > abandoned
 }
 
-// Recover tidies up after processes that were killed half-way. Only the daemon
-// calls it, before it removes files.
+// Recover repairs what killed processes have left half done. Only the daemon calls
+// it, before it removes files.
 func (d *Dir) Recover() error {
 	names, err := d.names(2 * MaxFiles)
 	if err != nil {
-		return fmt.Errorf("tidy spool: %w", err)
+		return fmt.Errorf("recover spool: %w", err)
 	}
 	var errs []error
 	for _, n := range names {
@@ -291,7 +292,7 @@ func (d *Dir) Recover() error {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("tidy spool: %w", err)
+		return fmt.Errorf("recover spool: %w", err)
 	}
 	return nil
 }

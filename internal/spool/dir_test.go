@@ -19,6 +19,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 	"github.com/nsqueue/nsqueue/internal/spool"
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 func inode(t *testing.T, info fs.FileInfo) uint64 {
@@ -42,18 +43,11 @@ func open(t *testing.T) (*spool.Dir, string) {
 	return d, path
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // files lists the directory.
 func files(t *testing.T, path string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(path)
-	must(t, err)
+	nstest.Must(t, err)
 	names := []string{}
 	for _, e := range entries {
 		names = append(names, e.Name())
@@ -67,28 +61,28 @@ func TestOpenMakesDirectories(t *testing.T) {
 	syscall.Umask(old)
 	for dir, want := range map[string]fs.FileMode{path: 0o700, filepath.Dir(path): 0o711} {
 		info, err := os.Stat(dir)
-		must(t, err)
+		nstest.Must(t, err)
 		if info.Mode() != fs.ModeDir|want {
 			t.Errorf("mode of %s is %v, want %v", dir, info.Mode(), want)
 		}
 	}
 	d, err := spool.Open(path)
-	must(t, err)
-	must(t, d.Close())
+	nstest.Must(t, err)
+	nstest.Must(t, d.Close())
 }
 
 func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	own := filepath.Join(dir, "own")
-	must(t, os.Mkdir(own, 0o700))
+	nstest.Must(t, os.Mkdir(own, 0o700))
 	for name, test := range map[string]struct {
 		make     func(path string) error
 		mentions string
 	}{
-		"symlink":   {func(p string) error { return os.Symlink(own, p) }, "no directory"},
-		"dangling":  {func(p string) error { return os.Symlink(filepath.Join(dir, "x"), p) }, "no directory"},
-		"file":      {func(p string) error { return os.WriteFile(p, nil, 0o600) }, "no directory"},
-		"fifo":      {func(p string) error { return syscall.Mkfifo(p, 0o600) }, "no directory"},
+		"symlink":   {func(p string) error { return os.Symlink(own, p) }, "not a directory"},
+		"dangling":  {func(p string) error { return os.Symlink(filepath.Join(dir, "x"), p) }, "not a directory"},
+		"file":      {func(p string) error { return os.WriteFile(p, nil, 0o600) }, "not a directory"},
+		"fifo":      {func(p string) error { return syscall.Mkfifo(p, 0o600) }, "not a directory"},
 		"writable":  {func(p string) error { return mkdir(p, 0o777) }, "mode 0777"},
 		"group":     {func(p string) error { return mkdir(p, 0o720) }, "mode 0720"},
 		"sticky":    {func(p string) error { return mkdir(p, 0o777|fs.ModeSticky) }, "mode 0777"},
@@ -97,9 +91,9 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name, "spool")
 			if name != "in a file" {
-				must(t, os.Mkdir(filepath.Dir(path), 0o755))
+				nstest.Must(t, os.Mkdir(filepath.Dir(path), 0o755))
 			}
-			must(t, test.make(path))
+			nstest.Must(t, test.make(path))
 			d, err := spool.Open(path)
 			if err == nil {
 				_ = d.Close()
@@ -123,8 +117,8 @@ func TestOpenRefusesOtherOwner(t *testing.T) {
 		t.Skip("only root can give a directory away")
 	}
 	path := filepath.Join(t.TempDir(), "spool")
-	must(t, os.Mkdir(path, 0o700))
-	must(t, os.Chown(path, 65534, 65534))
+	nstest.Must(t, os.Mkdir(path, 0o700))
+	nstest.Must(t, os.Chown(path, 65534, 65534))
 	if _, err := spool.Open(path); err == nil || !strings.Contains(err.Error(), "another user") {
 		t.Errorf("%v, want a word about the owner", err)
 	}
@@ -138,9 +132,9 @@ func TestWriteReadRemove(t *testing.T) {
 	}
 	add, del := testAdd(t, key), testDel(t, key)
 	for _, e := range []*spool.Entry{add, del, add, del} { // the last one wins
-		must(t, d.Write(e))
+		nstest.Must(t, d.Write(e))
 		f, err := d.Read(key)
-		must(t, err)
+		nstest.Must(t, err)
 		if diff := cmp.Diff(e, &f.Entry); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", e.Verb, diff)
 		}
@@ -149,14 +143,14 @@ func TestWriteReadRemove(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	info, err := os.Stat(filepath.Join(path, "c0ffee@eth0.json"))
-	must(t, err)
+	nstest.Must(t, err)
 	if info.Mode() != 0o600 {
 		t.Errorf("mode %v", info.Mode())
 	}
 	f, err := d.Read(key)
-	must(t, err)
+	nstest.Must(t, err)
 	for range 2 {
-		must(t, d.Remove(f))
+		nstest.Must(t, d.Remove(f))
 	}
 	if left := files(t, path); len(left) != 0 {
 		t.Errorf("left: %v", left)
@@ -166,14 +160,14 @@ func TestWriteReadRemove(t *testing.T) {
 // A file that was written after the reading is not removed.
 func TestRemoveSparesNewerEntry(t *testing.T) {
 	d, path := open(t)
-	must(t, d.Write(testDel(t, testKey())))
+	nstest.Must(t, d.Write(testDel(t, testKey())))
 	old, err := d.Read(testKey())
-	must(t, err)
+	nstest.Must(t, err)
 	newer := testAdd(t, testKey())
-	must(t, d.Write(newer))
-	must(t, d.Remove(old))
+	nstest.Must(t, d.Write(newer))
+	nstest.Must(t, d.Remove(old))
 	f, err := d.Read(testKey())
-	must(t, err)
+	nstest.Must(t, err)
 	if diff := cmp.Diff(newer, &f.Entry); diff != "" {
 		t.Errorf("entry (-want +got):\n%s", diff)
 	}
@@ -203,9 +197,9 @@ func TestRemoveAgainstWriters(t *testing.T) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		must(t, err)
+		nstest.Must(t, err)
 		seen = f.Called
-		must(t, d.Remove(f))
+		nstest.Must(t, d.Remove(f))
 	}
 	writer.Wait()
 	f, err := d.Read(testKey())
@@ -224,22 +218,22 @@ func TestRemoveAgainstWriters(t *testing.T) {
 
 func TestList(t *testing.T) {
 	d, path := open(t)
-	if keys, strange, err := d.List(); len(keys)+len(strange) != 0 || err != nil {
-		t.Errorf("empty directory: %v, %v, %v", keys, strange, err)
+	if keys, foreign, err := d.List(); len(keys)+len(foreign) != 0 || err != nil {
+		t.Errorf("empty directory: %v, %v, %v", keys, foreign, err)
 	}
 	for _, key := range []api.Key{testKey(), {ContainerID: "a.b-c_d", Ifname: "ä@%2f+?#"}} {
-		must(t, d.Write(testDel(t, key)))
+		nstest.Must(t, d.Write(testDel(t, key)))
 	}
 	bad := []string{"README", "noifname.json", "@eth0.json", ".x@y.json", "a@b/.json", "..@eth0.json"}
 	for _, name := range append(bad, ".new-1-2", ".taken-a@b.json") {
 		if !strings.Contains(name, "/") {
-			must(t, os.WriteFile(filepath.Join(path, name), nil, 0o600))
+			nstest.Must(t, os.WriteFile(filepath.Join(path, name), nil, 0o600))
 		}
 	}
-	keys, strange, err := d.List()
-	must(t, err)
-	if len(keys) != 2 || len(strange) != 5 {
-		t.Errorf("keys %v, strange %q", keys, strange)
+	keys, foreign, err := d.List()
+	nstest.Must(t, err)
+	if len(keys) != 2 || len(foreign) != 5 {
+		t.Errorf("keys %v, foreign %q", keys, foreign)
 	}
 }
 
@@ -256,20 +250,20 @@ func TestReadRefuses(t *testing.T) {
 	}{
 		"garbage":   {write([]byte("\x00\xff")), "invalid character"},
 		"empty":     {write(nil), "end of JSON"},
-		"other key": {write(other), "about other/eth0"},
+		"other key": {write(other), "for other/eth0"},
 		"huge":      {write(make([]byte, spool.MaxSize+1)), "more than"},
 		"newer":     {write([]byte(`{"version":9}`)), "newer"},
-		"fifo":      {func() error { return syscall.Mkfifo(file, 0o600) }, "no file"},
-		"directory": {func() error { return os.Mkdir(file, 0o700) }, "no file"},
+		"fifo":      {func() error { return syscall.Mkfifo(file, 0o600) }, "not a regular file"},
+		"directory": {func() error { return os.Mkdir(file, 0o700) }, "not a regular file"},
 		"link out":  {func() error { return os.Symlink("/etc/passwd", file) }, "escapes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			must(t, test.make())
+			nstest.Must(t, test.make())
 			f, err := d.Read(testKey())
 			if err == nil || !strings.Contains(err.Error(), test.mentions) {
 				t.Errorf("%+v, %v; want an error with %q", f, err, test.mentions)
 			}
-			must(t, os.RemoveAll(file))
+			nstest.Must(t, os.RemoveAll(file))
 		})
 	}
 }
@@ -277,7 +271,7 @@ func TestReadRefuses(t *testing.T) {
 func TestWriteRefuses(t *testing.T) {
 	d, path := open(t)
 	old := testDel(t, testKey())
-	must(t, d.Write(old))
+	nstest.Must(t, d.Write(old))
 	huge := testAdd(t, testKey())
 	huge.Attach.Warnings = []string{strings.Repeat("x", spool.MaxSize)}
 	for name, e := range map[string]*spool.Entry{
@@ -291,7 +285,7 @@ func TestWriteRefuses(t *testing.T) {
 		}
 	}
 	f, err := d.Read(testKey())
-	must(t, err)
+	nstest.Must(t, err)
 	if diff := cmp.Diff(old, &f.Entry); diff != "" {
 		t.Errorf("entry (-want +got):\n%s", diff)
 	}
@@ -302,17 +296,17 @@ func TestWriteRefuses(t *testing.T) {
 
 func TestFull(t *testing.T) {
 	d, path := open(t)
-	must(t, d.Write(testDel(t, testKey())))
+	nstest.Must(t, d.Write(testDel(t, testKey())))
 	for i := range spool.MaxFiles - 1 {
-		must(t, os.WriteFile(filepath.Join(path, fmt.Sprint(i)), nil, 0o600))
+		nstest.Must(t, os.WriteFile(filepath.Join(path, fmt.Sprint(i)), nil, 0o600))
 	}
 	other := testDel(t, api.Key{ContainerID: "other", Ifname: "eth0"})
 	if err := d.Write(other); !errors.Is(err, spool.ErrFull) {
 		t.Errorf("one more: %v", err)
 	}
-	must(t, d.Write(testAdd(t, testKey()))) // replacing takes no room
-	must(t, os.Remove(filepath.Join(path, "0")))
-	must(t, d.Write(other))
+	nstest.Must(t, d.Write(testAdd(t, testKey()))) // replacing takes no room
+	nstest.Must(t, os.Remove(filepath.Join(path, "0")))
+	nstest.Must(t, d.Write(other))
 }
 
 // A daemon or a plugin may have been killed at any moment.
@@ -320,28 +314,28 @@ func TestRecover(t *testing.T) {
 	d, path := open(t)
 	join := func(name string) string { return filepath.Join(path, name) }
 	lost, newer := testDel(t, testKey()), testDel(t, api.Key{ContainerID: "b", Ifname: "eth0"})
-	must(t, d.Write(lost))
-	must(t, os.Rename(join("c0ffee@eth0.json"), join(".taken-c0ffee@eth0.json")))
-	must(t, os.WriteFile(join(".taken-b@eth0.json"), []byte("older"), 0o600))
-	must(t, d.Write(newer))
+	nstest.Must(t, d.Write(lost))
+	nstest.Must(t, os.Rename(join("c0ffee@eth0.json"), join(".taken-c0ffee@eth0.json")))
+	nstest.Must(t, os.WriteFile(join(".taken-b@eth0.json"), []byte("older"), 0o600))
+	nstest.Must(t, d.Write(newer))
 	now := boottime.Now()
 	writing := fmt.Sprintf(".new-1-%d", now-time.Second)
 	abandoned := fmt.Sprintf(".new-1-%d", now-2*time.Minute)
 	earlierBoot := fmt.Sprintf(".new-1-%d", now+time.Hour)
 	hourAgo := time.Now().Add(-time.Hour) // as the wall clock has it, which was set
 	for _, name := range []string{writing, abandoned, earlierBoot, ".new-1-x"} {
-		must(t, os.WriteFile(join(name), nil, 0o600))
-		must(t, os.Chtimes(join(name), hourAgo, hourAgo))
+		nstest.Must(t, os.WriteFile(join(name), nil, 0o600))
+		nstest.Must(t, os.Chtimes(join(name), hourAgo, hourAgo))
 	}
 
-	must(t, d.Recover())
+	nstest.Must(t, d.Recover())
 	want := []string{writing, "b@eth0.json", "c0ffee@eth0.json"}
 	if diff := cmp.Diff(want, files(t, path)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	for _, e := range []*spool.Entry{lost, newer} {
 		f, err := d.Read(e.Key)
-		must(t, err)
+		nstest.Must(t, err)
 		if diff := cmp.Diff(e, &f.Entry); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", e.Key, diff)
 		}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package spool is the contract of the directory in which the CNI plugin leaves
-// what it could not tell the daemon: one JSON file for each attachment, the last
-// call wins. The plugin writes, the daemon reads and removes.
+// Package spool is the directory of undelivered CNI calls: the plugin writes a call
+// that it cannot deliver to the daemon, and the daemon reads and removes it. Each
+// attachment has one JSON file, with its last call.
 //
 // It imports nothing but the standard library and the packages api, atomicfile and
 // boottime, because it is linked into the CNI plugin.
@@ -49,7 +49,7 @@ type Netns struct {
 	Ino uint64 `json:"ino"`
 }
 
-// Entry is one call that the daemon has not been told, or has not answered.
+// Entry is one call that did not reach the daemon, or had no answer.
 type Entry struct {
 	Version int  `json:"version"`
 	Verb    Verb `json:"verb"`
@@ -105,14 +105,14 @@ func (e *Entry) Validate() error {
 		return err
 	}
 	if e.Called <= 0 || e.BootID == "" {
-		return errors.New("called and bootID: want the time of the call")
+		return errors.New("called or bootID is missing: want the time of the call")
 	}
 	switch e.Verb {
 	case Add:
 		return e.validateAdd()
 	case Del:
 		if e.Attach != nil || e.Netns != nil {
-			return errors.New("attach or netns with a DEL")
+			return errors.New("attach or netns with a DEL: want neither")
 		}
 		return nil
 	}
@@ -128,7 +128,7 @@ func (e *Entry) validateAdd() error {
 	}
 	switch {
 	case e.Attach.Key != e.Key:
-		return fmt.Errorf("attach is about %s, the entry about %s", e.Attach.Key, e.Key)
+		return fmt.Errorf("attach is for %s, the entry for %s", e.Attach.Key, e.Key)
 	case e.Attach.Origin != api.OriginCNI:
 		return fmt.Errorf("origin %.20q: want %q", string(e.Attach.Origin), api.OriginCNI)
 	case !filepath.IsAbs(e.Attach.NetnsPath) || strings.ContainsRune(e.Attach.NetnsPath, 0):

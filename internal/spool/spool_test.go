@@ -100,7 +100,7 @@ func TestParseRefuses(t *testing.T) {
 		"no boot":         {replace(del, `"bootID":"`, `"bootID":"","time":"`), ""},
 		"del with attach": {replace(add, "ADD", "DEL"), "with a DEL"},
 		"add without":     {replace(del, "DEL", "ADD"), "want both"},
-		"other key":       {replace(add, "c0ffee", "other"), "the entry about"},
+		"other key":       {replace(add, "c0ffee", "other"), "the entry for"},
 		"origin":          {replace(add, `"cni"`, `"manual"`), "origin"},
 		"policy":          {replace(add, "Ignore", "ignore"), "policy"},
 		"relative path":   {replace(add, "/run/netns/a", "netns/a"), "absolute"},

@@ -18,10 +18,12 @@ import (
 	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
-// PluginType is our entry in a conflist.
-const PluginType = "nsqueue"
+// PluginType is the type of the nsqueue entry in a conflist.
+const PluginType = cnipod.PluginType
 
 // cacheDir is where libcni keeps results between calls, inside the node.
 const cacheDir = "/var/lib/cni"
@@ -39,11 +41,11 @@ const (
 type Config struct {
 	// Conflist is the file.
 	Conflist string
-	// Bin is the directory with our plugin, and with the others in cni/.
+	// Bin is the directory with the nsqueue plugin, and with the others in cni/.
 	Bin string
 	// CNIVersion replaces the file's where it is not empty.
 	CNIVersion string
-	// Stock leaves our entry out.
+	// Stock leaves the nsqueue entry out.
 	Stock bool
 	// Change is put over the fields of entries, by their type; a nil value
 	// removes the field.

@@ -16,14 +16,12 @@ import (
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/internal/cnipod"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // ifname is what every runtime calls a pod's interface.
 const ifname = "eth0"
-
-// annotationsCapability is how runtimes pass a pod's annotations.
-const annotationsCapability = "io.kubernetes.cri.pod-annotations"
 
 // Pod is a netns that the network's plugins were called for.
 type Pod struct {
@@ -64,7 +62,7 @@ func (n *Network) Pod(name string, annotations map[string]string) (*Pod, error) 
 		},
 	}
 	if annotations != nil {
-		p.runtime.CapabilityArgs = map[string]any{annotationsCapability: annotations}
+		p.runtime.CapabilityArgs = map[string]any{cnipod.AnnotationsCapability: annotations}
 	}
 	return p, nil
 }
