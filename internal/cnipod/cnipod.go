@@ -44,7 +44,8 @@ func ParseArgs(args string) (pod api.Pod, warnings []string) {
 		switch {
 		case pair == "":
 		case !ok:
-			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %.60q ignored: want KEY=VALUE", pair))
+			warnings = append(warnings,
+				fmt.Sprintf("CNI_ARGS: %.60q ignored: want KEY=VALUE", pair))
 		case isIdentity(key) && !validName(value):
 			warnings = append(warnings, fmt.Sprintf("CNI_ARGS: %s of %d bytes ignored: "+
 				"want UTF-8 of at most %d bytes, got %.20q", key, len(value), api.MaxName, value))

@@ -320,8 +320,8 @@ func (i *Installer) dropIns(network string) (own *file, others int, err error) {
 			}
 		case e.IsDir() || filepath.Ext(e.Name()) != ".conf":
 		case e.Name() > dropInName && i.Mode == DropIn:
-			return nil, 0, fmt.Errorf("runtimes would call %s after nsqueue: rename it so that it sorts before %s",
-				filepath.Join(dir, e.Name()), dropInName)
+			return nil, 0, fmt.Errorf("runtimes would call %s after nsqueue: "+
+				"rename it so that it sorts before %s", filepath.Join(dir, e.Name()), dropInName)
 		default:
 			others++
 		}

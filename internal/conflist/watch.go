@@ -81,7 +81,8 @@ type Watcher struct {
 func (k *Watcher) Run(ctx context.Context) error {
 	w, err := newWatch(ctx, editEvents)
 	if err != nil {
-		k.Failed(fmt.Errorf("watch %s: %w; it is checked every %v instead", k.Installer.Dir, err, k.Interval))
+		k.Failed(fmt.Errorf("watch %s: %w; it is checked every %v instead",
+			k.Installer.Dir, err, k.Interval))
 	}
 	defer w.Close()
 	var last failure
