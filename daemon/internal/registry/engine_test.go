@@ -169,7 +169,7 @@ func TestInspectorPanics(t *testing.T) {
 }
 
 // A hanging inspector costs its batch; the watchdog lets the queue go on.
-func TestWatchdogRelieves(t *testing.T) {
+func TestWatchdogSupersedes(t *testing.T) {
 	release := make(chan struct{})
 	hung := make(chan struct{})
 	var once sync.Once
