@@ -40,7 +40,7 @@ func TestUpgradeCommand(t *testing.T) {
 
 		nstest.Must(t, replaceFile(r.supervisor.Path, []byte("#!/bin/sh\necho v9\n")))
 		out, err = r.nsqueuectl("upgrade", "--timeout", "500ms")
-		if err == nil || !strings.Contains(out, "its supervisor's log says why") {
+		if err == nil || !strings.Contains(out, "the log of its supervisor says why") {
 			t.Errorf("upgrade to a version without a handover: %v: %s", err, out)
 		}
 	})
