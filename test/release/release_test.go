@@ -182,18 +182,26 @@ func (p *published) checkInstalled(t *testing.T, dir string) {
 		t.Error(err)
 	}
 	for _, program := range []string{"sbin/nsqueued", "bin/nsqueuectl"} {
-		out, err := p.run(t, filepath.Join(dest, "usr/local", program), "--version")
-		if want := filepath.Base(program) + " " + p.version + "\n"; err != nil || out != want {
-			t.Errorf("%s says %q, %v; want %q", program, out, err, want)
-		}
+		p.wantProgramVersion(t, filepath.Join(dest, "usr/local", program), p.version)
 	}
 }
 
-// checkSource asks the source for its version, which it has without git.
+func (c *checkout) wantProgramVersion(t *testing.T, program, version string) {
+	t.Helper()
+	out, err := c.run(t, program, "--version")
+	if want := filepath.Base(program) + " " + version + "\n"; err != nil || out != want {
+		t.Errorf("%s says %q, %v; want %q", program, out, err, want)
+	}
+}
+
+// checkSource builds the source without git: the programs have the version, too.
 func (p *published) checkSource(t *testing.T) {
 	name := "nsqueue-" + p.version
 	c := &checkout{dir: filepath.Join(p.unpack(t, name+"-source"), name)}
-	c.wantVersion(t, p.version)
+	if out, err := c.run(t, "make", "build"); err != nil {
+		t.Fatalf("build the source: %v\n%s", err, out)
+	}
+	c.wantProgramVersion(t, "bin/nsqueued", p.version)
 	if _, err := os.Stat(filepath.Join(c.dir, "kmod/LICENSE")); err != nil {
 		t.Error(err)
 	}
