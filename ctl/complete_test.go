@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // The shells' scripts ask by __complete.

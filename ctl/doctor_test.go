@@ -12,7 +12,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // healthy is a daemon that doctor has nothing to say about, and the arguments

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // silentDaemon answers Status when it is told to proceed.

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // --watch shows the same again: a terminal is cleared, a pipe is not, and

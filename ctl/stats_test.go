@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // growing is a daemon whose counters are larger in each list.

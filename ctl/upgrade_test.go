@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 func TestUpgrade(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // longest is a daemon with names, numbers and texts that are as long as they

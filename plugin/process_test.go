@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // build returns the path of the plugin's binary.

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 func testKey() api.Key { return api.Key{ContainerID: "c0ffee", Ifname: "eth0"} }

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // logBuffer keeps what the server logs: net/http catches the handlers' panics.

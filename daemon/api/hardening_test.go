@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 // heapGrowth returns how much the heap has grown at most while f ran, garbage

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 func TestListenModes(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
 func TestBadRequests(t *testing.T) {

@@ -98,3 +98,57 @@ func readPackages(t *testing.T, dir string, packages map[string][]string) {
 func short(path string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(path, "daemon/"), "internal/")
 }
+
+// The packages that other programs can import are those that hack/apidiff.sh compares
+// with the last release; test/ and examples/ are left out.
+func TestPublicPackages(t *testing.T) {
+	_, after, _ := strings.Cut(read(t, "hack/apidiff.sh"), "\npackages='")
+	list, _, _ := strings.Cut(after, "'")
+	var public []string
+	for _, dir := range goDirectories(t) {
+		if !strings.Contains("/"+dir+"/", "/internal/") && !isProgram(t, dir) {
+			public = append(public, dir)
+		}
+	}
+	if diff := cmp.Diff(strings.Fields(list), public); diff != "" {
+		t.Errorf("public packages (-hack/apidiff.sh +source):\n%s", diff)
+	}
+}
+
+// goDirectories returns the directories that have Go files other than tests,
+// sorted.
+func goDirectories(t *testing.T) []string {
+	t.Helper()
+	found := make(map[string]bool)
+	for _, top := range []string{"plugin", "ctl", "conflist", "daemon", "docs", "internal", "kmod"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+				found[strings.TrimPrefix(filepath.Dir(path), root+"/")] = true
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// isProgram reports whether the Go files of a directory are a program.
+func isProgram(t *testing.T, dir string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(dir, err)
+	}
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file.Name.Name == "main" {
+			return true
+		}
+	}
+	return false
+}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 	"github.com/nsqueue/nsqueue/internal/boottime"
 	"github.com/nsqueue/nsqueue/internal/spool"
 )

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 	"github.com/nsqueue/nsqueue/internal/spool"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )

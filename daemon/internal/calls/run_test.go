@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/api/apitest"
 	"github.com/nsqueue/nsqueue/daemon/internal/calls"
+	"github.com/nsqueue/nsqueue/internal/apitest"
 	"github.com/nsqueue/nsqueue/internal/spool"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
