@@ -36,21 +36,26 @@ func (x *extension) marks() (reads, sets uint32) {
 	case x.target && x.name == "MARK" && x.revision >= 2:
 		return 0, x.word(1) // struct xt_mark_tginfo2: mark, mask
 	case x.target && x.name == "CONNMARK":
-		mode := 12 // after ctmark, ctmask, nfmask
-		if x.revision >= 2 {
-			mode += 2 // and how they are shifted
-		}
-		if len(x.info) <= mode {
-			return 0, 0
-		}
-		switch x.info[mode] {
-		case connmarkSave:
-			return x.word(2), 0
-		case connmarkRestore:
-			return 0, x.word(2)
-		}
+		return x.connmark()
 	case x.target && x.name == "TPROXY" && x.revision <= 1:
 		return 0, x.word(0) // both revisions begin with the mask
+	}
+	return 0, 0
+}
+
+func (x *extension) connmark() (reads, sets uint32) {
+	mode := 12 // after ctmark, ctmask, nfmask
+	if x.revision >= 2 {
+		mode += 2 // and how they are shifted
+	}
+	if len(x.info) <= mode {
+		return 0, 0
+	}
+	switch x.info[mode] {
+	case connmarkSave:
+		return x.word(2), 0
+	case connmarkRestore:
+		return 0, x.word(2)
 	}
 	return 0, 0
 }

@@ -114,8 +114,18 @@ func (t *table) armRequests(l *layout) []request {
 	for _, name := range old {
 		requests = append(requests, deleteChain(name))
 	}
+	requests = append(requests, t.setRequests(l, want.sets)...)
+	for _, c := range l.chains {
+		requests = append(requests, newRules(&c)...)
+	}
+	return requests
+}
+
+// setRequests replace the sets that are stale or not wanted by those that lack.
+func (t *table) setRequests(l *layout, want []string) []request {
+	var requests []request
 	keep := missing(t.have.sets, t.stale)
-	for _, name := range missing(t.have.sets, missing(want.sets, t.stale)) {
+	for _, name := range missing(t.have.sets, missing(want, t.stale)) {
 		requests = append(requests, deleteSet(name))
 	}
 	for _, s := range slices.Concat(l.sets, l.anonymous) {
@@ -126,9 +136,6 @@ func (t *table) armRequests(l *layout) []request {
 		if s.elements != nil {
 			requests = append(requests, newElements(&s))
 		}
-	}
-	for _, c := range l.chains {
-		requests = append(requests, newRules(&c)...)
 	}
 	return requests
 }

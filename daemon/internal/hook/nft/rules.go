@@ -4,7 +4,9 @@ package nft
 
 import (
 	"encoding/binary"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
@@ -189,34 +191,17 @@ func defragRules() []rule {
 
 // names returns the names of a rule's expressions as the kernel lists them.
 func (r rule) names() []string {
-	var names []string
-	for _, e := range r {
-		switch e.(type) {
-		case *expr.Meta:
-			names = append(names, "meta")
-		case *expr.Cmp:
-			names = append(names, "cmp")
-		case *expr.Payload:
-			names = append(names, "payload")
-		case *expr.Objref:
-			names = append(names, "objref")
-		case *expr.Verdict, *expr.Immediate:
-			names = append(names, "immediate")
-		case *expr.Bitwise:
-			names = append(names, "bitwise")
-		case *expr.Lookup:
-			names = append(names, "lookup")
-		case *expr.Dynset:
-			names = append(names, "dynset")
-		case *expr.Hash:
-			names = append(names, "hash")
-		case *expr.Queue:
-			names = append(names, "queue")
-		case *expr.Target:
-			names = append(names, "target")
-		case *expr.TProxy:
-			names = append(names, "tproxy")
-		}
+	names := make([]string, len(r))
+	for i, e := range r {
+		names[i] = expressionName(e)
 	}
 	return names
+}
+
+// expressionName is the kernel's name, which but for verdicts is that of the type.
+func expressionName(e expr.Any) string {
+	if _, ok := e.(*expr.Verdict); ok {
+		return "immediate"
+	}
+	return strings.ToLower(reflect.TypeOf(e).Elem().Name())
 }
