@@ -15,14 +15,14 @@ import (
 	"github.com/containernetworking/cni/libcni"
 )
 
-// A .conf file has a single plugin; a chain needs a conflist. What is made of
-// 10-x.conf is called 10-x-with-nsqueue.conflist, which runtimes find first,
-// because '-' is before '.'.
+// A .conf file has a single plugin; a chain needs a conflist. A conversion is the
+// conflist that is made of a .conf file. That of 10-x.conf is named
+// 10-x-with-nsqueue.conflist: runtimes find it first, because '-' sorts before '.'.
 
-// conversionSuffix ends the names of the conflists that are made of .conf files.
+// conversionSuffix ends the names of conversions.
 const conversionSuffix = "-with-nsqueue.conflist"
 
-// conversionName returns the name of the conflist that is made of a .conf file.
+// conversionName returns the name of the conversion of a .conf file.
 func conversionName(name string) string {
 	return strings.TrimSuffix(name, filepath.Ext(name)) + conversionSuffix
 }
@@ -59,8 +59,7 @@ func loadSingle(conf []byte) (*libcni.PluginConfig, error) {
 	return c, nil
 }
 
-// isOrphan reports whether a conversion has lost its source, or was made of one
-// that is a meta plugin.
+// isOrphan reports whether the source of a conversion is gone, or is a meta plugin.
 func isOrphan(dir, conversion string) bool {
 	source, err := sourceOf(dir, conversion)
 	if err != nil {
@@ -73,8 +72,8 @@ func isOrphan(dir, conversion string) bool {
 	return err == nil && isMeta(f.text)
 }
 
-// isConversion reports whether a conflist is one that convert has made, with our
-// entry or without: made again of its own first plugin, it is the same.
+// isConversion reports whether convert has made a conflist, with nsqueue's entry or
+// without: to convert its first plugin again gives the same text.
 func isConversion(name string, text []byte) bool {
 	if !strings.HasSuffix(name, conversionSuffix) {
 		return false
@@ -91,8 +90,7 @@ func isConversion(name string, text []byte) bool {
 	return err == nil && bytes.Equal(again, bare)
 }
 
-// sourceOf returns the path of the file that a conversion was made of, "" where
-// that is gone.
+// sourceOf returns the path of the .conf file of a conversion, "" where it is gone.
 func sourceOf(dir, conversion string) (string, error) {
 	base := strings.TrimSuffix(conversion, conversionSuffix)
 	for _, ext := range []string{".conf", ".json"} {

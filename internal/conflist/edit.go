@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conflist brings the entry of nsqueue to the end of a chain of CNI
-// plugins and takes it out again, and keeps everything else byte for byte.
+// Package conflist adds the entry of nsqueue to the end of a chain of CNI plugins,
+// and removes it. Everything else stays as it is, byte for byte.
 //
 // [Add] and [Remove] edit a text. An [Installer] edits the files of the directory
 // that a runtime reads, and a [Watcher] repeats that whenever another program undoes
@@ -17,8 +17,8 @@ import (
 	"github.com/nsqueue/nsqueue/internal/cnipod"
 )
 
-// ErrNoPlugins says that a chain has no plugin but ours, or would have none
-// without it. Ours needs one before it, which makes the pod's network.
+// ErrNoPlugins says that nsqueue is, or would be, the only plugin of a chain. It
+// needs a plugin before it, which makes the pod's network.
 var ErrNoPlugins = errors.New("the chain has no plugin besides nsqueue")
 
 // Action is what an edit has done, or would do.
@@ -33,9 +33,8 @@ const (
 	Removed   Action = "removed"
 )
 
-// Add brings the entry to the end of the plugins in the text of a conflist.
-// Everything else in it stays as it is, byte for byte; the entry is indented as
-// its neighbours are.
+// Add adds the entry to the end of the plugins in the text of a conflist, and
+// indents it as its neighbours are. Everything else stays as it is, byte for byte.
 func Add(text []byte, e *cnipod.Entry) ([]byte, Action, error) {
 	l, err := parseList(text)
 	if err != nil {
@@ -81,8 +80,8 @@ func (l *list) insertion(text []byte, e *cnipod.Entry) ([]byte, error) {
 	if n := len(l.plugins); n > 1 {
 		from = l.plugins[n-2].end
 	}
-	// What is between the comma, or the bracket, and the last plugin goes before
-	// ours as well.
+	// The space between the comma, or the bracket, and the last plugin goes before the
+	// entry as well.
 	space := string(text[from:last.start])
 	space = space[strings.IndexByte(space, ',')+1:]
 	indent, unit := "", ""
@@ -100,8 +99,8 @@ func (l *list) insertion(text []byte, e *cnipod.Entry) ([]byte, error) {
 	return slices.Concat([]byte(","), []byte(space), entry), nil
 }
 
-// innerIndent returns by how much the members of an object are further in than
-// the object is; nothing if it is on one line.
+// innerIndent returns by how much the members of an object are indented more than
+// the object; nothing if it is on one line.
 func innerIndent(object []byte, indent string) string {
 	i := bytes.IndexByte(object, '\n')
 	if i < 0 {
@@ -115,7 +114,7 @@ func innerIndent(object []byte, indent string) string {
 	return "  "
 }
 
-// Remove takes every entry of ours out of the text of a conflist. It undoes Add
+// Remove removes every entry of nsqueue from the text of a conflist. It undoes Add
 // byte for byte.
 func Remove(text []byte) ([]byte, Action, error) {
 	action := Unchanged

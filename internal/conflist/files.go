@@ -17,8 +17,8 @@ var (
 	// ErrNoConfig says that the directory has no CNI configuration, or is missing:
 	// the network has not been installed yet.
 	ErrNoConfig = errors.New("no CNI configuration")
-	// ErrVersion says that a network is of a version of the CNI specification
-	// that our plugin cannot be part of.
+	// ErrVersion says that nsqueue cannot be in a network of this version of the CNI
+	// specification.
 	ErrVersion = errors.New("unsupported cniVersion")
 )
 
@@ -37,13 +37,14 @@ func isConfig(name string) bool {
 
 // file is a configuration as it was read.
 type file struct {
-	// path is where it was found, target where it is: elsewhere for a symbolic link.
+	// path is where it was found; target is where a symbolic link leads to.
 	path, target string
 	text         []byte
 }
 
-// read reads a file. One that has gone since it was listed is ErrChanged. What
-// is no regular file is refused: to read a pipe is to wait for its writer.
+// read reads a file. It returns ErrChanged where the file is gone since it was
+// listed. It refuses what is not a regular file: to read a pipe would wait for its
+// writer.
 func read(path string) (*file, error) {
 	target, err := filepath.EvalSymlinks(path)
 	if err == nil {
@@ -69,8 +70,8 @@ func readRegular(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// loadList reads a conflist with the library of the runtimes, and finds what
-// would make our plugin fail in it.
+// loadList reads a conflist with the library of the runtimes, and checks that
+// nsqueue can be in it.
 func loadList(text []byte) (*libcni.NetworkConfigList, error) {
 	l, err := libcni.NetworkConfFromBytes(text)
 	if err != nil {

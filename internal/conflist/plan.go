@@ -20,8 +20,8 @@ type Mode string
 const (
 	// Append: to the end of the plugins in the conflist itself.
 	Append Mode = "append"
-	// DropIn: into a file of its own, in the directory of the network's name,
-	// which newer runtimes read after the conflist. No other program writes that file.
+	// DropIn: into a file of its own in the directory of the network's name. Newer
+	// runtimes read it after the conflist.
 	DropIn Mode = "drop-in"
 )
 
@@ -37,7 +37,7 @@ const (
 	Deleted Action = "deleted"
 )
 
-// Change is what is to become of one file.
+// Change is the change of one file.
 type Change struct {
 	// Path is where the file is: the target of a symbolic link.
 	Path   string `json:"path"`
@@ -115,8 +115,8 @@ func (i *Installer) Plan() (*Plan, error) {
 	return p, nil
 }
 
-// removeConversions plans to remove the conversions that are not called, and
-// notes the other places of the entry.
+// removeConversions plans to remove the conversions that runtimes do not use, and
+// notes the other files with the entry.
 func (s *Survey) removeConversions(p *Plan) {
 	p.Elsewhere = slices.Clone(s.Elsewhere)
 	for n := range s.files {
@@ -301,8 +301,8 @@ func isNetworkName(name string) bool {
 	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`).MatchString(name)
 }
 
-// dropIns returns our file in the directory of a network, nil if there is
-// none, and the number of the others.
+// dropIns returns nsqueue's drop-in of a network, nil if there is none, and the
+// number of other drop-ins.
 func (i *Installer) dropIns(network string) (own *file, others int, err error) {
 	if !isNetworkName(network) {
 		return nil, 0, fmt.Errorf("%w: network name %q", ErrInvalid, network)

@@ -116,8 +116,8 @@ func typeOf(raw []byte) (string, error) {
 	return conf.Type, nil
 }
 
-// hasEntry reports whether a text names our plugin as one to be called, however
-// deep in it. One that is no JSON is searched for the name.
+// hasEntry reports whether a text has an entry of nsqueue, however deep in it. A
+// text that is not JSON is searched for the name.
 func hasEntry(text []byte) bool {
 	var v any
 	if json.Unmarshal(text, &v) != nil {

@@ -32,11 +32,11 @@ func (u *Unusable) What() string {
 
 func (u *Unusable) Unwrap() error { return u.Err }
 
-// Survey is what a directory of configurations says to a runtime, and where in
-// it our entry is. To install and to examine begin with it.
+// Survey is what a directory of configurations says to a runtime, and where the
+// entry of nsqueue is in it. Install, uninstall and doctor begin with it.
 type Survey struct {
-	// Active is the file that runtimes take: the first by name that no conversion
-	// without a source is. It is empty where there is none.
+	// Active is the file that runtimes use: the first by name, orphans aside. It is
+	// empty where there is none.
 	Active string
 	// Err says why its chain is unknown: it is [Unusable], or a meta plugin delegates
 	// pods to a network that is not in the directory.
@@ -54,11 +54,11 @@ type Survey struct {
 	// Outdated is the source of the active conversion, where that is of an earlier
 	// text.
 	Outdated string
-	// Orphans are conversions whose source is gone, or must not be converted.
+	// Orphans are conversions whose source is gone, or is a meta plugin.
 	Orphans []string
-	// Elsewhere are files with our entry whose network is not the active one.
+	// Elsewhere are files with the entry whose network is not the active one.
 	Elsewhere []string
-	// Leftovers are files with our entry that have no name that runtimes read.
+	// Leftovers are files with the entry that runtimes do not read by their names.
 	Leftovers []string
 
 	active   *found
@@ -122,14 +122,14 @@ func (s *Survey) readAll(dir string) error {
 // maxConfig is far more than any configuration has.
 const maxConfig = 4 << 20
 
-// mayBecomeConfig reports whether a file is one that could be renamed to be read.
+// mayBecomeConfig reports whether a file could be a configuration under another name.
 func mayBecomeConfig(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular() && info.Size() <= maxConfig
 }
 
-// chooseActive finds the active file, and returns the conversions after it that
-// have a source still.
+// chooseActive finds the active file, and returns the conversions after it whose
+// source is still there.
 func (s *Survey) chooseActive(dir string) (spare []string) {
 	for n := range s.files {
 		f := &s.files[n]
@@ -167,7 +167,7 @@ func (s *Survey) readChain(dir string) error {
 	}
 	s.Network = l.Name
 	s.Outdated = outdated(dir, f)
-	// A list of a meta plugin has a place for the entry in any case.
+	// The entry can be in a list of a meta plugin in any case.
 	if d, err := s.findDelegate(f); err == nil && d != nil {
 		s.useDelegate(d)
 	}
@@ -177,7 +177,7 @@ func (s *Survey) readChain(dir string) error {
 	return s.readDropIns(filepath.Join(dir, l.Name))
 }
 
-// outdated returns the source of a conversion that says something else by now.
+// outdated returns the source of a conversion where that has changed since.
 func outdated(dir string, f *found) string {
 	if !isConversion(f.name(), f.text) {
 		return ""
@@ -247,12 +247,12 @@ func (s *Survey) readDropIns(dir string) error {
 	return nil
 }
 
-// escapeGlob keeps what is special in a pattern from being so.
+// escapeGlob escapes the special characters of a pattern.
 func escapeGlob(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(dir)
 }
 
-// Chain is what is called for a pod by a runtime that reads drop-ins, or not.
+// Chain returns the plugins that a runtime calls for a pod, with drop-ins or without.
 func (s *Survey) Chain(dropIns bool) Chain {
 	c := s.Inline
 	if !dropIns || s.OwnDropIn == "" && len(s.DropIns.Plugins) == 0 {
@@ -265,7 +265,7 @@ func (s *Survey) Chain(dropIns bool) Chain {
 	return c
 }
 
-// findEntries looks for our entry where it is not called.
+// findEntries looks for entries that runtimes do not use.
 func (s *Survey) findEntries(dir string, spare []string) {
 	for n := range s.files {
 		f := &s.files[n]

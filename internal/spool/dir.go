@@ -111,9 +111,8 @@ func checkOwner(path string, info fs.FileInfo) error {
 // Close closes the directory.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// Write puts the entry in the place of an older one of its key. When it
-// returns, the entry outlives a crash of the machine; where it fails, the older
-// entry is still there.
+// Write replaces the entry of its key. When it returns, the new entry survives a
+// crash of the machine. Where it fails, the older entry is still there.
 func (d *Dir) Write(e *Entry) error {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -231,9 +230,9 @@ func (d *Dir) readFile(file string) ([]byte, error) {
 	return b, err
 }
 
-// Remove removes the file, unless another one has taken its place since it was
-// read. The kernel has no call that compares and removes, so the file gets a
-// name of its own first, and its old one back if it is another one.
+// Remove removes the file, unless it has been replaced since it was read. The kernel
+// has no call that compares and removes: the file gets another name first, and its
+// old one back if it has been replaced.
 func (d *Dir) Remove(f *File) error {
 	file := name(f.Key)
 	taken := takenPrefix + file
