@@ -20,7 +20,7 @@ import (
 	"github.com/nsqueue/nsqueue/test/chain"
 )
 
-// watchers are those who look at a daemon at work: a watch, a capture, and a
+// watchers are clients that look at a daemon at work: a watch, a capture, and a
 // scrape every second, as an operator has them beside Prometheus.
 type watchers struct {
 	cancel   context.CancelFunc

@@ -40,8 +40,8 @@ func (r *rig) examined(t *testing.T, confDir string) (bad []finding) {
 	return bad
 }
 
-// TestDoctor examines a daemon that has followed one that was killed: who serves
-// the socket is the new one, and the kernel has everything as it should be.
+// TestDoctor examines a daemon that has followed one that was killed: the new one
+// serves the socket, and the kernel has everything as it should be.
 func TestDoctor(t *testing.T) {
 	r := newRig(t, api.Ignore)
 	r.inspector = nsqueued

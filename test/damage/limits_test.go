@@ -135,7 +135,7 @@ func TestCrashLoop(t *testing.T) {
 }
 
 // TestCrashLoopWithoutEnd has a supervisor that never gives up. It keeps the
-// queues of pods under Fail, and lets go of the others.
+// queues of pods under Fail, and closes the others.
 func TestCrashLoopWithoutEnd(t *testing.T) {
 	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 		t.Run(string(policy), func(t *testing.T) {

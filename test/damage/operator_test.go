@@ -86,7 +86,7 @@ func TestLookingGoesOn(t *testing.T) {
 	nstest.Must(t, syscall.Kill(before, syscall.SIGKILL))
 	after := r.awaitWorker(before).PID
 	r.attach("second")
-	events.await(t, "tells who took over", string(api.EventTakeOver))
+	events.await(t, "tells of the takeover", string(api.EventTakeOver))
 	status.await(t, "shows the next daemon", strconv.Itoa(after))
 	for _, l := range []*looker{list, stats} {
 		l.await(t, "shows the next pod", "second")

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// SlownessEnv is the variable by which who starts the tests says how many times
-// slower the machine is than one that the timeouts of the tests were made for.
+// SlownessEnv is the variable that says how many times slower the machine is than
+// one that the timeouts of the tests were made for.
 const SlownessEnv = "NSQUEUE_SLOWNESS"
 
 // Patient returns how long to wait on this machine for what takes d at most on

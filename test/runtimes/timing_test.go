@@ -37,7 +37,7 @@ func (n *node) addedTime(t *testing.T) {
 		"%v with nsqueue, added %v", n.version, rounds, median(without), median(with), median(added))
 }
 
-// sandboxTime makes a pod, looks who inspects it, and removes it.
+// sandboxTime makes a pod, looks at its inspection, and removes it.
 func (n *node) sandboxTime(t *testing.T, handler string, round int) time.Duration {
 	t.Helper()
 	s := spec(cri.Spec{Name: fmt.Sprintf("timed-%s%d", handler, round), Handler: handler})

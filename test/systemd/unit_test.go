@@ -195,7 +195,7 @@ func restartKeepsMany(t *testing.T, m *machine) {
 	m.inspects(t, key, peer, pod.IPv4())
 }
 
-// stopGivesNetworkBack: systemd lets go of the descriptors, and each pod is in
+// stopGivesNetworkBack: systemd closes the descriptors, and each pod is in
 // the state that its policy says, until the next start.
 func stopGivesNetworkBack(t *testing.T, m *machine) {
 	const hear = 300 * time.Millisecond

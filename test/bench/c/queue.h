@@ -57,7 +57,7 @@ static inline void tune(int fd, const struct queue_config *c)
 		die("setsockopt SO_RCVBUF");
 }
 
-/* Tells who started us that packets may come. */
+/* Tells the parent process that packets may come. */
 static inline void ready(void)
 {
 	puts("ready");

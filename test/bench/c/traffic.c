@@ -41,7 +41,7 @@
 /* A tick of the paced sender: 5 packets at 50,000 a second. */
 #define TICK 100000LL
 /* A sender that fell behind by more makes no burst of it: the backlog of a
- * device holds 1,000 packets, and who is measured is the reader. */
+ * device holds 1,000 packets, and the reader is measured. */
 #define LATE_AT_MOST 256
 /* Nothing delivered for so long means that what is under way is lost. */
 #define PATIENCE (SECOND / 4)

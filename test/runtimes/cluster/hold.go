@@ -102,7 +102,7 @@ func (h holding) enterRoot() error {
 	if err := unix.Unmount("/run/machine", unix.MNT_DETACH); err != nil {
 		return os.NewSyscallError("umount /run/machine", err)
 	}
-	// Runtimes expect that what they mount is seen by who lives here.
+	// Runtimes expect that all processes of the node see what they mount.
 	return mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 
