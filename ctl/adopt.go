@@ -68,7 +68,7 @@ func adopt(ctx context.Context, c *command, req api.AdoptRequest) error {
 	return nil
 }
 
-// adoptedSince says how many pods the daemon has adopted since then.
+// adoptedSince says how many pods the daemon has adopted since a time.
 func (c *command) adoptedSince(ctx context.Context, began time.Time) string {
 	l, err := c.client.List(ctx)
 	if err != nil {
@@ -108,7 +108,7 @@ func (c *command) writeAdopted(found api.AdoptResults) error {
 	return errors.Join(c.writeTable(&t), c.summarize(&found))
 }
 
-// summarize prints how often there was each outcome.
+// summarize prints how many pods had each outcome.
 func (c *command) summarize(found *api.AdoptResults) error {
 	var counts []string
 	for _, o := range []api.AdoptOutcome{

@@ -30,8 +30,8 @@ type captureFlags struct {
 	maxSize  int64
 }
 
-// The limits of a capture unless flags say otherwise. Each packet in it costs
-// processor time, in nsqueued and in nsqueuectl, that the data path lacks.
+// The limits of a capture unless flags say otherwise. Each captured packet costs
+// processor time in nsqueued and in nsqueuectl, which the data path then lacks.
 const (
 	captureRate    = 1000
 	captureSnapLen = 1500 // what comes merged is longer (segmentation offload)
@@ -123,7 +123,7 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 	return err
 }
 
-// openCapture opens what is written to. Only its owner may read the packets in it.
+// openCapture opens the output. Only the owner of a file may read it.
 func (c *command) openCapture(file string) (io.WriteCloser, error) {
 	if file != "-" {
 		f, err := os.OpenFile(file,
@@ -143,7 +143,7 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// recorder writes packets, and an interface before the first of each pod's.
+// recorder writes packets, and an interface before the first packet of each pod.
 type recorder struct {
 	*pcapng.Writer
 

@@ -58,13 +58,13 @@ func completeFlag(cmd *cobra.Command, flag string, complete cobra.CompletionFunc
 	_ = cmd.RegisterFlagCompletionFunc(flag, complete) // an error would say that it is done
 }
 
-// words completes by words that are always the same.
+// words completes from a fixed list.
 func words(list ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp)
 }
 
-// keyNames are the attachments, as short as they can be told apart, each with its
-// pod as the description.
+// keyNames are the attachments, with IDs that are short but unique, and the pod as
+// the description of each.
 func keyNames(attachments []api.Attachment) []string {
 	containers := map[string]map[string]bool{}
 	for i := range attachments {

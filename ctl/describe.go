@@ -130,7 +130,7 @@ func (c *command) writeDescription(d *api.Description) error {
 	return errors.Join(f.Write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
 }
 
-// perPacket is how long the inspector had each packet so far.
+// perPacket is the mean time of the inspector per packet.
 func perPacket(n *api.Counters) string {
 	if n.Packets == 0 {
 		return "-"

@@ -84,7 +84,7 @@ func events(ctx context.Context, c *command, pods podFilter) error {
 
 func eventTime(e *api.Event) string { return e.Time.UTC().Format(time.RFC3339) }
 
-// followEvents prints events as they happen, those of daemons to come as well.
+// followEvents prints events as they happen, also those of later daemons.
 func followEvents(ctx context.Context, c *command, pods podFilter) error {
 	var seen []api.Event
 	return c.refresh(ctx, followPoll, func(ctx context.Context) error {
@@ -98,8 +98,8 @@ func followEvents(ctx context.Context, c *command, pods podFilter) error {
 	})
 }
 
-// addedEvents returns what of the later list is not in the earlier one. The daemon
-// forgets old events, and a restarted one knows none of them.
+// addedEvents returns the events of the later list that the earlier one lacks. The
+// daemon forgets old events, and a restarted one knows none of them.
 func addedEvents(earlier, later []api.Event) []api.Event {
 	known := make(map[api.Event]int)
 	for _, e := range earlier {

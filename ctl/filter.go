@@ -24,7 +24,7 @@ func (f *podFilter) addTo(cmd *cobra.Command, run runner) {
 	completeFlag(cmd, "pod", completeNames(run, podNames))
 }
 
-// parse takes the namespace from the pod where that has one.
+// parse takes the namespace from the pod's name, if it is there.
 func (f *podFilter) parse() error {
 	if !strings.Contains(f.pod, "/") {
 		return nil
@@ -104,7 +104,7 @@ func (c *command) watchPackets(
 	}
 }
 
-// request returns what the daemon is asked for.
+// request returns the request for the daemon.
 func (f *filterFlags) request() (api.WatchRequest, error) {
 	if err := f.parse(); err != nil {
 		return api.WatchRequest{}, err

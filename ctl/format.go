@@ -14,7 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
-// shortIDLength is as much of a container ID as runtimes' own tools show.
+// shortIDLength is how much of a container ID the tools of runtimes show.
 const shortIDLength = 12
 
 func shortID(id string) string {
@@ -24,7 +24,7 @@ func shortID(id string) string {
 	return id
 }
 
-// id is as much of a container ID as the output has room for.
+// id is a container ID as the output shows it: whole in wide tables.
 func (c *command) id(id string) string {
 	if c.output == "wide" {
 		return id
@@ -32,8 +32,8 @@ func (c *command) id(id string) string {
 	return shortID(id)
 }
 
-// writeJSON prints JSON that a terminal only shows: the encoder leaves some
-// control characters as they are.
+// writeJSON prints JSON. It escapes control characters that the encoder leaves as
+// they are.
 func writeJSON(w io.Writer, v any, indent string) error {
 	b, err := encodeJSON(v, indent)
 	if err == nil {
@@ -51,9 +51,9 @@ func encodeJSON(v any, indent string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// writeYAML prints YAML. With characters that the library cannot write, or that a
-// terminal does more with than show them, it is YAML in the style of JSON, which
-// escapes them.
+// writeYAML prints YAML. If there are characters that the library cannot write, or
+// that a terminal would execute, it prints YAML in the style of JSON, which escapes
+// them.
 func writeYAML(w io.Writer, v any) error {
 	b, err := yaml.Marshal(v)
 	if err != nil || printable.Text(string(b)) != string(b) {

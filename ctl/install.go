@@ -25,7 +25,7 @@ type directoryFlags struct {
 	timeout, reloadWait      time.Duration
 }
 
-// addDirectories adds those that say where the runtime's directories are.
+// addDirectories adds the flags that name the runtime's directories.
 func (f *directoryFlags) addDirectories(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.profile, "profile", "auto",
@@ -206,8 +206,8 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 	return c.writeInstalled(done)
 }
 
-// installWhenReady installs, or plans to, when there is a configuration, and says what it
-// waits for.
+// installWhenReady installs, or plans to, when there is a configuration, and says
+// what it waits for.
 func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 	do func() (*conflist.Plan, error), timeout time.Duration,
 ) (*conflist.Plan, error) {

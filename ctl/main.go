@@ -46,18 +46,18 @@ func run() int {
 
 // IOStreams is what the commands touch besides the daemon.
 type IOStreams struct {
-	// out and err are for text. A command writes there what it likes: what is not
-	// printable, such as escape sequences in a name, is escaped behind them.
+	// out and err are for text. They escape what is not printable, such as escape
+	// sequences in a name.
 	out, err io.Writer
-	// raw is out for what is no text, and for the program's own escape sequences.
+	// raw is out for binary data, and for the program's own escape sequences.
 	raw    io.Writer
 	now    func() time.Time
 	getenv func(string) string
-	// version is what doctor compares others with.
+	// version is what doctor compares the versions of other programs with.
 	version string
 	// progressAfter is how long a command may work in silence; 0 means without limit.
 	progressAfter time.Duration
-	// root is before the paths that profiles name.
+	// root is prepended to the paths of profiles.
 	root string
 	// nice, where it is set, lets other processes go first from then on.
 	nice func()
@@ -75,7 +75,7 @@ const (
 	statusUnreachable = 3
 )
 
-// escaped returns the streams with what escapes text, and what writes its rest.
+// escaped returns streams that escape text, and a function that writes the rest.
 func (s *IOStreams) escaped() (*IOStreams, func()) {
 	e := *s
 	out, err := printable.NewWriter(s.out), printable.NewWriter(s.err)
@@ -132,8 +132,7 @@ func (e *failedError) explain() (status int, hint string) {
 		"with --socket or\nNSQUEUE_SOCKET."
 }
 
-// errUsage is in the chain of errors about the command line that only the
-// command itself can find.
+// errUsage is in the chain of usage errors that the command itself finds.
 var errUsage = errors.New("wrong usage")
 
 func usageErrorf(format string, args ...any) error {
@@ -160,7 +159,7 @@ func formats() []string { return []string{"table", "wide", "json", "yaml"} }
 // structured says that the output is for programs.
 func (c *command) structured() bool { return c.output == "json" || c.output == "yaml" }
 
-// writeTable prints a table: wide is all of it, whatever the terminal is.
+// writeTable prints a table: wide has all columns, on any terminal.
 func (c *command) writeTable(t *text.Table) error {
 	if c.output == "wide" {
 		return t.Write(c.out, 0)
@@ -187,7 +186,7 @@ func (c *command) writeItem(v any) error {
 	return writeJSON(c.out, v, "")
 }
 
-// printLine prints one line, whatever is in it.
+// printLine prints one line, with line breaks in it escaped.
 func (c *command) printLine(format string, args ...any) error {
 	_, err := fmt.Fprintln(c.out, printable.Line(fmt.Sprintf(format, args...)))
 	return err

@@ -20,7 +20,7 @@ import (
 	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
-// pluginName is the name that the entry calls the plugin by.
+// pluginName is the type in the entry, and the name of the program.
 const pluginName = "nsqueue"
 
 // kept is what is done to a plugin that stays where it is.
@@ -63,7 +63,7 @@ func findPlugin(ctx context.Context, named, binDir string) (*pluginFile, error) 
 	return p, p.compare()
 }
 
-// compare reads what is to be copied, and finds out whether it is there already.
+// compare reads the program, and finds out whether the same one is there already.
 func (p *pluginFile) compare() (err error) {
 	if p.data, err = os.ReadFile(p.source); err != nil {
 		return err
@@ -115,8 +115,8 @@ func (p *pluginFile) install() error {
 	return atomicfile.Replace(p.Path, p.data, &atomicfile.Options{Mode: 0o755})
 }
 
-// replaceLost copies the plugin again if it is gone: some distributions make
-// the directory anew when they are upgraded.
+// replaceLost copies the plugin again if it is gone: upgrades of some distributions
+// recreate the directory.
 func (p *pluginFile) replaceLost() (lost bool, err error) {
 	if p.source == "" {
 		return false, nil
@@ -131,7 +131,7 @@ func (p *pluginFile) replaceLost() (lost bool, err error) {
 	return true, again.install()
 }
 
-// remove removes the plugin, if it is to be removed.
+// remove removes the plugin if its action is Deleted.
 func (p *pluginFile) remove() error {
 	if p.Action != conflist.Deleted {
 		return nil

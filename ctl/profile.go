@@ -14,14 +14,14 @@ type profile struct {
 	confDir string
 	// binDirs are in the order of preference: the first that exists.
 	binDirs []string
-	// programs is where its own container runtime is, beside those in PATH.
+	// programs is where the distribution has its container runtime; others are in PATH.
 	programs string
 }
 
 const k3s = "/var/lib/rancher/k3s"
 
-// profiles returns them in the order in which they are looked for: the ordinary
-// directories may be there, unused, beside those of a special distribution.
+// profiles returns them in the order of the search: beside the directories of a
+// special distribution, the ordinary ones may exist unused.
 func profiles() []profile {
 	return []profile{
 		{

@@ -92,8 +92,8 @@ func pause(ctx context.Context, interval time.Duration) bool {
 // clearScreen moves to the beginning of a terminal and clears it.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// show prints what is shown again and again: a terminal is cleared before, and a
-// pipe gets an empty line after.
+// show prints once or again: before each time it clears a terminal, after each time
+// a pipe gets an empty line.
 func (c *command) show(again bool, write func() error) error {
 	if !again {
 		return write()
@@ -122,8 +122,8 @@ func (c *command) showScreen(write func() error) error {
 	return err
 }
 
-// top returns so many lines of text that the cursor has one of height, too, and
-// says what is missing. A height of 0 is not known.
+// top returns the lines that fit a terminal of height, with one for the cursor, and
+// says how many are missing. A height of 0 is not known.
 func top(screen string, height int) string {
 	// For a heading, a line, what is missing, and the cursor.
 	const least = 4

@@ -15,8 +15,7 @@ import (
 	"github.com/nsqueue/nsqueue/internal/conflist"
 )
 
-// runtimes are the container runtimes of a node, as far as they are programs
-// that can be asked.
+// runtimes are the container runtimes of a node whose programs are found.
 type runtimes struct {
 	found []string
 	// dropIns: all that were found read the directory of a network.
@@ -59,8 +58,8 @@ func findProgram(dir, name string) (string, error) {
 	return exec.LookPath(name)
 }
 
-// mode is where the entry goes: into a file of its own where all runtimes of the
-// node are known to read it.
+// mode is where the entry goes: into a file of its own if all runtimes of the node
+// read such files.
 func (r *runtimes) mode() conflist.Mode {
 	if r.dropIns {
 		return conflist.DropIn
@@ -80,8 +79,8 @@ func (r release) before(other release) bool {
 	return false
 }
 
-// parseRelease finds the first version in what a program says of itself. What
-// came before a release, such as 2.1.0-rc.1, does not count as that release.
+// parseRelease finds the first version in what a program says of itself. A
+// pre-release, such as 2.1.0-rc.1, does not count as that release.
 func parseRelease(text string) (r release, ok bool) {
 	version := regexp.MustCompile(`(?:^|[\s:v])(\d+)\.(\d+)\.(\d+)(-(?:alpha|beta|rc|dev))?`)
 	m := version.FindStringSubmatch(text)

@@ -87,7 +87,7 @@ type loads struct {
 	Attachments []load    `json:"attachments"`
 }
 
-// sample is what the counters were at a time.
+// sample has the counters at a time.
 type sample struct {
 	at          time.Time
 	attachments []api.Attachment
@@ -217,7 +217,7 @@ func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
 	}
 }
 
-// comparison returns what puts the rows in order, the largest first.
+// comparison returns the order of the rows, the largest first.
 func comparison(by string) (func(a, b load) int, error) {
 	values := map[string]func(*load) float64{
 		"packets": func(l *load) float64 { return l.PacketsPerSecond },
@@ -236,7 +236,7 @@ func comparison(by string) (func(a, b load) int, error) {
 	}, nil
 }
 
-// name names the pod, or the container where it has none.
+// name is that of the pod, or of the container if it has no pod.
 func (l *load) name() string {
 	if l.Pod.Name == "" {
 		return shortID(l.ContainerID) + "/" + l.Ifname
@@ -265,7 +265,7 @@ func (c *command) writeLoads(all *loads, attachments int) error {
 	return c.writeTable(&t)
 }
 
-// perSecond prints a rate with as many digits as are of use.
+// perSecond prints a rate with one decimal if it is below 100.
 func perSecond(v float64) string {
 	if v == 0 || v >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -119,7 +119,7 @@ func addPackets(f *text.Fields, n *api.Counters) {
 		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }
 
-// versions tells that of nsqueued, and of this program where it is another.
+// versions has that of nsqueued, and that of this program if it is another.
 func versions(daemon string) string {
 	if own := api.Version(); own != daemon {
 		return daemon + " (this is nsqueuectl " + own + ")"
@@ -134,7 +134,7 @@ func yesNo(yes bool) string {
 	return "no"
 }
 
-// problemText names the pod, what is wrong with it, and what that means to it.
+// problemText names the pod, the problem and its consequence.
 func problemText(p *api.Problem) string {
 	name := shortID(p.ContainerID) + "/" + p.Ifname
 	if p.Pod.Name != "" {

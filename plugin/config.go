@@ -37,9 +37,9 @@ const (
 type config struct {
 	cniVersion string
 	network    string
-	// Its policy is never empty: an entry that names none means Ignore. The plugin
-	// needs a policy for the case that there is no daemon, so that the daemon's
-	// own default never applies to a pod that came by CNI.
+	// Its policy is never empty: an entry without one means Ignore. The plugin needs
+	// a policy when no daemon answers, so the daemon's default never applies to a pod
+	// that was attached by CNI.
 	cnipod.Entry
 	annotations map[string]string
 	prevResult  json.RawMessage
@@ -63,7 +63,7 @@ func decodeObject(data []byte) (map[string]json.RawMessage, error) {
 }
 
 // parseConfig reads the configuration and accepts nothing that it does not
-// understand: a misspelt policy must not pass for the default.
+// understand: a misspelt policy must not mean the default.
 func parseConfig(data []byte) (*config, error) {
 	object, err := decodeObject(data)
 	if err != nil {
@@ -182,7 +182,7 @@ func (c *config) requireVersion(command, first string) error {
 			command, first, c.cniVersion), "")
 }
 
-// refuseUnknown names every key that is neither ours nor injected by libcni.
+// refuseUnknown names every key that neither the plugin nor libcni knows.
 func refuseUnknown(object map[string]json.RawMessage) error {
 	known := []string{
 		keySocket, keyFailurePolicy, keyExcludeNamespaces, keyPodAnnotations,

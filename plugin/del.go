@@ -15,8 +15,8 @@ import (
 
 // del has the daemon forget the pod. It never fails: the chain runs backwards
 // here, and an error would keep the plugins before us from cleaning up.
-// Whatever is wrong with the call, it does what it can, which needs nothing but
-// the attachment's key and a socket.
+// Even if the configuration is invalid it does what it can, which needs only the
+// attachment's key and a socket.
 func (p *process) del() {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -11,9 +11,8 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// gc has the daemon detach what the runtime no longer has. A call
-// without a list is refused: taken for an empty list, it would end the
-// inspection of every pod.
+// gc has the daemon detach what the runtime no longer has. A call without a list
+// is refused: as an empty list it would end the inspection of every pod.
 func (p *process) gc() error {
 	c, err := p.readConfig()
 	if err != nil {

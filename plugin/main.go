@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	// A runtime that has closed our stderr must not end a DEL half-way.
+	// A runtime that has closed stderr must not end a DEL half-way.
 	signal.Ignore(syscall.SIGPIPE)
 	p := process{
 		args:        os.Args[1:],
@@ -46,7 +46,8 @@ func main() {
 }
 
 // limits are how long the calls of the daemon may take. The documented limits are
-// longer: they include the start and end of the process and a write to the spool.
+// longer: they include the start and end of the process, reading the configuration,
+// and a write to the spool.
 // The limit of the kubelet is minutes, and a plugin that hangs makes the whole node
 // NotReady.
 type limits struct {

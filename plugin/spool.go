@@ -26,8 +26,8 @@ func (p *process) spoolDel(log *slog.Logger, socket string, key api.Key, called 
 	log.Warn("DEL spooled: nsqueued detaches the pod when it is back")
 }
 
-// spoolAdd leaves the call for the daemon, so that a pod which starts without
-// inspection does not stay without. The call may have been carried out without
+// spoolAdd leaves the call for the daemon, so that a pod that starts uninspected
+// does not stay so. The call may have been carried out without
 // an answer; to attach the same netns again changes nothing.
 func (p *process) spoolAdd(c *podCall, req api.AttachRequest, called time.Duration) {
 	e, err := spool.NewAdd(req, c.netns, called)
