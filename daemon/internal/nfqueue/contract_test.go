@@ -18,37 +18,82 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// callers call methods again and again, each in a goroutine of its own.
+// callers call methods again and again, each in a goroutine of its own, until end.
+// From closing on, a method that fails is called no more.
 type callers struct {
-	*testing.T
-	stop    chan struct{}
-	running sync.WaitGroup
+	*fixture
+	closing, end chan struct{}
+	running      sync.WaitGroup
 }
 
-func newCallers(t *testing.T) *callers { return &callers{T: t, stop: make(chan struct{})} }
-
-// call calls fn until wait, or until an error that allowed does not allow.
-func (c *callers) call(name string, allowed func(error) bool, fn func() error) {
+func (c *callers) call(name string, fn func() error) {
 	c.running.Go(func() {
-		for {
-			select {
-			case <-c.stop:
+		for !isClosed(c.end) {
+			err := fn()
+			if err != nil && isClosed(c.closing) {
 				return
-			default:
 			}
-			if err := fn(); err != nil {
-				if !allowed(err) {
-					c.Errorf("%s: %v", name, err)
-				}
+			if err != nil {
+				c.Errorf("%s: %v", name, err)
 				return
 			}
 		}
 	})
 }
 
-func (c *callers) wait() {
-	close(c.stop)
-	c.running.Wait()
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// callQueue calls what may be called beside Bind.
+func (c *callers) callQueue(q *nfqueue.Queue) {
+	c.call("SetReceiveBuffer", func() error {
+		return q.SetReceiveBuffer(nfqueue.DefaultReceiveBuffer / 2)
+	})
+	c.call("InterfaceIndex", func() error {
+		_, err := q.InterfaceIndex("lo")
+		return err
+	})
+	c.call("HasInterface", func() error { return q.HasInterface(1) })
+	c.call("Stat", func() error {
+		_, _, err := q.Stat(c.ns)
+		return err
+	})
+	c.call("Config and File", func() error {
+		if q.Config().Number != 80 || q.File() == nil {
+			return errors.New("another queue's")
+		}
+		return nil
+	})
+}
+
+// callBound calls what changes a queue that is bound.
+func (c *callers) callBound(q *nfqueue.Queue) {
+	c.call("SetFailOpen", func() error {
+		return errors.Join(q.SetFailOpen(true), q.SetFailOpen(false))
+	})
+	c.call("Rebind", func() error { return q.Rebind(c.ns) })
+	c.call("AnswerAll", func() error { return q.AnswerAll(10, true) })
+}
+
+// callReader calls the methods of a reader and its poller.
+func (c *callers) callReader(r *nfqueue.Reader, p *nfqueue.Poller) {
+	c.call("Supersede", func() error {
+		_, err := p.Supersede(reply)
+		return err
+	})
+	c.call("the reader's", func() error {
+		r.SetFailOpen(true)
+		r.SetSettle(0, 0)
+		_ = r.Busy()
+		_ = r.TakePanic()
+		return r.Err()
+	})
 }
 
 // Methods of a queue are called beside Bind, beside a reader's turns, beside one
@@ -57,82 +102,50 @@ func TestQueueMethodsBesideEachOther(t *testing.T) {
 	f := newFixture(t)
 	q, err := nfqueue.Open(f.ns, config(80))
 	f.must(err)
-	closing := make(chan struct{})
-	allowed := func(error) bool { // once it is closed
-		select {
-		case <-closing:
-			return true
-		default:
-			return false
-		}
-	}
-	c := newCallers(t)
-	c.call("SetReceiveBuffer", allowed, func() error {
-		return q.SetReceiveBuffer(nfqueue.DefaultReceiveBuffer / 2)
-	})
-	c.call("InterfaceIndex", allowed, func() error {
-		_, err := q.InterfaceIndex("lo")
-		return err
-	})
-	c.call("HasInterface", allowed, func() error { return q.HasInterface(1) })
-	c.call("Stat", allowed, func() error {
-		_, _, err := q.Stat(f.ns)
-		return err
-	})
-	c.call("Config and File", allowed, func() error {
-		if q.Config().Number != 80 || q.File() == nil {
-			return errors.New("another queue's")
-		}
-		return nil
-	})
+	c := &callers{fixture: f, closing: make(chan struct{}), end: make(chan struct{})}
+	c.callQueue(q)
 	f.must(q.SetFailOpen(true)) // the kernel refuses it, and Bind does not take its reply
 	f.must(q.Bind())
-	c.call("SetFailOpen", allowed, func() error {
-		return errors.Join(q.SetFailOpen(true), q.SetFailOpen(false))
-	})
-	c.call("Rebind", allowed, func() error { return q.Rebind(f.ns) })
+	c.callBound(q)
 	r, err := nfqueue.NewReader(q, true, options(verdict(inspect.Verdict{Action: inspect.Accept})))
 	f.must(err)
 	p := f.serve(q, r, nfqueue.PollerOptions{
 		CopyRange: nfqueue.MaxCopyRange, HotWaits: nfqueue.NewHotWaits(1),
 	})
-	c.call("AnswerAll", allowed, func() error { return q.AnswerAll(10, true) })
-	c.call("Supersede", allowed, func() error {
-		_, err := p.Supersede(reply)
-		return err
-	})
-	c.call("the reader's", allowed, func() error {
-		r.SetFailOpen(true)
-		r.SetSettle(0, 0)
-		_ = r.Busy()
-		_ = r.TakePanic()
-		return r.Err()
-	})
+	c.callReader(r, p)
 	f.send(50)
 	if got := f.arrive(50, reply); got != 50 {
 		t.Errorf("%d of 50 datagrams arrived", got)
 	}
 	f.send(10)
-	close(closing)
+	close(c.closing)
 	f.must(q.Close())
+	close(c.end)
+	c.running.Wait()
+	f.checkClosed(q, r, p)
+	f.must(f.bind(80).Close()) // the number is free again
+}
+
+// checkClosed checks that nothing works on a closed queue, and that its reader has
+// not failed.
+func (f *fixture) checkClosed(q *nfqueue.Queue, r *nfqueue.Reader, p *nfqueue.Poller) {
+	f.Helper()
 	if err := q.Close(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("closed again: %v", err)
+		f.Errorf("closed again: %v", err)
 	}
-	c.wait()
 	for name, err := range map[string]error{
 		"SetReceiveBuffer": q.SetReceiveBuffer(nfqueue.MinReceiveBuffer), "Rebind": q.Rebind(f.ns),
 		"SetFailOpen": q.SetFailOpen(true), "Unbind": q.Unbind(), "AnswerAll": q.AnswerAll(1, true),
 		"HasInterface": q.HasInterface(1), "Add": p.Add(r),
 	} {
 		if err == nil {
-			t.Errorf("%s works on a closed queue", name)
+			f.Errorf("%s works on a closed queue", name)
 		}
 	}
 	if err := r.Err(); err != nil {
-		t.Errorf("a reader whose queue was closed: %v", err)
+		f.Errorf("a reader whose queue was closed: %v", err)
 	}
-	nstest.Eventually(t, reply, "the poller is idle", p.Idle)
-	f.must(f.bind(80).Close()) // the number is free again
+	nstest.Eventually(f.T, reply, "the poller is idle", p.Idle)
 }
 
 // Close does not wait for an inspector, whatever the socket was to the process

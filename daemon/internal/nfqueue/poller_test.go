@@ -62,6 +62,14 @@ func (w *wire) queuePacket(t *testing.T) {
 	}
 }
 
+// readVerdict reads one verdict as the kernel would.
+func (w *wire) readVerdict(t *testing.T) {
+	t.Helper()
+	if verdicts, err := w.read(); len(verdicts) != 1 || err != nil {
+		t.Fatalf("%d verdicts, %v", len(verdicts), err)
+	}
+}
+
 // oneWait has the poller wait once, and serve what is ready.
 func oneWait(t *testing.T, p *Poller) {
 	t.Helper()
@@ -115,9 +123,7 @@ func TestStoppedReaderIsAddedAgain(t *testing.T) {
 	}
 	w.queuePacket(t)
 	oneWait(t, p)
-	if verdicts, err := w.read(); len(verdicts) != 1 || err != nil {
-		t.Errorf("%d verdicts, %v", len(verdicts), err)
-	}
+	w.readVerdict(t)
 	if err := r.queue.Close(); err != nil || len(p.members) != 0 {
 		t.Errorf("%v, %d members after Close", err, len(p.members))
 	}
@@ -167,9 +173,7 @@ func TestSupersedeHandsOver(t *testing.T) {
 	go run()
 	for range 3 {
 		timedWire.queuePacket(t)
-		if verdicts, err := timedWire.read(); len(verdicts) != 1 || err != nil {
-			t.Fatalf("%d verdicts, %v", len(verdicts), err)
-		}
+		timedWire.readVerdict(t)
 	}
 	slowWire.queuePacket(t)
 	<-hangs
@@ -182,15 +186,11 @@ func TestSupersedeHandsOver(t *testing.T) {
 	if r, err := p.Supersede(time.Nanosecond); r != nil || err != nil {
 		t.Errorf("superseded twice: %v", err)
 	}
-	if verdicts, err := slowWire.read(); len(verdicts) != 1 || err != nil {
-		t.Errorf("%d verdicts of the policy, %v", len(verdicts), err)
-	}
+	slowWire.readVerdict(t) // the policy's
 	go run()
 	for range 100 {
 		timedWire.queuePacket(t)
-		if verdicts, err := timedWire.read(); len(verdicts) != 1 || err != nil {
-			t.Fatalf("%d verdicts, %v", len(verdicts), err)
-		}
+		timedWire.readVerdict(t)
 	}
 	release <- struct{}{}
 	if err := <-runs; !errors.Is(err, ErrSuperseded) {
