@@ -12,7 +12,7 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-func testCheckOnTour(t *testing.T, h hook.Hook) {
+func testVerifyOnTour(t *testing.T, h hook.Hook) {
 	armed, bare := newFixture(t, h), newFixture(t, h)
 	armed.arm(all())
 	nstest.Must(t, netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {

@@ -275,7 +275,7 @@ func testNetAdmin(t *testing.T, h hook.Hook) {
 	}
 }
 
-func testCheck(t *testing.T, h hook.Hook) {
+func testVerify(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.wantNotArmed("before arming", all())
 	f.arm(all())
@@ -290,7 +290,7 @@ func testCheck(t *testing.T, h hook.Hook) {
 func (f *fixture) wantNotArmed(when string, s hook.Selector) {
 	f.Helper()
 	if err := f.handle.Verify(f.ns, s); !errors.Is(err, hook.ErrNotArmed) {
-		f.Errorf("check %s: %v, want %v", when, err, hook.ErrNotArmed)
+		f.Errorf("verify %s: %v, want %v", when, err, hook.ErrNotArmed)
 	}
 }
 

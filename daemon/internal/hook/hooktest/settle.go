@@ -285,7 +285,7 @@ func testOriginPriority(t *testing.T, h hook.Hook) {
 	}
 }
 
-func testCheckSettle(t *testing.T, h hook.Hook) {
+func testVerifySettle(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	f.arm(settling(1))
 	nstest.Must(t, f.handle.Verify(f.ns, settling(1)))

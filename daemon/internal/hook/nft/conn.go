@@ -135,5 +135,6 @@ func (r *request) body() ([]byte, error) {
 		}
 	}
 	attrs, err := ae.Encode()
-	return append(nlsock.AppendNetfilterHeader(nil, unix.NFPROTO_INET, 0), attrs...), err
+	b := make([]byte, 0, nlsock.NetfilterHeaderLen+len(attrs))
+	return append(nlsock.AppendNetfilterHeader(b, unix.NFPROTO_INET, 0), attrs...), err
 }

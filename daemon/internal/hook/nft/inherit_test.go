@@ -123,7 +123,7 @@ func TestInherit(t *testing.T) {
 	}
 	// It differs in nothing but the queue expression.
 	if err := handle.Verify(f.ns, selector); !errors.Is(err, hook.ErrNotArmed) {
-		t.Errorf("check without bypass: %v, want %v", err, hook.ErrNotArmed)
+		t.Errorf("verify without bypass: %v, want %v", err, hook.ErrNotArmed)
 	}
 	closeHook(t, handle)
 	if left := f.pod.Run(t, "nft", "list", "ruleset"); left != "" {
