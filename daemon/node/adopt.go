@@ -23,14 +23,14 @@ const adoptingAtATime = 8
 
 // AdoptConfig is about pods that are older than the daemon.
 type AdoptConfig struct {
-	// Existing adopts pods that are older than nsqueued, at each start.
+	// Existing: at each start, nsqueued adopts pods that are older than itself.
 	Existing bool `json:"existing"`
-	// ExcludeNamespaces are Kubernetes namespaces whose pods are not adopted,
-	// besides those of the CNI configuration that a pod was made with.
+	// ExcludeNamespaces are Kubernetes namespaces whose pods are not adopted, in
+	// addition to those of the CNI configuration that a pod was made with.
 	ExcludeNamespaces []string `json:"excludeNamespaces"`
-	// NetnsDirs are where runtimes mount netns.
+	// NetnsDirs are the directories where runtimes mount netns.
 	NetnsDirs []string `json:"netnsDirs"`
-	// CacheDir has the files of libcni's result cache.
+	// CacheDir is the directory of libcni's result cache.
 	CacheDir string `json:"cacheDir"`
 }
 
@@ -95,7 +95,7 @@ func (a *adopter) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptRes
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 	case <-ctx.Done():
-		return api.AdoptResults{}, api.Errorf(api.CodeTryAgainLater, "another scan is still on")
+		return api.AdoptResults{}, api.Errorf(api.CodeTryAgainLater, "another scan is still in progress")
 	}
 	began := time.Now()
 	a.called = boottime.Now()
@@ -164,7 +164,7 @@ func (a *adopter) attach(ctx context.Context, c *adopt.Candidate) api.AdoptResul
 }
 
 // errDeleted is why a candidate is let go of again.
-var errDeleted = errors.New("it was deleted meanwhile")
+var errDeleted = errors.New("the pod was deleted in the meantime")
 
 // take attaches what was verified. An error gives the outcome's reason.
 func (a *adopter) take(
@@ -176,7 +176,7 @@ func (a *adopter) take(
 		return api.AlreadyAttached, err
 	case err != nil:
 		return api.AdoptFailed, err
-	case attachment.Origin != api.OriginAdopted: // somebody was faster
+	case attachment.Origin != api.OriginAdopted: // another call was faster
 		return api.AlreadyAttached, nil
 	}
 	undone, err := a.undoIfDeleted(ctx, req.Key)
@@ -266,9 +266,10 @@ func (a *adopter) report(results *api.AdoptResults, took time.Duration) {
 		}
 	}
 	for _, what := range results.Missing {
-		a.log.Warn("existing pods may be unseen", slog.String("missing", what))
+		a.log.Warn("some existing pods may have been missed and stay uninspected",
+			slog.String("missing", what))
 	}
-	a.log.Info("existing pods looked for",
+	a.log.Info("looked for existing pods",
 		slog.Int("adopted", results.Count(api.Adopted)),
 		slog.Int("alreadyAttached", results.Count(api.AlreadyAttached)),
 		slog.Int("skipped", results.Count(api.AdoptSkipped)),

@@ -92,7 +92,7 @@ func TestDeletedBefore(t *testing.T) {
 	}
 }
 
-func TestSomebodyWasFaster(t *testing.T) {
+func TestAnotherCallWasFaster(t *testing.T) {
 	odd := errors.New("odd")
 	for name, test := range map[string]struct {
 		registry scripted

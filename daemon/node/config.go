@@ -31,39 +31,39 @@ const (
 // embeds the daemon. Start from [DefaultConfig]. The comments of its fields are the
 // configuration reference's.
 type Config struct {
-	// APIVersion of the file. It must be there, and must be this one.
+	// APIVersion of the file. Required; this is the only version.
 	APIVersion string `json:"apiVersion"`
-	// Kind of the file. It must be there, and must be this one.
+	// Kind of the file. Required; this is the only kind.
 	Kind string `json:"kind"`
-	// Socket is where the API listens.
+	// Socket is the path of the unix socket where the API listens.
 	Socket string `json:"socket"`
-	// StateDir holds what must survive a restart, but not a reboot.
+	// StateDir holds files that must survive a restart of nsqueued, but not a reboot.
 	StateDir string `json:"stateDir"`
-	// Hook is what queues packets: auto, nft or kmod. With auto it is the kernel
-	// module where that is loaded, else nftables; kmod loads the module.
+	// Hook is what queues packets: auto, nft or kmod. auto uses the kernel module
+	// where it is loaded, else nftables; kmod loads the module.
 	Hook string `json:"hook"`
-	// KmodPath is the module's file for hook kmod; empty means the installed one.
+	// KmodPath is the file of the module for hook kmod; empty means the installed one.
 	KmodPath string `json:"kmodPath,omitempty"`
-	// FailurePolicy of attachments whose request names none: Ignore or Fail.
+	// FailurePolicy of pods whose attach request names none: Ignore or Fail.
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel api.LogLevel `json:"logLevel"`
 	// LogFormat is text or json.
 	LogFormat string `json:"logFormat"`
-	// MetricsAddress is where Prometheus scrapes by TCP, as host:port with a
-	// numeric host or none; empty means nowhere.
+	// MetricsAddress is the TCP address that Prometheus scrapes, as host:port with a
+	// numeric host or none; empty means that no TCP port is opened.
 	MetricsAddress string        `json:"metricsAddress"`
 	Metrics        MetricsConfig `json:"metrics"`
 	Observe        ObserveConfig `json:"observe"`
-	// Directions that are queued: in, out, forward.
+	// Directions of packets that are queued: in, out, forward.
 	Directions []string `json:"directions"`
-	// Protocols that are queued, by name or number; none means all.
+	// Protocols of packets that are queued, by name or number; none means all.
 	Protocols []string `json:"protocols"`
 	// MarkMask are the bits of the packet mark that the inspector may set.
 	MarkMask uint32      `json:"markMask"`
 	Queue    QueueConfig `json:"queue"`
 	// InspectBudget is how long the inspector may take for a batch of at most 64
-	// packets; 0s is no limit.
+	// packets. After that, the failure policy decides about the batch. 0s is no limit.
 	InspectBudget Duration `json:"inspectBudget"`
 	// SettleAfterPackets lets the kernel decide the rest of a flow, in both
 	// directions, once the inspector has accepted this many of its packets; 0
@@ -75,32 +75,32 @@ type Config struct {
 
 // SettleConfig is about flows that the kernel decides.
 type SettleConfig struct {
-	// Timeout is how long a flow stays settled, busy or not, before it is looked
-	// at again. A new TCP connection is looked at in any case.
+	// Timeout is how long a flow stays settled, busy or not, before its packets are
+	// inspected again. A new TCP connection is inspected in any case.
 	Timeout Duration `json:"timeout"`
-	// Flows is how many can be settled at a time, in each netns.
+	// Flows is how many flows can be settled at a time, in each netns.
 	Flows uint32 `json:"flows"`
 }
 
 // QueueConfig is how each netns' queue is bound.
 type QueueConfig struct {
-	// Number of the queue in the pod's netns, of several the first one's.
+	// Number of the queue in the pod's netns; of several queues, the first one's.
 	Number uint16 `json:"number"`
-	// Count is how many queues share a pod's packets; 0 means one. Both directions
-	// of a flow are in the same one; each has a reader of its own.
+	// Count is how many queues share a pod's packets; 0 means one. Both directions of
+	// a flow use the same queue. Each queue has a reader of its own.
 	Count uint16 `json:"count"`
-	// Length is how many packets may wait for a verdict.
+	// Length is how many packets may wait in a queue for a verdict.
 	Length uint32 `json:"length"`
-	// CopyRange is how many bytes of each packet the inspector is shown, at most.
+	// CopyRange is how many bytes of each packet the inspector gets, at most.
 	CopyRange uint32 `json:"copyRange"`
 	// ReceiveBuffer of each queue's socket, in bytes as the kernel counts them.
 	ReceiveBuffer int `json:"receiveBuffer"`
-	// ReceiveBufferTotal is what all of them may take together, in bytes: where there
-	// are many queues, each gets half, a quarter and so on.
+	// ReceiveBufferTotal is what all receive buffers may take together, in bytes.
+	// Where there are too many queues for it, each gets half, a quarter and so on.
 	ReceiveBufferTotal int `json:"receiveBufferTotal"`
-	// Coalesce is how long packets of a queue may be left waiting where they come
-	// so fast that the processor time for each of them matters more. The kernel adds
-	// about 50us. 0s means never.
+	// Coalesce is how long nsqueued may leave packets of a busy queue waiting, to
+	// take more of them at once, which saves processor time. The kernel adds about
+	// 50us. 0s means never.
 	Coalesce Duration `json:"coalesce"`
 }
 
@@ -237,7 +237,7 @@ func (c *Config) protocols() ([]uint8, error) {
 	return protocols, nil
 }
 
-// settle returns the hook's setting; on says whether anybody settles flows.
+// settle returns the hook's setting; on says whether flows are settled at all.
 func (c *Config) settle(on bool) hook.Settle {
 	if !on {
 		return hook.Settle{}

@@ -113,7 +113,7 @@ func chooseLoaded() (*choice, error) {
 	return c, nil
 }
 
-// canSettle says whether anybody wants to settle flows, on a kernel that can.
+// canSettle says whether flows are to be settled, and the kernel can do it.
 func canSettle(c *Config, needs inspect.Needs) (bool, error) {
 	if !needs.Settles && c.SettleAfterPackets == 0 {
 		return false, nil

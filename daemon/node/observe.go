@@ -17,14 +17,15 @@ import (
 
 // MetricsConfig is about what Prometheus is shown.
 type MetricsConfig struct {
-	// PerPod gives each attachment series of its own.
+	// PerPod: each attachment has series of its own.
 	PerPod bool `json:"perPod"`
 }
 
-// ObserveConfig is about the socket of those who only look, observe.sock beside
-// the API's.
+// ObserveConfig is about observe.sock, the socket beside the API's whose clients
+// may only look.
 type ObserveConfig struct {
-	// Group, by name or number, that may connect as root may; empty means none.
+	// Group, by name or number, whose members may connect as well as root; empty
+	// means none.
 	Group string `json:"group"`
 }
 
@@ -50,7 +51,7 @@ func (c *ObserveConfig) group() (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// validateMetricsAddress wants no name that somebody must be asked for when the
+// validateMetricsAddress wants no name that would have to be resolved when the
 // daemon starts.
 func validateMetricsAddress(address string) error {
 	if address == "" {
@@ -77,7 +78,7 @@ type observers struct {
 }
 
 // start begins to serve. What cannot be served is logged: pods must not lose
-// their inspection because somebody cannot look at it.
+// their inspection because it cannot be observed.
 func (s *observers) start(c *Config) {
 	group, err := c.Observe.group()
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *observers) start(c *Config) {
 
 // serve has a server run.
 func (s *observers) serve(at net.Addr, serve func(context.Context) error) {
-	s.log.Info("observers served", slog.String("network", at.Network()),
+	s.log.Info("serving observers", slog.String("network", at.Network()),
 		slog.String("address", at.String()))
 	s.serving.add(func(ctx context.Context) {
 		if err := serve(ctx); err != nil {
@@ -116,5 +117,5 @@ func (s *observers) serve(at net.Addr, serve func(context.Context) error) {
 }
 
 func (s *observers) failed(what string, err error) {
-	s.log.Error("observers not served", slog.String("what", what), slog.Any("error", err))
+	s.log.Error("cannot serve observers", slog.String("what", what), slog.Any("error", err))
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
-// supervised is this daemon's relation to whoever restarts it.
+// supervised is this daemon's relation to its supervisor.
 type supervised struct {
 	*fdstore.Store
 	log *slog.Logger
@@ -64,7 +64,7 @@ func (s *supervised) inheritedListener(socket string) *net.UnixListener {
 			found = l
 			continue
 		}
-		s.log.Warn("inherited listener let go", slog.Any("error", err))
+		s.log.Warn("cannot use an inherited listener; closing it", slog.Any("error", err))
 	}
 	return found
 }
@@ -91,7 +91,7 @@ func listenerOf(f *os.File, socket string) (*net.UnixListener, error) {
 }
 
 // listenAgain makes this process the one that clients are told to be connected
-// to (SO_PEERCRED): it is who has called listen last.
+// to (SO_PEERCRED): it is the one that has called listen last.
 func listenAgain(l *net.UnixListener) error {
 	return fdcontrol.Do(l, func(fd int) error {
 		return os.NewSyscallError("listen", unix.Listen(fd, backlog))
@@ -111,7 +111,7 @@ func (s *supervised) stopping() { s.warn(s.Stopping()) }
 
 func (s *supervised) warn(err error) {
 	if err != nil {
-		s.log.Warn("supervisor not told", slog.Any("error", err))
+		s.log.Warn("cannot notify the supervisor", slog.Any("error", err))
 	}
 }
 
