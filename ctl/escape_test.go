@@ -46,7 +46,7 @@ func hostile() *apitest.Daemon {
 		Key: key, Pod: pod, Network: evil, Netns: a.Netns, Outcome: evil, Reason: evil,
 	}}
 	d.Marked = api.MarkReport{
-		Uses: []api.MarkUse{{Key: key, Pod: pod, Where: evil}}, Unseen: []string{evil},
+		Uses: []api.MarkUse{{Key: key, Pod: pod, Where: evil}}, Unreadable: []string{evil},
 	}
 	d.Packets = []api.PacketEvent{{
 		Packet: 1, Key: key, Pod: pod, Direction: evil, Protocol: evil, Verdict: evil,

@@ -19,7 +19,7 @@ see deploy/systemd for the others. What follows -- are nsqueued's flags.
 
 A daemon that dies is started again, at once the first time; one that is silent
 for longer than --watchdog is aborted and started again. While no daemon can be
-started soon, pods under failure policy Ignore get their network back unseen;
+started soon, pods under failure policy Ignore get their network back, uninspected;
 the descriptors of those under Fail are kept until this process ends.
 
 Signals:

@@ -44,7 +44,7 @@ type AdoptResult struct {
 // AdoptResults is the answer to an adopt call, ordered by key.
 type AdoptResults struct {
 	Results []AdoptResult `json:"results"`
-	// Missing says what the daemon could not look at: pods may have stayed unseen.
+	// Missing says what the daemon could not look at: pods may have stayed uninspected.
 	Missing []string `json:"missing,omitempty"`
 }
 

@@ -22,7 +22,7 @@ type connLimit struct {
 	elements map[net.Conn]*list.Element
 	stopped  bool
 
-	// left wakes the one who waits for room.
+	// left wakes admit when there may be room.
 	left chan struct{}
 }
 

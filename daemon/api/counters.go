@@ -24,7 +24,7 @@ type Counters struct {
 	Overruns uint64 `json:"overruns"`
 	// Flushed verdicts, each for a packet or for a run of them, came when the
 	// kernel had dropped the packets already: it drops all that wait in a netns
-	// when somebody unregisters a hook there, such as an nftables base chain.
+	// when a program unregisters a hook there, such as an nftables base chain.
 	Flushed uint64 `json:"flushed"`
 	// Errors the kernel reported on the queue socket otherwise.
 	Errors uint64 `json:"errors"`

@@ -31,7 +31,7 @@ const (
 	// CodeNotSupervised: the daemon has no supervisor that could do that.
 	CodeNotSupervised Code = 103
 	// CodeReadOnly: the call changes something, or is unknown, and came by a
-	// socket for those who only look.
+	// socket for observers.
 	CodeReadOnly Code = 104
 	CodeInternal Code = 999
 )

@@ -29,7 +29,7 @@ type fdConn struct {
 }
 
 // maxRights is how many descriptors the kernel passes in one message at most
-// (SCM_MAX_FD). With room for all of them, none is ever dropped unseen.
+// (SCM_MAX_FD). With room for all of them, none is ever dropped without a trace.
 const maxRights = 253
 
 // Read is UnixConn.Read that keeps the descriptors.
@@ -85,7 +85,7 @@ func (c *fdConn) take() *os.File {
 	return f
 }
 
-// Close closes the connection and a descriptor that nobody took.
+// Close closes the connection and a descriptor that was not taken.
 func (c *fdConn) Close() error {
 	err := c.UnixConn.Close()
 	c.mu.Lock()
@@ -156,7 +156,7 @@ type fdListener struct {
 	*boundedListener
 	unix *net.UnixListener
 	log  *slog.Logger
-	// anyone who can connect may talk to the daemon.
+	// anyone: every user that can connect may talk to the daemon.
 	anyone bool
 
 	refusedAt time.Time // when a refusal was logged last
@@ -204,7 +204,8 @@ const refusalLogInterval = 10 * time.Second
 func (l *fdListener) refused(uid uint32) {
 	if now := time.Now(); now.Sub(l.refusedAt) >= refusalLogInterval {
 		l.refusedAt = now
-		l.log.Warn("connection refused", slog.Uint64("uid", uint64(uid)))
+		l.log.Warn("connection refused: only root and the daemon's own user may connect",
+			slog.Uint64("uid", uint64(uid)))
 	}
 }
 

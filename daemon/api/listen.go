@@ -20,7 +20,7 @@ const (
 
 // Listen makes the socket at path, readable and writable by the owner only,
 // from the first moment on. A missing directory is made with mode 0711. A
-// socket that nobody serves is replaced; one that is served is an error, and
+// socket that no process serves is replaced; one that is served is an error, and
 // so is a file that is no socket.
 func Listen(path string) (*net.UnixListener, error) {
 	if err := MakeSocketDir(filepath.Dir(path)); err != nil {
@@ -36,8 +36,8 @@ func Listen(path string) (*net.UnixListener, error) {
 	return listenPrivate(path)
 }
 
-// ObserverSocket is where a daemon whose API is at the socket serves those who
-// only look.
+// ObserverSocket is where a daemon whose API is at the socket serves observers,
+// which may only look.
 func ObserverSocket(socket string) string {
 	return filepath.Join(filepath.Dir(socket), "observe.sock")
 }
@@ -45,14 +45,14 @@ func ObserverSocket(socket string) string {
 // observerMode lets the group connect as well.
 const observerMode = 0o660
 
-// ListenObservers is Listen for those who only look: a group, by its ID, may
+// ListenObservers is Listen for observers: a group, by its ID, may
 // connect as well, unless it is negative.
 func ListenObservers(path string, group int) (*net.UnixListener, error) {
 	l, err := Listen(path)
 	if err != nil || group < 0 {
 		return l, err
 	}
-	// Nobody else can connect before the group is the right one.
+	// No other user can connect before the group is the right one.
 	if err := errors.Join(os.Lchown(path, -1, group), os.Chmod(path, observerMode)); err != nil {
 		return nil, errors.Join(fmt.Errorf("let group %d connect: %w", group, err), l.Close())
 	}
@@ -74,7 +74,7 @@ func MakeSocketDir(dir string) error {
 	return os.Chmod(dir, socketDirMode) // whatever the umask has made of it
 }
 
-// removeStale removes a socket only when it is certain that nobody serves it:
+// removeStale removes a socket only when it is certain that no process serves it:
 // a server with a full backlog answers otherwise (EAGAIN).
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -82,7 +82,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("the file is no socket")
+		return errors.New("the file is not a socket")
 	}
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if err == nil {

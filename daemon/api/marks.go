@@ -21,13 +21,13 @@ type MarkUse struct {
 	Mask uint32 `json:"mask"`
 }
 
-// MarkReport says who else uses the inspector's mark bits.
+// MarkReport says what else uses the inspector's mark bits.
 type MarkReport struct {
 	MarkMask uint32    `json:"markMask"`
 	Uses     []MarkUse `json:"uses"`
 	// Netns that were looked into, and why others could not be.
-	Netns  int      `json:"netns"`
-	Unseen []string `json:"unseen,omitempty"`
+	Netns      int      `json:"netns"`
+	Unreadable []string `json:"unreadable,omitempty"`
 }
 
 // Marks has the daemon look for uses of the inspector's mark bits.

@@ -39,8 +39,8 @@ func observerLimits() limits {
 	return l
 }
 
-// ServeObservers answers calls that change nothing, of whoever can connect to
-// l, as [Serve] does. Its connections and calls are bounded apart from those of
+// ServeObservers answers calls that change nothing, of every client that can
+// connect to l, as [Serve] does. Its connections and calls are bounded apart from those of
 // Serve: however many come, they take no room from there.
 func ServeObservers(
 	ctx context.Context, l *net.UnixListener, o Observed, log *slog.Logger,
@@ -119,7 +119,7 @@ func (s *server) metrics() http.HandlerFunc {
 func (s *server) list(r *http.Request) (any, error) {
 	list, err := s.observed.List(r.Context())
 	if list == nil {
-		list = []Attachment{} // [] for those who read the JSON, not null
+		list = []Attachment{} // JSON has [] then, not null
 	}
 	return AttachmentList{Attachments: list}, err
 }

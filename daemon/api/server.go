@@ -22,7 +22,7 @@ import (
 type Backend interface {
 	Observed
 
-	// Attach returns once no packet of the netns goes unseen. The file is the
+	// Attach returns once no packet of the netns passes uninspected. The file is the
 	// netns, nil where the client passed none; it stays the caller's.
 	Attach(ctx context.Context, req AttachRequest, netns *os.File) (Attachment, error)
 	// Detach removes one attachment; an unknown key is success.
@@ -161,7 +161,7 @@ type server struct {
 	log      *slog.Logger
 	stopping context.Context
 	limits   limits
-	// observersOnly: the clients are those who only look.
+	// observersOnly: the clients may only look.
 	observersOnly bool
 
 	// Each holds one element for each call of its kind that is in progress.
@@ -368,6 +368,6 @@ func (s *server) writeJSON(w http.ResponseWriter, r *http.Request, status int, v
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.limits.answer))
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// A client that is gone has nobody to tell.
+	// Where the client is gone, there is nothing left to tell.
 	_ = json.NewEncoder(w).Encode(v)
 }

@@ -15,7 +15,7 @@ import (
 // DefaultSocket is where the daemon listens and its clients connect.
 const DefaultSocket = "/run/nsqueue/nsqueued.sock"
 
-// Origin says who asked for an attachment.
+// Origin says what asked for an attachment.
 type Origin string
 
 // The origins. Garbage collection (CNI GC) only ever touches OriginCNI.
@@ -30,7 +30,7 @@ type Policy string
 
 // The policies, named as in Kubernetes admission webhooks.
 const (
-	// Ignore keeps the pod's network alive: packets pass unseen.
+	// Ignore keeps the pod's network alive: packets pass uninspected.
 	Ignore Policy = "Ignore"
 	// Fail drops what cannot be inspected.
 	Fail Policy = "Fail"
@@ -264,7 +264,7 @@ type HookStatus struct {
 	Detail string `json:"detail"`
 	Reason string `json:"reason"`
 	// Persistent: an armed hook outlives the daemon. Where it does not, pods
-	// under Fail pass packets unseen while no daemon runs.
+	// under Fail pass packets uninspected while no daemon runs.
 	Persistent bool `json:"persistent"`
 	// Flaws are what the kernel lacks for all that the hook could do.
 	Flaws []Flaw `json:"flaws,omitempty"`
@@ -312,7 +312,7 @@ const (
 	NoSupervisor SupervisorKind = "none"
 )
 
-// Supervisor is who restarts the daemon.
+// Supervisor is what restarts the daemon.
 type Supervisor struct {
 	Kind SupervisorKind `json:"kind"`
 	PID  int            `json:"pid,omitempty"`
@@ -414,9 +414,9 @@ const (
 	EventOverload EventKind = "overload"
 	// EventPanic: packets got the policy's verdict, because the inspector panicked.
 	EventPanic EventKind = "panic"
-	// EventLostDetach: a pod is gone and nobody had said so.
+	// EventLostDetach: a pod disappeared without a DEL, and was detached.
 	EventLostDetach EventKind = "lostDetach"
-	// EventSecurity: somebody in the netns is in our way.
+	// EventSecurity: another program in the netns is in the way of inspection.
 	EventSecurity EventKind = "security"
 	// EventFailure: packets of the pod are not inspected; it is tried again.
 	EventFailure EventKind = "failure"
@@ -430,7 +430,7 @@ const (
 	EventDoubt EventKind = "doubt"
 )
 
-// Routine reports that events of the kind are nobody's worry, and many.
+// Routine reports that events of the kind are many, and need no attention.
 func (k EventKind) Routine() bool {
 	return k == EventAttach || k == EventDetach || k == EventTakeOver
 }

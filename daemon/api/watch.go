@@ -176,13 +176,14 @@ func parseWatch(query string) (WatchRequest, error) {
 }
 
 func (r *WatchRequest) setNumber(name, value string) error {
-	bits := 32
-	if name == "port" {
-		bits = 16
+	bits := map[string]int{"port": 16, "rate": 32, "payload": 32}[name]
+	if bits == 0 {
+		return fmt.Errorf("parameter %.40q is unknown", name)
 	}
 	n, err := strconv.ParseUint(value, 10, bits)
 	if err != nil {
-		return fmt.Errorf("parameter %.40q: %.40q is no number that it may be", name, value)
+		return fmt.Errorf("parameter %.40q: %.40q: want a number from 0 to %d", name, value,
+			uint64(1)<<bits-1)
 	}
 	switch name {
 	case "port":
@@ -191,8 +192,6 @@ func (r *WatchRequest) setNumber(name, value string) error {
 		r.Rate = uint32(n)
 	case "payload":
 		r.Payload = int(n)
-	default:
-		return fmt.Errorf("parameter %.40q is unknown", name)
 	}
 	return nil
 }
@@ -268,7 +267,7 @@ func readPackets(r *bufio.Reader, events []PacketEvent) ([]PacketEvent, error) {
 }
 
 // watchRequest reads what a call wants to watch, and refuses what is not for
-// those who only look.
+// observers.
 func (s *server) watchRequest(r *http.Request) (WatchRequest, error) {
 	req, err := parseWatch(r.URL.RawQuery)
 	if err != nil {

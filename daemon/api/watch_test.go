@@ -40,10 +40,10 @@ func TestWatchRequestRefused(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)
 	for query, message := range map[string]string{
-		"prot=tcp":                    `parameter "prot": "tcp" is no number that it may be`,
+		"prot=tcp":                    `parameter "prot" is unknown`,
 		"prot=1":                      `parameter "prot" is unknown`,
-		"port=65536":                  `parameter "port": "65536" is no number that it may be`,
-		"port=-1":                     `parameter "port": "-1" is no number that it may be`,
+		"port=65536":                  `parameter "port": "65536": want a number from 0 to 65535`,
+		"port=-1":                     `parameter "port": "-1": want a number from 0 to 65535`,
 		"port=1&port=2":               `parameter "port": want one value`,
 		"pod=":                        `parameter "pod": want one value`,
 		"direction=up":                `direction "up": want one of [in out forward unknown]`,
@@ -57,7 +57,7 @@ func TestWatchRequestRefused(t *testing.T) {
 		"address=fe80::1%251":         `address "fe80::1%1": want`,
 		"address=::ffff:10.0.0.0/104": `address "::ffff:10.0.0.0/104": want`,
 		"%zz":                         "parse query:",
-		"payload=4294967296":          `parameter "payload": "4294967296" is no number that it may be`,
+		"payload=4294967296":          `parameter "payload": "4294967296": want a number from 0 to 4294967295`,
 	} {
 		r := dial(t, socket)
 		r.send(request("GET", "/v1/watch?"+query, ""), 0)

@@ -95,7 +95,8 @@ func (a *adopter) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptRes
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
 	case <-ctx.Done():
-		return api.AdoptResults{}, api.Errorf(api.CodeTryAgainLater, "another scan is still in progress")
+		return api.AdoptResults{}, api.Errorf(api.CodeTryAgainLater,
+			"another scan is still in progress")
 	}
 	began := time.Now()
 	a.called = boottime.Now()

@@ -49,7 +49,7 @@ func TestModuleIsUnloaded(t *testing.T) {
 	t.Logf("replaced after %v, %d checks told the truth", time.Since(unloaded), checks)
 	wantHook(t, r, "nft")
 	r.checkSeen(t, a, b)
-	if !r.Log.Contains("hook vanished and was replaced") {
+	if !r.Log.Contains("the hook vanished; the fallback took its place") {
 		t.Error("the daemon does not report it")
 	}
 	freed, err := a.NetNS.Canary("canary")

@@ -142,7 +142,7 @@ func TestMarks(t *testing.T) {
 		Key: key("a"), Pod: api.Pod{Namespace: "default", Name: "web"},
 		Where: "nft ip mangle OUTPUT", Sets: true, Mask: 0x01000001,
 	})
-	p.daemon.Marked.Unseen = []string{"d/eth0: there are too many rules"}
+	p.daemon.Marked.Unreadable = []string{"d/eth0: there are too many rules"}
 	p.want("unknown marks : not checked in d/eth0: there are too many rules",
 		"warning marks a/eth0 and 2 more: ip -4 rule 100 matches mark bits 0xffffffff, of which "+
 			"0xff000000 are in markMask: it does not match packets that the inspector has marked",

@@ -34,7 +34,7 @@ func (e *examination) marks(ctx context.Context) {
 		e.notChecked(checkMarks, e.Socket, fmt.Errorf("look for marks: %w", err))
 		return
 	}
-	for _, text := range report.Unseen {
+	for _, text := range report.Unreadable {
 		e.add(Unknown, checkMarks, "", "not checked in "+text, "Run nsqueuectl doctor again.")
 	}
 	pods := make(map[markUse][]string)

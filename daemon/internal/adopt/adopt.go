@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package adopt finds pods that are older than nsqueue: netns that a CNI chain
-// has made and nobody has attached. It reads what runtimes leave behind, the
+// has made and that are not attached. It reads what runtimes leave behind, the
 // files of libcni's result cache and the directories where netns are mounted,
 // and believes a record only if the netns has the very addresses that the
 // record gives it. It attaches nothing itself.
@@ -48,7 +48,7 @@ type Candidate struct {
 type Findings struct {
 	Candidates []Candidate
 	// Others are the pods that cannot, or need not, be attached, and the netns
-	// that are nobody's.
+	// that belong to no pod.
 	Others []api.AdoptResult
 	// Missing says what could not be looked at.
 	Missing []string
@@ -89,7 +89,7 @@ func (c *Candidate) Open() (*os.File, error) {
 	}
 	if s.id.Cookie != c.Netns.Cookie {
 		_ = f.Close()
-		return nil, fmt.Errorf("another netns is at %s by now", path)
+		return nil, fmt.Errorf("another netns is at %s now", path)
 	}
 	if err := s.verify(ifname, c.addresses); err != nil {
 		_ = f.Close()

@@ -438,13 +438,13 @@ func (n *node) wantMissing(t *testing.T, want ...string) {
 // nothing, and not that there is nothing.
 func TestMissingIsNamed(t *testing.T) {
 	n := newNode(t)
-	n.wantMissing(t, "no pod's netns is seen in /run/netns")
+	n.wantMissing(t, "no pod's netns was found in /run/netns")
 	n.CacheDir = "/no/such/cache"
 	n.wantMissing(t,
 		"mount the node's /no/such/cache there",
 		"/no/such/directory (no such directory); if nsqueued runs in a container")
 	nstest.New(t)
-	n.wantMissing(t, "no CNI result is seen: no such directory")
+	n.wantMissing(t, "no CNI result was found: no such directory")
 	n.CacheDir = t.TempDir()
 	n.wantMissing(t)
 }

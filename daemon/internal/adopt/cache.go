@@ -52,8 +52,8 @@ func readRecord(dir, name string) (record, error) {
 	return parseRecord(name, b)
 }
 
-// readOwned reads a regular file that nobody but root, or the user that we run
-// as, can have written.
+// readOwned reads a regular file that only root, or the user that we run as, can
+// have written.
 func readOwned(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -50,7 +50,7 @@ func (m *matcher) place(r *record) {
 // addresses. Beside an error it may leave what it looked into.
 func (m *matcher) find(p *pod) error {
 	if len(p.addresses) == 0 {
-		return fmt.Errorf("the cached result has no address of %s: its netns cannot be told",
+		return fmt.Errorf("the cached result has no address of %s: nsqueued cannot tell its netns",
 			p.key.Ifname)
 	}
 	var absent error
@@ -98,7 +98,7 @@ func (m *matcher) search(r *record) (*netnsInfo, error) {
 }
 
 // resolveClaims leaves each interface to one pod at most: a record that names
-// the netns beats one that was found by address, and among equals nobody wins.
+// the netns beats one that was found by address, and among equals none wins.
 func (m *matcher) resolveClaims() {
 	claims := make(map[claim][]*pod)
 	for i := range m.pods {

@@ -19,7 +19,7 @@ import (
 func missing(o *Options, s *scanned) []string {
 	var texts []string
 	if _, err := os.Stat(o.CacheDir); err != nil {
-		texts = append(texts, fmt.Sprintf("no CNI result is seen: %s; if nsqueued runs in a "+
+		texts = append(texts, fmt.Sprintf("no CNI result was found: %s; if nsqueued runs in a "+
 			"container, mount the node's %s there, read-only", reason(err), o.CacheDir))
 	}
 	if len(s.listed) > 0 || len(o.NetnsDirs) == 0 {
@@ -30,7 +30,7 @@ func missing(o *Options, s *scanned) []string {
 		_, err := os.Stat(dir)
 		looked = append(looked, fmt.Sprintf("%s (%s)", dir, reason(err)))
 	}
-	return append(texts, fmt.Sprintf("no pod's netns is seen in %s; if nsqueued runs in a "+
+	return append(texts, fmt.Sprintf("no pod's netns was found in %s; if nsqueued runs in a "+
 		"container, mount the node's directory there, with propagation HostToContainer",
 		strings.Join(looked, ", ")))
 }

@@ -60,7 +60,7 @@ func join(addresses []netip.Addr) string {
 type scanned struct {
 	ifnames []string // that it looks for
 	// known goes by inode, which takes no opening to ask for. The kernel reuses
-	// them, but whoever attaches a netns looks at its cookie again.
+	// them, but attaching a netns looks at its cookie again.
 	known  map[inode]*netnsInfo
 	listed []*netnsInfo // what the directories have
 }

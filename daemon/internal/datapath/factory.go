@@ -93,7 +93,7 @@ func (f *Factory) Closing() <-chan struct{} { return f.closings.next() }
 func (f *Factory) closeLater(socket func() error) {
 	f.closings.start(func() {
 		if err := socket(); err != nil {
-			f.options.Log.Error("socket of a netns not closed", slog.Any("error", err))
+			f.options.Log.Error("cannot close a socket of a pod's netns", slog.Any("error", err))
 		}
 	})
 }

@@ -58,7 +58,7 @@ func Classify(
 				continue
 			}
 			if err := all.add(names[i], have.File, visit); err != nil {
-				log.Error("inherited descriptor closed",
+				log.Error("cannot use an inherited descriptor; closing it",
 					slog.String("name", have.Name), slog.Any("error", err))
 				_ = have.File.Close()
 			}

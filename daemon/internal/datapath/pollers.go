@@ -64,7 +64,7 @@ func (p *pollers) run(poller *nfqueue.Poller) {
 			return
 		}
 		if err != nil {
-			p.log.Error("poller stopped", slog.Any("error", err))
+			p.log.Error("a goroutine that reads queues stopped", slog.Any("error", err))
 		}
 		p.running.Done()
 	}()
@@ -88,7 +88,8 @@ func (p *pollers) supersede(budget time.Duration) {
 	for _, poller := range p.all {
 		r, err := poller.Supersede(budget)
 		if err != nil {
-			p.log.Error("overrun not ended", slog.Any("error", err))
+			p.log.Error("cannot replace a reader whose inspector exceeded its budget",
+				slog.Any("error", err))
 		}
 		if r == nil {
 			continue

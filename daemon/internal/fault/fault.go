@@ -13,7 +13,7 @@ const Variable = "NSQUEUE_FAULT"
 type Point string
 
 // The points of attaching, in their order. Without a hook that has a socket, or
-// somebody who keeps it, HookKept is not passed.
+// a supervisor that keeps it, HookKept is not passed.
 const (
 	AttachRecorded Point = "attach: recorded"
 	QueueOpened    Point = "attach: queue opened"

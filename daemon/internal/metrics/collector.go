@@ -70,8 +70,8 @@ func newCollector(d Daemon) *collector {
 			"policy"),
 		inspecting: desc("inspect_seconds_total", "How long inspectors had packets in hand, all "+
 			"queues together."),
-		orphans: desc("orphaned_packets_total", "Packets that an earlier daemon had in hand when "+
-			"it died, and that got the failure policy's verdict."),
+		orphans: desc("orphaned_packets_total", "Packets that an earlier daemon had read but not "+
+			"answered when it died. They got the failure policy's verdict."),
 		events:   desc("events_total", "What happened to pod interfaces, by kind.", "kind"),
 		restarts: desc("supervisor_restarts_total", "Daemons that the supervisor started again."),
 		info: desc("daemon_info", "Hook and failure policy of new attachments, in its labels.",
@@ -81,8 +81,8 @@ func newCollector(d Daemon) *collector {
 		fullness: desc("queue_fullness_ratio", "Waiting packets to the length of the queue, in "+
 			"the fullest queue, when the queues were verified last."),
 		refused: desc("queue_dropped_packets_total", "Packets that the kernel dropped because a "+
-			"queue or its socket's buffer was full. Those that it let pass for that under Ignore "+
-			"are counted by nobody.", "reason"),
+			"queue or its socket's buffer was full. Packets that it accepted for that reason "+
+			"under Ignore are not counted.", "reason"),
 	}
 	if d.PerPod {
 		c.pods = newPodDescs()
@@ -118,7 +118,7 @@ func totals() []total {
 		},
 		{
 			desc("flushed_verdicts_total", "Verdicts that came when the kernel had dropped the "+
-				"packets already, because somebody in the netns unregistered a hook."),
+				"packets already, because a program in the netns unregistered a hook."),
 			func(n *api.Counters) uint64 { return n.Flushed },
 		},
 		{

@@ -25,13 +25,13 @@ func (r *Registry) reportAnomalies(n lockedNetns, rec *state.Record) {
 	}
 	if late := now.flushed - n.noticed.flushed; now.flushed > n.noticed.flushed {
 		r.events.report(slog.LevelWarn, api.EventSecurity, rec, fmt.Sprintf(
-			"%d verdicts came too late: a program in the netns unregisters hooks, and the kernel "+
-				"drops what waits then", late))
+			"%d verdicts came too late: a program in the pod's netns unregistered a netfilter "+
+				"hook, and the kernel dropped the packets that waited", late))
 	}
 	now.full = n.full()
 	if now.full && !n.noticed.full {
 		r.events.report(slog.LevelWarn, api.EventOverload, rec,
-			"the queue is full: what comes now is "+n.outcome())
+			"the queue is full: packets that come now are "+n.outcome())
 	}
 	r.reportInspector(n, rec, &counters)
 	n.noticed = now

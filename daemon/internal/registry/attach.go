@@ -137,7 +137,7 @@ func (r *Registry) add(ctx context.Context, fresh *attachment) (*attachment, boo
 		a := r.attachments[rec.Key]
 		if _, waits := r.pending[rec.Key]; a == nil && fresh.restored && !waits {
 			r.mu.Unlock()
-			return nil, false, errors.New("it was detached meanwhile")
+			return nil, false, errors.New("it was detached in the meantime")
 		}
 		if a == nil {
 			a, fresh.done = fresh, make(chan struct{})

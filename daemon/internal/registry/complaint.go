@@ -54,7 +54,7 @@ type inspectorLog struct {
 // panicked logs a panic with its stack.
 func (l *inspectorLog) panicked(reader *nfqueue.Reader, said any) {
 	if suppressed, due := l.panics.next(); due {
-		l.log.Error("inspector panicked, the packet got the policy's verdict",
+		l.log.Error("the inspector panicked; the packet got the failure policy's verdict",
 			ofQueue(reader), slog.String("panic", nfqueue.PanicText(said)),
 			slog.Uint64("suppressed", suppressed), slog.String("stack", string(debug.Stack())))
 	}
@@ -63,7 +63,7 @@ func (l *inspectorLog) panicked(reader *nfqueue.Reader, said any) {
 // overran logs that the inspector took too long.
 func (l *inspectorLog) overran(reader *nfqueue.Reader) {
 	if suppressed, due := l.overruns.next(); due {
-		l.log.Warn("inspector overran its budget, the batch got the policy's verdict",
+		l.log.Warn("the inspector exceeded its budget; the batch got the failure policy's verdict",
 			ofQueue(reader), slog.Duration("budget", l.budget),
 			slog.Uint64("suppressed", suppressed))
 	}

@@ -115,7 +115,7 @@ func TestQueueTotals(t *testing.T) {
 			t.Errorf("full: %+v", q)
 		}
 	}
-	d.wantEvent(api.EventOverload, "the queue is full: what comes now is dropped")
+	d.wantEvent(api.EventOverload, "the queue is full: packets that come now are dropped")
 	if n := d.EventCounts()[api.EventOverload]; n != 1 {
 		t.Errorf("a full queue was told of %d times", n)
 	}

@@ -158,7 +158,7 @@ func TestInspectorPanics(t *testing.T) {
 		t.Error(err)
 	}
 	text := log.String()
-	if n := strings.Count(text, "inspector panicked, the packet got"); n != 1 {
+	if n := strings.Count(text, "the inspector panicked; the packet got"); n != 1 {
 		t.Errorf("%d lines, want 1", n)
 	}
 	for _, want := range []string{"containerID=one", "TestInspectorPanics.func1", "queue=80"} {
@@ -200,7 +200,7 @@ func TestWatchdogSupersedes(t *testing.T) {
 		t.Errorf("%d overruns, want 1", c.Overruns)
 	}
 	d.Verify(t.Context())
-	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches let pass uninspected: 1")
+	d.wantEvent(api.EventOverload, "the inspector exceeded its budget, batches accepted uninspected: 1")
 	if p := d.Problems(); len(p) != 1 || !p[0].Inspector {
 		t.Errorf("problems %+v", p)
 	}

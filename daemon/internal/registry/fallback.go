@@ -45,9 +45,10 @@ func (r *Registry) replaceHooks() {
 			slog.String("hook", string(r.hooks.Fallback.Kind())))
 		switch {
 		case err != nil:
-			log.Error("vanished hook not replaced", slog.Any("error", err))
+			log.Error("the hook vanished, its fallback fails: packets pass uninspected; retrying",
+				slog.Any("error", err))
 		case changed:
-			log.Warn("hook vanished and was replaced",
+			log.Warn("the hook vanished; the fallback took its place",
 				slog.String("vanished", string(r.hooks.Hook.Kind())))
 		}
 	})

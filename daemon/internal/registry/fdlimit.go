@@ -53,8 +53,8 @@ func (l *fdLimit) reserve(queues int) (release func(), err error) {
 	}
 	used += l.promised
 	if uint64(used+need+kept) > limit.Cur {
-		return nil, fmt.Errorf("attach one more pod: %d descriptors are in use and %d are kept "+
-			"for detaching: %w", used, kept, unix.EMFILE)
+		return nil, fmt.Errorf("attach one more pod: %d descriptors are in use and %d are "+
+			"reserved for detaching: %w", used, kept, unix.EMFILE)
 	}
 	l.promised += need
 	return func() {

@@ -57,7 +57,7 @@ func TestFlushedQueue(t *testing.T) {
 		t.Errorf("counters %+v before, %+v after 3 pings", before, after)
 	}
 	d.Verify(t.Context())
-	d.wantEvent(api.EventSecurity, "unregisters hooks")
+	d.wantEvent(api.EventSecurity, "unregistered a netfilter hook")
 }
 
 // Whoever owns our table's name does not keep the pod from being inspected, but

@@ -136,10 +136,10 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 	r.mu.Unlock()
 	var err error
 	if d.QueueStates, err = queueStates(a.netns); err != nil && d.Problem == "" {
-		d.Problem = "queues not read: " + err.Error()
+		d.Problem = "cannot read the queues: " + err.Error()
 	}
 	if d.HookCounters, err = hookCounters(a.netns); err != nil && d.Problem == "" {
-		d.Problem = "hook's counters not read: " + err.Error()
+		d.Problem = "cannot read the hook's counters: " + err.Error()
 	}
 	return d, nil
 }
@@ -208,7 +208,7 @@ func (a *attachment) addMarks(report *api.MarkReport) {
 		uses, err = marks.Find(ns, report.MarkMask)
 	}
 	if err != nil {
-		report.Unseen = append(report.Unseen, fmt.Sprintf("%s: %s", key, err))
+		report.Unreadable = append(report.Unreadable, fmt.Sprintf("%s: %s", key, err))
 	}
 	for _, u := range uses {
 		report.Uses = append(report.Uses, api.MarkUse{

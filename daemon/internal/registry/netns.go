@@ -129,7 +129,7 @@ func (n lockedNetns) current() *datapath.Datapath {
 // findFault compares the kernel with what should be. Its error says what is wrong.
 func (n lockedNetns) findFault() error {
 	if n.datapath == nil {
-		return errors.New("is not up")
+		return errors.New("its queues and hook are not open")
 	}
 	return n.datapath.FindFault()
 }
@@ -148,7 +148,7 @@ func (n lockedNetns) interfaces() []string {
 // outcome is what happens to packets that the inspector does not decide about.
 func (n lockedNetns) outcome() string {
 	if n.datapath.Bypass() {
-		return "let pass uninspected"
+		return "accepted uninspected"
 	}
 	return "dropped"
 }

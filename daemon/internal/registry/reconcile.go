@@ -71,7 +71,7 @@ func (r *Registry) Verify(ctx context.Context) {
 		return nil
 	})
 	if err != nil {
-		r.options.Log.Error("attachments not verified", slog.Any("error", err))
+		r.options.Log.Error("cannot verify attachments; trying again", slog.Any("error", err))
 	}
 }
 
@@ -82,7 +82,7 @@ func (r *Registry) verifyNetns(n lockedNetns, at netns.Place) {
 	found := n.datapath.Verify(at)
 	if found.ForeignReader {
 		r.events.report(slog.LevelWarn, api.EventSecurity, &rec,
-			"another program reads a queue in the netns: no flow is settled there any more")
+			"another program reads a queue in the pod's netns: flows are no longer settled there")
 	}
 	r.sampleQueues(n)
 	switch {
@@ -92,7 +92,8 @@ func (r *Registry) verifyNetns(n lockedNetns, at netns.Place) {
 			r.events.report(slog.LevelInfo, api.EventRepair, &rec, "packets are inspected again")
 		}
 	case isFDLimit(found.Fault): // of the daemon: it says nothing about the netns
-		r.events.log(&rec).Warn("not verified", slog.Any("error", explainFDLimit(found.Fault)))
+		r.events.log(&rec).Warn("cannot verify an attachment; trying again",
+			slog.Any("error", explainFDLimit(found.Fault)))
 	default:
 		r.repairNetns(n, at, &rec, found.Fault)
 	}
@@ -148,16 +149,17 @@ func (r *Registry) detachStale(ctx context.Context) {
 }
 
 func (r *Registry) detachGone(ctx context.Context, rec *state.Record, found *evidence) {
-	why := "the node has its netns mounted nowhere, no process is in it"
+	why := "its netns is mounted nowhere on the node, no process is in it"
 	if found.link == absent {
 		why += ", its interface is gone"
 	}
 	r.events.report(slog.LevelWarn, api.EventLostDetach, rec,
-		"pod is gone and nothing has detached it: "+why)
+		"the pod disappeared without a DEL and is detached, no action needed: "+why)
 	// A new attachment may have taken its place meanwhile.
 	req := api.DetachRequest{Key: rec.Key, PodEnded: true}
 	if err := r.DetachOlder(ctx, req, rec.Called+1); err != nil {
-		r.events.log(rec).Error("lost detach not made good", slog.Any("error", err))
+		r.events.log(rec).Error("errors while a pod that is gone was detached",
+			slog.Any("error", err))
 	}
 }
 
@@ -205,7 +207,7 @@ func (r *Registry) link(rec *state.Record) sight {
 	case errors.Is(err, unix.ENODEV):
 		return absent
 	}
-	r.events.log(rec).Warn("interface not looked for", slog.Any("error", err))
+	r.events.log(rec).Warn("cannot look for the interface of a pod", slog.Any("error", err))
 	return unknown
 }
 
@@ -219,10 +221,10 @@ func (r *Registry) reportDoubts(now *doubts) {
 	switch {
 	case last.Attachments == 0 && now.Attachments > 0:
 		r.events.report(slog.LevelWarn, api.EventDoubt, &now.first, fmt.Sprintf(
-			"it cannot be told whether the pods of %d attachments live, this one among them: %s; "+
-				"they stay attached", now.Attachments, now.Reason))
+			"nsqueued cannot tell whether the pods of %d attachments still run, this one among "+
+				"them: %s; they stay attached", now.Attachments, now.Reason))
 	case last.Attachments > 0 && now.Attachments == 0:
 		r.events.report(slog.LevelInfo, api.EventRepair, &last.first,
-			"it can be told of all attachments again whether their pods live")
+			"nsqueued can tell again of every attachment whether its pod runs")
 	}
 }

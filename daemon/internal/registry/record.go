@@ -26,7 +26,7 @@ func (r *Registry) recordAttaching(a *attachment) error {
 func (r *Registry) recordActive(a *attachment, rec state.Record) error {
 	err := r.options.Store.Save(rec)
 	if err != nil && a.restored {
-		r.events.log(&rec).Warn("state not saved: the record of an earlier daemon stays",
+		r.events.log(&rec).Warn("cannot save a state file; the one from before the restart stays",
 			slog.Any("error", err))
 		return nil
 	}
@@ -55,7 +55,8 @@ func (r *Registry) recordDetaching(a *attachment) {
 	rec := a.record
 	r.mu.Unlock()
 	if err := r.options.Store.Save(rec); err != nil {
-		r.events.log(&rec).Warn("state not saved", slog.Any("error", err))
+		r.events.log(&rec).Warn("cannot save a state file; going on without",
+			slog.Any("error", err))
 	}
 	fault.At(fault.DetachRecorded)
 }
@@ -65,13 +66,13 @@ func (r *Registry) recordDetaching(a *attachment) {
 // before that, and forgets it if the netns is gone.
 func (r *Registry) removeRecord(rec *state.Record) {
 	if err := r.options.Store.Remove(rec.Key); err != nil {
-		r.events.log(rec).Error("record not removed", slog.Any("error", err))
+		r.events.log(rec).Error("cannot remove a state file; trying again", slog.Any("error", err))
 	}
 }
 
 // tidy removes the records that could not be removed before.
 func (r *Registry) tidy() {
 	if err := r.options.Store.Tidy(); err != nil {
-		r.options.Log.Warn("records still not removed", slog.Any("error", err))
+		r.options.Log.Warn("still cannot remove state files; trying again", slog.Any("error", err))
 	}
 }

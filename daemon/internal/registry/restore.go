@@ -46,11 +46,11 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 	}
 	ordered, err := r.options.Store.TakeOrderly()
 	if err != nil {
-		r.options.Log.Error("end of the daemon before not forgotten: taken for a death",
+		r.options.Log.Error("cannot remove the mark of the last orderly end; taking it for a crash",
 			slog.Any("error", err))
 	}
 	for _, err := range contents.Damaged {
-		r.options.Log.Error("state file put aside", slog.Any("error", err))
+		r.options.Log.Error("unreadable state file renamed to NAME.damaged", slog.Any("error", err))
 	}
 	past := &Past{
 		records: append(contents.Records, r.recovered(left, contents.Records)...),
@@ -62,7 +62,7 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 
 // Restore makes the past true again, by the hook that is in use from now on.
 // What cannot be restored stays recorded and is tried again by
-// [Registry.Verify]. Call it once, before the registry serves anybody.
+// [Registry.Verify]. Call it once, before any call.
 func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Lock()
 	r.hooks, r.hook = h, h.Hook
@@ -71,7 +71,7 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	}
 	r.mu.Unlock()
 	for _, key := range past.stale {
-		r.options.Log.Info("attachment of an earlier boot forgotten", slog.Any("key", key))
+		r.options.Log.Info("attachment removed: it is from before the reboot", slog.Any("key", key))
 		r.removeRecord(&state.Record{Key: key})
 	}
 	var restoring sync.WaitGroup
@@ -121,9 +121,10 @@ func (r *Registry) recovered(
 			rec.FailurePolicy = api.Fail
 		}
 		r.events.report(slog.LevelError, api.EventFailure, &rec,
-			"state file lost: netns is inspected under a name made up for it")
+			"state file lost: the netns is inspected, with a container ID that nsqueued made up")
 		if err := r.options.Store.Save(rec); err != nil {
-			r.events.log(&rec).Error("state not saved", slog.Any("error", err))
+			r.events.log(&rec).Error("cannot save a state file; going on without",
+				slog.Any("error", err))
 		}
 		made = append(made, rec)
 	}
@@ -145,7 +146,7 @@ func (r *Registry) readInherited(
 		r.mu.Unlock()
 		if err := r.inherit(n, i, &rec, orphaned); err != nil {
 			r.events.report(slog.LevelError, api.EventFailure, &rec,
-				"inherited queue not read: "+err.Error())
+				"cannot read the queue that the last daemon left: "+err.Error())
 		}
 	}
 }
@@ -168,7 +169,7 @@ func (r *Registry) inherit(
 	if orphans > 0 {
 		r.orphans.Add(uint64(orphans))
 		r.events.report(slog.LevelWarn, api.EventOrphans, rec, fmt.Sprintf(
-			"%d packets that the daemon had in hand when it died got the policy's verdict",
+			"%d packets that the last daemon had read but not answered got the policy's verdict",
 			orphans))
 	}
 	return err
@@ -222,9 +223,9 @@ func (r *Registry) forgetGone(rec *state.Record, census *netns.Census) error {
 		found.holders = unknown
 	}
 	if found.conclude() != gone {
-		return fmt.Errorf("its netns is not found: %s", r.seen.missing(rec, census))
+		return fmt.Errorf("its netns cannot be found: %s", r.seen.missing(rec, census))
 	}
-	r.events.log(rec).Info("netns is gone, attachment forgotten",
+	r.events.log(rec).Info("attachment removed: its netns is gone",
 		slog.String("path", rec.Netns.Path))
 	r.mu.Lock()
 	delete(r.pending, rec.Key)
@@ -293,7 +294,8 @@ func (r *Registry) retry(ctx context.Context) {
 		err := r.restore(ctx, rec, census)
 		switch {
 		case err != nil:
-			r.events.log(&rec).Warn("attachment still not restored", slog.Any("error", err))
+			r.events.log(&rec).Warn("attachment still not restored; trying again",
+				slog.Any("error", err))
 		case r.named(rec.Key) != nil:
 			r.events.report(slog.LevelInfo, api.EventRepair, &rec, "attachment restored")
 		}

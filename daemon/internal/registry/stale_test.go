@@ -86,7 +86,7 @@ func TestUnseenPodStays(t *testing.T) {
 		!strings.Contains(doubts.Reason, "propagation") {
 		t.Errorf("doubts %+v", doubts)
 	}
-	d.wantEvent(api.EventDoubt, "it cannot be told whether")
+	d.wantEvent(api.EventDoubt, "nsqueued cannot tell whether")
 	must(t, d.Detach(t.Context(), a.Key))
 	d.Verify(t.Context())
 	if doubts := d.Doubts(); doubts != nil {
@@ -165,7 +165,7 @@ func TestUnseenRecordStays(t *testing.T) {
 	must(t, d.store.Close())
 	must(t, pod.Remove())
 	d.run()
-	d.wantEvent(api.EventFailure, "its netns is not found")
+	d.wantEvent(api.EventFailure, "its netns cannot be found")
 	for range rounds {
 		d.Verify(t.Context())
 	}

@@ -32,13 +32,13 @@ func (r *Registry) Suspend() error {
 		}
 		disarmed++
 		if strict {
-			r.options.Log.Warn(
-				"this kernel keeps no hook armed: packets pass uninspected until restart",
+			r.options.Log.Warn("packets of a pod under Fail pass uninspected until nsqueued "+
+				"runs again: this kernel keeps no hook without it",
 				slog.Uint64("netns", n.cookie))
 		}
 	})
 	if armed > 0 {
-		r.options.Log.Warn("pods under Fail stay armed, without network until nsqueued runs again",
+		r.options.Log.Warn("pods under Fail have no network until nsqueued runs again",
 			slog.Int("netns", armed))
 	}
 	r.options.Log.Info("inspection suspended",
@@ -52,10 +52,10 @@ func (r *Registry) handOver() error {
 		return err // some may still read: the next daemon must look for orphans
 	}
 	if err := r.options.Store.MarkOrderly(); err != nil {
-		r.options.Log.Warn("end not recorded: the next daemon looks for packets in hand",
+		r.options.Log.Warn("cannot record the orderly end; the next daemon takes it for a crash",
 			slog.Any("error", err))
 	}
-	r.options.Log.Info("inspection handed over, packets wait for the next daemon")
+	r.options.Log.Info("queues handed over to the supervisor; packets wait for the next daemon")
 	var errs []error
 	r.eachNetns(func(n lockedNetns) {
 		if d := n.current(); d != nil {

@@ -16,15 +16,16 @@ import (
 func (r *Registry) compareTraffic(n lockedNetns, at netns.Place, rec *state.Record) {
 	traffic, err := netns.TrafficOf(at, n.interfaces())
 	if err != nil {
-		r.events.log(rec).Warn("traffic of the interface not read", slog.Any("error", err))
+		r.events.log(rec).Warn("cannot read the counters of an interface", slog.Any("error", err))
 		return
 	}
 	found, err := n.datapath.CompareTraffic(at, traffic)
 	switch {
 	case err != nil:
-		r.events.log(rec).Warn("traffic not compared with the hook's", slog.Any("error", err))
+		r.events.log(rec).Warn("cannot compare the packets of an interface with those of the hook",
+			slog.Any("error", err))
 	case found.Meets && n.past.Swap(nil) != nil:
-		r.events.report(slog.LevelInfo, api.EventRepair, rec, "packets meet the hook again")
+		r.events.report(slog.LevelInfo, api.EventRepair, rec, "packets pass through the hook again")
 	case found.Past && n.past.Load() == nil:
 		r.reportPast(n, rec, &found)
 	}

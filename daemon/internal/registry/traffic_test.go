@@ -94,7 +94,7 @@ func TestTrafficPastTheHook(t *testing.T) {
 	pings(t, peer, pod)
 	d.Verify(t.Context())
 	d.wantPast(false)
-	d.wantEvent(api.EventRepair, "meet the hook again")
+	d.wantEvent(api.EventRepair, "pass through the hook again")
 }
 
 // Where the hook counts only a part of what it sees, the IP stack is asked.

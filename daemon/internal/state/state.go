@@ -239,8 +239,8 @@ func (s *Store) MarkOrderly() error {
 }
 
 // TakeOrderly reports whether the daemon before this one ended in order, and
-// forgets it: the answer is about one daemon. Where it cannot be forgotten,
-// nobody knows which one it is about.
+// forgets it: the answer is about one daemon. Where it cannot be forgotten, the
+// answer is no, because it may be about an earlier one.
 func (s *Store) TakeOrderly() (bool, error) {
 	there, err := s.remove(filepath.Join(s.dir, orderly))
 	return there && err == nil, err

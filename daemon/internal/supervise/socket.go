@@ -24,7 +24,7 @@ type socket struct {
 	oob  [4096]byte // room for 253 descriptors and the credentials
 }
 
-// listenSocket makes the socket. One that nobody serves is replaced.
+// listenSocket makes the socket. One that no process serves is replaced.
 func listenSocket(dir string) (*socket, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (s *socket) receive() (datagram, bool, error) {
 	}
 	control, err := unix.ParseSocketControlMessage(s.oob[:oobn])
 	if err != nil {
-		return d, true, nil // without a sender nobody heeds it
+		return d, true, nil // without a sender it is ignored
 	}
 	for i := range control {
 		if fds, err := unix.ParseUnixRights(&control[i]); err == nil {

@@ -56,8 +56,8 @@ func (s *store) remove(match func(name string) bool) int {
 	return before - len(s.held)
 }
 
-// releaseIgnored has closed what belongs to pods under failure policy Ignore: with
-// nobody holding their queues, their packets pass.
+// releaseIgnored closes what belongs to pods under failure policy Ignore: without
+// a holder of their queues, their packets pass.
 func (s *store) releaseIgnored() int {
 	ignored := func(name string) bool {
 		n, err := fdstore.ParseName(name)

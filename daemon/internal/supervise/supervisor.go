@@ -79,7 +79,7 @@ func (s *supervisor) start() {
 	now := time.Now()
 	w, err := s.spawn(now)
 	if err != nil {
-		s.log.Error("daemon not started", slog.Any("error", err))
+		s.log.Error("cannot start the daemon; trying again", slog.Any("error", err))
 		s.code = 1
 		s.plan(now, 0)
 		return
@@ -167,15 +167,17 @@ func (s *supervisor) notified(d datagram) {
 	}
 	switch {
 	case err != nil:
-		s.log.Warn("notification not understood", slog.Any("error", err))
+		s.log.Warn("cannot read a notification of the daemon; ignoring it", slog.Any("error", err))
 		return
 	case m.store && d.lost:
-		s.log.Error("descriptors lost: this process may open no more files")
+		s.log.Error("descriptors lost at the limit of open files: these pods lose queued packets " +
+			"at a restart; raise the limit (LimitNOFILE=, ulimit -n)")
 	}
 	switch {
 	case m.store:
 		if err := s.store.put(m.name, d.fds); err != nil {
-			s.log.Error("descriptors not stored", slog.Any("error", err))
+			s.log.Error("descriptors not stored: these pods lose queued packets at a restart",
+				slog.Any("error", err))
 		}
 	case m.remove:
 		s.store.remove(func(name string) bool { return name == m.name })
@@ -324,8 +326,8 @@ func (s *supervisor) check(now time.Time) {
 	}
 }
 
-// givesUp reports whether to start no worker any more. After an upgrade that is
-// the operator's decision, who has another version.
+// givesUp reports whether to start no worker any more. After an upgrade the
+// operator decides that, and has another version.
 func (s *supervisor) givesUp() bool { return !s.upgraded && s.backoff.tooMany() }
 
 // giveUp says what becomes of the pods.
@@ -338,7 +340,7 @@ func (s *supervisor) giveUp() error {
 	err := s.outcome(fmt.Sprintf("the daemon died %d times within %v", len(s.backoff.recent),
 		s.config.DeathWindow))
 	if err == nil { // it exited with 0, but was not to
-		err = &ExitError{Code: 1, reason: "the daemon does not stay"}
+		err = &ExitError{Code: 1, reason: "the daemon ended by itself again and again"}
 	}
 	return err
 }

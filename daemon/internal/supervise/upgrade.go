@@ -45,8 +45,8 @@ func (s *supervisor) upgrade() error {
 
 // askSuccessor asks the program at the executable's path for its version. One
 // that cannot even tell that must not replace this one, and neither must one
-// that does not understand what it would be handed: once it runs, there is
-// nobody any more who could take the descriptors back.
+// that does not understand what it would be handed: once it runs, no
+// process is left to take the descriptors back.
 func (s *supervisor) askSuccessor() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()

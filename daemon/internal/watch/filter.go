@@ -14,7 +14,7 @@ import (
 )
 
 // seen is a packet as it is looked at for all watchers: its headers are read
-// once, and not before somebody wants to know.
+// once, and only when a watcher needs them.
 type seen struct {
 	packet  *inspect.Packet
 	verdict inspect.Verdict

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package watch shows inspected packets to whoever watches, those that he asks
+// Package watch shows inspected packets to watchers, to each those that it asks
 // for. Readers never wait for a watcher: one that is too slow misses packets, and
 // can tell by their numbers.
 package watch
@@ -51,7 +51,7 @@ type watcher struct {
 	wake chan struct{}
 }
 
-// Observer returns the hub while somebody watches, else nil.
+// Observer returns the hub while there are watchers, else nil.
 func (h *Hub) Observer() nfqueue.Observer {
 	if w := h.watchers.Load(); w == nil || len(*w) == 0 {
 		return nil
@@ -100,7 +100,7 @@ func (w *watcher) offer(s *seen) {
 
 // Watch calls started once and then emit for the matching packets, some at a
 // time, until ctx ends or one of them returns an error. Where few come, it looks
-// for them by the clock, so that no reader has to wake anybody.
+// for them by the clock, so that no reader has to wake a watcher.
 func (h *Hub) Watch(
 	ctx context.Context, req api.WatchRequest, started func() error,
 	emit func([]api.PacketEvent) error,
