@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inspect is the vocabulary of an inspector: it is shown packets and
-// answers verdicts. It imports only the standard library, and nothing in it
-// allocates per packet.
 package inspect
 
 // Inspector decides what becomes of packets. Inspect is called from one

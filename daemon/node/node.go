@@ -1,15 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package node is the node daemon as a library. A program that brings its own
-// inspector is an nsqueued of its own:
-//
-//	func main() {
-//		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-//		defer stop()
-//		if err := node.Run(ctx, node.DefaultConfig(), myInspector{}); err != nil {
-//			log.Fatal(err)
-//		}
-//	}
 package node
 
 import (

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package inspect has the types of an inspector: it gets a [Packet] and answers a
+// [Verdict]. It imports only the standard library, and nothing in it allocates
+// memory for a packet.
+//
+// # Writing an inspector
+//
+// An inspector is a type with the method Inspect, or a function made one by
+// [Func]:
+//
+//	func noTelnet(p *inspect.Packet) inspect.Verdict {
+//		f, ok := p.Flow()
+//		if ok && f.Protocol == inspect.ProtoTCP && f.DestinationPort == 23 {
+//			return inspect.Verdict{Action: inspect.Drop}
+//		}
+//		return inspect.Verdict{Action: inspect.Accept}
+//	}
+//
+// Hand it to Run of package github.com/nsqueue/nsqueue/daemon/node: the program
+// that does so is a daemon like nsqueued, with this inspector in it.
+//
+// # Rules for Inspect
+//
+//   - It is called by one goroutine per queue, and by those of different queues
+//     at the same time. State that packets share needs a lock, or atomics.
+//   - Packets wait while it works. It decides by what it has in memory, and never
+//     waits for a network or a disk. The daemon allows a time for a batch of at
+//     most 64 packets (inspectBudget, 1 s by default).
+//   - The packet and its payload are the daemon's again when Inspect returns. It
+//     copies what it keeps, and never writes to them.
+//   - Pods send what they like. [Packet.Flow] returns false for headers that are
+//     malformed or cut off; say what happens to such packets, too.
+//   - Where Inspect panics, takes too long or answers the zero Verdict, the failure
+//     policy decides: Ignore accepts, Fail drops.
+//
+// # Direction and addresses
+//
+// Packets are seen from the pod: [In] to its sockets, [Out] from them, [Forward]
+// through it. A packet Out to a Kubernetes Service has the Service's address as
+// its destination; a packet In from a client of the Service has the pod's own
+// address and port. Loopback is never inspected. docs/inspectors.md says more.
+//
+// # Settling flows
+//
+// An inspector that has seen enough of a flow asks the kernel to decide the rest
+// (Settle in the [Verdict]), and saves the time of the round trip through it. It
+// declares that by [Needs]. When its rules change, a [Changer] has all settled
+// flows inspected again.
+//
+// # Marks and replacements
+//
+// A verdict may set bits of the packet's mark, for routing or traffic control,
+// and may replace the packet (Payload), which an inspector must declare.
+//
+// # Testing an inspector
+//
+// A Packet is a plain struct. Tests make one from bytes and call Inspect, without
+// a kernel, a pod or root; the examples of this package do that.
+package inspect
