@@ -26,7 +26,7 @@ func described() []api.Description {
 			}},
 			Events: []api.Event{{
 				Time: testNow().Add(-time.Minute), Kind: api.EventRepair, Key: list[0].Key,
-				Message: "repaired: the queue 80 is not bound, which took somebody a while to find out",
+				Message: "repaired: the queue 80 is not bound, which took nsqueued some time to find out",
 			}},
 		},
 		{
@@ -60,7 +60,7 @@ NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
 80      yes    3        4096    4                    5
 Events:
 2026-01-02T03:03:05Z  repair      repaired: the queue 80 is not bound, which
-                                  took somebody a while to find out
+                                  took nsqueued some time to find out
 `
 
 func TestDescribe(t *testing.T) {

@@ -25,7 +25,7 @@ the descriptors of those under Fail are kept until this process ends.
 Signals:
   SIGTERM, SIGINT  stop the daemon, then end with its exit code
   SIGHUP           is passed on
-  SIGUSR2          upgrade: stop the daemon, execute the program file anew in
+  SIGUSR2          upgrade: stop the daemon, execute the program file again in
                    this process and start its daemon; no packet is lost
                    (also: nsqueuectl upgrade)
 

@@ -28,7 +28,7 @@ type Counters struct {
 	Flushed uint64 `json:"flushed"`
 	// Errors the kernel reported on the queue socket otherwise.
 	Errors uint64 `json:"errors"`
-	// InspectNanoseconds is how long the inspector had packets in hand.
+	// InspectNanoseconds is how long the inspector took.
 	InspectNanoseconds uint64 `json:"inspectNanoseconds"`
 }
 

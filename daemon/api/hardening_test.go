@@ -24,7 +24,7 @@ import (
 )
 
 // heapGrowth returns how much the heap has grown at most while f ran, garbage
-// that nobody has collected yet included.
+// that is not collected yet included.
 func heapGrowth(t *testing.T, f func()) (growth int64) {
 	t.Helper()
 	heap := func() int64 {
@@ -367,7 +367,7 @@ func TestAbandoned(t *testing.T) {
 			if err := test.leave(c); err != nil {
 				t.Fatal(err)
 			}
-			close(b.ask) // at once: the answer must not depend on anybody's noticing
+			close(b.ask) // at once: the answer must not wait for the server to notice
 			if got := <-b.answer; got != test.want {
 				t.Errorf("abandoned: %t, want %t", got, test.want)
 			}

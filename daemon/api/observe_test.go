@@ -59,7 +59,7 @@ func TestObserversLook(t *testing.T) {
 	}
 }
 
-// What changes something, and what nobody knows, is refused in clear words
+// What changes something, and what is unknown, is refused in clear words
 // before the daemon hears of it.
 func TestObserversChangeNothing(t *testing.T) {
 	var d apitest.Daemon
@@ -177,7 +177,7 @@ func TestMetricsByTCP(t *testing.T) {
 	}
 }
 
-// Connections that bring no request keep nobody from scraping by TCP either.
+// Connections that bring no request keep no client from scraping by TCP either.
 func TestIdleConnectionsByTCP(t *testing.T) {
 	d := apitest.Daemon{Scraped: "x 1\n"}
 	url := serveMetrics(t, &d)
@@ -284,7 +284,7 @@ func TestListenObserversModes(t *testing.T) {
 	}
 }
 
-// The socket is open to its group, and to nobody else.
+// The socket is open to its group, and to no other user.
 func TestObserversGroup(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can run a process as another user")

@@ -288,7 +288,7 @@ type Problem struct {
 	// meet the hook.
 	PastHook bool `json:"pastHook,omitempty"`
 	// Inspector: it panicked or exceeded its budget of late. The packets that it
-	// had in hand got the policy's verdict, the others are inspected.
+	// did not decide got the policy's verdict, the others are inspected.
 	Inspector bool `json:"inspector,omitempty"`
 }
 
@@ -357,8 +357,8 @@ type Status struct {
 	Hook          HookStatus `json:"hook"`
 	Attachments   int        `json:"attachments"`
 	Counters      Counters   `json:"counters"`
-	// Orphans are packets that a daemon before this one had in hand when it
-	// died. They got the policy's verdict.
+	// Orphans are packets that a daemon before this one had read but not
+	// answered when it died. They got the policy's verdict.
 	Orphans  uint64    `json:"orphans"`
 	Problems []Problem `json:"problems"`
 	// Doubts are absent where there are none.
@@ -404,8 +404,8 @@ const (
 	EventDetach EventKind = "detach"
 	// EventTakeOver: a pod of an earlier daemon is inspected again.
 	EventTakeOver EventKind = "takeOver"
-	// EventOrphans: packets that a dead daemon had in hand got the policy's
-	// verdict.
+	// EventOrphans: packets that a dead daemon had read but not answered got
+	// the policy's verdict.
 	EventOrphans EventKind = "orphans"
 	// EventRepair: the kernel did not have what it should, and has it again.
 	EventRepair EventKind = "repair"

@@ -79,7 +79,7 @@ func TestUnknownGroup(t *testing.T) {
 	}
 }
 
-// An address that somebody else has is no reason to leave pods alone.
+// An address that another program has is no reason to leave pods alone.
 func TestMetricsAddressInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

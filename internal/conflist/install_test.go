@@ -344,7 +344,7 @@ func TestConversionFollows(t *testing.T) {
 		t.Fatal(err)
 	}
 	install("other 1.0.0: ptp nsqueue", "deleted 10-x-with-nsqueue.conflist", "added 20-other.conflist")
-	// One that somebody has made his own keeps what he wrote.
+	// One that a person has edited keeps the edit.
 	editEvents := strings.Replace(stock, "cbr0", "mine", 1)
 	put(t, filepath.Join(dir, "10-x-with-nsqueue.conflist"), editEvents)
 	install("mine 0.3.1: flannel portmap nsqueue", "added 10-x-with-nsqueue.conflist")

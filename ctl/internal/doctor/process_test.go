@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What /proc says is the kernel's, but a mount point's name is anybody's.
+// What /proc says is the kernel's, but any user may choose a mount point's name.
 func FuzzControlGroups(f *testing.F) {
 	f.Add([]byte("31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), []byte("0::/a\n"))
 	f.Add([]byte(`32 31 0:29 /x /a\040b rw shared:1 - cgroup cgroup rw,cpu`), []byte("4:cpu,cpuacct:/x/y"))

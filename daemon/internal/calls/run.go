@@ -16,7 +16,7 @@ import (
 
 // interval is how often the spool is looked at without a sign that there is
 // something in it: for entries that could not be carried out, and for a
-// directory that was made anew.
+// directory that was made again.
 const interval = 10 * time.Second
 
 // Run replays the spool whenever something is put into it, until ctx ends. What

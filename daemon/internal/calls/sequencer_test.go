@@ -35,7 +35,7 @@ func TestAddOverSocketVoidsSpooledCalls(t *testing.T) {
 		t.Errorf("attached is the old netns: %+v", a)
 	}
 
-	// Nor does the ADD of a life of which nobody heard the end.
+	// Nor does the ADD of an earlier life whose DEL was lost.
 	r.spoolAdd(key, old)
 	nstest.Must(t, r.Detach(t.Context(), api.DetachRequest{Key: key}))
 	r.want("DEL", key, false, false)
@@ -82,7 +82,7 @@ func TestFailedAddKeepsEntry(t *testing.T) {
 	r.want("failed ADD", testKey(), false, true)
 }
 
-// The replay has the DEL in hand when the ADD arrives.
+// The replay carries out the DEL when the ADD arrives.
 func TestAddWaitsForReplay(t *testing.T) {
 	r := newRig(t)
 	key, netns := testKey(), apitest.OtherNetns(t)
@@ -171,8 +171,8 @@ func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
 	return b.rig.Detach(ctx, req)
 }
 
-// Calls that their clients have given up are spooled, or somebody has been told
-// of their end. To carry them out late would undo what was called after them.
+// Calls that their clients have given up are spooled, or their callers know
+// that they failed. To carry them out late would undo what was called after them.
 func TestAbandonedCalls(t *testing.T) {
 	r := newRig(t)
 	inHand, goOn := make(chan struct{}), make(chan struct{})

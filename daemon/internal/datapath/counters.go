@@ -87,5 +87,5 @@ type QueueState struct {
 	QueueDropped, SocketDropped uint64
 }
 
-// growth of a counter, which begins anew with a queue that is bound again.
+// growth of a counter, which begins at 0 with a queue that is bound again.
 func growth(from, to uint64) uint64 { return to - min(from, to) }

@@ -61,8 +61,8 @@ func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
 }
 
 // Inherit has the queues of a netns read that an earlier process left bound, each
-// by its socket. Where orphaned, that process did not end in order: packets that
-// it had in hand get the policy's verdict, and Inherit returns how many they were.
+// by its socket. Where orphaned, that process did not end in order: its
+// orphans get the policy's verdict, and Inherit returns how many they were.
 // Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
 // only where nothing was done.
 func (f *Factory) Inherit(
@@ -134,9 +134,9 @@ func (d *Datapath) openQueue(number uint16, label *inspect.Attachment) error {
 	return nil
 }
 
-// inheritQueue has a queue read that an earlier process bound. Packets that this
-// one had in hand when it died get the policy's verdict first; it returns how many
-// they were.
+// inheritQueue has a queue read that an earlier process bound. Its orphans, the
+// packets that it had read but not answered, get the policy's verdict first; it
+// returns how many they were.
 func (d *Datapath) inheritQueue(
 	number uint16, label *inspect.Attachment, orphaned bool,
 ) (orphans int, err error) {

@@ -62,7 +62,7 @@ func (s *storedFDs) setStrict(strict bool) error {
 
 // takeOver notes the queues and what else of an earlier process is stored already,
 // under its names. Where more is stored (not tidy), or under other names, the store
-// is told anew.
+// gets all of them again.
 func (s *storedFDs) takeOver(queues []*os.File, names []string, tidy bool) error {
 	s.files[fdstore.Queue] = queues
 	queue, table := s.name(fdstore.Queue).String(), s.name(fdstore.Table).String()

@@ -105,7 +105,7 @@ func (w *trafficWatch) sentBeside(seen uint64, from trafficSource) (uint64, erro
 	return seen, nil
 }
 
-// grown returns what came since. Counters begin anew with an interface.
+// grown returns what came since. Counters begin at 0 with an interface.
 func grown(from, to netns.Traffic) netns.Traffic {
 	return netns.Traffic{
 		RxBytes:   growth(from.RxBytes, to.RxBytes),

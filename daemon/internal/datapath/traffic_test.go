@@ -37,7 +37,7 @@ func TestPastRule(t *testing.T) {
 	}
 }
 
-// Counters begin anew with the interface.
+// Counters begin at 0 with the interface.
 func TestGrownRestarts(t *testing.T) {
 	from := netns.Traffic{RxBytes: 9, RxPackets: 9, TxBytes: 9, TxPackets: 1}
 	to := netns.Traffic{RxBytes: 1, RxPackets: 1, TxBytes: 1, TxPackets: 3}

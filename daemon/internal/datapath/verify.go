@@ -87,7 +87,7 @@ func (d *Datapath) Repair(at netns.Place) error {
 	return d.reopenHook()
 }
 
-// reopenHook begins anew where the hook cannot be armed by its handle.
+// reopenHook opens another handle where the hook cannot be armed by its handle.
 func (d *Datapath) reopenHook() error {
 	handle, err := d.hook.Open(d.ns, nil)
 	if err != nil {

@@ -111,7 +111,7 @@ func (d *daemon) arrange(p fault.Point) {
 }
 
 // died reports whether the point was passed, and waits for the end of a daemon
-// that nobody starts again.
+// that is not started again.
 func (d *daemon) died() bool {
 	d.t.Helper()
 	if _, err := os.Stat(d.fault()); err == nil {

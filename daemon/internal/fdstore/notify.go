@@ -64,7 +64,7 @@ func (n *notifier) close() {
 }
 
 // send returns once the message and the descriptors are in the supervisor's
-// socket. A supervisor that has opened its socket anew is found again.
+// socket. A supervisor that has opened its socket again is found again.
 func (n *notifier) send(message string, files []*os.File) error {
 	if n == nil {
 		return nil

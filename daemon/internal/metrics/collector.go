@@ -68,8 +68,8 @@ func newCollector(d Daemon) *collector {
 			"be, by failure policy: under Ignore they pass uninspected, under Fail they are "+
 			"dropped, unless they go past the hook (events pastHook).",
 			"policy"),
-		inspecting: desc("inspect_seconds_total", "How long inspectors had packets in hand, all "+
-			"queues together."),
+		inspecting: desc("inspect_seconds_total", "How long inspectors took for packets, "+
+			"all queues together."),
 		orphans: desc("orphaned_packets_total", "Packets that an earlier daemon had read but not "+
 			"answered when it died. They got the failure policy's verdict."),
 		events:   desc("events_total", "What happened to pod interfaces, by kind.", "kind"),
@@ -236,8 +236,8 @@ func newPodDescs() *podDescs {
 			"with the request to settle their flow.", labels...),
 		flushed: desc("attachment_flushed_verdicts_total", "Verdicts about packets of the pod "+
 			"interface that came when the kernel had dropped the packets already.", labels...),
-		inspecting: desc("attachment_inspect_seconds_total", "How long the inspector had packets "+
-			"of the pod interface in hand.", labels...),
+		inspecting: desc("attachment_inspect_seconds_total", "How long the inspector took for "+
+			"packets of the pod interface.", labels...),
 	}
 }
 

@@ -177,7 +177,7 @@ func TestCloseDoesNotWait(t *testing.T) {
 	}
 	release <- struct{}{}
 	if got := f.arrive(1, reply); got != 1 {
-		t.Error("the datagram that was in hand did not arrive")
+		t.Error("the datagram that was being inspected did not arrive")
 	}
 	nstest.Eventually(t, reply, "the poller is idle", p.Idle)
 }

@@ -125,7 +125,7 @@ func (q *Queue) tune() error {
 }
 
 // AnswerAll gives every packet that waits in the queue the same verdict,
-// including those that a reader has in hand. Those that are accepted lose their
+// including those that a reader has read and not answered. Those that are accepted lose their
 // priority: a verdict must carry no request that a pod has put there.
 func (q *Queue) AnswerAll(newest uint32, accept bool) error {
 	msg := appendBatchVerdict(nil, q.config.Number, newest, verdictDrop)

@@ -394,7 +394,7 @@ func TestReplacement(t *testing.T) {
 	}
 }
 
-// An inspector that hangs costs the batch that it has in hand, under the
+// An inspector that hangs costs the batch that it inspects, under the
 // policy, and nothing else: a successor goes on, and the late verdict of the
 // superseded one does not count.
 func TestSupersede(t *testing.T) {

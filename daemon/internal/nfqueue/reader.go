@@ -111,7 +111,7 @@ func (r *Reader) SetSettle(accept, drop uint32) {
 	r.settle.Store(uint64(accept)<<32 | uint64(drop))
 }
 
-// Busy reports whether the reader has packets in hand. A packet that has its
+// Busy reports whether the reader has packets that it has not answered. A packet that has its
 // verdict no longer waits in the queue, but until the reader is idle it may
 // still be on its way through the hooks behind ours.
 func (r *Reader) Busy() bool { return r.current().busy.Load() }

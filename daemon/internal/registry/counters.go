@@ -16,8 +16,8 @@ func (r *Registry) Total() api.Counters {
 	return total
 }
 
-// Orphans returns how many packets daemons before this one had in hand when
-// they died.
+// Orphans returns how many packets daemons before this one had read but not
+// answered when they died.
 func (r *Registry) Orphans() uint64 { return r.orphans.Load() }
 
 // QueueTotals are what the kernel says of all queues together. Each netns is

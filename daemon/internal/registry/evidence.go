@@ -16,9 +16,9 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// graveTime is how old an attachment is at least before an empty netns counts
+// emptyTime is how old an attachment is at least before an empty netns counts
 // for a pod that is gone: a runtime makes the netns before its processes.
-const graveTime = 30 * time.Second
+const emptyTime = 30 * time.Second
 
 // sight is what was found of something that is looked for.
 type sight int
@@ -63,7 +63,7 @@ func (e evidence) conclude() conclusion {
 		return gone
 	case e.holders == unknown:
 		return undecided
-	case !e.held, e.link == absent, e.age >= graveTime:
+	case !e.held, e.link == absent, e.age >= emptyTime:
 		return gone
 	}
 	return young

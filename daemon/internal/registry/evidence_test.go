@@ -6,7 +6,7 @@ import "testing"
 
 // All that can be found is weighed as docs/reliability.md says.
 func TestEvidence(t *testing.T) {
-	old := evidence{held: true, age: graveTime}
+	old := evidence{held: true, age: emptyTime}
 	for _, test := range []struct {
 		what string
 		with func(*evidence)
@@ -24,7 +24,7 @@ func TestEvidence(t *testing.T) {
 		}, undecided},
 		{"no holder", func(e *evidence) { e.holders = absent }, gone},
 		{"no holder, interface there", func(e *evidence) { e.holders, e.link = absent, there }, gone},
-		{"no holder, young", func(e *evidence) { e.holders, e.age = absent, graveTime-1 }, young},
+		{"no holder, young", func(e *evidence) { e.holders, e.age = absent, emptyTime-1 }, young},
 		{"no holder, young, interface there", func(e *evidence) {
 			e.holders, e.link, e.age = absent, there, 0
 		}, young},

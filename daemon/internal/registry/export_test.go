@@ -11,8 +11,8 @@ import (
 	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
-// GraveTime is how old an attachment must be before an empty netns counts.
-const GraveTime = graveTime
+// EmptyTime is how old an attachment must be before an empty netns counts.
+const EmptyTime = emptyTime
 
 // DrainLimit is how long detaching waits for verdicts.
 const DrainLimit = datapath.DrainLimit

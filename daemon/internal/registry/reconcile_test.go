@@ -59,7 +59,7 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 	_, err := d.Attach(t.Context(), req, pod)
 	must(t, err)
 	d.Verify(t.Context())
-	d.SetAge("one", -registry.GraveTime)
+	d.SetAge("one", -registry.EmptyTime)
 	d.Verify(t.Context())
 	d.wantAttached(1) // a process is in it
 	must(t, process.Process.Kill())
@@ -70,7 +70,7 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 	d.SetAge("one", 0)
 	d.Verify(t.Context())
 	d.wantAttached(1) // it is young
-	d.SetAge("one", -registry.GraveTime)
+	d.SetAge("one", -registry.EmptyTime)
 	d.Verify(t.Context())
 	d.wantAttached(0)
 	d.wantEvent(api.EventLostDetach, "no process")
@@ -147,8 +147,8 @@ func TestVerifyRepairsTheQueue(t *testing.T) {
 	}
 }
 
-// runWithForeignReader restarts the daemon while somebody else has taken the
-// pod's queue.
+// runWithForeignReader restarts the daemon while another program has taken
+// the pod's queue.
 func (d *daemon) runWithForeignReader(pod *nstest.NetNS) *nfqueue.Queue {
 	d.t.Helper()
 	must(d.t, d.Suspend())
@@ -159,7 +159,7 @@ func (d *daemon) runWithForeignReader(pod *nstest.NetNS) *nfqueue.Queue {
 	return foreign
 }
 
-// What somebody in the netns keeps us from is tried again.
+// What another program in the netns prevents is tried again.
 func TestRestoreIsTriedAgain(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, peer := nstest.Pair(t)

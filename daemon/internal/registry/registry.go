@@ -98,7 +98,7 @@ type Registry struct {
 	hub       watch.Hub
 	events    *events
 	seen      *seenNetns
-	orphans   atomic.Uint64 // packets that dead daemons had in hand
+	orphans   atomic.Uint64 // see Orphans
 	refused   refused
 
 	mu           sync.Mutex

@@ -298,7 +298,7 @@ func TestSharedNetns(t *testing.T) {
 	d.wantNothing(pod)
 }
 
-// holdQueue has somebody else read a queue in the pod's netns.
+// holdQueue has another program read a queue in the pod's netns.
 func holdQueue(t testing.TB, pod *nstest.NetNS, number uint16) *nfqueue.Queue {
 	t.Helper()
 	ns, err := netns.Open(pod.Path())
@@ -482,7 +482,7 @@ func TestRestart(t *testing.T) {
 		t.Error("a pod under Ignore has no network while the daemon is away")
 	}
 	if got := strictPeer.Ping(t, strict.IPv4(), 1, silence); got != 0 {
-		t.Error("a pod under Fail passes packets unseen while the daemon is away")
+		t.Error("a pod under Fail passes packets uninspected while the daemon is away")
 	}
 	must(t, d.Registry.Close())
 	must(t, d.store.Close())

@@ -60,7 +60,7 @@ func (d *daemon) wantAttached(want int) {
 // wantKept expects that an attachment, however old, stays attached.
 func (d *daemon) wantKept(id string) {
 	d.t.Helper()
-	d.SetAge(id, -2*registry.GraveTime)
+	d.SetAge(id, -2*registry.EmptyTime)
 	for range rounds {
 		d.Verify(d.t.Context())
 		d.wantAttached(1)
@@ -156,7 +156,7 @@ func mountNetns(t *testing.T, netns *os.File, path string) {
 func TestUnseenRecordStays(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	d.hidden = true
-	pod, err := nstest.Create("unseen")
+	pod, err := nstest.Create("hidden")
 	must(t, err)
 	f := pod.File(t)
 	a := d.attach("one", pod, api.Fail)

@@ -97,8 +97,8 @@ func TestDescriptorsAreKept(t *testing.T) {
 	d.wantNothing(pod)
 }
 
-// Under a steady flow, no packet is lost and none goes unseen while one daemon
-// follows another.
+// Under a steady flow, no packet is lost and none passes uninspected while one
+// daemon follows another.
 func TestHandOverLosesNothing(t *testing.T) {
 	var seen atomic.Uint64
 	d := startHeld(t, inspect.Func(func(*inspect.Packet) inspect.Verdict {

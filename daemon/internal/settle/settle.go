@@ -11,7 +11,7 @@ import (
 )
 
 // maxFlows bounds the memory of one queue's counts. A queue with more flows at
-// a time starts counting anew, which only means that they settle later.
+// a time starts counting again, which only means that they settle later.
 const maxFlows = 1 << 16
 
 // flow identifies a conversation, the same in both directions.
@@ -50,7 +50,7 @@ func (a *After) Inspect(p *inspect.Packet) inspect.Verdict {
 	}
 	count := a.flows[key] + 1
 	if count >= a.n {
-		delete(a.flows, key) // the kernel has it, or it is counted anew
+		delete(a.flows, key) // the kernel has it, or it is counted again
 		v.Settle = true
 		return v
 	}

@@ -176,7 +176,7 @@ func TestGivesUp(t *testing.T) {
 	r.mode(t, "", "crash")
 	kill(t, first.pid, unix.SIGKILL)
 	for range 2 {
-		// The second restart is soon enough for everybody.
+		// The second restart is soon enough under either policy.
 		if b := r.born(t); b.inherited != "q1i=0,q2f=1,q3f=2" {
 			t.Errorf("%+v, want all descriptors", b)
 		}

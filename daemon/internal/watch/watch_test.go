@@ -42,7 +42,7 @@ func watchingHub(
 ) []api.PacketEvent {
 	t.Helper()
 	if h.Observer() != nil {
-		t.Error("nobody watches, but it is observed")
+		t.Error("there is no watcher, but packets are observed")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

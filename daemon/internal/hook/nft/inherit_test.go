@@ -95,7 +95,7 @@ func (f *fixture) whileWaiting(change func()) {
 }
 
 // generation returns what the kernel has, without its counters; rules that are
-// made anew get other handles.
+// made again get other handles.
 func (f *fixture) generation() string {
 	f.Helper()
 	return f.pod.Run(f.T, "nft", "-a", "-s", "list", "ruleset")

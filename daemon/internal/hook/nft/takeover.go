@@ -11,7 +11,7 @@ import (
 
 // learn finds out what an earlier process left in the table. Packets of its settled
 // flows are to be queued again. Chains of other names were put there while the table
-// had no owner, and a table with those in it is made anew.
+// had no owner, and a table with those in it is made again.
 func (t *table) learn() (warning, err error) {
 	if t.have != nil {
 		return t.lookAgain()
