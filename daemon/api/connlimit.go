@@ -82,7 +82,7 @@ func (l *connLimit) tryAdmit() (wait time.Duration, ok bool) {
 	if wait := l.silence - time.Since(c.since); wait > 0 {
 		return wait, false
 	}
-	l.forget(c.Conn)
+	l.removeSilentLocked(c.Conn)
 	_ = c.Close()
 	return l.silence, false
 }
@@ -92,7 +92,7 @@ func (l *connLimit) tryAdmit() (wait time.Duration, ok bool) {
 func (l *connLimit) track(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.forget(c)
+	l.removeSilentLocked(c)
 	switch state {
 	case http.StateNew, http.StateIdle:
 		fresh := state == http.StateNew
@@ -110,8 +110,8 @@ func (l *connLimit) track(c net.Conn, state http.ConnState) {
 	}
 }
 
-// forget takes a connection from the silent ones. The caller holds l.mu.
-func (l *connLimit) forget(c net.Conn) {
+// removeSilentLocked takes a connection from the silent ones. The caller holds l.mu.
+func (l *connLimit) removeSilentLocked(c net.Conn) {
 	if e := l.elements[c]; e != nil {
 		l.silent.Remove(e)
 		delete(l.elements, c)

@@ -35,7 +35,7 @@ func TestWatchRequestArrives(t *testing.T) {
 	}
 }
 
-// A filter that is misspelt must not pass for none, whoever makes the call.
+// A filter that is misspelt must not pass for none, from no client.
 func TestWatchRequestRefused(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)

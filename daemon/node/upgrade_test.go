@@ -48,7 +48,7 @@ func TestUpgrade(t *testing.T) {
 			sent{},
 			api.CodeNotSupervised, "systemctl restart nsqueued",
 		},
-		"nobody": {
+		"no supervisor": {
 			fdstore.Supervisor{Kind: fdstore.None},
 			nil,
 			sent{},

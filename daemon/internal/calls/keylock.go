@@ -24,22 +24,22 @@ type keyLock struct {
 
 // acquire waits until no other call holds the key.
 func (k *keyLocks) acquire(ctx context.Context, key api.Key) (release func(), err error) {
-	l := k.use(key)
+	l := k.addUser(key)
 	select {
 	case l.held <- struct{}{}:
 		return func() {
 			<-l.held
-			k.leave(key, l)
+			k.removeUser(key, l)
 		}, nil
 	case <-ctx.Done():
-		k.leave(key, l)
+		k.removeUser(key, l)
 		return nil, api.Errorf(api.CodeTryAgainLater,
 			"another call about %s is still in progress", key)
 	}
 }
 
-// use returns the lock of a key, which stays the key's until leave.
-func (k *keyLocks) use(key api.Key) *keyLock {
+// addUser returns the lock of a key, which stays the key's until removeUser.
+func (k *keyLocks) addUser(key api.Key) *keyLock {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.locks[key]
@@ -54,7 +54,7 @@ func (k *keyLocks) use(key api.Key) *keyLock {
 	return l
 }
 
-func (k *keyLocks) leave(key api.Key, l *keyLock) {
+func (k *keyLocks) removeUser(key api.Key, l *keyLock) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if l.users--; l.users == 0 {

@@ -60,7 +60,7 @@ func New(path string, a Attachments, log *slog.Logger) *Sequencer {
 func (s *Sequencer) Attach(
 	ctx context.Context, req api.AttachRequest, netns *os.File,
 ) (api.Attachment, error) {
-	release, called, err := s.begin(ctx, req.Key)
+	release, called, err := s.acquire(ctx, req.Key)
 	if err != nil {
 		return api.Attachment{}, err
 	}
@@ -89,7 +89,7 @@ func podEnded(key api.Key) api.DetachRequest {
 // Detach carries out a DEL that came over the socket. An older entry of the
 // spool about the key becomes void.
 func (s *Sequencer) Detach(ctx context.Context, req api.DetachRequest) error {
-	release, called, err := s.begin(ctx, req.Key)
+	release, called, err := s.acquire(ctx, req.Key)
 	if err != nil {
 		return err
 	}
@@ -103,13 +103,13 @@ func (s *Sequencer) Detach(ctx context.Context, req api.DetachRequest) error {
 	return nil
 }
 
-// begin waits for the key and returns the time of the call. A call that its
+// acquire waits for the key and returns the time of the call. A call that its
 // client has given up is not begun: the plugin has spooled it, or has reported
 // its failure, and later calls may be done already.
 //
 // The time is taken before the client is seen to wait. So it is before all that
 // is called after this call, and of course after all that was called before.
-func (s *Sequencer) begin(
+func (s *Sequencer) acquire(
 	ctx context.Context, key api.Key,
 ) (release func(), called time.Duration, err error) {
 	release, err = s.keys.acquire(ctx, key)
