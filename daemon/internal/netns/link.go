@@ -22,8 +22,8 @@ const (
 )
 
 // ReceivesElsewhere reports whether the interface is an ipvlan in mode l3s: the
-// IP stack of the netns of its parent receives for it. No interface of that
-// name does not.
+// IP stack of the netns of its parent receives for it. Where there is no interface of
+// that name, the answer is no.
 func (n *NetNS) ReceivesElsewhere(ifname string) (bool, error) {
 	s, err := nlsock.Open(n, unix.NETLINK_ROUTE, nil)
 	if err != nil {

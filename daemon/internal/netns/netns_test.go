@@ -152,3 +152,17 @@ func TestNewIsGoneWhenClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestReceivesElsewhere(t *testing.T) {
+	pod, _ := nstest.Pair(t)
+	ns := open(t, pod.Path())
+	for _, name := range []string{"eth0", "lo", "gone"} {
+		if elsewhere, err := ns.ReceivesElsewhere(name); elsewhere || err != nil {
+			t.Errorf("%s: %t, %v, want false", name, elsewhere, err)
+		}
+	}
+	// The kernel takes no name that is this long.
+	if _, err := ns.ReceivesElsewhere("a-name-of-sixteen"); err == nil {
+		t.Error("no error for a name that the kernel refuses")
+	}
+}
