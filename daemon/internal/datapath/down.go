@@ -68,7 +68,7 @@ func (d *Datapath) Close() error {
 // the caller.
 func (d *Datapath) Remove() error {
 	d.setSettle(hook.Settle{})
-	errs := []error{d.stored.remove()}
+	errs := []error{d.stored.remove(), d.removeInherited()}
 	fault.At(fault.LetGo)
 	if d.handle != nil {
 		errs = append(errs, d.handle.Remove())
@@ -80,4 +80,15 @@ func (d *Datapath) Remove() error {
 		d.factory.closeLater(q.queue.Close)
 	}
 	return errors.Join(append(errs, d.ns.Close())...)
+}
+
+// removeInherited has nothing left in the store, and closed here, of what an earlier
+// process left and Up has not taken over.
+func (d *Datapath) removeInherited() error {
+	i := d.inherited
+	if i == nil {
+		return nil
+	}
+	d.inherited = nil
+	return errors.Join(d.stored.removeNamed(i.names), i.closeAll())
 }

@@ -96,6 +96,18 @@ func (all inheritedByCookie) add(
 	return nil
 }
 
+// closeAll closes what was not taken out.
+func (i *Inherited) closeAll() error {
+	errs := []error{i.ns.Close()}
+	for _, f := range i.queues {
+		errs = append(errs, f.Close())
+	}
+	if i.table != nil {
+		errs = append(errs, i.table.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // close closes what is not used.
 func (i *Inherited) close(f *os.File) error {
 	i.untidy = true

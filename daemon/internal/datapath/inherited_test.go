@@ -85,6 +85,7 @@ func TestDownUnused(t *testing.T) {
 			if !errors.Is(err, broken) {
 				t.Errorf("down: %v, want %v", err, broken)
 			}
+			s.Await(0)
 			if broken == nil {
 				n.wantNothing(pod, peer)
 			}

@@ -77,16 +77,22 @@ func (s *storedFDs) takeOver(queues []*os.File, names []string, tidy bool) error
 
 // replaceAll has what is noted stored in place of all that has the names.
 func (s *storedFDs) replaceAll(names []string) error {
-	var errs []error
-	for _, name := range names {
-		errs = append(errs, s.store.RemoveNamed(name))
-	}
+	errs := []error{s.removeNamed(names)}
 	noted := s.files
 	s.files = make(map[fdstore.Kind][]*os.File)
 	for kind, files := range noted {
 		for _, f := range files {
 			errs = append(errs, s.add(kind, f))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeNamed has the store close its copies of what an earlier process stored.
+func (s *storedFDs) removeNamed(names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, s.store.RemoveNamed(name))
 	}
 	return errors.Join(errs...)
 }

@@ -116,7 +116,7 @@ func (d *Datapath) ReplaceHook(h hook.Hook) (changed bool, err error) {
 	old := d.handle
 	d.hook, d.handle, d.warning = h, handle, warning
 	d.setSettle(d.selector.Settle)
-	return true, old.Close()
+	return true, errors.Join(old.Close(), d.stored.replaceTable(handle.File()))
 }
 
 // CompareTraffic looks whether traffic, of the pod's interfaces, meets the hook.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore/fdstoretest"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -107,11 +108,19 @@ type module struct{ hook.Hook }
 func (module) Kind() hook.Kind { return hook.Module }
 
 func (m module) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
-	return m.Hook.Open(ns, inherited)
+	h, err := m.Hook.Open(ns, inherited)
+	return moduleHandle{h}, err
 }
 
+// moduleHandle needs no descriptor to stay, as the module.
+type moduleHandle struct{ hook.Handle }
+
+func (moduleHandle) File() *os.File { return nil }
+
 func TestReplaceHook(t *testing.T) {
+	s := fdstoretest.New(t)
 	n := start(t, inspect.AcceptAll{}, nil)
+	n.restart(s)
 	pod, peer := nstest.Pair(t)
 	nft := n.hook
 	n.hook = module{nft}
@@ -119,6 +128,7 @@ func TestReplaceHook(t *testing.T) {
 	if changed, err := d.ReplaceHook(n.hook); changed || err != nil {
 		t.Errorf("by the same kind: changed %t, %v", changed, err)
 	}
+	s.Await(1)
 	nstest.Must(t, d.handle.Remove())
 	for _, b := range []*brokenHook{
 		{Hook: nft, open: errors.New("does not open")}, {Hook: nft, arm: errors.New("is not armed")},
@@ -133,8 +143,10 @@ func TestReplaceHook(t *testing.T) {
 		t.Errorf("changed %t to %s, %v", changed, d.Hook(), err)
 	}
 	nstest.Must(t, d.FindFault())
+	s.Await(2)
 	wantReplies(t, peer, pod, 1)
 	nstest.Must(t, d.Down(false))
+	s.Await(0)
 }
 
 // What waits and what found no room is known after a verification, and is counted
