@@ -14,27 +14,27 @@ import (
 // reportAnomalies reports what is new of others in the netns, of its queues and of
 // the inspector.
 func (r *Registry) reportAnomalies(n lockedNetns, rec *state.Record) {
-	var now noticed
+	var now reported
 	if err := n.datapath.Warning(); err != nil {
 		now.warning = err.Error()
 	}
 	counters := n.counters()
 	now.flushed = counters.Flushed
-	if now.warning != "" && now.warning != n.noticed.warning {
+	if now.warning != "" && now.warning != n.reported.warning {
 		r.events.report(slog.LevelWarn, api.EventSecurity, rec, now.warning)
 	}
-	if late := now.flushed - n.noticed.flushed; now.flushed > n.noticed.flushed {
+	if late := now.flushed - n.reported.flushed; now.flushed > n.reported.flushed {
 		r.events.report(slog.LevelWarn, api.EventSecurity, rec, fmt.Sprintf(
 			"%d verdicts came too late: a program in the pod's netns unregistered a netfilter "+
 				"hook, and the kernel dropped the packets that waited", late))
 	}
 	now.full = n.full()
-	if now.full && !n.noticed.full {
+	if now.full && !n.reported.full {
 		r.events.report(slog.LevelWarn, api.EventOverload, rec,
 			"the queue is full: packets that come now are "+n.outcome())
 	}
 	r.reportInspector(n, rec, &counters)
-	n.noticed = now
+	n.reported = now
 }
 
 // reportInspector reports panics and overruns, at a bounded rate, and keeps what

@@ -59,11 +59,11 @@ func TestCollectGoesOn(t *testing.T) {
 		t.Errorf("%d detached without an error", result.Detached)
 	}
 	list, err := d.List(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	if len(list) != 1 || list[0].Key != kept.Key {
 		t.Errorf("left: %v", list)
 	}
-	must(t, d.Check(t.Context(), kept.Key))
+	nstest.Must(t, d.Check(t.Context(), kept.Key))
 	if err := d.Detach(t.Context(), kept.Key); !errors.Is(err, errStubborn) {
 		t.Errorf("detach: %v", err)
 	}

@@ -28,7 +28,7 @@ func TestTotalNeverGoesBack(t *testing.T) {
 		if n := d.Total(); n.Packets != want || n.Accepted != want {
 			t.Errorf("round %d: attached, total %+v, want %d packets", round, n, want)
 		}
-		must(t, d.Detach(t.Context(), a.Key))
+		nstest.Must(t, d.Detach(t.Context(), a.Key))
 		if n := d.Total(); n.Packets != want || n.Accepted != want {
 			t.Errorf("round %d: detached, total %+v, want %d packets", round, n, want)
 		}
@@ -60,8 +60,8 @@ func TestTimings(t *testing.T) {
 	pod, _ := nstest.Pair(t)
 	a := d.attach("one", pod, api.Ignore)
 	d.attach("one", pod, api.Ignore) // is there: nothing that took time
-	must(t, d.Detach(t.Context(), a.Key))
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	d.fallback, d.hook = nil, &brokenHook{Hook: d.hook, open: errors.New("broken")}
 	d.restart()
 	if _, err := d.Attach(t.Context(), request("two", pod, api.Fail), nil); err == nil {
@@ -106,7 +106,7 @@ func TestQueueTotals(t *testing.T) {
 	defer c.Close()
 	for range 5 {
 		_, err := c.Write([]byte("x"))
-		must(t, err)
+		nstest.Must(t, err)
 	}
 	<-held
 	for range 2 { // the second time nothing is new

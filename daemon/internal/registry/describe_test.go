@@ -30,11 +30,11 @@ func TestDescribeWaiting(t *testing.T) {
 	from := pod.DialUDP(t, to.LocalAddr().String())
 	for range sent {
 		_, err := from.Write([]byte("held"))
-		must(t, err)
+		nstest.Must(t, err)
 	}
 	got, err := d.Describe(t.Context(), a.Key)
 	close(release)
-	must(t, err)
+	nstest.Must(t, err)
 	want := api.QueueState{Queue: a.Queues[0], Bound: true, Waiting: sent}
 	if len(got.QueueStates) != 1 || got.QueueStates[0] != want || got.Problem != "" {
 		t.Errorf("%+v, %q; want %+v", got.QueueStates, got.Problem, want)
@@ -48,7 +48,7 @@ func TestDescribeWaiting(t *testing.T) {
 	}
 	nstest.Eventually(t, reply, "nothing waits", func() bool {
 		got, err := d.Describe(t.Context(), a.Key)
-		must(t, err)
+		nstest.Must(t, err)
 		return got.QueueStates[0].Waiting == 0 && got.Counters.Accepted == sent
 	})
 }
@@ -63,21 +63,21 @@ func TestDescribeProblem(t *testing.T) {
 	foreign := holdQueue(t, pod, nfqueue.DefaultNumber)
 	d.Verify(t.Context())
 	got, err := d.Describe(t.Context(), a.Key)
-	must(t, err)
+	nstest.Must(t, err)
 	if got.QueueStates[0].Bound || !strings.Contains(got.Problem, "queue 80") {
 		t.Errorf("%+v", got)
 	}
 	wantKinds(t, got.Events, api.EventAttach, api.EventSecurity)
-	must(t, foreign.Close())
+	nstest.Must(t, foreign.Close())
 	d.Verify(t.Context())
 	got, err = d.Describe(t.Context(), a.Key)
-	must(t, err)
+	nstest.Must(t, err)
 	if !got.QueueStates[0].Bound || got.Problem != "" {
 		t.Errorf("after the repair: %+v", got)
 	}
 	wantKinds(t, got.Events, api.EventAttach, api.EventSecurity, api.EventRepair)
 	whole, err := d.Describe(t.Context(), b.Key)
-	must(t, err)
+	nstest.Must(t, err)
 	wantKinds(t, whole.Events, api.EventAttach)
 	_, err = d.Describe(t.Context(), api.Key{ContainerID: "three", Ifname: "eth0"})
 	if api.CodeOf(err) != api.CodeNotAttached {
@@ -105,10 +105,10 @@ func TestWarningsAreReported(t *testing.T) {
 		req.Warnings = append(req.Warnings, "no such annotation")
 	}
 	a, err := d.Attach(t.Context(), req, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	want := api.LimitWarnings(req.Warnings)
 	got, err := d.Describe(t.Context(), a.Key)
-	must(t, err)
+	nstest.Must(t, err)
 	wantKinds(t, got.Events, api.EventAttach, api.EventWarning)
 	if !slices.Equal(got.Warnings, want) || got.Events[1].Message != strings.Join(want, "; ") {
 		t.Errorf("%+v", got)
@@ -125,10 +125,10 @@ func TestWarningsOfUninspected(t *testing.T) {
 		Key: api.Key{ContainerID: "two", Ifname: "eth0"}, Pod: api.Pod{Name: "web"},
 		Warnings: []string{"no such annotation"},
 	}
-	must(t, d.Warn(t.Context(), report))
+	nstest.Must(t, d.Warn(t.Context(), report))
 	d.wantEvent(api.EventWarning, "no such annotation")
 	events, err := d.Events(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	if last := events[len(events)-1]; last.Key != report.Key || last.Pod != report.Pod {
 		t.Errorf("%+v", last)
 	}

@@ -65,14 +65,14 @@ func TestDetachOfEndedPod(t *testing.T) {
 			a := d.attach("one", pod, api.Fail)
 			if test.process {
 				process := pod.Command("sleep", "60")
-				must(t, process.Start())
+				nstest.Must(t, process.Start())
 				t.Cleanup(func() {
 					_ = process.Process.Kill()
 					_ = process.Wait()
 				})
 			}
 			req := api.DetachRequest{Key: a.Key, PodEnded: test.ended}
-			must(t, d.DetachOlder(t.Context(), req, registry.Always))
+			nstest.Must(t, d.DetachOlder(t.Context(), req, registry.Always))
 			d.wantNothing(pod)
 			if w.lossless != test.lossless || w.short != test.short {
 				t.Errorf("disarmed %d times without loss, %d times the short way; want %d, %d",
@@ -91,7 +91,7 @@ func TestCollectOfEndedPod(t *testing.T) {
 	pod, _ := nstest.Pair(t)
 	d.attach("one", pod, api.Ignore)
 	result, err := d.Collect(t.Context(), api.CollectRequest{Network: "cbr0"})
-	must(t, err)
+	nstest.Must(t, err)
 	if result.Detached != 1 || w.short != 1 || w.lossless != 0 {
 		t.Errorf("%d detached, %d of them the short way, %d without loss; want 1, 1, 0",
 			result.Detached, w.short, w.lossless)

@@ -37,11 +37,11 @@ func TestSeveralQueues(t *testing.T) {
 		from := pod.DialUDP(t, to.LocalAddr().String())
 		for n := range each {
 			_, err := fmt.Fprint(from, n)
-			must(t, err)
+			nstest.Must(t, err)
 		}
 		buf := make([]byte, 16)
 		for n := range each {
-			must(t, to.SetReadDeadline(time.Now().Add(reply)))
+			nstest.Must(t, to.SetReadDeadline(time.Now().Add(reply)))
 			got, err := to.Read(buf)
 			if err != nil || string(buf[:got]) != fmt.Sprint(n) {
 				t.Fatalf("flow %d: %q, %v, want %d", i, buf[:got], err, n)
@@ -60,7 +60,7 @@ func TestSeveralQueues(t *testing.T) {
 	if c := d.counters("one"); c.Packets != flows*each {
 		t.Errorf("%d packets counted, want %d", c.Packets, flows*each)
 	}
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	d.wantNothing(pod)
 }
 
@@ -105,7 +105,7 @@ func TestSettledFlow(t *testing.T) {
 		t.Helper()
 		for i := range n {
 			_, err := fmt.Fprint(from, i)
-			must(t, err)
+			nstest.Must(t, err)
 			if receive(t, to, 1, reply) != 1 {
 				t.Fatalf("datagram %d of %d did not arrive", i, n)
 			}
@@ -116,13 +116,13 @@ func TestSettledFlow(t *testing.T) {
 		t.Errorf("of %d packets %d were inspected, %d settled, want %d and 1",
 			total, c.Packets, c.Settled, after)
 	}
-	must(t, d.Unsettle())
+	nstest.Must(t, d.Unsettle())
 	send(total)
 	if c := d.counters("one"); c.Packets != 2*after || c.Settled != 2 {
 		t.Errorf("after a rule change %d inspected, %d settled, want %d and 2",
 			c.Packets, c.Settled, 2*after)
 	}
-	must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
+	nstest.Must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
 }
 
 // A panic costs its packet, and is told of: in the log with its stack, as an event
@@ -137,7 +137,7 @@ func TestInspectorPanics(t *testing.T) {
 	from := pod.DialUDP(t, to.LocalAddr().String())
 	for n := range uint64(3) {
 		_, err := from.Write([]byte("payload"))
-		must(t, err)
+		nstest.Must(t, err)
 		nstest.Eventually(t, reply, "the inspector panics", func() bool {
 			return d.counters("one").Panics > n
 		})

@@ -55,7 +55,7 @@ func (m *module) vanish(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, h := range m.handles {
-		must(t, errors.Join(h.Remove(), h.Close()))
+		nstest.Must(t, errors.Join(h.Remove(), h.Close()))
 	}
 	m.gone.Store(true)
 }
@@ -98,7 +98,7 @@ func TestVanishedHookIsReplaced(t *testing.T) {
 	cancel()
 	fallback.Wait()
 	list, err := d.List(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	if len(list) != 1 || list[0].Hook != string(hook.NFTables) {
 		t.Errorf("listed %+v, want hook %s", list, hook.NFTables)
 	}

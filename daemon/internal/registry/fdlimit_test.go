@@ -21,17 +21,17 @@ import (
 func limitFiles(t *testing.T, n uint64) (undo func()) {
 	t.Helper()
 	var before unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
-	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: before.Max}))
-	return func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) }
+	nstest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	nstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: before.Max}))
+	return func() { nstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) }
 }
 
 // firstFree is the number that the next descriptor gets.
 func firstFree(t *testing.T) uint64 {
 	t.Helper()
 	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	must(t, err)
-	must(t, unix.Close(fd))
+	nstest.Must(t, err)
+	nstest.Must(t, unix.Close(fd))
 	return uint64(fd)
 }
 
@@ -49,12 +49,12 @@ func TestNoDescriptorLeft(t *testing.T) {
 		undo()
 	}
 	events, err := d.Events(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	if len(problems) > 0 {
 		t.Errorf("problems %v", problems)
 	}
 	wantKinds(t, events, api.EventAttach)
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 	if got := peer.Ping(t, pod.IPv4(), 1, reply); got != 1 || d.counters("one").Packets == 0 {
 		t.Errorf("%d of 1 pings answered, %+v", got, d.counters("one"))
 	}
@@ -76,10 +76,10 @@ func TestFDLimit(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, other := nstest.New(t), nstest.New(t)
 	before, err := d.Descriptors()
-	must(t, err)
+	nstest.Must(t, err)
 	d.attach("one", pod, api.Ignore)
 	after, err := d.Descriptors()
-	must(t, err)
+	nstest.Must(t, err)
 	if before.Room-after.Room != 1 || before.Limit != after.Limit || after.Open <= before.Open {
 		t.Errorf("%+v, then %+v; want room for one pod less", before, after)
 	}
@@ -91,7 +91,7 @@ func TestFDLimit(t *testing.T) {
 	_, again := d.Attach(t.Context(), request("one", pod, api.Ignore), nil)
 	_, err = d.Attach(t.Context(), request("two", other, api.Ignore), nil)
 	undo()
-	must(t, again)
+	nstest.Must(t, again)
 	if !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "may open 64 (LimitNOFILE=") {
 		t.Errorf("%v, want the limit", err)
 	}

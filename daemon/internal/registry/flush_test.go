@@ -35,7 +35,7 @@ func TestFlushedQueue(t *testing.T) {
 	const waiting = 10
 	for i := range waiting {
 		_, err := fmt.Fprint(from, i)
-		must(t, err)
+		nstest.Must(t, err)
 	}
 	<-held
 	pod.Run(t, "nft", "table ip mine { chain c { type filter hook input priority 0; }; }")
@@ -67,22 +67,22 @@ func TestForeignTableIsReported(t *testing.T) {
 	pod, peer := nstest.Pair(t)
 	squatter := pod.Command("nft", "-i")
 	stdin, err := squatter.StdinPipe()
-	must(t, err)
-	must(t, squatter.Start())
+	nstest.Must(t, err)
+	nstest.Must(t, squatter.Start())
 	_, err = fmt.Fprintln(stdin, "add table inet nsqueue { flags owner; }")
-	must(t, err)
+	nstest.Must(t, err)
 	nstest.Eventually(t, reply, "the squatter's table", func() bool {
 		return strings.Contains(pod.Run(t, "nft", "list", "tables"), "nsqueue")
 	})
 	a := d.attach("one", pod, api.Fail)
 	d.wantEvent(api.EventSecurity, "nsqueue")
-	must(t, peerAnswers(t, peer, pod))
+	nstest.Must(t, peerAnswers(t, peer, pod))
 	if c := d.counters("one"); c.Packets == 0 {
 		t.Error("packets are not inspected beside a foreign table")
 	}
-	must(t, d.Detach(t.Context(), a.Key))
-	must(t, stdin.Close())
-	must(t, squatter.Wait())
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, stdin.Close())
+	nstest.Must(t, squatter.Wait())
 	d.wantNothing(pod)
 }
 
@@ -100,7 +100,7 @@ func TestForeignReaderEndsSettling(t *testing.T) {
 		before := d.counters("one").Packets
 		for range 5 {
 			_, err := from.Write([]byte("settled?"))
-			must(t, err)
+			nstest.Must(t, err)
 			if receive(t, to, 1, reply) != 1 {
 				t.Fatal("a datagram did not arrive")
 			}
@@ -121,8 +121,8 @@ func TestForeignReaderEndsSettling(t *testing.T) {
 	if n := talk(); n != 5 {
 		t.Errorf("%d of 5 packets were inspected beside a foreign reader", n)
 	}
-	must(t, d.Unsettle())
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Unsettle())
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 	if n := talk(); n != 5 {
 		t.Errorf("%d of 5 packets were inspected after a rule change", n)
 	}

@@ -58,15 +58,15 @@ func TestDropWhileSettlingGoesOff(t *testing.T) {
 	number := uint32(0)
 	for name, end := range map[string]func(){
 		"detach": func() {
-			must(t, d.Detach(t.Context(), request("one", pod, api.Ignore).Key))
+			nstest.Must(t, d.Detach(t.Context(), request("one", pod, api.Ignore).Key))
 		},
 		"detach all": func() {
 			_, err := d.DetachAll(t.Context())
-			must(t, err)
+			nstest.Must(t, err)
 		},
 		"exit": func() {
 			d.restart()
-			must(t, d.Detach(t.Context(), request("one", pod, api.Ignore).Key))
+			nstest.Must(t, d.Detach(t.Context(), request("one", pod, api.Ignore).Key))
 		},
 	} {
 		for range 10 {
@@ -108,9 +108,9 @@ func (d *dropper) testEnd(
 	took := time.Since(began)
 	close(stop)
 	sender.Wait()
-	must(t, to.SetReadDeadline(time.Now().Add(silence)))
+	nstest.Must(t, to.SetReadDeadline(time.Now().Add(silence)))
 	arrived := <-received
-	must(t, to.Close())
+	nstest.Must(t, to.Close())
 	if took >= registry.DrainLimit { // some may have got the policy's verdict first
 		return number
 	}

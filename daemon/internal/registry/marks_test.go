@@ -24,7 +24,7 @@ func TestMarks(t *testing.T) {
 	mesh.Run(t, "ip", "rule", "add", "fwmark", "1337", "lookup", "133", "pref", "100")
 	plain.Run(t, "ip", "rule", "add", "fwmark", "1337/0xfff", "lookup", "133", "pref", "100")
 	got, err := d.Marks(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	want := api.MarkReport{
 		MarkMask: 0xff000000, Netns: 2,
 		Uses: []api.MarkUse{{Key: a.Key, Where: "ip -4 rule 100", Mask: 0xffffffff}},

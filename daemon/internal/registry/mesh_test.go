@@ -46,8 +46,8 @@ func connect(t *testing.T, from *nstest.NetNS, addr string, accepts *net.TCPList
 	conn := from.DialTCP(t, addr)
 	defer conn.Close()
 	accepted, err := accepts.Accept()
-	must(t, err)
-	must(t, accepted.Close())
+	nstest.Must(t, err)
+	nstest.Must(t, accepted.Close())
 }
 
 // A sidecar takes connections by REDIRECT. Of those that come, the inspector sees
@@ -123,5 +123,5 @@ func TestRulesetIsRestoredByTable(t *testing.T) {
 		}
 		pod.Run(t, "nft", "list", "table", "ip", "mine")
 	}
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 }

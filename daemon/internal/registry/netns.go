@@ -28,7 +28,7 @@ type podNetns struct {
 	// inherited is what an earlier daemon left, with its queues being read
 	// already; nil once an attachment has it.
 	inherited  *datapath.Datapath
-	noticed    noticed
+	reported   reported
 	complaints complaints
 
 	// What follows is read without the lock.
@@ -46,9 +46,9 @@ type podNetns struct {
 	inspector atomic.Pointer[string]
 }
 
-// noticed is what was reported last of another program in the netns that is in our
+// reported is what was reported last of another program in the netns that is in our
 // way, and of a queue that is full.
-type noticed struct {
+type reported struct {
 	warning string
 	flushed uint64
 	full    bool

@@ -24,9 +24,9 @@ func TestNewerDescriptor(t *testing.T) {
 	d.attach("one", pod, api.Fail)
 	path := filepath.Join(d.dir, "attachments", "one@eth0.json")
 	before, err := os.ReadFile(path)
-	must(t, err)
+	nstest.Must(t, err)
 	f, err := os.Open(os.DevNull)
-	must(t, err)
+	nstest.Must(t, err)
 	defer f.Close()
 	_, err = d.Inherit([]fdstore.Descriptor{{Name: "z1i", File: f}})
 	if !errors.Is(err, fdstore.ErrForeignName) {
@@ -36,9 +36,9 @@ func TestNewerDescriptor(t *testing.T) {
 		t.Errorf("the descriptor was touched: %v", err)
 	}
 	after, err := os.ReadFile(path)
-	must(t, err)
+	nstest.Must(t, err)
 	if string(after) != string(before) {
 		t.Errorf("the state file changed from %s to %s", before, after)
 	}
-	must(t, peerAnswers(t, peer, pod))
+	nstest.Must(t, peerAnswers(t, peer, pod))
 }

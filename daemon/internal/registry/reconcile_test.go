@@ -28,22 +28,22 @@ import (
 func TestLostDetachOfDeletedLink(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, err := nstest.Create("gone")
-	must(t, err)
+	nstest.Must(t, err)
 	freed, err := pod.Canary("canary")
-	must(t, err)
+	nstest.Must(t, err)
 	pod.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "other")
 	d.attach("one", pod, api.Fail)
 	pod.Run(t, "ip", "link", "set", "eth0", "name", "eth9")
 	d.Verify(t.Context())
 	d.wantAttached(1)
 	f := pod.File(t)
-	must(t, pod.Remove())
+	nstest.Must(t, pod.Remove())
 	d.Verify(t.Context())
 	d.wantAttached(1) // the interface has another name
-	must(t, nstest.Within(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), func() error {
+	nstest.Must(t, nstest.Within(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), func() error {
 		return exec.Command("ip", "link", "delete", "eth9").Run()
 	}))
-	must(t, f.Close())
+	nstest.Must(t, f.Close())
 	d.Verify(t.Context())
 	d.wantNothing()
 	d.wantEvent(api.EventLostDetach, "interface is gone")
@@ -57,12 +57,12 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 	pod, process := hiddenPod(t)
 	req := request("one", nil, api.Fail)
 	_, err := d.Attach(t.Context(), req, pod)
-	must(t, err)
+	nstest.Must(t, err)
 	d.Verify(t.Context())
 	d.SetAge("one", -registry.EmptyTime)
 	d.Verify(t.Context())
 	d.wantAttached(1) // a process is in it
-	must(t, process.Process.Kill())
+	nstest.Must(t, process.Process.Kill())
 	var exit *exec.ExitError
 	if err := process.Wait(); !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -80,16 +80,16 @@ func TestLostDetachOfEmptyNetns(t *testing.T) {
 func TestRestartWithAnotherNetnsAtThePath(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	old, err := nstest.Create("old")
-	must(t, err)
+	nstest.Must(t, err)
 	other := nstest.New(t)
 	d.attach("one", old, api.Ignore)
-	must(t, d.Suspend())
-	must(t, d.Registry.Close())
-	must(t, d.store.Close())
+	nstest.Must(t, d.Suspend())
+	nstest.Must(t, d.Registry.Close())
+	nstest.Must(t, d.store.Close())
 	path := old.Path()
-	must(t, old.Remove())
-	must(t, os.Symlink(other.Path(), path))
-	t.Cleanup(func() { must(t, os.Remove(path)) })
+	nstest.Must(t, old.Remove())
+	nstest.Must(t, os.Symlink(other.Path(), path))
+	t.Cleanup(func() { nstest.Must(t, os.Remove(path)) })
 	d.run()
 	d.wantNothing(other)
 }
@@ -113,13 +113,13 @@ func TestVerifyRepairsTheHook(t *testing.T) {
 	d.restart()
 	pod, peer := nstest.Pair(t)
 	a := d.attach("one", pod, api.Fail)
-	must(t, drifting.last.Disarm())
+	nstest.Must(t, drifting.last.Disarm())
 	if err := d.Check(t.Context(), a.Key); err == nil {
 		t.Fatal("a disarmed hook passes the check")
 	}
 	d.Verify(t.Context())
-	must(t, d.Check(t.Context(), a.Key))
-	must(t, peerAnswers(t, peer, pod))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, peerAnswers(t, peer, pod))
 	d.wantEvent(api.EventRepair, "repaired")
 }
 
@@ -138,10 +138,10 @@ func TestVerifyRepairsTheQueue(t *testing.T) {
 	if problems := d.Problems(); len(problems) != 1 {
 		t.Errorf("problems %v, want one", problems)
 	}
-	must(t, foreign.Close())
+	nstest.Must(t, foreign.Close())
 	d.Verify(t.Context())
-	must(t, d.Check(t.Context(), a.Key))
-	must(t, peerAnswers(t, peer, pod))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, peerAnswers(t, peer, pod))
 	if problems := d.Problems(); len(problems) != 0 {
 		t.Errorf("problems %v after the repair", problems)
 	}
@@ -151,9 +151,9 @@ func TestVerifyRepairsTheQueue(t *testing.T) {
 // the pod's queue.
 func (d *daemon) runWithForeignReader(pod *nstest.NetNS) *nfqueue.Queue {
 	d.t.Helper()
-	must(d.t, d.Suspend())
-	must(d.t, d.Registry.Close())
-	must(d.t, d.store.Close())
+	nstest.Must(d.t, d.Suspend())
+	nstest.Must(d.t, d.Registry.Close())
+	nstest.Must(d.t, d.store.Close())
 	foreign := holdQueue(d.t, pod, nfqueue.DefaultNumber)
 	d.run()
 	return foreign
@@ -167,10 +167,10 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 	d.attach("two", pod, api.Ignore)
 	record := filepath.Join(d.dir, "attachments", "one@eth0.json")
 	before, err := os.ReadFile(record)
-	must(t, err)
+	nstest.Must(t, err)
 	foreign := d.runWithForeignReader(pod)
 	d.wantEvent(api.EventSecurity, "not restored")
-	must(t, d.Detach(t.Context(), api.Key{ContainerID: "two", Ifname: "eth0"}))
+	nstest.Must(t, d.Detach(t.Context(), api.Key{ContainerID: "two", Ifname: "eth0"}))
 	d.Verify(t.Context())
 	// Who asks for the same fares no better, and changes nothing.
 	if _, err := d.Attach(t.Context(), request("one", pod, api.Ignore), nil); err == nil {
@@ -179,13 +179,13 @@ func TestRestoreIsTriedAgain(t *testing.T) {
 	if after, err := os.ReadFile(record); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("the record changed from %s to %s, %v", before, after, err)
 	}
-	must(t, foreign.Close())
+	nstest.Must(t, foreign.Close())
 	d.Verify(t.Context())
 	list, err := d.List(t.Context())
 	if err != nil || len(list) != 1 || list[0].ContainerID != "one" {
 		t.Fatalf("attachments %v, %v, want the one that was not detached", list, err)
 	}
-	must(t, peerAnswers(t, peer, pod))
+	nstest.Must(t, peerAnswers(t, peer, pod))
 	d.wantEvent(api.EventRepair, "restored")
 }
 
@@ -197,12 +197,12 @@ func TestRestoreIsNotTriedAfterDetach(t *testing.T) {
 	a := d.attach("one", pod, api.Ignore)
 	foreign := d.runWithForeignReader(pod)
 	d.wantEvent(api.EventSecurity, "not restored")
-	must(t, foreign.Close())
+	nstest.Must(t, foreign.Close())
 	d.attach("one", pod, api.Ignore)
 	if problems := d.Problems(); len(problems) != 0 {
 		t.Errorf("problems %v", problems)
 	}
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	d.Verify(t.Context())
 	d.wantNothing(pod)
 }

@@ -70,14 +70,14 @@ type daemon struct {
 func start(t testing.TB, inspector inspect.Inspector) *daemon {
 	t.Helper()
 	h, err := nft.New()
-	must(t, err)
+	nstest.Must(t, err)
 	d := &daemon{t: t, dir: t.TempDir(), hook: h, inspector: inspector, log: t.Output()}
 	d.run()
 	t.Cleanup(func() {
 		_, err := d.DetachAll(context.WithoutCancel(t.Context()))
-		must(t, err)
-		must(t, d.Registry.Close())
-		must(t, d.store.Close())
+		nstest.Must(t, err)
+		nstest.Must(t, d.Registry.Close())
+		nstest.Must(t, d.store.Close())
 	})
 	return d
 }
@@ -85,7 +85,7 @@ func start(t testing.TB, inspector inspect.Inspector) *daemon {
 func (d *daemon) run() {
 	d.t.Helper()
 	store, err := state.Open(d.dir)
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	d.store = store
 	fds, inherited := d.supervisor.Connect()
 	d.Registry, err = registry.New(registry.Options{
@@ -100,9 +100,9 @@ func (d *daemon) run() {
 		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 		Timings: d.timings, PIDNamespace: d.pidNamespace(),
 	})
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	past, err := d.Inherit(inherited)
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback})
 }
 
@@ -112,7 +112,7 @@ func (d *daemon) pidNamespace() uint64 {
 		return 0
 	}
 	var st unix.Stat_t
-	must(d.t, unix.Stat("/proc/self/ns/pid", &st))
+	nstest.Must(d.t, unix.Stat("/proc/self/ns/pid", &st))
 	return st.Ino
 }
 
@@ -144,9 +144,9 @@ func (d *daemon) capture() *logged {
 // restart is an orderly exit and a new start.
 func (d *daemon) restart() {
 	d.t.Helper()
-	must(d.t, d.Suspend())
-	must(d.t, d.Registry.Close())
-	must(d.t, d.store.Close())
+	nstest.Must(d.t, d.Suspend())
+	nstest.Must(d.t, d.Registry.Close())
+	nstest.Must(d.t, d.store.Close())
 	d.run()
 }
 
@@ -164,15 +164,15 @@ func request(id string, pod *nstest.NetNS, policy api.Policy) api.AttachRequest 
 func (d *daemon) attach(id string, pod *nstest.NetNS, policy api.Policy) api.Attachment {
 	d.t.Helper()
 	a, err := d.Attach(d.t.Context(), request(id, pod, policy), nil)
-	must(d.t, err)
-	must(d.t, d.Check(d.t.Context(), a.Key))
+	nstest.Must(d.t, err)
+	nstest.Must(d.t, d.Check(d.t.Context(), a.Key))
 	return a
 }
 
 func (d *daemon) counters(id string) api.Counters {
 	d.t.Helper()
 	list, err := d.List(d.t.Context())
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	for _, a := range list {
 		if a.ContainerID == id {
 			return a.Counters
@@ -186,9 +186,9 @@ func (d *daemon) counters(id string) api.Counters {
 func (d *daemon) wantNothing(pods ...*nstest.NetNS) {
 	d.t.Helper()
 	list, err := d.List(d.t.Context())
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	files, err := os.ReadDir(filepath.Join(d.dir, "attachments"))
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	if len(list) != 0 || len(files) != 0 {
 		d.t.Errorf("left: attachments %v, state files %v", list, files)
 	}
@@ -205,10 +205,10 @@ func (d *daemon) wantNothing(pods ...*nstest.NetNS) {
 func stats(t testing.TB, pod *nstest.NetNS) []nfqueue.Stat {
 	t.Helper()
 	ns, err := netns.Open(pod.Path())
-	must(t, err)
+	nstest.Must(t, err)
 	defer ns.Close()
 	s, err := nfqueue.Stats(ns)
-	must(t, err)
+	nstest.Must(t, err)
 	return s
 }
 
@@ -226,7 +226,7 @@ func TestAttachInspectsAndDetachLeavesNothing(t *testing.T) {
 		t.Errorf("counters %+v after 5 pings", c)
 	}
 	for range 2 {
-		must(t, d.Detach(t.Context(), a.Key))
+		nstest.Must(t, d.Detach(t.Context(), a.Key))
 	}
 	d.wantNothing(pod)
 	if got := peer.Ping(t, pod.IPv4(), 1, reply); got != 1 {
@@ -249,13 +249,13 @@ func TestAttachTwice(t *testing.T) {
 	if s := stats(t, other); len(s) != 0 {
 		t.Errorf("the refused netns has queues %v", s)
 	}
-	must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
+	nstest.Must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
 }
 
 func TestRefusedNetns(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	file := filepath.Join(t.TempDir(), "file")
-	must(t, os.WriteFile(file, nil, 0o600))
+	nstest.Must(t, os.WriteFile(file, nil, 0o600))
 	for name, path := range map[string]string{
 		"own":         "/proc/self/ns/net",
 		"another":     "/proc/self/ns/mnt",
@@ -283,7 +283,7 @@ func TestSharedNetns(t *testing.T) {
 	second := request("one", pod, api.Fail)
 	second.Ifname = "net1"
 	_, err := d.Attach(t.Context(), second, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	if got := peer.Ping(t, pod.IPv4(), 2, reply); got != 2 {
 		t.Errorf("%d of 2 replies", got)
 	}
@@ -292,8 +292,8 @@ func TestSharedNetns(t *testing.T) {
 	}
 	for _, ifname := range []string{"net1", "eth0"} {
 		key := api.Key{ContainerID: "one", Ifname: ifname}
-		must(t, d.Check(t.Context(), key))
-		must(t, d.Detach(t.Context(), key))
+		nstest.Must(t, d.Check(t.Context(), key))
+		nstest.Must(t, d.Detach(t.Context(), key))
 	}
 	d.wantNothing(pod)
 }
@@ -302,13 +302,13 @@ func TestSharedNetns(t *testing.T) {
 func holdQueue(t testing.TB, pod *nstest.NetNS, number uint16) *nfqueue.Queue {
 	t.Helper()
 	ns, err := netns.Open(pod.Path())
-	must(t, err)
+	nstest.Must(t, err)
 	defer ns.Close()
 	q, err := nfqueue.Open(ns, nfqueue.Config{
 		Number: number, Length: 1, CopyRange: 1, ReceiveBuffer: 1 << 16,
 	})
-	must(t, err)
-	must(t, q.Bind())
+	nstest.Must(t, err)
+	nstest.Must(t, q.Bind())
 	return q
 }
 
@@ -320,7 +320,7 @@ func TestForeignQueueHolder(t *testing.T) {
 	if !errors.Is(err, nfqueue.ErrInUse) {
 		t.Errorf("attach: %v, want %v", err, nfqueue.ErrInUse)
 	}
-	must(t, foreign.Close())
+	nstest.Must(t, foreign.Close())
 	d.wantNothing(pod)
 	d.attach("one", pod, api.Fail)
 }
@@ -373,11 +373,11 @@ func TestUnwritableState(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, _ := nstest.Pair(t)
 	dir := filepath.Join(d.dir, "attachments")
-	must(t, os.Rename(dir, dir+".away"))
+	nstest.Must(t, os.Rename(dir, dir+".away"))
 	if _, err := d.Attach(t.Context(), request("one", pod, api.Fail), nil); err == nil {
 		t.Error("attached without a state file")
 	}
-	must(t, os.Rename(dir+".away", dir))
+	nstest.Must(t, os.Rename(dir+".away", dir))
 	d.wantNothing(pod)
 }
 
@@ -399,7 +399,7 @@ func TestDetachAnswersWhatWaits(t *testing.T) {
 			to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
 			from := pod.DialUDP(t, to.LocalAddr().String())
 			_, err := from.Write([]byte("held"))
-			must(t, err)
+			nstest.Must(t, err)
 			<-held
 			done := make(chan error, 1)
 			go func() { done <- d.Detach(context.WithoutCancel(t.Context()), a.Key) }()
@@ -411,7 +411,7 @@ func TestDetachAnswersWhatWaits(t *testing.T) {
 				t.Errorf("%d packets arrived before the reader answered, want %d", got, want)
 			}
 			close(release)
-			must(t, <-done)
+			nstest.Must(t, <-done)
 			d.wantNothing(pod)
 		})
 	}
@@ -455,7 +455,7 @@ func TestDetachUnderTrafficLosesNothing(t *testing.T) {
 	})
 	for range 20 {
 		a := d.attach("one", pod, api.Fail)
-		must(t, d.Detach(t.Context(), a.Key))
+		nstest.Must(t, d.Detach(t.Context(), a.Key))
 	}
 	stop.Store(true)
 	wg.Wait()
@@ -471,21 +471,21 @@ func TestRestart(t *testing.T) {
 	lenient, lenientPeer := nstest.Pair(t)
 	strict, strictPeer := nstest.Pair(t)
 	gone, err := nstest.Create("gone")
-	must(t, err)
+	nstest.Must(t, err)
 	d.attach("lenient", lenient, api.Ignore)
 	d.attach("strict", strict, api.Fail)
 	d.attach("gone", gone, api.Ignore)
 
-	must(t, d.Suspend())
-	must(t, gone.Remove())
+	nstest.Must(t, d.Suspend())
+	nstest.Must(t, gone.Remove())
 	if got := lenientPeer.Ping(t, lenient.IPv4(), 1, reply); got != 1 {
 		t.Error("a pod under Ignore has no network while the daemon is away")
 	}
 	if got := strictPeer.Ping(t, strict.IPv4(), 1, silence); got != 0 {
 		t.Error("a pod under Fail passes packets uninspected while the daemon is away")
 	}
-	must(t, d.Registry.Close())
-	must(t, d.store.Close())
+	nstest.Must(t, d.Registry.Close())
+	nstest.Must(t, d.store.Close())
 	d.run()
 	for id, ends := range map[string][2]*nstest.NetNS{
 		"lenient": {lenient, lenientPeer}, "strict": {strict, strictPeer},
@@ -512,16 +512,16 @@ func TestCollect(t *testing.T) {
 	manual := request("manual", c, "")
 	manual.Origin = api.OriginManual
 	_, err := d.Attach(t.Context(), manual, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	result, err := d.Collect(t.Context(), api.CollectRequest{Network: "other"})
-	must(t, err)
+	nstest.Must(t, err)
 	if result.Detached != 0 {
 		t.Errorf("collecting another network detached %d", result.Detached)
 	}
 	result, err = d.Collect(t.Context(), api.CollectRequest{Network: "cbr0", Valid: []api.Key{kept.Key}})
-	must(t, err)
+	nstest.Must(t, err)
 	list, err := d.List(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	if result.Detached != 1 || len(list) != 2 {
 		t.Errorf("detached %d, left %v", result.Detached, list)
 	}
@@ -557,7 +557,7 @@ func TestCyclesLeaveNoGoroutine(t *testing.T) {
 	pod, _ := nstest.Pair(t)
 	before := runtime.NumGoroutine()
 	for range 100 {
-		must(t, d.Detach(t.Context(), d.attach("one", pod, api.Fail).Key))
+		nstest.Must(t, d.Detach(t.Context(), d.attach("one", pod, api.Fail).Key))
 	}
 	nstest.Eventually(t, reply, "all goroutines have ended", func() bool {
 		return runtime.NumGoroutine() <= before
@@ -588,7 +588,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	cancel()
-	must(t, <-done)
+	nstest.Must(t, <-done)
 }
 
 func receive(t testing.TB, c interface {
@@ -599,17 +599,10 @@ func receive(t testing.TB, c interface {
 	t.Helper()
 	buf := make([]byte, 2048)
 	for i := range n {
-		must(t, c.SetReadDeadline(time.Now().Add(patience)))
+		nstest.Must(t, c.SetReadDeadline(time.Now().Add(patience)))
 		if _, err := c.Read(buf); err != nil {
 			return i
 		}
 	}
 	return n
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

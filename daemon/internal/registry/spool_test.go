@@ -21,14 +21,14 @@ func TestDetachOlder(t *testing.T) {
 	before := boottime.Now()
 	a := d.attach("one", pod, api.Ignore)
 	after := boottime.Now()
-	must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, before))
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, before))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 	d.restart()
-	must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, before))
-	must(t, d.Check(t.Context(), a.Key))
-	must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, after))
+	nstest.Must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, before))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, after))
 	d.wantNothing(pod)
-	must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, after))
+	nstest.Must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: a.Key}, after))
 }
 
 // The time that counts is that of the call, not that of the attaching.
@@ -41,8 +41,8 @@ func TestAttachCalled(t *testing.T) {
 	if _, err := d.AttachCalled(t.Context(), req, pod.File(t), called); err != nil {
 		t.Fatal(err)
 	}
-	must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: req.Key}, called))
-	must(t, d.Check(t.Context(), req.Key))
-	must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: req.Key}, del))
+	nstest.Must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: req.Key}, called))
+	nstest.Must(t, d.Check(t.Context(), req.Key))
+	nstest.Must(t, d.DetachOlder(t.Context(), api.DetachRequest{Key: req.Key}, del))
 	d.wantNothing(pod)
 }

@@ -28,11 +28,11 @@ const rounds = 4
 func hiddenPod(t *testing.T) (*os.File, *nstest.Cmd) {
 	t.Helper()
 	pod, err := nstest.Create("hidden")
-	must(t, err)
+	nstest.Must(t, err)
 	pod.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "other")
 	f := pod.File(t)
 	process := sleepIn(t, pod)
-	must(t, pod.Remove())
+	nstest.Must(t, pod.Remove())
 	return f, process
 }
 
@@ -40,7 +40,7 @@ func hiddenPod(t *testing.T) (*os.File, *nstest.Cmd) {
 func sleepIn(t *testing.T, pod *nstest.NetNS) *nstest.Cmd {
 	t.Helper()
 	process := pod.Command("sleep", "infinity")
-	must(t, process.Start())
+	nstest.Must(t, process.Start())
 	t.Cleanup(func() { end(process) })
 	return process
 }
@@ -78,7 +78,7 @@ func TestUnseenPodStays(t *testing.T) {
 	req := request("one", nil, api.Fail)
 	req.NetnsPath = "/run/netns/mounted-elsewhere"
 	a, err := d.Attach(t.Context(), req, pod)
-	must(t, err)
+	nstest.Must(t, err)
 	d.wantKept("one")
 	doubts := d.Doubts()
 	if doubts == nil || doubts.Attachments != 1 || doubts.Key != a.Key ||
@@ -87,7 +87,7 @@ func TestUnseenPodStays(t *testing.T) {
 		t.Errorf("doubts %+v", doubts)
 	}
 	d.wantEvent(api.EventDoubt, "nsqueued cannot tell whether")
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	d.Verify(t.Context())
 	if doubts := d.Doubts(); doubts != nil {
 		t.Errorf("doubts %+v of nothing", doubts)
@@ -104,7 +104,7 @@ func TestRenamedInterfaceStays(t *testing.T) {
 	req := request("one", nil, api.Fail)
 	req.NetnsPath = fmt.Sprintf("/proc/%d/ns/net", first.Process.Pid)
 	_, err := d.Attach(t.Context(), req, pod)
-	must(t, err)
+	nstest.Must(t, err)
 	self.Run(t, "ip", "link", "set", "eth0", "name", "renamed")
 	end(first)
 	d.wantKept("one")
@@ -122,14 +122,14 @@ func TestRecoveredStays(t *testing.T) {
 	req := request("one", nil, api.Fail)
 	req.NetnsPath = fmt.Sprintf("/proc/%d/ns/net", process.Process.Pid)
 	_, err := d.Attach(t.Context(), req, pod)
-	must(t, err)
-	must(t, d.Suspend())
-	must(t, d.Registry.Close())
-	must(t, d.store.Close())
-	must(t, os.Remove(filepath.Join(d.dir, "attachments", "one@eth0.json")))
+	nstest.Must(t, err)
+	nstest.Must(t, d.Suspend())
+	nstest.Must(t, d.Registry.Close())
+	nstest.Must(t, d.store.Close())
+	nstest.Must(t, os.Remove(filepath.Join(d.dir, "attachments", "one@eth0.json")))
 	d.run()
 	list, err := d.List(t.Context())
-	must(t, err)
+	nstest.Must(t, err)
 	if len(list) != 1 || list[0].Key.Ifname != "eth0" {
 		t.Fatalf("recovered %v", list)
 	}
@@ -142,12 +142,12 @@ func TestRecoveredStays(t *testing.T) {
 // mountNetns mounts a netns at a path until the test ends.
 func mountNetns(t *testing.T, netns *os.File, path string) {
 	t.Helper()
-	must(t, os.WriteFile(path, nil, 0o600))
+	nstest.Must(t, os.WriteFile(path, nil, 0o600))
 	source := fmt.Sprintf("/proc/self/fd/%d", netns.Fd())
-	must(t, unix.Mount(source, path, "", unix.MS_BIND, ""))
+	nstest.Must(t, unix.Mount(source, path, "", unix.MS_BIND, ""))
 	t.Cleanup(func() {
-		must(t, unix.Unmount(path, unix.MNT_DETACH))
-		must(t, os.Remove(path))
+		nstest.Must(t, unix.Unmount(path, unix.MNT_DETACH))
+		nstest.Must(t, os.Remove(path))
 	})
 }
 
@@ -157,13 +157,13 @@ func TestUnseenRecordStays(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	d.hidden = true
 	pod, err := nstest.Create("hidden")
-	must(t, err)
+	nstest.Must(t, err)
 	f := pod.File(t)
 	a := d.attach("one", pod, api.Fail)
-	must(t, d.Suspend())
-	must(t, d.Registry.Close())
-	must(t, d.store.Close())
-	must(t, pod.Remove())
+	nstest.Must(t, d.Suspend())
+	nstest.Must(t, d.Registry.Close())
+	nstest.Must(t, d.store.Close())
+	nstest.Must(t, pod.Remove())
 	d.run()
 	d.wantEvent(api.EventFailure, "its netns cannot be found")
 	for range rounds {
@@ -176,7 +176,7 @@ func TestUnseenRecordStays(t *testing.T) {
 	}
 	mountNetns(t, f, pod.Path())
 	d.Verify(t.Context())
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 	if problems := d.Problems(); len(problems) != 0 {
 		t.Errorf("problems %v", problems)
 	}
@@ -186,13 +186,13 @@ func TestUnseenRecordStays(t *testing.T) {
 func TestRestoredFromElsewhere(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	pod, err := nstest.Create("moved")
-	must(t, err)
+	nstest.Must(t, err)
 	mountNetns(t, pod.File(t), pod.Path()+"-away")
 	a := d.attach("one", pod, api.Fail)
-	must(t, pod.Remove())
+	nstest.Must(t, pod.Remove())
 	d.wantKept("one")
 	d.restart()
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 	d.wantKept("one")
 }
 
@@ -202,15 +202,15 @@ func TestSeenRecordIsForgotten(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})
 	d.hidden = true
 	pod, err := nstest.Create("seen")
-	must(t, err)
+	nstest.Must(t, err)
 	d.attach("one", pod, api.Ignore)
 	foreign := d.runWithForeignReader(pod)
 	d.Verify(t.Context())
 	if problems := d.Problems(); len(problems) != 1 {
 		t.Errorf("problems %v", problems)
 	}
-	must(t, foreign.Close())
-	must(t, pod.Remove())
+	nstest.Must(t, foreign.Close())
+	nstest.Must(t, pod.Remove())
 	d.Verify(t.Context())
 	d.wantNothing()
 	if problems := d.Problems(); len(problems) != 0 {
@@ -228,11 +228,11 @@ func TestOtherNameOfRun(t *testing.T) {
 	req.NetnsPath = "/var" + pod.Path()
 	nstest.OwnDirectory(t, "/var") // as in an image that has no /var/run
 	a, err := d.Attach(t.Context(), req, pod.File(t))
-	must(t, err)
+	nstest.Must(t, err)
 	d.wantKept("one")
 	if doubts := d.Doubts(); doubts != nil {
 		t.Errorf("doubts %+v", doubts)
 	}
 	d.restart()
-	must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
 }

@@ -43,24 +43,24 @@ func (d *daemon) unbind(pod *nstest.NetNS) {
 	cookie := cookieOf(d.t, pod)
 	for _, held := range d.supervisor.Copies() {
 		name, err := fdstore.ParseName(held.Name)
-		must(d.t, err)
+		nstest.Must(d.t, err)
 		if name.Kind != fdstore.Queue || name.Cookie != cookie {
-			must(d.t, held.File.Close())
+			nstest.Must(d.t, held.File.Close())
 			continue
 		}
 		q, err := nfqueue.OpenInherited(held.File, nfqueue.Config{
 			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
 		})
-		must(d.t, err)
-		must(d.t, errors.Join(q.Unbind(), q.Close()))
+		nstest.Must(d.t, err)
+		nstest.Must(d.t, errors.Join(q.Unbind(), q.Close()))
 	}
 }
 
 func cookieOf(t testing.TB, pod *nstest.NetNS) uint64 {
 	t.Helper()
 	ns, err := netns.Open(pod.Path())
-	must(t, err)
+	nstest.Must(t, err)
 	defer ns.Close()
 	return ns.ID().Cookie
 }
@@ -88,11 +88,11 @@ func TestDescriptorsAreKept(t *testing.T) {
 	nstest.Eventually(t, reply, "the stricter names", func() bool {
 		return cmp.Equal(names(cookie, true, 3), d.supervisor.Names())
 	})
-	must(t, d.Detach(t.Context(), strict.Key))
+	nstest.Must(t, d.Detach(t.Context(), strict.Key))
 	nstest.Eventually(t, reply, "the names from before", func() bool {
 		return cmp.Equal(names(cookie, false, 3), d.supervisor.Names())
 	})
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	d.supervisor.Await(0)
 	d.wantNothing(pod)
 }
@@ -107,7 +107,7 @@ func TestHandOverLosesNothing(t *testing.T) {
 	}))
 	pod, peer := nstest.Pair(t)
 	a := d.attach("one", pod, api.Fail)
-	must(t, peerAnswers(t, peer, pod))
+	nstest.Must(t, peerAnswers(t, peer, pod))
 	before := seen.Load()
 	to := pod.ListenUDP(t, netip.AddrPortFrom(pod.IPv4(), 0).String(), nstest.ReceiveBuffer(1<<24))
 	from := peer.DialUDP(t, to.LocalAddr().String())
@@ -134,8 +134,8 @@ func TestHandOverLosesNothing(t *testing.T) {
 	if got := seen.Load() - before; got != total {
 		t.Errorf("%d of %d datagrams were inspected", got, total)
 	}
-	must(t, d.Check(t.Context(), a.Key))
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Check(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	d.supervisor.Await(0)
 	d.wantNothing(pod)
 }
@@ -159,12 +159,12 @@ func TestHandOverToOtherQueues(t *testing.T) {
 	for _, queues := range []uint16{2, 6, 1} {
 		d.queues = queues
 		d.restart()
-		must(t, d.Check(t.Context(), a.Key))
+		nstest.Must(t, d.Check(t.Context(), a.Key))
 		if got := len(stats(t, pod)); got != int(queues) {
 			t.Errorf("%d queues are bound, want %d", got, queues)
 		}
 		d.supervisor.Await(int(queues) + 1)
-		must(t, peerAnswers(t, peer, pod))
+		nstest.Must(t, peerAnswers(t, peer, pod))
 	}
 }
 
@@ -178,12 +178,12 @@ func TestLostStateFile(t *testing.T) {
 			d := startHeld(t, inspect.AcceptAll{})
 			pod, peer := nstest.Pair(t)
 			d.attach("one", pod, api.Fail)
-			must(t, d.Suspend())
-			must(t, d.Registry.Close())
-			must(t, d.store.Close())
-			must(t, damage(filepath.Join(d.dir, "attachments", "one@eth0.json")))
+			nstest.Must(t, d.Suspend())
+			nstest.Must(t, d.Registry.Close())
+			nstest.Must(t, d.store.Close())
+			nstest.Must(t, damage(filepath.Join(d.dir, "attachments", "one@eth0.json")))
 			d.run()
-			must(t, peerAnswers(t, peer, pod))
+			nstest.Must(t, peerAnswers(t, peer, pod))
 			id := "recovered-" + strconv.FormatUint(cookieOf(t, pod), 10)
 			if c := d.counters(id); c.Packets == 0 {
 				t.Error("the pod's packets were not inspected")
@@ -191,8 +191,8 @@ func TestLostStateFile(t *testing.T) {
 			d.wantEvent(api.EventFailure, "state file lost")
 			// Whoever knows the pod's name takes it up again.
 			d.attach("one", pod, api.Fail)
-			must(t, d.Detach(t.Context(), api.Key{ContainerID: id, Ifname: "eth0"}))
-			must(t, d.Detach(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
+			nstest.Must(t, d.Detach(t.Context(), api.Key{ContainerID: id, Ifname: "eth0"}))
+			nstest.Must(t, d.Detach(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
 			d.supervisor.Await(0)
 		})
 	}
@@ -201,7 +201,7 @@ func TestLostStateFile(t *testing.T) {
 func (d *daemon) wantEvent(kind api.EventKind, text string) {
 	d.t.Helper()
 	events, err := d.Events(d.t.Context())
-	must(d.t, err)
+	nstest.Must(d.t, err)
 	for _, e := range events {
 		if e.Kind == kind && strings.Contains(e.Message, text) {
 			return

@@ -23,7 +23,7 @@ func hand(t *testing.T, pod *nstest.NetNS) {
 	t.Helper()
 	guest := nstest.New(t)
 	var mac net.HardwareAddr
-	must(t, pod.Try(func() error {
+	nstest.Must(t, pod.Try(func() error {
 		link, err := netlink.LinkByName("eth0")
 		if err == nil {
 			mac = link.Attrs().HardwareAddr
@@ -41,8 +41,8 @@ func hand(t *testing.T, pod *nstest.NetNS) {
 		pod.Run(t, "tc", "filter", "add", "dev", from, "parent", "ffff:", "protocol", "all",
 			"u32", "match", "u8", "0", "0", "action", "mirred", "egress", "redirect", "dev", to)
 	}
-	must(t, pod.AwaitUp("tap0"))
-	must(t, guest.AwaitUp("guest0"))
+	nstest.Must(t, pod.AwaitUp("tap0"))
+	nstest.Must(t, guest.AwaitUp("guest0"))
 }
 
 func pings(t *testing.T, from, to *nstest.NetNS) {
@@ -81,7 +81,7 @@ func TestTrafficPastTheHook(t *testing.T) {
 		t.Errorf("%d events, want one", n)
 	}
 	described, err := d.Describe(t.Context(), a.Key)
-	must(t, err)
+	nstest.Must(t, err)
 	if !strings.Contains(described.Problem, "eth0 received") {
 		t.Errorf("described as %q", described.Problem)
 	}
@@ -144,7 +144,7 @@ func TestL3SIsReported(t *testing.T) {
 	req := request("one", pod, api.Ignore)
 	req.Ifname = "net1"
 	a, err := d.Attach(t.Context(), req, nil)
-	must(t, err)
+	nstest.Must(t, err)
 	d.wantEvent(api.EventPastHook, "interface net1 is an ipvlan in mode l3s")
 	for range 2 { // no verification ends it
 		problems := d.Problems()
@@ -154,14 +154,14 @@ func TestL3SIsReported(t *testing.T) {
 		d.Verify(t.Context())
 	}
 	described, err := d.Describe(t.Context(), a.Key)
-	must(t, err)
+	nstest.Must(t, err)
 	if !strings.Contains(described.Problem, "mode l3s") {
 		t.Errorf("described as %q", described.Problem)
 	}
 	if n := d.EventCounts()[api.EventPastHook]; n != 1 {
 		t.Errorf("%d events, want one", n)
 	}
-	must(t, d.Detach(t.Context(), a.Key))
+	nstest.Must(t, d.Detach(t.Context(), a.Key))
 	if problems := d.Problems(); len(problems) != 0 {
 		t.Errorf("problems %+v after net1 is detached", problems)
 	}
