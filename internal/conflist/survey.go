@@ -30,6 +30,7 @@ func (u *Unusable) What() string {
 	return u.Err.Error() + "; containerd takes no new pods because of this file, CRI-O skips it"
 }
 
+// Unwrap is what is wrong with the file.
 func (u *Unusable) Unwrap() error { return u.Err }
 
 // Survey is what a directory of configurations says to a runtime, and where the

@@ -103,6 +103,7 @@ type ExitError struct {
 	reason string
 }
 
+// Error says why, in a sentence for the operator.
 func (e *ExitError) Error() string { return e.reason }
 
 // ExitCode is what the supervisor's process should exit with.

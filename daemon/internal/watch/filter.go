@@ -58,14 +58,10 @@ func (f *filter) init(r api.WatchRequest) (err error) {
 
 // wants reports whether the watch is about the packet.
 func (f *filter) wants(s *seen) bool {
-	r, a := &f.request, s.packet.Attachment
-	switch {
-	case r.Namespace != "" && r.Namespace != a.PodNamespace,
-		r.Pod != "" && r.Pod != a.PodName,
-		r.Direction != "" && r.Direction != s.packet.Direction.String(),
-		r.Verdict != "" && r.Verdict != s.verdict.Action.String():
+	if !f.wantsPod(s) {
 		return false
 	}
+	r := &f.request
 	if !f.hasProtocol && r.Port == 0 && !f.network.IsValid() && !r.NoProbes {
 		return true
 	}
@@ -76,6 +72,15 @@ func (f *filter) wants(s *seen) bool {
 	return (!f.hasProtocol || f.protocol == flow.Protocol) &&
 		(r.Port == 0 || r.Port == flow.SourcePort || r.Port == flow.DestinationPort) &&
 		f.wantsAddresses(flow)
+}
+
+// wantsPod looks at what needs no header of the packet.
+func (f *filter) wantsPod(s *seen) bool {
+	r, a := &f.request, s.packet.Attachment
+	return (r.Namespace == "" || r.Namespace == a.PodNamespace) &&
+		(r.Pod == "" || r.Pod == a.PodName) &&
+		(r.Direction == "" || r.Direction == s.packet.Direction.String()) &&
+		(r.Verdict == "" || r.Verdict == s.verdict.Action.String())
 }
 
 func (f *filter) wantsAddresses(flow *inspect.Flow) bool {
