@@ -42,22 +42,14 @@ func (b *bed) traffic(kind string, count, rate int) (delivery, error) {
 // tcp returns how much one connection from the client to the pod carries, in
 // Gbit/s.
 func (b *bed) tcp(seconds int) (float64, error) {
-	const port = "5201"
-	var log bytes.Buffer
-	server := b.pod.Command("iperf3", "-s", "-1", "-p", port)
-	server.Stdout, server.Stderr = &log, &log
-	if err := server.Start(); err != nil {
-		return 0, fmt.Errorf("start iperf3: %w", err)
-	}
-	defer func() {
-		_ = server.Process.Kill()
-		_ = server.Wait()
-	}()
-	if err := b.awaitListener(port); err != nil {
+	const port = 5201
+	stop, err := b.startIperf(port)
+	if err != nil {
 		return 0, err
 	}
-	client := b.client.Command("iperf3", "-c", podAddress, "-p", port, "-t", fmt.Sprint(seconds),
-		"-J")
+	defer stop()
+	client := b.client.Command("iperf3", "-c", podAddress, "-p", fmt.Sprint(port),
+		"-t", fmt.Sprint(seconds), "-J")
 	out, err := client.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("iperf3: %w: %s", err, out)
@@ -75,11 +67,42 @@ func (b *bed) tcp(seconds int) (float64, error) {
 	return result.End.Received.BitsPerSecond / 1e9, nil
 }
 
-// awaitListener waits until iperf3 has its port.
-func (b *bed) awaitListener(port string) error {
-	const timeout = 5 * time.Second
-	if !nstest.Poll(timeout, func() bool { return b.pod.Listens(port) }) {
-		return fmt.Errorf("iperf3 does not listen on port %s after %v", port, timeout)
+// startIperf returns when iperf3 serves one connection in the pod.
+func (b *bed) startIperf(port uint16) (stop func(), err error) {
+	var log bytes.Buffer
+	server := b.pod.Command("iperf3", "-s", "-1", "-p", fmt.Sprint(port))
+	server.Stdout, server.Stderr = &log, &log
+	if err := server.Start(); err != nil {
+		return nil, fmt.Errorf("start iperf3: %w", err)
 	}
-	return nil
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Wait() // its log says more
+	}()
+	stop = func() {
+		_ = server.Process.Kill()
+		<-ended
+	}
+	if !b.awaitListener(port, ended) {
+		stop()
+		return nil, fmt.Errorf("iperf3 does not listen on port %d: %s", port, log.String())
+	}
+	return stop, nil
+}
+
+// awaitListener waits until a server in the pod has its port, and reports whether it
+// came to that before it ended.
+func (b *bed) awaitListener(port uint16, ended <-chan struct{}) (listens bool) {
+	const patience = time.Minute // only for what hangs
+	nstest.Poll(patience, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			listens = b.pod.Listens(port)
+			return listens
+		}
+	})
+	return listens
 }

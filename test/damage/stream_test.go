@@ -23,7 +23,7 @@ type stream struct {
 }
 
 const (
-	iperfPort     = "5201"
+	iperfPort     = 5201
 	iperfInterval = 100 * time.Millisecond
 )
 
@@ -32,7 +32,7 @@ const (
 func startStream(
 	from, pod *nstest.NetNS, addr netip.Addr, rate string, seconds int,
 ) (*stream, error) {
-	s := &stream{server: pod.Command("iperf3", "-s", "-1", "-p", iperfPort)}
+	s := &stream{server: pod.Command("iperf3", "-s", "-1", "-p", fmt.Sprint(iperfPort))}
 	s.server.Stdout, s.server.Stderr = &s.log, &s.log
 	if err := s.server.Start(); err != nil {
 		return nil, fmt.Errorf("start iperf3: %w", err)
@@ -40,8 +40,8 @@ func startStream(
 	if !nstest.Poll(patience, func() bool { return pod.Listens(iperfPort) }) {
 		return nil, errors.Join(errors.New("iperf3 does not listen: "+s.log.String()), s.end())
 	}
-	s.client = from.Command("iperf3", "-c", addr.String(), "-p", iperfPort, "-b", rate,
-		"-t", fmt.Sprint(seconds), "-i", fmt.Sprint(iperfInterval.Seconds()), "-J")
+	s.client = from.Command("iperf3", "-c", addr.String(), "-p", fmt.Sprint(iperfPort),
+		"-b", rate, "-t", fmt.Sprint(seconds), "-i", fmt.Sprint(iperfInterval.Seconds()), "-J")
 	s.client.Stdout, s.client.Stderr = &s.out, &s.log
 	if err := s.client.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start iperf3: %w", err), s.end())

@@ -81,6 +81,25 @@ func TestSocketsAreUsableOutside(t *testing.T) {
 	}
 }
 
+// A listener is seen in its netns only, and looking takes its port from no server.
+func TestListens(t *testing.T) {
+	a, b := nstest.Pair(t)
+	for _, addr := range []string{"127.0.0.1:5201", "[::]:5202"} {
+		port := netip.MustParseAddrPort(addr).Port()
+		if a.Listens(port) {
+			t.Errorf("port %d is listened on before there is a server", port)
+		}
+		l := a.ListenTCP(t, addr)
+		if !a.Listens(port) || b.Listens(port) {
+			t.Errorf("%s: seen in its netns %t, in another %t", addr, a.Listens(port), b.Listens(port))
+		}
+		nstest.Must(t, l.Close())
+		if a.Listens(port) {
+			t.Errorf("port %d is listened on after the server", port)
+		}
+	}
+}
+
 func TestDoLeavesThreadsWhereTheyWere(t *testing.T) {
 	ns := nstest.New(t)
 	before := netnsID(t, "/proc/thread-self/ns/net")

@@ -4,8 +4,10 @@ package nstest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -59,16 +61,35 @@ func (ns *NetNS) DialUDP(tb testing.TB, addr string, opts ...SocketOption) *net.
 	return c.(*net.UDPConn)
 }
 
-// Listens reports whether a TCP port is taken in the netns. It does not connect,
-// which a server may take for its client.
-func (ns *NetNS) Listens(port string) bool {
-	return ns.Try(func() error {
-		l, err := net.Listen("tcp", ":"+port)
-		if err == nil {
-			_ = l.Close()
+// Listens reports whether a server listens on a TCP port of the netns. It neither
+// connects, which a server may take for its client, nor takes the port for a moment,
+// in which a server would not get it.
+func (ns *NetNS) Listens(port uint16) bool {
+	found := false
+	err := ns.Try(func() error {
+		for _, file := range []string{"tcp", "tcp6"} {
+			sockets, err := os.ReadFile("/proc/thread-self/net/" + file)
+			if err != nil {
+				return err
+			}
+			found = found || hasListener(string(sockets), port)
 		}
-		return err
-	}) != nil
+		return nil
+	})
+	return err == nil && found
+}
+
+// hasListener looks for a socket in state LISTEN in the kernel's list.
+func hasListener(sockets string, port uint16) bool {
+	const listen = "0A"
+	local := fmt.Sprintf(":%04X", port)
+	for line := range strings.Lines(sockets) {
+		f := strings.Fields(line) // number, local address, remote address, state
+		if len(f) > 3 && f[3] == listen && strings.HasSuffix(f[1], local) {
+			return true
+		}
+	}
+	return false
 }
 
 // ListenTCP returns a TCP listener of the netns, see [NetNS.ListenUDP].
