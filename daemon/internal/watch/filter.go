@@ -62,12 +62,13 @@ func (f *filter) wants(s *seen) bool {
 		return false
 	}
 	r := &f.request
-	if !f.hasProtocol && r.Port == 0 && !f.network.IsValid() && !r.NoProbes {
+	asked := f.hasProtocol || r.Port != 0 || f.network.IsValid()
+	if !asked && !r.NoProbes {
 		return true
 	}
 	flow, ok := s.headers()
 	if !ok { // no header says that it is from or to the node
-		return !f.hasProtocol && r.Port == 0 && !f.network.IsValid()
+		return !asked
 	}
 	return (!f.hasProtocol || f.protocol == flow.Protocol) &&
 		(r.Port == 0 || r.Port == flow.SourcePort || r.Port == flow.DestinationPort) &&
