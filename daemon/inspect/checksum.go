@@ -49,6 +49,24 @@ func FixChecksums(b []byte) bool {
 	return true
 }
 
+// VerifyChecksum looks at the checksum of TCP, UDP, UDP-Lite, ICMP or ICMPv6 in a
+// whole packet, for packets of which the kernel says [ChecksumUnverified]. known is
+// false where there is nothing to compare: b is a fragment or not whole, its headers
+// are such that [FixChecksums] would refuse them, its protocol is another, or it has
+// no UDP checksum (zero over IPv4). What it says of a merged packet is of no use.
+// The kernel has verified the checksum of an IPv4 header before.
+func VerifyChecksum(b []byte) (right, known bool) {
+	var d datagram
+	if !d.parse(b) {
+		return false, false
+	}
+	c, ok := d.checksum()
+	if !ok || c.covered == nil {
+		return false, false
+	}
+	return c.right(&d), true
+}
+
 // checksum is one of a transport protocol.
 type checksum struct {
 	covered []byte // nil: there is none to write
@@ -123,12 +141,22 @@ func (d *datagram) udpLite() (checksum, bool) {
 	}, true
 }
 
-func (c *checksum) fix(d *datagram) {
-	s := uint32(0)
-	if c.pseudo { // RFC 768, 8200
-		s = sum(sum(uint32(d.protocol)+uint32(c.length), d.source), d.final())
+// pseudoHeader is the sum of the pseudo header (RFC 768, 8200), 0 without one.
+func (c *checksum) pseudoHeader(d *datagram) uint64 {
+	if !c.pseudo {
+		return 0
 	}
-	write(c.covered, c.at, s)
+	return sum(sum(uint64(d.protocol)+uint64(c.length), d.source), d.final())
+}
+
+// right reports whether the checksum that is there is the one to write.
+func (c *checksum) right(d *datagram) bool {
+	none := c.zeroIsNone && binary.BigEndian.Uint16(c.covered[c.at:]) == 0
+	return !none && fold(sum(c.pseudoHeader(d), c.covered)) == 0
+}
+
+func (c *checksum) fix(d *datagram) {
+	write(c.covered, c.at, c.pseudoHeader(d))
 	if c.zeroIsNone && binary.BigEndian.Uint16(c.covered[c.at:]) == 0 {
 		binary.BigEndian.PutUint16(c.covered[c.at:], 0xffff)
 	}
@@ -136,7 +164,7 @@ func (c *checksum) fix(d *datagram) {
 
 // write puts the checksum of b, and of what s is the sum of, into b. Of the two
 // forms of zero it leaves the one that is there.
-func write(b []byte, at int, s uint32) {
+func write(b []byte, at int, s uint64) {
 	was := binary.BigEndian.Uint16(b[at:])
 	binary.BigEndian.PutUint16(b[at:], 0)
 	is := fold(sum(s, b))
@@ -146,20 +174,26 @@ func write(b []byte, at int, s uint32) {
 	binary.BigEndian.PutUint16(b[at:], is)
 }
 
-// sum adds b to an unfolded one's complement sum. A packet of 64 KiB is 2^15
-// words of 16 bits: 32 bits hold their sum.
-func sum(s uint32, b []byte) uint32 {
+// sum adds b to an unfolded one's complement sum. Words of 32 bits add up to the
+// same as their halves (RFC 1071); a packet of 64 KiB is 2^14 of them, whose sum
+// 64 bits hold.
+func sum(s uint64, b []byte) uint64 {
+	for len(b) >= 16 {
+		s += uint64(binary.BigEndian.Uint32(b)) + uint64(binary.BigEndian.Uint32(b[4:])) +
+			uint64(binary.BigEndian.Uint32(b[8:])) + uint64(binary.BigEndian.Uint32(b[12:]))
+		b = b[16:]
+	}
 	for len(b) >= 2 {
-		s += uint32(binary.BigEndian.Uint16(b))
+		s += uint64(binary.BigEndian.Uint16(b))
 		b = b[2:]
 	}
 	if len(b) == 1 {
-		s += uint32(b[0]) << 8
+		s += uint64(b[0]) << 8
 	}
 	return s
 }
 
-func fold(s uint32) uint16 {
+func fold(s uint64) uint16 {
 	for s>>16 != 0 {
 		s = s&0xffff + s>>16
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -306,4 +307,125 @@ func FuzzFixChecksums(f *testing.F) {
 			t.Errorf("fixed to %x, and then to %x", b, again)
 		}
 	})
+}
+
+// What FixChecksums makes is right, and what was spoilt is not.
+func checkVerify(t *testing.T, s shape, data []byte) {
+	t.Helper()
+	b := build(s, data)
+	right, known := VerifyChecksum(b.packet)
+	none := b.at == 0 || binary.BigEndian.Uint16(b.packet[b.at:]) == 0 && isUDP(b.packet)
+	if known == none || right != known {
+		t.Fatalf("shape %d: right %t, known %t: %x", s, right, known, b.packet)
+	}
+	if !known {
+		return
+	}
+	for at := b.at; at < b.at+2; at++ {
+		for bit := range 8 {
+			spoilt := bytes.Clone(b.packet)
+			spoilt[at] ^= 1 << bit
+			right, known := VerifyChecksum(spoilt)
+			equal := same(spoilt[b.at:], b.packet[b.at:])
+			gone := isUDP(spoilt) && binary.BigEndian.Uint16(spoilt[b.at:]) == 0
+			if !gone && (!known || right != equal) || gone && right {
+				t.Fatalf("shape %d: spoilt, right %t, known %t: %x", s, right, known, spoilt)
+			}
+		}
+	}
+}
+
+// same reports that two checksums are the same number: 0 has two forms.
+func same(a, b []byte) bool {
+	return binary.BigEndian.Uint16(a)%0xffff == binary.BigEndian.Uint16(b)%0xffff
+}
+
+func isUDP(b []byte) bool {
+	flow, ok := (&Packet{Payload: b}).Flow()
+	return ok && (flow.Protocol == ProtoUDP || flow.Protocol == ProtoUDPLite)
+}
+
+func TestVerifyChecksum(t *testing.T) {
+	data := make([]byte, 96)
+	for i := range data {
+		data[i] = byte(i*i*11 + 5)
+	}
+	for s := range shape(shapes) {
+		checkVerify(t, s, data)
+		checkVerify(t, s, nil)
+	}
+}
+
+func TestVerifyChecksumUnknown(t *testing.T) {
+	whole := build(0, []byte("some bytes")).packet
+	for n := range len(whole) {
+		if right, known := VerifyChecksum(whole[:n]); right || known {
+			t.Errorf("cut at %d: right %t, known %t", n, right, known)
+		}
+	}
+	zero := packet(t, "60000000 000c 11 40"+v6addrs+"04d2 0050 000c 0000 64617461").Payload
+	if right, known := VerifyChecksum(zero); right || !known {
+		t.Errorf("UDP without a checksum over IPv6: right %t, known %t", right, known)
+	}
+	if right, known := VerifyChecksum(packet(t, ipv4UDP).Payload); right || known {
+		t.Errorf("UDP without a checksum over IPv4: right %t, known %t", right, known)
+	}
+}
+
+// Whatever FixChecksums makes is right, and both look at the same packets.
+func FuzzVerifyChecksum(f *testing.F) {
+	for _, s := range []string{ipv4UDP, ipv4TCPOptions, ipv4ICMP, ipv6FirstFragment, ipv6AH} {
+		f.Add(packet(f, s).Payload)
+	}
+	for s := range shape(shapes) {
+		f.Add(build(s, []byte("some bytes")).packet)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		right, known := VerifyChecksum(b)
+		if right && !known {
+			t.Error("right, and not known")
+		}
+		fixed := bytes.Clone(b)
+		if !FixChecksums(fixed) {
+			if known {
+				t.Errorf("known, and refused: %x", b)
+			}
+			return
+		}
+		if again, still := VerifyChecksum(fixed); again != still || still != known {
+			t.Errorf("known %t; of %x right %t, known %t", known, fixed, again, still)
+		}
+	})
+}
+
+func TestSum(t *testing.T) {
+	b := make([]byte, 70)
+	for i := range b {
+		b[i] = byte(0xff - i*i)
+	}
+	for n := range len(b) {
+		if got, want := fold(sum(0, b[:n])), plain(b[:n]); got != want {
+			t.Errorf("%d bytes: %#x, want %#x", n, got, want)
+		}
+	}
+}
+
+func BenchmarkVerifyChecksum(b *testing.B) {
+	for _, size := range []int{40, 1500, 65535} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			p := make([]byte, size)
+			p[0], p[9], p[32] = 0x45, ProtoTCP, 0x50
+			binary.BigEndian.PutUint16(p[2:], uint16(size))
+			if !FixChecksums(p) {
+				b.Fatal("malformed")
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				if right, known := VerifyChecksum(p); !right || !known {
+					b.Fatal("wrong")
+				}
+			}
+		})
+	}
 }

@@ -41,6 +41,13 @@
 // its destination; a packet In from a client of the Service has the pod's own
 // address and port. Loopback is never inspected. docs/inspectors.md says more.
 //
+// # Checksums
+//
+// The hook comes before the socket, and so before its look at the checksum. Who reads
+// what a packet says to a program, and would be deceived by a packet that no program
+// gets, asks [VerifyChecksum] where the Checksum of the packet is [ChecksumUnverified],
+// and drops what is wrong.
+//
 // # Settling flows
 //
 // An inspector that has seen enough of a flow asks the kernel to decide the rest

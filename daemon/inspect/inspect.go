@@ -79,6 +79,24 @@ func (d Direction) String() string {
 	return "unknown"
 }
 
+// Checksum is what the kernel knows of the checksum of a packet's transport header.
+type Checksum uint8
+
+// The states of a checksum.
+const (
+	// ChecksumTrusted needs no look: the kernel or the network card has verified
+	// it, or a socket of the pod has made it.
+	ChecksumTrusted Checksum = iota
+	// ChecksumUnverified is for the receiving socket to verify, which drops a
+	// packet whose checksum is wrong: what is in it then reaches no program. See
+	// [VerifyChecksum].
+	ChecksumUnverified
+	// ChecksumNotReady is made later, by the kernel or the network card, because
+	// the packet comes from a socket of this node or was merged. There is nothing
+	// to verify.
+	ChecksumNotReady
+)
+
 // Attachment says whose packets these are. It is not changed after its
 // inspector has seen it.
 type Attachment struct {
@@ -96,6 +114,12 @@ type Packet struct {
 	// ID is the kernel's number of the packet in its queue.
 	ID        uint32
 	Direction Direction
+	// Checksum is whether the checksum of the transport header is to be verified.
+	Checksum Checksum
+	// Merged packets are several of one flow that the kernel has put together, or
+	// will take apart (GSO). It does not tell the size of one: of UDP, how many
+	// datagrams they are is not known.
+	Merged bool
 	// Mark is the packet's mark when it was queued.
 	Mark uint32
 	// Priority is the packet's priority when it was queued.

@@ -145,7 +145,7 @@ func (f *fixture) checkClosed(q *nfqueue.Queue, r *nfqueue.Reader, p *nfqueue.Po
 	if err := r.Err(); err != nil {
 		f.Errorf("a reader whose queue was closed: %v", err)
 	}
-	nstest.Eventually(f.T, reply, "the poller is idle", p.Idle)
+	nstest.Eventually(f.TB, reply, "the poller is idle", p.Idle)
 }
 
 // Close does not wait for an inspector, whatever the socket was to the process

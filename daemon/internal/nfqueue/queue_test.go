@@ -34,15 +34,20 @@ const (
 
 // fixture is an armed pod without a reader, and a peer that it sends to.
 type fixture struct {
-	*testing.T
+	testing.TB
 	pod, peer *nstest.NetNS
 	ns        *netns.NetNS
 	to, from  *net.UDPConn
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{T: t}
+	return newFixtureOf(t, hook.Out)
+}
+
+func newFixtureOf(t testing.TB, directions hook.Directions) *fixture {
+	t.Helper()
+	f := &fixture{TB: t}
 	f.pod, f.peer = nstest.Pair(t)
 	ns, err := netns.Open(f.pod.Path())
 	f.must(err)
@@ -53,7 +58,7 @@ func newFixture(t *testing.T) *fixture {
 	handle, err := h.Open(ns, nil)
 	f.must(err)
 	t.Cleanup(func() { f.must(errors.Join(handle.Remove(), handle.Close())) })
-	_, err = handle.Arm(hook.Selector{Queue: 80, Directions: hook.Out})
+	_, err = handle.Arm(hook.Selector{Queue: 80, Directions: directions})
 	f.must(err)
 	f.to = f.peer.ListenUDP(t, netip.AddrPortFrom(f.peer.IPv4(), 0).String())
 	f.from = f.pod.DialUDP(t, f.to.LocalAddr().String())

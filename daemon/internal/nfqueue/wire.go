@@ -32,8 +32,14 @@ const (
 	attrOutDev     = 6
 	attrPayload    = 10
 	attrCapLen     = 13
+	attrSkbInfo    = 14
 	attrPriority   = 21     // since Linux 5.18
 	attrTypeMask   = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+	// Flags of attrSkbInfo.
+	skbChecksumNotReady    = 1 << 0
+	skbGSO                 = 1 << 1
+	skbChecksumNotVerified = 1 << 2
 
 	cfgCmd    = 1
 	cfgParams = 2
@@ -102,7 +108,7 @@ func parse(b []byte, p *inspect.Packet) (hasID bool, err error) {
 		case attrPayload:
 			p.Payload, seen = value, true
 			p.Length = max(p.Length, len(value))
-		case attrMark, attrInDev, attrOutDev, attrCapLen, attrPriority:
+		case attrMark, attrInDev, attrOutDev, attrCapLen, attrSkbInfo, attrPriority:
 			if len(value) < 4 {
 				return hasID, errMalformed
 			}
@@ -127,7 +133,20 @@ func setNumber(p *inspect.Packet, kind uint16, v uint32) {
 		p.Priority = v
 	case attrCapLen:
 		p.Length = int(v)
+	case attrSkbInfo:
+		p.Merged = v&skbGSO != 0
+		p.Checksum = checksum(v)
 	}
+}
+
+func checksum(skbInfo uint32) inspect.Checksum {
+	switch {
+	case skbInfo&skbChecksumNotReady != 0:
+		return inspect.ChecksumNotReady
+	case skbInfo&skbChecksumNotVerified != 0:
+		return inspect.ChecksumUnverified
+	}
+	return inspect.ChecksumTrusted
 }
 
 func direction(hook byte) inspect.Direction {

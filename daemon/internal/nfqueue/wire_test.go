@@ -98,6 +98,7 @@ const packetBody = `
 	0800 1500 00000006                    # priority 6
 	0800 ff00 01020304                    # unknown
 	0800 0d00 00000bb8                    # whole length 3000
+	0800 0e00 00000006                    # GSO, checksum not verified
 	0900 0a00 4500000031                  # payload of 5 bytes`
 
 func TestParse(t *testing.T) {
@@ -109,9 +110,42 @@ func TestParse(t *testing.T) {
 	want := inspect.Packet{
 		ID: 42, Direction: inspect.Out, Mark: 7, Priority: 6, OutDev: 2,
 		Payload: []byte{0x45, 0, 0, 0, 0x31}, Length: 3000,
+		Checksum: inspect.ChecksumUnverified, Merged: true,
 	}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// skbInfoBody is the shortest packet message, with what the kernel knows of the
+// packet; without the attribute it has nothing to say.
+func skbInfoBody(tb testing.TB, info string) []byte {
+	tb.Helper()
+	if info != "" {
+		info = "0800 0e00 " + info
+	}
+	return fromHex(tb, "02 00 0050 0b00 0100 0000002a 0800 01 00"+info+"0500 0a00 45")
+}
+
+func TestParseSkbInfo(t *testing.T) {
+	for info, want := range map[string]inspect.Packet{
+		"":         {Checksum: inspect.ChecksumTrusted},
+		"00000001": {Checksum: inspect.ChecksumNotReady},
+		"00000002": {Checksum: inspect.ChecksumTrusted, Merged: true},
+		"00000003": {Checksum: inspect.ChecksumNotReady, Merged: true},
+		"00000004": {Checksum: inspect.ChecksumUnverified},
+		"00000005": {Checksum: inspect.ChecksumNotReady},
+		"fffffff8": {Checksum: inspect.ChecksumTrusted},
+		"fffffffe": {Checksum: inspect.ChecksumUnverified, Merged: true},
+	} {
+		want.ID, want.Direction, want.Payload, want.Length = 42, inspect.In, []byte{0x45}, 1
+		var p inspect.Packet
+		if hasID, err := parse(skbInfoBody(t, info), &p); !hasID || err != nil {
+			t.Errorf("%q: %t, %v", info, hasID, err)
+		}
+		if diff := cmp.Diff(want, p); diff != "" {
+			t.Errorf("%q: %s", info, diff)
+		}
 	}
 }
 
@@ -136,6 +170,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(whole)
 	for n := range len(whole) {
 		f.Add(whole[:n])
+	}
+	for _, info := range []string{"", "00000001", "00000002", "00000004", "ffffffff"} {
+		f.Add(skbInfoBody(f, info))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p inspect.Packet
