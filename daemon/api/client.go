@@ -53,7 +53,7 @@ func (c *Client) Attach(
 	ctx context.Context, req AttachRequest, netns *os.File,
 ) (Attachment, error) {
 	var a Attachment
-	req.Warnings = LimitWarnings(req.Warnings)
+	req.Limit()
 	err := c.call(ctx, http.MethodPost, pathAttachments, req, netns, &a)
 	return a, err
 }

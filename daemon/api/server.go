@@ -51,7 +51,7 @@ type Backend interface {
 // attachments take 100 KiB. An attach call has less than 2 KiB.
 const (
 	maxBody       = 1 << 20
-	maxAttachBody = 64 << 10
+	maxAttachBody = 128 << 10 // JSON writes a byte of an annotation as six at most
 )
 
 // limits bound what clients can keep the server waiting for, and what they can
@@ -262,7 +262,7 @@ func (s *server) attach(r *http.Request, b Backend) (any, error) {
 	if netns != nil {
 		defer netns.Close()
 	}
-	req.Warnings = LimitWarnings(req.Warnings)
+	req.Limit()
 	return b.Attach(r.Context(), req, netns)
 }
 

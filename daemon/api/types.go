@@ -168,6 +168,8 @@ type Attachment struct {
 	Created       time.Time `json:"created"`
 	// Warnings are what was wrong with the pod's annotations and arguments.
 	Warnings []string `json:"warnings,omitempty"`
+	// Annotations are those of the pod that were passed on when it was attached.
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // AttachmentList is the answer to a list call.
@@ -190,6 +192,10 @@ type AttachRequest struct {
 	// daemon shows them, because runtimes discard a plugin's standard error. Both
 	// sides take no more of them than [LimitWarnings] leaves.
 	Warnings []string `json:"warnings,omitempty"`
+	// Annotations are those of the pod that inspectors get to see. Both sides take
+	// no more of them than [LimitAnnotations] leaves. A second request for the same
+	// attachment does not change them.
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// Traceparent is the trace that the client's call is part of, as W3C Trace
 	// Context writes it. The daemon logs it with what it does to the attachment.
 	Traceparent string `json:"traceparent,omitempty"`

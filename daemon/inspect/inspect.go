@@ -106,6 +106,10 @@ type Attachment struct {
 	PodNamespace string
 	PodName      string
 	PodUID       string
+	// Annotations are those of the pod that the CNI entry passes on, as they were
+	// when the pod started; nil for none. The pod's author has written them: do not
+	// let a pod do more for what they say alone. Do not write to the map.
+	Annotations map[string]string
 }
 
 // Packet is one packet that waits for a verdict. It and its payload are valid

@@ -49,7 +49,8 @@ func (r *Registry) AttachCalled(
 }
 
 func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Record {
-	id := ns.ID()
+	id, bounded := ns.ID(), *req
+	bounded.Limit()
 	return state.Record{
 		Key: req.Key, Network: req.Network, Origin: req.Origin, Pod: req.Pod,
 		Netns:         api.Netns{Cookie: id.Cookie, Dev: id.Dev, Ino: id.Ino, Path: req.NetnsPath},
@@ -58,7 +59,8 @@ func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Reco
 		Queue:         r.options.Queue.Number,
 		Created:       time.Now().UTC(),
 		Traceparent:   req.Traceparent,
-		Warnings:      api.LimitWarnings(req.Warnings),
+		Warnings:      bounded.Warnings,
+		Annotations:   bounded.Annotations,
 	}
 }
 

@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -59,6 +60,7 @@ func label(rec *state.Record) *inspect.Attachment {
 	return &inspect.Attachment{
 		ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
 		PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
+		Annotations: maps.Clone(rec.Annotations),
 	}
 }
 

@@ -91,7 +91,7 @@ func (r *Registry) describe(a *attachment) api.Attachment {
 		FailurePolicy: rec.FailurePolicy, Created: rec.Created,
 		Queues:   r.queues(rec.Queue),
 		Counters: a.netns.counters(),
-		Warnings: slices.Clone(rec.Warnings),
+		Warnings: slices.Clone(rec.Warnings), Annotations: maps.Clone(rec.Annotations),
 	}
 }
 

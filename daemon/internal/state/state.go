@@ -48,6 +48,8 @@ type Record struct {
 	Traceparent string `json:"traceparent,omitempty"`
 	// Warnings are those of the call.
 	Warnings []string `json:"warnings,omitempty"`
+	// Annotations are those of the call. They are not changed.
+	Annotations map[string]string `json:"annotations,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
 	// recorded under another one has ended with it.
 	BootID string `json:"bootID"`

@@ -42,6 +42,7 @@ func open(t *testing.T, dir string) *Store {
 func TestSaveLoadRemove(t *testing.T) {
 	s := open(t, t.TempDir())
 	want := []Record{record("a"), record("b")}
+	want[1].Annotations = map[string]string{"nsqueue.io/profile": "<s>\x1b\u202e"}
 	for _, r := range want {
 		if err := s.Save(r); err != nil {
 			t.Fatal(err)
