@@ -55,6 +55,7 @@ func (p *process) attachRequest(c *podCall) api.AttachRequest {
 		NetnsPath:     c.netns.Name(),
 		FailurePolicy: c.Policy,
 		Warnings:      c.Warnings,
+		Annotations:   c.Annotations,
 	}
 	if trace := p.getenv("TRACEPARENT"); api.ValidTraceparent(trace) {
 		req.Traceparent = trace

@@ -194,6 +194,38 @@ func TestAddMeaninglessAnnotation(t *testing.T) {
 	}
 }
 
+// The entry says which annotations the daemon gets.
+func TestAddPassesAnnotations(t *testing.T) {
+	const annotations = `"runtimeConfig":{"io.kubernetes.cri.pod-annotations":` +
+		`{"nsqueue.io/profile":"<s>\u001b","example.com/team":"a","other":"b"}}`
+	profile := map[string]string{"nsqueue.io/profile": "<s>\x1b"}
+	for members, want := range map[string]map[string]string{
+		``:                        profile,
+		`"passAnnotations":null,`: profile,
+		`"passAnnotations":["nsqueue.io/profile","example.com/*"],`: {
+			"nsqueue.io/profile": "<s>\x1b", "example.com/team": "a",
+		},
+	} {
+		var d apitest.Daemon
+		invocation{
+			command: "ADD", env: map[string]string{"CNI_NETNS": apitest.OtherNetns(t)},
+			stdin: conf(d.Start(t), prevResult, `"failurePolicy":"Fail"`, members+annotations),
+		}.run().wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+		got := d.Attached()
+		if len(got) != 1 || !cmp.Equal(want, got[0].Annotations) || got[0].Warnings != nil {
+			t.Errorf("%s: %+v", members, got)
+		}
+	}
+	var d apitest.Daemon
+	invocation{
+		command: "ADD", env: map[string]string{"CNI_NETNS": apitest.OtherNetns(t)},
+		stdin: conf(d.Start(t), prevResult, `"passAnnotations":[]`, annotations),
+	}.run().wantSuccess(t, `{"cniVersion":"1.1.0"}`)
+	if got := d.Attached(); len(got) != 1 || got[0].Annotations != nil || len(got[0].Warnings) != 1 {
+		t.Errorf("none is to be passed on: %+v", got)
+	}
+}
+
 // The daemon is told what is wrong with a pod that it does not inspect, and the
 // pod starts whether it hears that or not.
 func TestAddWarnsOfUninspected(t *testing.T) {
@@ -238,8 +270,12 @@ func TestAddWithTooMuch(t *testing.T) {
 				`"io.kubernetes.cri.pod-annotations":{`+strings.Join(annotations, ",")+`}}`),
 		}.run()
 		o.wantSuccess(t, `{"cniVersion":"1.1.0"}`)
-		if got := d.Attached(); len(got) != 1 || len(got[0].Warnings) != 8 {
-			t.Errorf("%s: attached %+v", name, got)
+		got := d.Attached()
+		if len(got) != 1 || len(got[0].Warnings) != 8 {
+			t.Fatalf("%s: attached %+v", name, got)
+		}
+		if n := len(got[0].Annotations); n == 0 || n > api.MaxAnnotations {
+			t.Errorf("%s: %d annotations", name, n)
 		}
 		if len(o.stderr) > 10_000 {
 			t.Errorf("%s: %d bytes are logged", name, len(o.stderr))

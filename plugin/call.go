@@ -80,7 +80,7 @@ func (p *process) readPodCall(command, firstVersion string) (*podCall, error) {
 func (c *config) decide(namespace string) cnipod.Decision {
 	s := cnipod.Settings{
 		Policy: c.FailurePolicy, ExcludeNamespaces: c.ExcludeNamespaces,
-		Lowering: c.PodAnnotations, Annotations: c.annotations,
+		Lowering: c.PodAnnotations, Passing: c.PassAnnotations, Annotations: c.annotations,
 	}
 	return s.Decide(namespace)
 }

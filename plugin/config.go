@@ -23,6 +23,7 @@ const (
 	keyFailurePolicy     = cnipod.FieldFailurePolicy
 	keyExcludeNamespaces = cnipod.FieldExcludeNamespaces
 	keyPodAnnotations    = cnipod.FieldPodAnnotations
+	keyPassAnnotations   = cnipod.FieldPassAnnotations
 )
 
 // Other keys that have a meaning here.
@@ -115,6 +116,7 @@ func (c *config) parseOwn(object map[string]json.RawMessage) error {
 		{keyFailurePolicy, `"Ignore" or "Fail"`, &c.FailurePolicy},
 		{keyExcludeNamespaces, "a list of namespaces", &c.ExcludeNamespaces},
 		{keyPodAnnotations, "a list of annotations", &c.PodAnnotations},
+		{keyPassAnnotations, "a list of annotations", &c.PassAnnotations},
 	} {
 		if err := parseField(object, field.key, field.want, field.into); err != nil {
 			return err
@@ -185,7 +187,7 @@ func (c *config) requireVersion(command, first string) error {
 // refuseUnknown names every key that neither the plugin nor libcni knows.
 func refuseUnknown(object map[string]json.RawMessage) error {
 	known := []string{
-		keySocket, keyFailurePolicy, keyExcludeNamespaces, keyPodAnnotations,
+		keySocket, keyFailurePolicy, keyExcludeNamespaces, keyPodAnnotations, keyPassAnnotations,
 		"cniVersion", "name", "type", "capabilities", "runtimeConfig", keyPrevResult,
 		"args", "ipam", "dns", keyValidAttachments, keyAttachments,
 	}
@@ -201,7 +203,7 @@ func refuseUnknown(object map[string]json.RawMessage) error {
 	slices.Sort(unknown)
 	return types.NewError(types.ErrUnsupportedField,
 		"unsupported config field "+strings.Join(unknown, ", "),
-		"the nsqueue plugin's own fields are "+strings.Join(known[:4], ", "))
+		"the nsqueue plugin's own fields are "+strings.Join(known[:5], ", "))
 }
 
 // parseField decodes one value; an absent or null one leaves into alone.

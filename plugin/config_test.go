@@ -59,6 +59,8 @@ func badConfigs() map[string]struct {
 		"exclude empty":   {with(`"excludeNamespaces":[""]`), 7, `got ""`},
 		"annotation":      {with(`"podAnnotations":["nsqueue.io/inspect"]`), 7, `want "inspect" or`},
 		"annotation type": {with(`"podAnnotations":{"inspect":true}`), 7, `"podAnnotations"`},
+		"pattern":         {with(`"passAnnotations":["*/a"]`), 7, `"passAnnotations"`},
+		"pattern type":    {with(`"passAnnotations":"a"`), 7, `"passAnnotations"`},
 		"capabilities":    {with(`"capabilities":["portMappings"]`), 7, `"capabilities"`},
 		"runtimeConfig":   {with(`"runtimeConfig":[]`), 7, `"runtimeConfig"`},
 		"pod annotations": {
@@ -128,6 +130,7 @@ func TestParseConfig(t *testing.T) {
 		"minimal": {``, defaults(func(*config) {})},
 		"nulls": {
 			`,"socket":null,"failurePolicy":null,"excludeNamespaces":null,"podAnnotations":null,` +
+				`"passAnnotations":null,` +
 				`"capabilities":null,"runtimeConfig":null,"args":null`,
 			defaults(func(*config) {}),
 		},
@@ -181,6 +184,7 @@ func TestEntryIsUnderstood(t *testing.T) {
 		Type: cnipod.PluginType, Socket: "/s", FailurePolicy: api.Fail,
 		ExcludeNamespaces: []string{"kube-system"},
 		PodAnnotations:    []string{cnipod.InspectName, cnipod.PolicyName},
+		PassAnnotations:   []string{"nsqueue.io/*", "plain"},
 		Capabilities:      map[string]bool{keyAnnotations: true},
 	}
 	fields := reflect.ValueOf(want)

@@ -127,7 +127,9 @@ func TestAddIsSpooledUnderIgnore(t *testing.T) {
 	for name, socket := range allUnreachable(t) {
 		t.Run(name, func(t *testing.T) {
 			o := invocation{
-				command: "ADD", stdin: conf(socket, prevResult), limits: shortLimits(),
+				command: "ADD", limits: shortLimits(),
+				stdin: conf(socket, prevResult, `"runtimeConfig":{`+
+					`"io.kubernetes.cri.pod-annotations":{"nsqueue.io/profile":"<s>","other":""}}`),
 				env: map[string]string{
 					"CNI_NETNS": netns,
 					"CNI_ARGS":  "K8S_POD_NAMESPACE=default;K8S_POD_NAME=web" + strings.Repeat(";x", 1000),
@@ -146,6 +148,7 @@ func TestAddIsSpooledUnderIgnore(t *testing.T) {
 					Network: "cbr0", Origin: api.OriginCNI, NetnsPath: netns,
 					Pod:           api.Pod{Namespace: "default", Name: "web"},
 					FailurePolicy: api.Ignore, Warnings: got.Attach.Warnings,
+					Annotations: map[string]string{"nsqueue.io/profile": "<s>"},
 				},
 				Netns: &spool.Netns{Dev: id.Dev, Ino: id.Ino},
 			}

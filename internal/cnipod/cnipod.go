@@ -23,8 +23,8 @@ import (
 const AnnotationPrefix = "nsqueue.io/"
 
 // The annotations that a pod may carry. One that is refused changes nothing, and is
-// an event of nsqueued's. So is one with another value or name; under Fail a pod
-// with such a one does not start.
+// an event of nsqueued's. So is one with another value, or with another name that
+// means nothing to inspectors; under Fail a pod with such a one does not start.
 const (
 	// InspectName says whether the pod is inspected. "true" is always allowed, also
 	// in an excluded namespace; "false" only where the entry's podAnnotations has
@@ -99,6 +99,9 @@ type Settings struct {
 	ExcludeNamespaces []string
 	// Lowering names the annotations by which a pod may ask for less.
 	Lowering []string
+	// Passing are the names, and beginnings of names, of the annotations that
+	// inspectors get to see; nil means [DefaultPassAnnotations].
+	Passing []string
 	// Annotations of the pod.
 	Annotations map[string]string
 }
@@ -107,6 +110,8 @@ type Settings struct {
 type Decision struct {
 	Inspect bool
 	Policy  api.Policy
+	// Annotations are those of an inspected pod that inspectors get to see.
+	Annotations map[string]string
 	// Warnings are about annotations that changed nothing.
 	Warnings []string
 	// Refusal says why the pod must not start: under Fail one of its annotations
@@ -134,6 +139,11 @@ func (s *Settings) Decide(namespace string) Decision {
 			}
 		})
 	meaningless := append(s.unknown(), s.badValues()...)
+	if d.Inspect {
+		var beyond []string
+		d.Annotations, beyond = api.LimitAnnotations(s.passed())
+		meaningless = append(meaningless, beyond...)
+	}
 	if d.Policy == api.Fail && len(meaningless) > 0 {
 		d.Refusal = "pod refused: " + strings.Join(api.LimitWarnings(meaningless), "; ")
 	}
@@ -146,7 +156,7 @@ func (s *Settings) unknown() []string {
 	var warnings []string
 	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
 		name, ours := strings.CutPrefix(key, AnnotationPrefix)
-		if ours && name != InspectName && name != PolicyName {
+		if ours && name != InspectName && name != PolicyName && !s.forInspectors(key) {
 			warnings = append(warnings, fmt.Sprintf("annotation %.60q ignored: nsqueue has %s%s "+
 				"and %s%s", key, AnnotationPrefix, InspectName, AnnotationPrefix, PolicyName))
 		}

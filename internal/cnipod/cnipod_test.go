@@ -191,6 +191,7 @@ func TestMeaninglessAnnotations(t *testing.T) {
 
 func FuzzDecide(f *testing.F) {
 	f.Add("nsqueue.io/inspct", "a", "Fail", "no", true)
+	f.Add("nsqueue.io/\xff", strings.Repeat("a", api.MaxAnnotationBytes), "Fail", "true", false)
 	f.Fuzz(func(t *testing.T, key, value, policy, inspect string, fail bool) {
 		s := Settings{Policy: api.Ignore, Annotations: map[string]string{
 			AnnotationPrefix + PolicyName: policy, AnnotationPrefix + InspectName: inspect, key: value,
@@ -203,6 +204,10 @@ func FuzzDecide(f *testing.F) {
 			t.Errorf("%+v: %+v", s, d)
 		}
 		if d.Refusal != "" && (d.Policy != api.Fail || len(d.Warnings) == 0) {
+			t.Errorf("%+v: %+v", s, d)
+		}
+		if kept, beyond := api.LimitAnnotations(d.Annotations); len(kept) != len(d.Annotations) ||
+			beyond != nil || !d.Inspect && kept != nil {
 			t.Errorf("%+v: %+v", s, d)
 		}
 		for _, w := range append(d.Warnings, d.Refusal) {

@@ -16,6 +16,7 @@ const (
 	FieldFailurePolicy     = "failurePolicy"
 	FieldExcludeNamespaces = "excludeNamespaces"
 	FieldPodAnnotations    = "podAnnotations"
+	FieldPassAnnotations   = "passAnnotations"
 )
 
 // AnnotationsCapability is the capability by which runtimes pass a pod's
@@ -45,6 +46,11 @@ type Entry struct {
 	// PodAnnotations are the annotations by which a pod may ask for less: inspect,
 	// failure-policy.
 	PodAnnotations []string `json:"podAnnotations,omitempty"`
+	// PassAnnotations are the pod's annotations that inspectors get to see: names,
+	// and beginnings of names that end in '*'. An empty list passes none on. 64
+	// annotations of 16 KiB in all are passed on at most, in the order of their
+	// names.
+	PassAnnotations []string `json:"passAnnotations,omitzero"`
 	// Capabilities has the runtime pass the pod's annotations, with
 	// {"io.kubernetes.cri.pod-annotations": true}; without it there are none.
 	Capabilities map[string]bool `json:"capabilities,omitempty"`
@@ -52,7 +58,10 @@ type Entry struct {
 
 // DefaultEntry returns what an entry means that has no field but its type.
 func DefaultEntry() Entry {
-	return Entry{Type: PluginType, Socket: api.DefaultSocket, FailurePolicy: api.Ignore}
+	return Entry{
+		Type: PluginType, Socket: api.DefaultSocket, FailurePolicy: api.Ignore,
+		PassAnnotations: DefaultPassAnnotations(),
+	}
 }
 
 // FieldError says what is wrong with a field of an entry.
@@ -93,6 +102,12 @@ func (e *Entry) Validate() error {
 		if a != InspectName && a != PolicyName {
 			return fieldError(FieldPodAnnotations, "want %q or %q, got %.60q",
 				InspectName, PolicyName, a)
+		}
+	}
+	for _, p := range e.PassAnnotations {
+		if !validPattern(p) {
+			return fieldError(FieldPassAnnotations, "want names of annotations (letters, digits, "+
+				"'-', '_', '.', one '/'), or a beginning of them and '*', got %.70q", p)
 		}
 	}
 	return nil

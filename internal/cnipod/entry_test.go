@@ -20,6 +20,7 @@ func testEntry() Entry {
 		Socket: "/s", FailurePolicy: api.Fail,
 		ExcludeNamespaces: []string{"kube-system", "a", strings.Repeat("a", 63)},
 		PodAnnotations:    []string{"inspect", "failure-policy"},
+		PassAnnotations:   []string{},
 	}
 }
 
@@ -46,6 +47,9 @@ func TestEntryValidate(t *testing.T) {
 		`got "aaaa`:                                      namespace(strings.Repeat("a", 64)),
 		`podAnnotations: want "inspect" or "failure-policy", got "x"`: func(e *Entry) {
 			e.PodAnnotations = []string{"x"}
+		},
+		`passAnnotations: want names of annotations`: func(e *Entry) {
+			e.PassAnnotations = []string{"a", "*b"}
 		},
 	} {
 		e := testEntry()
@@ -86,7 +90,8 @@ func FuzzEntry(f *testing.F) {
 	})
 }
 
-// checkWritten writes and reads an entry. Empty lists are left out.
+// checkWritten writes and reads an entry. Empty lists are left out, unless that
+// would mean something else.
 func checkWritten(t *testing.T, e *Entry) {
 	t.Helper()
 	first, err := json.Marshal(e)
@@ -99,6 +104,9 @@ func checkWritten(t *testing.T, e *Entry) {
 	}
 	if err := again.Validate(); err != nil {
 		t.Error(err)
+	}
+	if diff := cmp.Diff(e.PassAnnotations, again.PassAnnotations); diff != "" {
+		t.Error(diff)
 	}
 	second, err := json.Marshal(again)
 	if diff := cmp.Diff(string(first), string(second)); diff != "" || err != nil {

@@ -28,8 +28,9 @@ import (
 // plugin and is left alone.
 const Version = 1
 
-// MaxSize bounds a file. An honest one has less than 2 KiB.
-const MaxSize = 64 << 10
+// MaxSize bounds a file. An honest one has less than 2 KiB besides the annotations
+// of its pod, of which JSON writes a byte as six at most.
+const MaxSize = 128 << 10
 
 // ErrNewer is in the chain of the error about a file with a higher version.
 var ErrNewer = errors.New("written by a newer plugin")

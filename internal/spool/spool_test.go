@@ -28,7 +28,8 @@ func testAdd(tb testing.TB, key api.Key) *spool.Entry {
 	e, err := spool.NewAdd(api.AttachRequest{
 		Key: key, Network: "cbr0", Origin: api.OriginCNI, NetnsPath: "/run/netns/a",
 		Pod: api.Pod{Namespace: "default", Name: "web"}, FailurePolicy: api.Ignore,
-		Warnings: []string{"<one>", "two"},
+		Warnings:    []string{"<one>", "two"},
+		Annotations: map[string]string{"nsqueue.io/profile": "<s>\x1b"},
 	}, f, boottime.Now())
 	if err != nil {
 		tb.Fatal(err)

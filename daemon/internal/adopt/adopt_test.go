@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -299,6 +300,33 @@ func TestTreatment(t *testing.T) {
 			want := strings.Replace(test.want, "/run/netns/PATH", a.Path(), 1)
 			n.expect(t, "a: "+want, b.Path()+": unknown: no cached result")
 		})
+	}
+}
+
+// The configuration that a pod was made with says which annotations are passed on.
+func TestAnnotationsOfAdopted(t *testing.T) {
+	n := newNode(t)
+	a, b := nstest.Pair(t)
+	all := map[string]string{"nsqueue.io/profile": "sandbox", "team": "x"}
+	annotated := func(file map[string]any) {
+		file["capabilityArgs"] = map[string]any{"io.kubernetes.cri.pod-annotations": all}
+	}
+	n.remember(t, "a", a.Path(), first, annotated)
+	n.remember(t, "b", b.Path(), second, annotated, func(file map[string]any) {
+		file["config"] = []byte(`{"plugins":[{"type":"nsqueue","passAnnotations":["team"]}]}`)
+	})
+	found, err := Scan(n.Options, nil)
+	if err != nil || len(found.Candidates) != 2 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	for _, c := range found.Candidates {
+		want := map[string]string{"nsqueue.io/profile": "sandbox"}
+		if c.Request.ContainerID == "b" {
+			want = map[string]string{"team": "x"}
+		}
+		if got := c.Request.Annotations; !maps.Equal(want, got) {
+			t.Errorf("%s has %v, want %v", c.Request.ContainerID, got, want)
+		}
 	}
 }
 

@@ -153,7 +153,7 @@ func (m *matcher) judge(p *pod, f *Findings) {
 			Request: api.AttachRequest{
 				Key: p.key, Network: p.network, Origin: api.OriginAdopted, Pod: p.pod,
 				NetnsPath: p.netns.id.Path, FailurePolicy: decision.Policy,
-				Warnings: decision.Warnings,
+				Warnings: decision.Warnings, Annotations: decision.Annotations,
 			},
 			Netns: p.netns.id, addresses: p.addresses,
 		})

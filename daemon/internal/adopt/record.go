@@ -141,7 +141,7 @@ func parseSettings(config []byte, annotations json.RawMessage) (cnipod.Settings,
 			}
 		}
 		s.Policy, s.ExcludeNamespaces = e.FailurePolicy, e.ExcludeNamespaces
-		s.Lowering = e.PodAnnotations
+		s.Lowering, s.Passing = e.PodAnnotations, e.PassAnnotations
 	}
 	return s, nil
 }

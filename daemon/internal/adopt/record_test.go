@@ -72,6 +72,10 @@ func TestParseRecord(t *testing.T) {
 			r.settings.ExcludeNamespaces = []string{"kube-system"}
 			r.settings.Lowering = []string{"inspect"}
 		}},
+		"an entry that passes no annotation on": {
+			recordText(`{"plugins":[{"type":"nsqueue","passAnnotations":[]}]}`),
+			func(r *record) { r.settings.Passing = []string{} },
+		},
 		"libcni 0.8": {
 			replace(stock, `"netns":"/run/netns/cni-1",`, ""),
 			func(r *record) { r.netnsPath = "" },
