@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -124,10 +127,23 @@ func (c *command) writeDescription(d *api.Description) error {
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,
 		d.HookCounters.Settled)
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
+	addAnnotations(&f, d.Annotations)
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)
 	}
 	return errors.Join(f.Write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
+}
+
+// addAnnotations adds the annotations, each with the beginning of its value.
+func addAnnotations(f *text.Fields, annotations map[string]string) {
+	const shown = 200
+	for _, name := range slices.Sorted(maps.Keys(annotations)) {
+		value, more := annotations[name], ""
+		if len(value) > shown {
+			value, more = value[:shown], fmt.Sprintf("... (%d bytes)", len(value))
+		}
+		f.Add("Annotation", "%s: %q%s", name, strings.ToValidUTF8(value, ""), more)
+	}
 }
 
 // perPacket is the mean time of the inspector per packet.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 func described() []api.Description {
 	list := attachments()
 	list[1].Pod = list[0].Pod
+	list[1].Annotations = map[string]string{
+		"nsqueue.io/profile": "sand\nbox", "long": strings.Repeat("é", 200),
+	}
 	return []api.Description{
 		{
 			Attachment: list[0],
@@ -71,7 +75,7 @@ func TestDescribe(t *testing.T) {
 	}
 	socket := d.Start(t)
 	nsqueuectl(t.Context(), socket, "describe", "0fd31/eth0").want(t, 0, firstDescribed[1:], "")
-	const second = `
+	second := `
 Container ID:    0fd31c8e5a2b77aa01
 Interface:       net1
 Pod:             default/busybox1
@@ -90,6 +94,10 @@ Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Inspector:       - per packet
 Settled:         0 flows; the kernel decided 0 packets of them
 Problem:         queue 80 is taken
+Annotation:      long:
+                 "` + strings.Repeat("é", 100) + `"...
+                 (400 bytes)
+Annotation:      nsqueue.io/profile: "sand\nbox"
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
 80      no     0        0       0                    0

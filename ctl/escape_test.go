@@ -28,7 +28,7 @@ func hostile() *apitest.Daemon {
 	a := api.Attachment{
 		Key: key, Network: evil, Origin: evil, Pod: pod, Netns: api.Netns{Path: evil}, Hook: evil,
 		State: evil, FailurePolicy: evil, Queues: []api.Queue{{}},
-		Warnings: []string{evil},
+		Warnings: []string{evil}, Annotations: map[string]string{evil: evil},
 	}
 	e := api.Event{Time: testNow(), Kind: evil, Key: key, Pod: pod, Message: evil}
 	d := longest()

@@ -50,6 +50,7 @@ type installFlags struct {
 	directoryFlags
 	plugin, mode, policy  string
 	excluded, annotations []string
+	passed                []string
 	watch                 bool
 }
 
@@ -97,6 +98,8 @@ func newInstall(run runner) *cobra.Command {
 		"`NAMES` of namespaces whose pods are not\ninspected")
 	flags.StringSliceVar(&f.annotations, "pod-annotations", nil,
 		"`NAMES` of annotations by which a pod may lower\nits inspection: inspect, failure-policy")
+	flags.StringSliceVar(&f.passed, "pass-annotations", nil,
+		"`NAMES` of annotations that inspectors see, as\nnsqueue.io/* (default); '': none")
 	flags.BoolVar(&f.watch, "watch", false, "keep running, and repair what other programs\nundo")
 	return cmd
 }
@@ -143,6 +146,7 @@ func (f *installFlags) installer(
 	e := &cnipod.Entry{
 		Socket: socket, FailurePolicy: api.Policy(f.policy),
 		ExcludeNamespaces: f.excluded, PodAnnotations: f.annotations,
+		PassAnnotations: f.passed,
 	}
 	if err := e.Validate(); err != nil {
 		return nil, usageErrorf("%s", err)

@@ -134,6 +134,20 @@ func TestInstallDryRun(t *testing.T) {
    ]
  }
 `
+	for flag, want := range map[string]string{
+		"":                          "[]\n",
+		"nsqueue.io/profile,team/*": "[\n+        \"nsqueue.io/profile\",\n+        \"team/*\"\n+      ]",
+	} {
+		passing := m.install("--dry-run", "--socket", "/s", "--pass-annotations", flag)
+		if o := nsqueuectl(t.Context(), "", passing...); o.status != 0 ||
+			!strings.Contains(o.stdout, `"passAnnotations": `+strings.TrimSuffix(want, "\n")+",\n") {
+			t.Errorf("--pass-annotations %q: %+v", flag, o)
+		}
+	}
+	wrong := nsqueuectl(t.Context(), "", m.install("--pass-annotations", "*/a")...)
+	if wrong.status != 2 || !strings.Contains(wrong.err, "passAnnotations") {
+		t.Errorf("%+v", wrong)
+	}
 	dry := m.install("--dry-run", "--socket", "/s")
 	nsqueuectl(t.Context(), "", dry...).want(t, 0, diff, m.bin+"/nsqueue would be created\n")
 	var got installed
