@@ -18,7 +18,7 @@ type Observer interface {
 	Observe(p *inspect.Packet, v inspect.Verdict, mark uint32)
 }
 
-// ReaderOptions are what a reader works with. All fields but Panicked are
+// ReaderOptions are what a reader works with. All fields but Panicked and Ended are
 // required.
 type ReaderOptions struct {
 	Inspector  inspect.Inspector
@@ -30,6 +30,9 @@ type ReaderOptions struct {
 	// Panicked, if any, is called with what the inspector's panic says, while its
 	// stack is there. Calls for several readers are concurrent.
 	Panicked func(r *Reader, said any)
+	// Ended, if any, is called once after End, when the inspector has no packet of
+	// the reader any more. The goroutine that had the last one calls it, or End.
+	Ended func()
 }
 
 // ErrSuperseded is what a poller's Run returns in a goroutine whose inspector
@@ -51,6 +54,7 @@ type Reader struct {
 	sending sync.Mutex    // held while verdicts are sent, which ask by settle's bits
 	stopped atomic.Pointer[error]
 	panic   atomic.Pointer[string] // the first since TakePanic
+	turns   turns
 
 	mu      sync.Mutex
 	session *session // the right to answer
@@ -65,6 +69,7 @@ func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{queue: q, raw: raw, options: o, clock: newClock()}
+	r.turns.done = o.Ended
 	r.session = newSession(r)
 	r.SetFailOpen(failOpen)
 	err = q.control(func(fd int) error { return r.session.answerEarly(uintptr(fd)) })
@@ -78,11 +83,17 @@ func (r *Reader) serve(b *batch) (turnStats, error) {
 	s.batch, s.stats, s.err = b, turnStats{}, nil
 	s.busy.Store(true)
 	defer s.busy.Store(false)
+	s.ended = r.turns.begin()
+	defer r.turns.end()
 	if err := r.raw.Control(s.turn); err != nil {
 		return turnStats{}, nil
 	}
 	return s.stats, s.err
 }
+
+// End has the inspector get no more packets: they get the policy's verdict. Calls
+// after the first do nothing.
+func (r *Reader) End() { r.turns.stop() }
 
 // Err returns why the reader is no longer served, nil while it is.
 func (r *Reader) Err() error {

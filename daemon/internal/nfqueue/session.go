@@ -28,7 +28,9 @@ type session struct {
 	stats turnStats
 	err   error
 
-	busy atomic.Bool
+	// ended: the turn began after the reader's End.
+	ended bool
+	busy  atomic.Bool
 	// inspecting is since when the inspector has a batch, by the reader's clock, 0
 	// while it has none; lastID is that batch's last packet. Either the session or
 	// Supersede answers the batch: the reader's mu decides.
@@ -196,6 +198,9 @@ func (s *session) handlePacket(body []byte) {
 
 // inspect asks the inspector; its panic counts as no verdict.
 func (s *session) inspect(p *inspect.Packet) (v inspect.Verdict) {
+	if s.ended {
+		return inspect.Verdict{}
+	}
 	defer func() {
 		if said := recover(); said != nil {
 			s.verdicts.counters.panics++
