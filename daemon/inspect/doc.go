@@ -34,6 +34,11 @@
 //   - Where Inspect panics, takes too long or answers the zero Verdict, the failure
 //     policy decides: Ignore accepts, Fail drops.
 //
+// # Memory for each pod
+//
+// An [AttachmentObserver] is told when the packets of an [Attachment] begin and end
+// to come, so that what it keeps for a pod goes with the pod.
+//
 // # Direction and addresses
 //
 // Packets are seen from the pod: [In] to its sockets, [Out] from them, [Forward]

@@ -5,6 +5,7 @@ package inspect_test
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -101,6 +102,31 @@ func ExampleChanger() {
 	// Output:
 	// accept
 	// drop
+}
+
+// perPod counts the packets of each pod, and forgets those that are gone.
+type perPod struct{ counts sync.Map } // *inspect.Attachment to *atomic.Uint64
+
+func (i *perPod) Attached(a *inspect.Attachment) { i.counts.Store(a, new(atomic.Uint64)) }
+func (i *perPod) Detached(a *inspect.Attachment) { i.counts.Delete(a) }
+
+func (i *perPod) Inspect(p *inspect.Packet) inspect.Verdict {
+	n, _ := i.counts.Load(p.Attachment)
+	n.(*atomic.Uint64).Add(1)
+	return inspect.Verdict{Action: inspect.Accept}
+}
+
+// An inspector that keeps something for each pod. The daemon calls Attached before
+// the first packet and Detached after the last one; here the example does.
+func ExampleAttachmentObserver() {
+	i, pod, query := &perPod{}, &inspect.Attachment{PodName: "web"}, dnsQuery()
+	i.Attached(pod)
+	query.Attachment = pod
+	i.Inspect(query)
+	n, _ := i.counts.Load(pod)
+	fmt.Println(pod.PodName, n.(*atomic.Uint64).Load())
+	i.Detached(pod)
+	// Output: web 1
 }
 
 // capTTL replaces packets that would live longer than 16 hops.

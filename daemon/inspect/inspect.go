@@ -43,6 +43,29 @@ type Changer interface {
 	Changes() <-chan struct{}
 }
 
+// AttachmentObserver is an inspector that is told whose packets come to it, such as
+// to keep something for each pod.
+//
+// Attached is called before the first packet of an [Attachment], and Detached after
+// the last one: when Inspect has returned from it, even late. Both get the pointer
+// that those packets have, so it can be the key of what is kept. Each Attached is
+// followed by exactly one Detached, unless the daemon is killed or a call of Inspect
+// never returns. That is so where attaching fails, too, and where the daemon ends or
+// hands its pods over: the next daemon's inspector is told of them anew. Another
+// hook, policy, or queue for the same pod is no news.
+//
+// Attachments that share a netns are inspected as one: all packets have the one that
+// came first, of which alone the inspector is told, until the last one is detached.
+//
+// Calls about different attachments are concurrent, and so are calls of Inspect for
+// others. Attaching and detaching wait for them: they must return soon. What they
+// panic with is logged and changes nothing.
+type AttachmentObserver interface {
+	Inspector
+	Attached(a *Attachment)
+	Detached(a *Attachment)
+}
+
 // Func is a function that is an Inspector.
 type Func func(p *Packet) Verdict
 

@@ -44,6 +44,7 @@ type Datapath struct {
 	stored   storedFDs
 	// inherited is what an earlier process left, nil once all of it is taken over.
 	inherited *Inherited
+	life      *life // nil until there is a label
 	traffic   trafficWatch
 	counters  readerCounters
 }
@@ -72,9 +73,10 @@ func (f *Factory) Inherit(
 		return nil, 0, err
 	}
 	d.inherited = i
+	d.begin(label)
 	var errs []error
 	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
-		n, err := d.inheritQueue(number, label, orphaned)
+		n, err := d.inheritQueue(number, orphaned)
 		orphans += n
 		errs = append(errs, err)
 	}
@@ -83,10 +85,12 @@ func (f *Factory) Inherit(
 }
 
 // Up makes of what there is already all that there is to be: the readers know the
-// pod by label. It reads first and arms then, so that no packet finds a queue without
-// a reader. Where it fails, what was done stays, for another try or for Remove.
+// pod by label, or by the one that Inherit was given. It reads first and arms then, so
+// that no packet finds a queue without a reader. Where it fails, what was done stays,
+// for another try or for Remove.
 func (d *Datapath) Up(h hook.Hook, s hook.Selector, label *inspect.Attachment) error {
-	if err := d.openQueues(label); err != nil {
+	d.begin(label)
+	if err := d.openQueues(); err != nil {
 		return err
 	}
 	if err := d.openHook(h); err != nil {
@@ -103,14 +107,14 @@ func (d *Datapath) Up(h hook.Hook, s hook.Selector, label *inspect.Attachment) e
 }
 
 // openQueues has the queues read that are to be and are not read yet.
-func (d *Datapath) openQueues(label *inspect.Attachment) error {
+func (d *Datapath) openQueues() error {
 	for i := range d.selector.Count() {
 		number := d.selector.Queue + uint16(i)
 		is := func(q *queueReader) bool { return q.number() == number }
 		if slices.ContainsFunc(d.queues, is) {
 			continue
 		}
-		if err := d.openQueue(number, label); err != nil {
+		if err := d.openQueue(number); err != nil {
 			return err
 		}
 	}
@@ -119,7 +123,7 @@ func (d *Datapath) openQueues(label *inspect.Attachment) error {
 }
 
 // openQueue binds a queue and has it read.
-func (d *Datapath) openQueue(number uint16, label *inspect.Attachment) error {
+func (d *Datapath) openQueue(number uint16) error {
 	queue, err := nfqueue.Open(d.ns, d.queueConfig(number))
 	if err != nil {
 		return err
@@ -127,7 +131,7 @@ func (d *Datapath) openQueue(number uint16, label *inspect.Attachment) error {
 	fault.At(fault.QueueOpened)
 	q := d.factory.queueReader(queue)
 	store := func() error { return d.stored.add(fdstore.Queue, queue.File()) }
-	if err := q.open(store, d.factory.readerOptions(label)); err != nil {
+	if err := q.open(store, d.factory, d.life); err != nil {
 		return err
 	}
 	d.queues = append(d.queues, q)
@@ -137,9 +141,7 @@ func (d *Datapath) openQueue(number uint16, label *inspect.Attachment) error {
 // inheritQueue has a queue read that an earlier process bound. Its orphans, the
 // packets that it had read but not answered, get the policy's verdict first; it
 // returns how many they were.
-func (d *Datapath) inheritQueue(
-	number uint16, label *inspect.Attachment, orphaned bool,
-) (orphans int, err error) {
+func (d *Datapath) inheritQueue(number uint16, orphaned bool) (orphans int, err error) {
 	socket := d.inherited.takeQueue(number)
 	queue, err := nfqueue.OpenInherited(socket, d.queueConfig(number))
 	if err != nil {
@@ -149,7 +151,7 @@ func (d *Datapath) inheritQueue(
 	if orphaned {
 		orphans, err = queue.AnswerOrphans(d.ns, d.selector.Bypass)
 	}
-	err = errors.Join(err, q.buffers.add(queue), q.read(d.factory.readerOptions(label)))
+	err = errors.Join(err, q.buffers.add(queue), q.read(d.factory, d.life))
 	if err != nil {
 		return orphans, errors.Join(err, q.close())
 	}

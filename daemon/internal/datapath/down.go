@@ -47,6 +47,7 @@ func (d *Datapath) Suspend() (armed bool, err error) {
 	for _, q := range d.queues {
 		errs = append(errs, q.close())
 	}
+	d.end()
 	return true, errors.Join(append(errs, d.ns.Close(), d.handle.Close())...)
 }
 
@@ -54,8 +55,9 @@ func (d *Datapath) Suspend() (armed bool, err error) {
 func (d *Datapath) Close() error {
 	errs := []error{d.ns.Close()}
 	for _, q := range d.queues {
-		errs = append(errs, q.queue.Close())
+		errs = append(errs, q.letGo())
 	}
+	d.end()
 	if d.handle != nil {
 		errs = append(errs, d.handle.Close())
 	}
@@ -79,6 +81,7 @@ func (d *Datapath) Remove() error {
 		errs = append(errs, q.remove())
 		d.factory.closeLater(q.queue.Close)
 	}
+	d.end()
 	return errors.Join(append(errs, d.ns.Close())...)
 }
 

@@ -32,6 +32,9 @@ type Options struct {
 	Inspector func() inspect.Inspector
 	// Observer is asked for before each packet; it may return nil.
 	Observer func() nfqueue.Observer
+	// Attached is told of a label before the first packet with it is inspected, and
+	// Detached after the last one. Both may be nil; they are called concurrently.
+	Attached, Detached func(label *inspect.Attachment)
 	// Panicked is told what the inspector's panic says, while its stack is there.
 	Panicked func(r *nfqueue.Reader, said any)
 	// Overran is told of a reader whose inspector took longer than Budget.
@@ -67,10 +70,10 @@ func (f *Factory) queueReader(q *nfqueue.Queue) *queueReader {
 }
 
 // readerOptions is what one more reader works with.
-func (f *Factory) readerOptions(label *inspect.Attachment) nfqueue.ReaderOptions {
+func (f *Factory) readerOptions(l *life) nfqueue.ReaderOptions {
 	return nfqueue.ReaderOptions{
-		Inspector: f.options.Inspector(), Attachment: label, MarkMask: f.options.MarkMask,
-		Observer: f.options.Observer, Panicked: f.options.Panicked,
+		Inspector: f.options.Inspector(), Attachment: l.label, MarkMask: f.options.MarkMask,
+		Observer: f.options.Observer, Panicked: f.options.Panicked, Ended: l.release,
 	}
 }
 

@@ -28,7 +28,7 @@ type queueReader struct {
 }
 
 // open binds the queue, once its descriptor is stored, and has it read.
-func (q *queueReader) open(store func() error, o nfqueue.ReaderOptions) error {
+func (q *queueReader) open(store func() error, f *Factory, l *life) error {
 	bind := func() error {
 		if err := store(); err != nil {
 			return err
@@ -40,16 +40,19 @@ func (q *queueReader) open(store func() error, o nfqueue.ReaderOptions) error {
 		return errors.Join(err, q.close())
 	}
 	fault.At(fault.QueueBound)
-	if err := q.read(o); err != nil {
+	if err := q.read(f, l); err != nil {
 		return errors.Join(err, q.close())
 	}
 	return nil
 }
 
-// read has the queue's packets inspected from now on.
-func (q *queueReader) read(o nfqueue.ReaderOptions) error {
+// read has the queue's packets inspected from now on. The reader holds the life.
+func (q *queueReader) read(f *Factory, l *life) error {
 	var err error
-	q.reader, err = nfqueue.NewReader(q.queue, q.queue.Config().FailOpen, o)
+	q.reader, err = nfqueue.NewReader(q.queue, q.queue.Config().FailOpen, f.readerOptions(l))
+	if q.reader != nil {
+		l.hold()
+	}
 	if err != nil {
 		return err
 	}
@@ -69,12 +72,21 @@ func (q *queueReader) remove() error {
 	if q.reader == nil {
 		return err
 	}
+	q.reader.End()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
 	for q.reader.Busy() {
 		<-poll.C
 	}
 	return err
+}
+
+// letGo closes the socket, of which a store has a copy. Nothing reads it any more.
+func (q *queueReader) letGo() error {
+	if q.reader != nil {
+		q.reader.End()
+	}
+	return q.queue.Close()
 }
 
 // drain returns when every packet that has come has its verdict and is through;

@@ -142,11 +142,13 @@ func New(o Options) (*Registry, error) {
 		shrunk:      make(chan struct{}, 1),
 	}
 	log := &inspectorLog{log: o.Log, budget: o.Budget}
+	told := newLives(&o)
 	var err error
 	r.datapaths, err = datapath.NewFactory(datapath.Options{
 		Queue: o.Queue, MarkMask: o.MarkMask, BufferTotal: o.BufferTotal,
 		Coalesce: o.Coalesce, Budget: o.Budget, Store: o.Descriptors,
 		Inspector: r.inspector, Observer: r.hub.Observer,
+		Attached: told.attached, Detached: told.detached,
 		Panicked: log.panicked, Overran: log.overran, Log: o.Log,
 	})
 	if err != nil {
