@@ -17,7 +17,8 @@ type Counters struct {
 	// Malformed packets got the policy's verdict without inspection, or because
 	// their replacement was refused.
 	Malformed uint64 `json:"malformed"`
-	// Panics of the inspector; each such packet got the policy's verdict.
+	// Panics of the inspector; the packet or batch that it had got the policy's
+	// verdict.
 	Panics uint64 `json:"panics"`
 	// Overruns of the inspector's time budget; each such batch of packets got
 	// the policy's verdict and is in no other counter.

@@ -39,6 +39,12 @@
 // An [AttachmentObserver] is told when the packets of an [Attachment] begin and end
 // to come, so that what it keeps for a pod goes with the pod.
 //
+// # Batches
+//
+// A [BatchInspector] gets the packets that have come to a queue all at once: for
+// inspectors whose work has a part that is the same for one packet and for many, such
+// as a lock to take or a message to send.
+//
 // # Direction and addresses
 //
 // Packets are seen from the pod: [In] to its sockets, [Out] from them, [Forward]

@@ -15,6 +15,20 @@ type Inspector interface {
 	Inspect(p *Packet) Verdict
 }
 
+// BatchInspector is an inspector that takes its packets in batches: of one queue, in
+// order, as many as have come, at most 64. The daemon calls InspectBatch in place of
+// Inspect.
+//
+// InspectBatch writes the verdict about packets[i] to verdicts[i], which is the zero
+// Verdict before. Both are the daemon's again when it returns. What is said of the
+// calls of Inspect goes for those of InspectBatch; the time budget is the same, since
+// it is one for a batch. If InspectBatch panics, all packets of the batch get the
+// failure policy's verdict, also those whose verdict is written.
+type BatchInspector interface {
+	Inspector
+	InspectBatch(packets []*Packet, verdicts []Verdict)
+}
+
 // Needs are what an inspector needs beyond the default.
 type Needs struct {
 	// Modifies is for inspectors that answer with replacement payloads. Their
@@ -212,7 +226,7 @@ type Verdict struct {
 	// [Needs].Modifies may replace packets, and the IP header must keep its
 	// version, options and protocol. A replacement that is refused is counted as
 	// malformed, and its packet gets the failure policy's verdict. It is copied
-	// before the next call of Inspect.
+	// before the next call of Inspect or InspectBatch.
 	Payload []byte
 }
 

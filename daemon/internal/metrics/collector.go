@@ -107,8 +107,8 @@ func totals() []total {
 			func(n *api.Counters) uint64 { return n.Malformed },
 		},
 		{
-			desc("inspector_panics_total", "Panics of the inspector; each such packet got the "+
-				"failure policy's verdict."),
+			desc("inspector_panics_total", "Panics of the inspector; the packet or batch that "+
+				"it had got the failure policy's verdict."),
 			func(n *api.Counters) uint64 { return n.Panics },
 		},
 		{

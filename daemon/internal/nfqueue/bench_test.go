@@ -19,8 +19,18 @@ import (
 func BenchmarkQueue(b *testing.B) {
 	for name, i := range map[string]inspect.Inspector{
 		"accept": inspect.AcceptAll{},
+		"batch":  acceptBatch{},
 	} {
 		b.Run(name, func(b *testing.B) { benchmarkQueue(b, i) })
+	}
+}
+
+// acceptBatch accepts batches.
+type acceptBatch struct{ inspect.AcceptAll }
+
+func (acceptBatch) InspectBatch(_ []*inspect.Packet, verdicts []inspect.Verdict) {
+	for i := range verdicts {
+		verdicts[i].Action = inspect.Accept
 	}
 }
 

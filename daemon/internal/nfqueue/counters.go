@@ -13,7 +13,8 @@ type Counters struct {
 	// Malformed messages, and replacements that were refused, whose packets got
 	// the policy's verdict.
 	Malformed atomic.Uint64
-	// Panics of the inspector, whose packets got the policy's verdict.
+	// Panics of the inspector. The packet or batch that it had got the policy's
+	// verdict.
 	Panics atomic.Uint64
 	// Overruns of the time budget; the batches got the policy's verdict.
 	Overruns atomic.Uint64

@@ -106,7 +106,14 @@ func options(i inspect.Func) nfqueue.ReaderOptions {
 
 func (f *fixture) run(q *nfqueue.Queue, failOpen bool, i inspect.Func) *nfqueue.Reader {
 	f.Helper()
-	r, err := nfqueue.NewReader(q, failOpen, options(i))
+	return f.runWith(q, failOpen, options(i))
+}
+
+func (f *fixture) runWith(
+	q *nfqueue.Queue, failOpen bool, o nfqueue.ReaderOptions,
+) *nfqueue.Reader {
+	f.Helper()
+	r, err := nfqueue.NewReader(q, failOpen, o)
 	f.must(err)
 	f.serve(q, r, nfqueue.PollerOptions{CopyRange: nfqueue.MaxCopyRange})
 	return r

@@ -41,6 +41,7 @@ type batch struct {
 	far      []byte
 	farSize  int // of one far buffer, with the room in front
 	verdicts []byte
+	together *together // nil until an inspector takes batches
 }
 
 // newBatch maps the far buffers: few of their pages are ever touched, and Go

@@ -20,6 +20,10 @@ type session struct {
 	reader   *Reader
 	packet   inspect.Packet
 	verdicts verdictBatch
+	// batches is the inspector, where it takes whole batches, and together the one
+	// that is gathered for it.
+	batches  inspect.BatchInspector
+	together *together
 
 	// turn is what serve calls with the queue's descriptor, made once because
 	// making it allocates; batch is its argument, stats and err are its results.
@@ -40,6 +44,7 @@ type session struct {
 
 func newSession(r *Reader) *session {
 	s := &session{reader: r}
+	s.batches, _ = r.options.Inspector.(inspect.BatchInspector)
 	s.turn = func(fd uintptr) { s.err = s.drain(fd) }
 	return s
 }
@@ -80,19 +85,23 @@ func (s *session) drain(fd uintptr) error {
 func (s *session) answerBatch(fd uintptr, b *batch, n int) error {
 	s.verdicts.reset(b.verdicts, s.reader.queue.config.Number)
 	s.begin(b.message(n - 1))
+	s.gatherIn(b)
 	for i := range n {
 		s.handle(b.message(i))
 	}
+	s.inspectTogether()
 	return s.send(fd, b)
 }
 
 // answerEarly answers the packets that came while the queue was being bound.
 func (s *session) answerEarly(fd uintptr) error {
-	var b batch // for its verdicts alone
+	var b batch // for its verdicts, and one packet
 	for _, msg := range s.reader.queue.takeEarly() {
 		s.verdicts.reset(b.verdicts, s.reader.queue.config.Number)
 		s.begin(msg)
+		s.gatherIn(&b)
 		s.handle(msg)
+		s.inspectTogether()
 		if err := s.send(fd, &b); err != nil {
 			return err
 		}
@@ -169,19 +178,37 @@ func (s *session) countError(payload []byte) {
 }
 
 func (s *session) handlePacket(body []byte) {
-	r, p := s.reader, &s.packet
-	*p = inspect.Packet{Attachment: r.options.Attachment}
+	if s.together != nil {
+		s.gather(body)
+		return
+	}
+	p := &s.packet
+	hasID, ok := s.receive(body, p)
+	switch {
+	case ok:
+		s.conclude(p, s.inspect(p))
+	case hasID:
+		s.answer(p, s.reader.policyVerdict(), p.Mark)
+	}
+}
+
+// receive reads a packet, and reports whether it can be inspected. What has an ID
+// needs a verdict in any case.
+func (s *session) receive(body []byte, p *inspect.Packet) (hasID, ok bool) {
+	*p = inspect.Packet{Attachment: s.reader.options.Attachment}
 	hasID, err := parse(body, p)
 	if err != nil {
 		s.verdicts.counters.malformed++
-		if hasID {
-			s.answer(p, r.policyVerdict(), p.Mark)
-		}
-		return
+		return hasID, false
 	}
 	s.verdicts.counters.packets++
 	s.verdicts.counters.bytes += uint64(p.Length)
-	v := s.inspect(p)
+	return true, true
+}
+
+// conclude makes the packet's answer of what the inspector says.
+func (s *session) conclude(p *inspect.Packet, v inspect.Verdict) {
+	r := s.reader
 	if !s.replace(p, &v) {
 		s.verdicts.counters.malformed++
 		v = inspect.Verdict{}

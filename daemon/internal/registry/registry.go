@@ -177,7 +177,7 @@ func (r *Registry) selector(policy api.Policy) hook.Selector {
 // inspector returns what a reader asks: each counts its own flows.
 func (r *Registry) inspector() inspect.Inspector {
 	if n := r.options.SettleAfter; n > 0 {
-		return settle.NewAfter(n, r.options.Inspector)
+		return settle.Around(n, r.options.Inspector)
 	}
 	return r.options.Inspector
 }

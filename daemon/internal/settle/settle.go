@@ -28,6 +28,30 @@ type After struct {
 	flows map[flow]uint32
 }
 
+// Around returns an inspector around next for one goroutine, which takes batches
+// where next does.
+func Around(n uint32, next inspect.Inspector) inspect.Inspector {
+	a := NewAfter(n, next)
+	if batches, ok := next.(inspect.BatchInspector); ok {
+		return &afterBatch{After: a, batches: batches}
+	}
+	return a
+}
+
+// afterBatch is an After around an inspector that takes batches.
+type afterBatch struct {
+	*After
+	batches inspect.BatchInspector
+}
+
+// InspectBatch does for each packet what Inspect does.
+func (a *afterBatch) InspectBatch(packets []*inspect.Packet, verdicts []inspect.Verdict) {
+	a.batches.InspectBatch(packets, verdicts)
+	for i, p := range packets {
+		verdicts[i] = a.count(p, verdicts[i])
+	}
+}
+
 // NewAfter returns an inspector around next. It is for one goroutine.
 func NewAfter(n uint32, next inspect.Inspector) *After {
 	return &After{next: next, n: n, flows: make(map[flow]uint32)}
@@ -37,7 +61,11 @@ func NewAfter(n uint32, next inspect.Inspector) *After {
 // What opens a connection of TCP is the first packet of its flow, whatever came
 // before.
 func (a *After) Inspect(p *inspect.Packet) inspect.Verdict {
-	v := a.next.Inspect(p)
+	return a.count(p, a.next.Inspect(p))
+}
+
+// count counts the packet, and returns what becomes of its verdict.
+func (a *After) count(p *inspect.Packet, v inspect.Verdict) inspect.Verdict {
 	key, opens, ok := flowOf(p)
 	if !ok {
 		return v

@@ -117,3 +117,50 @@ func TestDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a packet", n)
 	}
 }
+
+// batchInspector drops port 2000, whether in batches or not.
+type batchInspector struct{ batches int }
+
+func (*batchInspector) Inspect(*inspect.Packet) inspect.Verdict { return inspect.Verdict{} }
+
+func (b *batchInspector) InspectBatch(packets []*inspect.Packet, verdicts []inspect.Verdict) {
+	b.batches++
+	for i, p := range packets {
+		verdicts[i].Action = inspect.Accept
+		if f, _ := p.Flow(); f.SourcePort == 2000 {
+			verdicts[i].Action = inspect.Drop
+		}
+	}
+}
+
+// An inspector that takes batches takes them behind After, too, which counts each
+// packet; one that does not takes none.
+func TestAroundBatches(t *testing.T) {
+	if _, ok := Around(2, inspect.AcceptAll{}).(inspect.BatchInspector); ok {
+		t.Error("AcceptAll takes batches")
+	}
+	next := &batchInspector{}
+	a, ok := Around(2, next).(inspect.BatchInspector)
+	if !ok {
+		t.Fatal("an inspector that takes batches takes none")
+	}
+	packets := []*inspect.Packet{
+		udp(1000, false), udp(2000, false), udp(1000, true), udp(2000, false), udp(1001, false),
+	}
+	verdicts := make([]inspect.Verdict, len(packets))
+	a.InspectBatch(packets, verdicts)
+	for i, want := range []inspect.Verdict{
+		{Action: inspect.Accept},
+		{Action: inspect.Drop},
+		{Action: inspect.Accept, Settle: true},
+		{Action: inspect.Drop},
+		{Action: inspect.Accept},
+	} {
+		if v := verdicts[i]; v.Action != want.Action || v.Settle != want.Settle {
+			t.Errorf("packet %d: %+v, want %+v", i, v, want)
+		}
+	}
+	if next.batches != 1 {
+		t.Errorf("%d batches, want one", next.batches)
+	}
+}
