@@ -12,6 +12,12 @@ type Counters struct {
 	Dropped  uint64 `json:"dropped"`
 	// Queued went on to another queue by verdict.
 	Queued uint64 `json:"queued"`
+	// Rejected were dropped by verdict, and the ends of their flows told. They are not
+	// among those that were Dropped.
+	Rejected uint64 `json:"rejected"`
+	// Untold were rejected, too, but an end was not told: there were more than are
+	// answered, or the pod's kernel took no answer.
+	Untold uint64 `json:"untold"`
 	// Settled were answered with the request to settle their flow.
 	Settled uint64 `json:"settled"`
 	// Malformed packets got the policy's verdict without inspection, or because
@@ -40,6 +46,8 @@ func (c *Counters) Add(o Counters) {
 	c.Accepted += o.Accepted
 	c.Dropped += o.Dropped
 	c.Queued += o.Queued
+	c.Rejected += o.Rejected
+	c.Untold += o.Untold
 	c.Settled += o.Settled
 	c.Malformed += o.Malformed
 	c.Panics += o.Panics
@@ -56,6 +64,8 @@ func (c *Counters) Sub(o Counters) {
 	c.Accepted -= o.Accepted
 	c.Dropped -= o.Dropped
 	c.Queued -= o.Queued
+	c.Rejected -= o.Rejected
+	c.Untold -= o.Untold
 	c.Settled -= o.Settled
 	c.Malformed -= o.Malformed
 	c.Panics -= o.Panics

@@ -66,6 +66,10 @@
 // declares that by [Needs]. When its rules change, a [Changer] has all settled
 // flows inspected again.
 //
+// # Rejecting packets
+//
+// [Reject] drops a packet and tells the ends of its flow, which [Drop] leaves waiting.
+//
 // # Marks and replacements
 //
 // A verdict may set bits of the packet's mark, for routing or traffic control,

@@ -186,6 +186,11 @@ const (
 	Drop
 	// Queue sends the packet to the queue that the verdict names.
 	Queue
+	// Reject drops the packet and tells the ends: both ends of a TCP connection by a
+	// reset, the sender of another packet by an error of ICMP. Nobody is told where
+	// that is not allowed, such as of a reset or of a multicast packet, nor beyond
+	// 1,000 packets a second in a pod.
+	Reject
 )
 
 // String returns the action's name.
@@ -197,6 +202,8 @@ func (a Action) String() string {
 		return "drop"
 	case Queue:
 		return "queue"
+	case Reject:
+		return "reject"
 	}
 	return "none"
 }
@@ -211,7 +218,8 @@ type Verdict struct {
 	// The other bits keep their value.
 	Mark, MarkMask uint32
 	// Settle asks the kernel to decide the rest of the packet's flow, in both
-	// directions, as this packet: accept or drop. The inspector then gets no
+	// directions, as this packet: accept or drop, which is what it does after a
+	// [Reject]. The inspector then gets no
 	// more of it for the time that is configured (settle.timeout), whether the
 	// flow is busy or not, unless rules change or a SYN opens another TCP
 	// connection of the same addresses and ports. That SYN is inspected, and so

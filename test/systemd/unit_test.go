@@ -222,7 +222,9 @@ func loadsModulesOnRequest(t *testing.T, m *machine) {
 	if a.Module || has(t, a.Bounding, unix.CAP_SYS_MODULE) || a.Home {
 		t.Errorf("the unit allows %+v, want no modules and no files in home directories", a)
 	}
-	for _, c := range []int{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SYS_PTRACE} {
+	for _, c := range []int{
+		unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_PTRACE,
+	} {
 		if !has(t, a.Bounding, c) {
 			t.Errorf("the unit forbids capability %d", c)
 		}

@@ -11,9 +11,10 @@ import (
 
 // Counters are what readers have counted; see [nfqueue.Counters].
 type Counters struct {
-	Packets, Bytes, Accepted, Dropped, Queued, Settled uint64
-	Malformed, Panics, Overruns, Flushed, Errors       uint64
-	InspectNanoseconds                                 uint64
+	Packets, Bytes, Accepted, Dropped, Queued    uint64
+	Rejected, Untold, Settled                    uint64
+	Malformed, Panics, Overruns, Flushed, Errors uint64
+	InspectNanoseconds                           uint64
 }
 
 func (c *Counters) add(r *nfqueue.Counters) {
@@ -22,6 +23,8 @@ func (c *Counters) add(r *nfqueue.Counters) {
 	c.Accepted += r.Accepted.Load()
 	c.Dropped += r.Dropped.Load()
 	c.Queued += r.Queued.Load()
+	c.Rejected += r.Rejected.Load()
+	c.Untold += r.Untold.Load()
 	c.Settled += r.Settled.Load()
 	c.Malformed += r.Malformed.Load()
 	c.Panics += r.Panics.Load()

@@ -23,6 +23,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/reject"
 )
 
 // DrainLimit is how long Down waits for the verdicts of packets that wait already;
@@ -47,6 +48,7 @@ type Datapath struct {
 	life      *life // nil until there is a label
 	traffic   trafficWatch
 	counters  readerCounters
+	rejects   *reject.Sender
 }
 
 // New prepares a netns and touches nothing in it.
@@ -56,7 +58,7 @@ func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
 		return nil, err
 	}
 	return &Datapath{
-		factory: f, ns: clone, selector: s,
+		factory: f, ns: clone, selector: s, rejects: reject.NewSender(clone),
 		stored: newStoredFDs(f.options.Store, ns.ID().Cookie, !s.Bypass),
 	}, nil
 }
@@ -131,7 +133,7 @@ func (d *Datapath) openQueue(number uint16) error {
 	fault.At(fault.QueueOpened)
 	q := d.factory.queueReader(queue)
 	store := func() error { return d.stored.add(fdstore.Queue, queue.File()) }
-	if err := q.open(store, d.factory, d.life); err != nil {
+	if err := q.open(store, d.readerOptions(), d.life); err != nil {
 		return err
 	}
 	d.queues = append(d.queues, q)
@@ -151,7 +153,7 @@ func (d *Datapath) inheritQueue(number uint16, orphaned bool) (orphans int, err 
 	if orphaned {
 		orphans, err = queue.AnswerOrphans(d.ns, d.selector.Bypass)
 	}
-	err = errors.Join(err, q.buffers.add(queue), q.read(d.factory, d.life))
+	err = errors.Join(err, q.buffers.add(queue), q.read(d.readerOptions(), d.life))
 	if err != nil {
 		return orphans, errors.Join(err, q.close())
 	}
@@ -159,6 +161,16 @@ func (d *Datapath) inheritQueue(number uint16, orphaned bool) (orphans int, err 
 	d.queues = append(d.queues, q)
 	return orphans, nil
 }
+
+// readerOptions is what one more reader of the netns works with.
+func (d *Datapath) readerOptions() nfqueue.ReaderOptions {
+	o := d.factory.readerOptions(d.life)
+	o.Rejecter = d.rejects
+	return o
+}
+
+// closeNetns ends what is done in the netns, in which nothing is read any more.
+func (d *Datapath) closeNetns() error { return errors.Join(d.rejects.Close(), d.ns.Close()) }
 
 // queueConfig is how a queue of the netns is bound.
 func (d *Datapath) queueConfig(number uint16) nfqueue.Config {

@@ -48,12 +48,12 @@ func (d *Datapath) Suspend() (armed bool, err error) {
 		errs = append(errs, q.close())
 	}
 	d.end()
-	return true, errors.Join(append(errs, d.ns.Close(), d.handle.Close())...)
+	return true, errors.Join(append(errs, d.closeNetns(), d.handle.Close())...)
 }
 
 // Close closes what the store has copies of, and changes nothing in the kernel.
 func (d *Datapath) Close() error {
-	errs := []error{d.ns.Close()}
+	errs := []error{d.closeNetns()}
 	for _, q := range d.queues {
 		errs = append(errs, q.letGo())
 	}
@@ -82,7 +82,7 @@ func (d *Datapath) Remove() error {
 		d.factory.closeLater(q.queue.Close)
 	}
 	d.end()
-	return errors.Join(append(errs, d.ns.Close())...)
+	return errors.Join(append(errs, d.closeNetns())...)
 }
 
 // removeInherited has nothing left in the store, and closed here, of what an earlier

@@ -28,7 +28,7 @@ type queueReader struct {
 }
 
 // open binds the queue, once its descriptor is stored, and has it read.
-func (q *queueReader) open(store func() error, f *Factory, l *life) error {
+func (q *queueReader) open(store func() error, o nfqueue.ReaderOptions, l *life) error {
 	bind := func() error {
 		if err := store(); err != nil {
 			return err
@@ -40,16 +40,16 @@ func (q *queueReader) open(store func() error, f *Factory, l *life) error {
 		return errors.Join(err, q.close())
 	}
 	fault.At(fault.QueueBound)
-	if err := q.read(f, l); err != nil {
+	if err := q.read(o, l); err != nil {
 		return errors.Join(err, q.close())
 	}
 	return nil
 }
 
 // read has the queue's packets inspected from now on. The reader holds the life.
-func (q *queueReader) read(f *Factory, l *life) error {
+func (q *queueReader) read(o nfqueue.ReaderOptions, l *life) error {
 	var err error
-	q.reader, err = nfqueue.NewReader(q.queue, q.queue.Config().FailOpen, f.readerOptions(l))
+	q.reader, err = nfqueue.NewReader(q.queue, q.queue.Config().FailOpen, o)
 	if q.reader != nil {
 		l.hold()
 	}

@@ -8,6 +8,10 @@ import "sync/atomic"
 type Counters struct {
 	Packets, Bytes            atomic.Uint64
 	Accepted, Dropped, Queued atomic.Uint64
+	// Rejected packets were dropped, and are not among those that were Dropped.
+	Rejected atomic.Uint64
+	// Untold are rejected packets of which an end could not be told.
+	Untold atomic.Uint64
 	// Settled packets were answered with a request to settle their flow.
 	Settled atomic.Uint64
 	// Malformed messages, and replacements that were refused, whose packets got
@@ -37,6 +41,7 @@ func (c *Counters) add(b *batchCounters) {
 		{&c.Accepted, b.accepted},
 		{&c.Dropped, b.dropped},
 		{&c.Queued, b.queued},
+		{&c.Rejected, b.rejected},
 		{&c.Settled, b.settled},
 		{&c.Malformed, b.malformed},
 		{&c.Panics, b.panics},
@@ -54,6 +59,7 @@ func (c *Counters) add(b *batchCounters) {
 type batchCounters struct {
 	packets, bytes                     uint64
 	accepted, dropped, queued, settled uint64
+	rejected                           uint64
 	malformed, panics, errors, flushed uint64
 	nanoseconds                        uint64 // of the inspector
 }

@@ -18,8 +18,20 @@ type Observer interface {
 	Observe(p *inspect.Packet, v inspect.Verdict, mark uint32)
 }
 
-// ReaderOptions are what a reader works with. All fields but Panicked and Ended are
-// required.
+// Rejecter tells the ends of flows that their packets are rejected. Its methods are
+// called by the goroutines of several readers, and must not block.
+type Rejecter interface {
+	// Reject is called before the packet's verdict reaches the kernel. The mark is
+	// the one that the packet would go on with. It reports false where an end could
+	// not be told.
+	Reject(p *inspect.Packet, mark uint32) bool
+	// Sent reports whether a packet is what Reject has sent, once for each. Such a
+	// packet passes without inspection.
+	Sent(p *inspect.Packet) bool
+}
+
+// ReaderOptions are what a reader works with. All fields but Rejecter, Panicked
+// and Ended are required.
 type ReaderOptions struct {
 	Inspector  inspect.Inspector
 	Attachment *inspect.Attachment
@@ -27,6 +39,8 @@ type ReaderOptions struct {
 	MarkMask uint32
 	// Observer is called for each packet; it may return nil.
 	Observer func() Observer
+	// Rejecter, if any, is told of packets that the inspector rejects.
+	Rejecter Rejecter
 	// Panicked, if any, is called with what the inspector's panic says, while its
 	// stack is there. Calls for several readers are concurrent.
 	Panicked func(r *Reader, said any)
@@ -174,7 +188,7 @@ func (b requestBits) of(action inspect.Action) uint32 {
 	switch action {
 	case inspect.Accept:
 		return b.accept
-	case inspect.Drop:
+	case inspect.Drop, inspect.Reject:
 		return b.drop
 	}
 	return 0

@@ -24,6 +24,7 @@ type session struct {
 	// that is gathered for it.
 	batches  inspect.BatchInspector
 	together *together
+	rejected []rejection // of the batch, whose memory has their payloads
 
 	// turn is what serve calls with the queue's descriptor, made once because
 	// making it allocates; batch is its argument, stats and err are its results.
@@ -132,7 +133,8 @@ func (s *session) send(fd uintptr, b *batch) error {
 	s.verdicts.closeRun()
 	s.verdicts.revoke(s.reader.requests())
 	s.reader.Counters.add(&s.verdicts.counters) // first: the receiver of a packet may look
-	b.verdicts = s.verdicts.buf[:0]             // keep what has grown
+	s.tellRejected()
+	b.verdicts = s.verdicts.buf[:0] // keep what has grown
 	for out := s.verdicts.buf; len(out) > 0; {
 		var head []byte
 		head, out = chunk(out)
@@ -183,27 +185,50 @@ func (s *session) handlePacket(body []byte) {
 		return
 	}
 	p := &s.packet
-	hasID, ok := s.receive(body, p)
-	switch {
-	case ok:
-		s.conclude(p, s.inspect(p))
-	case hasID:
-		s.answer(p, s.reader.policyVerdict(), p.Mark)
+	if f := s.receive(body, p); f != toInspect {
+		s.answerUninspected(p, f)
+		return
 	}
+	s.conclude(p, s.inspect(p))
 }
 
-// receive reads a packet, and reports whether it can be inspected. What has an ID
-// needs a verdict in any case.
-func (s *session) receive(body []byte, p *inspect.Packet) (hasID, ok bool) {
+// fate is what becomes of a packet that was received.
+type fate uint8
+
+const (
+	noPacket fate = iota // it has no ID, so it needs no verdict
+	malformed
+	sentByUs // it tells of a rejected packet
+	toInspect
+)
+
+// receive reads a packet, and says what becomes of it.
+func (s *session) receive(body []byte, p *inspect.Packet) fate {
 	*p = inspect.Packet{Attachment: s.reader.options.Attachment}
 	hasID, err := parse(body, p)
 	if err != nil {
 		s.verdicts.counters.malformed++
-		return hasID, false
+		if !hasID {
+			return noPacket
+		}
+		return malformed
+	}
+	if r := s.reader.options.Rejecter; r != nil && r.Sent(p) {
+		return sentByUs
 	}
 	s.verdicts.counters.packets++
 	s.verdicts.counters.bytes += uint64(p.Length)
-	return true, true
+	return toInspect
+}
+
+// answerUninspected answers a packet that the inspector does not see.
+func (s *session) answerUninspected(p *inspect.Packet, f fate) {
+	switch f {
+	case malformed:
+		s.answer(p, s.reader.policyVerdict(), p.Mark)
+	case sentByUs:
+		s.pass(p)
+	}
 }
 
 // conclude makes the packet's answer of what the inspector says.
@@ -219,6 +244,9 @@ func (s *session) conclude(p *inspect.Packet, v inspect.Verdict) {
 	mark := v.ApplyMark(p.Mark, r.options.MarkMask)
 	if o := r.options.Observer(); o != nil {
 		o.Observe(p, v, mark)
+	}
+	if v.Action == inspect.Reject {
+		s.rejected = append(s.rejected, rejection{*p, mark})
 	}
 	s.answer(p, v, mark)
 }
@@ -252,8 +280,8 @@ func (s *session) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 		a.payload = v.Payload
 	}
 	settled := s.requestSettling(p, v, &a)
-	if !settled && p.Priority&settleMask != 0 {
-		a.priority, a.setPriority = p.Priority&^settleMask, true
+	if !settled {
+		a.clearRequest(p)
 	}
 	s.verdicts.count(v.Action, settled)
 	s.verdicts.add(p.ID, &a)

@@ -7,9 +7,9 @@ import "github.com/nsqueue/nsqueue/daemon/inspect"
 // together is a batch for an inspector that takes its packets all at once. Those that
 // cannot be inspected keep their places, for answers are in the order of packets.
 type together struct {
-	packets     [batchSize]inspect.Packet
-	uninspected [batchSize]bool
-	count       int
+	packets [batchSize]inspect.Packet
+	fates   [batchSize]fate
+	count   int
 
 	pointers [batchSize]*inspect.Packet // to those that are inspected
 	verdicts [batchSize]inspect.Verdict
@@ -34,13 +34,13 @@ func (s *session) gatherIn(b *batch) {
 func (s *session) gather(body []byte) {
 	t := s.together
 	p := &t.packets[t.count]
-	hasID, ok := s.receive(body, p)
-	if !hasID {
+	f := s.receive(body, p)
+	if f == noPacket {
 		return
 	}
-	t.uninspected[t.count] = !ok
+	t.fates[t.count] = f
 	t.count++
-	if ok {
+	if f == toInspect {
 		t.pointers[t.inspect] = p
 		t.inspect++
 	}
@@ -59,8 +59,8 @@ func (s *session) inspectTogether() {
 	}
 	for i := range t.count {
 		p := &t.packets[i]
-		if t.uninspected[i] {
-			s.answer(p, s.reader.policyVerdict(), p.Mark)
+		if t.fates[i] != toInspect {
+			s.answerUninspected(p, t.fates[i])
 			continue
 		}
 		s.conclude(p, verdicts[0])

@@ -95,6 +95,8 @@ func (v *verdictBatch) count(action inspect.Action, settled bool) {
 		v.counters.accepted++
 	case inspect.Queue:
 		v.counters.queued++
+	case inspect.Reject:
+		v.counters.rejected++
 	default:
 		v.counters.dropped++
 	}

@@ -136,9 +136,18 @@ func read(t *testing.T, ns *netns.NetNS) *recorder {
 func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
 	t.Helper()
 	rec := &recorder{}
+	readWith(t, ns, number, rec, nil)
+	return rec
+}
+
+// readWith has the packets of a queue inspected until the test ends.
+func readWith(
+	t *testing.T, ns *netns.NetNS, number uint16, i inspect.Inspector, rejecter nfqueue.Rejecter,
+) *nfqueue.Reader {
+	t.Helper()
 	q := bind(t, ns, number)
 	r, err := nfqueue.NewReader(q, false, nfqueue.ReaderOptions{
-		Inspector: rec, Attachment: &inspect.Attachment{},
+		Inspector: i, Attachment: &inspect.Attachment{}, Rejecter: rejecter,
 		Observer: func() nfqueue.Observer { return nil },
 	})
 	nstest.Must(t, err)
@@ -154,7 +163,7 @@ func readQueue(t *testing.T, ns *netns.NetNS, number uint16) *recorder {
 		nstest.Must(t, <-done)
 		nstest.Must(t, p.Close())
 	})
-	return rec
+	return r
 }
 
 // awaitAnswers waits until no packet waits in the queue. Linux 6.1 warns where
