@@ -85,8 +85,8 @@ func TestStatus(t *testing.T) {
 		},
 		Attachments: 2,
 		Counters: api.Counters{
-			Packets: 12, Bytes: 1008, Accepted: 9, Dropped: 1, Queued: 2, Malformed: 3, Panics: 4, Errors: 5,
-			Overruns: 6, Flushed: 7,
+			Packets: 12, Bytes: 1008, Accepted: 9, Dropped: 1, Queued: 2, Rejected: 8,
+			Untold: 7, Malformed: 3, Panics: 4, Errors: 5, Overruns: 6, Flushed: 7,
 		},
 		Orphans: 64, Spooled: 1, Descriptors: api.Descriptors{Open: 20, Limit: 1024, Room: 100},
 		Buffers: api.Buffers{Queues: 2, Each: 8 << 20, Possible: 8 << 20, Total: 1 << 30},
@@ -125,7 +125,7 @@ Hook flaw:           flows cannot be settled
 Hook survives exit:  no
 Attachments:         2
 Packets:             12, 1008 bytes
-Verdicts:            9 accepted, 1 dropped, 2 queued
+Verdicts:            9 accepted, 1 dropped, 8 rejected (7 untold), 2 queued
 Errors:              3 malformed, 4 panics, 6 overruns, 7 flushed, 5 other
 Receive buffers:     8 MiB for each of 2 queues, at most 1 GiB in all
 Descriptors:         20 of 1024, room for 100 more pods

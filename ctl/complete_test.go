@@ -28,7 +28,7 @@ func TestCompletion(t *testing.T) {
 		"watch --pod default/": "default/busybox1",
 		"watch --namespace k":  "kube-system",
 		"capture --direction ": "in out forward",
-		"watch --verdict ":     "accept drop queue",
+		"watch --verdict ":     "accept drop queue reject",
 		"stats --sort ":        "packets bits drops settled time pod",
 		"list -o ":             "table wide json yaml",
 	} {

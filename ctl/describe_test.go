@@ -54,7 +54,7 @@ Netns cookie:    4097 (inode 4026532000)
 Hook:            nft
 Failure policy:  Fail: packets that cannot be inspected are dropped
 Packets:         1234, 99999 bytes
-Verdicts:        1230 accepted, 4 dropped, 0 queued
+Verdicts:        1230 accepted, 4 dropped, 0 rejected (0 untold), 0 queued
 Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Inspector:       2µs per packet
 Settled:         0 flows; the kernel decided 0 packets of them
@@ -89,7 +89,7 @@ Netns cookie:    0 (inode 0)
 Hook:            nft
 Failure policy:  Ignore: packets that cannot be inspected pass
 Packets:         0, 0 bytes
-Verdicts:        0 accepted, 0 dropped, 0 queued
+Verdicts:        0 accepted, 0 dropped, 0 rejected (0 untold), 0 queued
 Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
 Inspector:       - per packet
 Settled:         0 flows; the kernel decided 0 packets of them

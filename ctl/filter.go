@@ -68,11 +68,12 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 		"packets from or to `ADDRESS`, or a network, only")
 	flags.BoolVar(&f.noProbes, "no-probes", false,
 		"leave out packets from and to the node itself")
-	flags.StringVar(&f.verdict, "verdict", "", "`VERDICT` of the packets: accept, drop or queue")
+	flags.StringVar(&f.verdict, "verdict", "",
+		"`VERDICT`: accept, drop, queue or reject")
 	flags.Uint32Var(&f.rate, "rate", rate, "at most `N` packets a second, 0: all")
 	completeFlag(cmd, "direction", words("in", "out", "forward"))
 	completeFlag(cmd, "protocol", words("tcp", "udp", "icmp", "icmpv6", "sctp", "udplite"))
-	completeFlag(cmd, "verdict", words("accept", "drop", "queue"))
+	completeFlag(cmd, "verdict", words("accept", "drop", "queue", "reject"))
 }
 
 // watchPackets watches at a low priority. It continues with the next daemon when

@@ -70,16 +70,17 @@ func (c *command) writeAttachments(attachments []api.Attachment) error {
 	t := text.Table{
 		Head: []string{
 			"CONTAINER ID", "IFNAME", "POD", "HOOK", "POLICY", "STATE", "QUEUE", "PACKETS",
-			"DROPPED", "AGE", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
+			"DROPPED", "REJECTED", "AGE", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
 		},
 		Elastic: "POD", Spare: []string{"HOOK", "QUEUE", "IFNAME", "STATE"},
-		Extra: []string{"NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
+		Extra: []string{"REJECTED", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
 	}
 	for i := range attachments {
 		a := &attachments[i]
 		t.Add(c.id(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
 			string(a.State), queueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
-			strconv.FormatUint(a.Counters.Dropped, 10), text.Age(c.now().Sub(a.Created)),
+			strconv.FormatUint(a.Counters.Dropped, 10),
+			strconv.FormatUint(a.Counters.Rejected, 10), text.Age(c.now().Sub(a.Created)),
 			cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
 			strconv.FormatUint(a.Netns.Cookie, 10), cmp.Or(a.Netns.Path, "-"))
 	}

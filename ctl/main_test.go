@@ -122,7 +122,7 @@ func TestUsageErrors(t *testing.T) {
 		"watch --port 65536":   "",
 		"watch -n a --pod b/c": `pod "b/c" is not in namespace "a"`,
 		"watch --direction up": `direction "up": want one of [in out forward unknown]`,
-		"watch --verdict ok":   `verdict "ok": want one of [accept drop queue none]`,
+		"watch --verdict ok":   `verdict "ok": want one of [accept drop queue reject none]`,
 		"watch --protocol x":   "",
 	} {
 		t.Run(line, func(t *testing.T) {

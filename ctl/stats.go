@@ -36,10 +36,11 @@ func newStats(run runner) *cobra.Command {
 		Aliases: []string{"top"},
 		Short:   "Show packet rates per pod, live",
 		Long: `Show the load of each attachment, again after each interval until Ctrl-C:
-packets and bits per second, packets that verdicts drop, flows that are settled
-(the kernel decides the rest of them), the inspector's time per packet, the
-packets that wait in the queues now, and the packets that the kernel has lost
-there so far because a queue or the receive buffer of its reader was full.
+packets and bits per second, packets that verdicts drop or reject, flows that
+are settled (the kernel decides the rest of them), the inspector's time per
+packet, the packets that wait in the queues now, and the packets that the kernel
+has lost there so far because a queue or the receive buffer of its reader was
+full.
 
 The busiest attachments come first, at most --limit of them. stats continues
 when nsqueued restarts. -o json prints one JSON object per line, -o yaml one
@@ -212,7 +213,7 @@ func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
 		Key: a.Key, Pod: a.Pod,
 		PacketsPerSecond: per(n.Packets, last.Packets),
 		BitsPerSecond:    8 * per(n.Bytes, last.Bytes),
-		DroppedPerSecond: per(n.Dropped, last.Dropped),
+		DroppedPerSecond: per(n.Dropped+n.Rejected, last.Dropped+last.Rejected),
 		SettledPerSecond: per(n.Settled, last.Settled), InspectMicroseconds: micros,
 	}
 }

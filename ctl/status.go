@@ -114,7 +114,8 @@ func addHook(f *text.Fields, h *api.HookStatus) {
 // addPackets adds what the daemon did with packets, of a pod or of all of them.
 func addPackets(f *text.Fields, n *api.Counters) {
 	f.Add("Packets", "%d, %d bytes", n.Packets, n.Bytes)
-	f.Add("Verdicts", "%d accepted, %d dropped, %d queued", n.Accepted, n.Dropped, n.Queued)
+	f.Add("Verdicts", "%d accepted, %d dropped, %d rejected (%d untold), %d queued", n.Accepted,
+		n.Dropped, n.Rejected, n.Untold, n.Queued)
 	f.Add("Errors", "%d malformed, %d panics, %d overruns, %d flushed, %d other",
 		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }

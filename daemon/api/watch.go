@@ -69,7 +69,7 @@ type WatchRequest struct {
 
 // The words that events use.
 func watchDirections() []string { return []string{"in", "out", "forward", "unknown"} }
-func watchVerdicts() []string   { return []string{"accept", "drop", "queue", "none"} }
+func watchVerdicts() []string   { return []string{"accept", "drop", "queue", "reject", "none"} }
 func watchProtocols() []string {
 	return []string{"icmp", "tcp", "udp", "icmpv6", "sctp", "udplite"}
 }

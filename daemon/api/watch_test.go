@@ -47,7 +47,7 @@ func TestWatchRequestRefused(t *testing.T) {
 		"port=1&port=2":               `parameter "port": want one value`,
 		"pod=":                        `parameter "pod": want one value`,
 		"direction=up":                `direction "up": want one of [in out forward unknown]`,
-		"verdict=ACCEPT":              `verdict "ACCEPT": want one of [accept drop queue none]`,
+		"verdict=ACCEPT":              `verdict "ACCEPT": want one of [accept drop queue reject none]`,
 		"protocol=256":                `protocol "256": want one of`,
 		"payload=65536":               "payload of 65536 bytes: want 0 to 65535",
 		"noProbes=1":                  `parameter "noProbes": "1" is not true`,

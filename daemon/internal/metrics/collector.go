@@ -102,6 +102,11 @@ func totals() []total {
 			func(n *api.Counters) uint64 { return n.Settled },
 		},
 		{
+			desc("untold_rejects_total", "Rejected packets of which an end was not told: there "+
+				"were more than are answered, or the pod's kernel took no answer."),
+			func(n *api.Counters) uint64 { return n.Untold },
+		},
+		{
 			desc("malformed_packets_total", "Packets that got the failure policy's verdict "+
 				"without inspection, or whose replacement was refused."),
 			func(n *api.Counters) uint64 { return n.Malformed },
@@ -178,6 +183,7 @@ func (c *collector) collectCounters(s *sink) {
 	s.counter(c.packets, n.Accepted, accepted)
 	s.counter(c.packets, n.Dropped, dropped)
 	s.counter(c.packets, n.Queued, queued)
+	s.counter(c.packets, n.Rejected, rejected)
 	s.seconds(c.inspecting, n.InspectNanoseconds)
 	for _, t := range c.totals {
 		s.counter(t.desc, t.of(&n))
@@ -219,6 +225,7 @@ const (
 	accepted = "accept"
 	dropped  = "drop"
 	queued   = "queue"
+	rejected = "reject"
 )
 
 // podDescs are the series that each attachment has.
@@ -255,6 +262,7 @@ func (p *podDescs) collect(s *sink, a *api.Attachment) {
 	id, ifname := label(a.ContainerID), label(a.Ifname)
 	for verdict, count := range map[string]uint64{
 		accepted: n.Accepted, dropped: n.Dropped, queued: n.Queued,
+		rejected: n.Rejected,
 	} {
 		s.counter(p.packets, count, namespace, pod, id, ifname, verdict)
 	}

@@ -33,7 +33,7 @@ func (n *node) List(context.Context) ([]api.Attachment, error) { return n.pods, 
 
 func (n *node) Total() api.Counters {
 	return api.Counters{
-		Packets: 111, Bytes: 1, Accepted: 100, Dropped: 10, Queued: 1, Settled: 2, Malformed: 3,
+		Packets: 125, Bytes: 1, Rejected: 14, Untold: 15, Accepted: 100, Dropped: 10, Queued: 1, Settled: 2, Malformed: 3,
 		InspectNanoseconds: 1500,
 		Panics:             4, Overruns: 5, Flushed: 6, Errors: 7,
 	}
@@ -62,7 +62,7 @@ func pods(n int) []api.Attachment {
 			Key:  api.Key{ContainerID: fmt.Sprintf("%064x", i), Ifname: "eth0"},
 			Pod:  api.Pod{Namespace: "default", Name: fmt.Sprintf("web-%d", i)},
 			Hook: "nft", State: api.Active, FailurePolicy: api.Ignore,
-			Counters: api.Counters{Packets: 3, Accepted: 2, Dropped: 1, Bytes: uint64(i)},
+			Counters: api.Counters{Packets: 6, Accepted: 2, Dropped: 1, Rejected: 3, Bytes: uint64(i)},
 		}
 	}
 	return list
@@ -130,9 +130,11 @@ func TestValues(t *testing.T) {
 		"nsqueue_packets_total": `nsqueue_packets_total{verdict="accept"} 100
 nsqueue_packets_total{verdict="drop"} 10
 nsqueue_packets_total{verdict="queue"} 1
+nsqueue_packets_total{verdict="reject"} 14
 `,
 		"nsqueue_bytes_total":              "nsqueue_bytes_total 1\n",
 		"nsqueue_settled_packets_total":    "nsqueue_settled_packets_total 2\n",
+		"nsqueue_untold_rejects_total":     "nsqueue_untold_rejects_total 15\n",
 		"nsqueue_malformed_packets_total":  "nsqueue_malformed_packets_total 3\n",
 		"nsqueue_inspect_seconds_total":    "nsqueue_inspect_seconds_total 1.5e-06\n",
 		"nsqueue_inspector_panics_total":   "nsqueue_inspector_panics_total 4\n",
@@ -161,6 +163,7 @@ nsqueue_detach_duration_seconds_sum{result="success"} 0.003
 			`nsqueue_attachment_packets_total{container_id="%064[1]x",interface="eth0",namespace="default",pod="web-1",verdict="accept"} 2
 nsqueue_attachment_packets_total{container_id="%064[1]x",interface="eth0",namespace="default",pod="web-1",verdict="drop"} 1
 nsqueue_attachment_packets_total{container_id="%064[1]x",interface="eth0",namespace="default",pod="web-1",verdict="queue"} 0
+nsqueue_attachment_packets_total{container_id="%064[1]x",interface="eth0",namespace="default",pod="web-1",verdict="reject"} 3
 `, 1),
 	} {
 		if diff := cmp.Diff(want, lines(text, prefix)); diff != "" {

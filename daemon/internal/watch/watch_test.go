@@ -103,6 +103,14 @@ func TestFilter(t *testing.T) {
 			t.Errorf("%+v: %v, want %v", test.req, events, test.want)
 		}
 	}
+	for verdict, want := range map[string]int{"reject": 1, "drop": 0} {
+		events := watching(t, api.WatchRequest{Verdict: verdict}, func(h *Hub) {
+			h.Observe(udp(28), inspect.Verdict{Action: inspect.Reject}, 0)
+		})
+		if len(events) != want || want == 1 && events[0].Verdict != "reject" {
+			t.Errorf("a rejected packet, to one who asks for %s: %+v", verdict, events)
+		}
+	}
 	broken := &inspect.Packet{Payload: []byte{1}, Attachment: udp(0).Attachment}
 	events := watching(t, api.WatchRequest{}, func(h *Hub) { h.Observe(broken, accept(), 0) })
 	if len(events) != 1 || events[0].Protocol != "unknown" {
