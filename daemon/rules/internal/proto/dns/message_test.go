@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dns
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const opt = "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+
+func TestParse(t *testing.T) {
+	www := wire("www.blocked.example")
+	for _, tc := range []struct {
+		name  string
+		bytes []byte
+		want  string
+		err   error
+	}{
+		{"plain", query("www.blocked.example"), "www.blocked.example A", nil},
+		{"upper case", query("wWw.BloCKed.eXample"), "www.blocked.example A", nil},
+		{"second question", append(header(0, 2), question(wire("a.example"), TypeA)+question(www, 65)...), "a.example A, www.blocked.example HTTPS", nil},
+		{"compressed question", append(header(0, 2), question(wire("blocked.example"), TypeA)+question("\x03www\xc0\x0c", TypeA)...), "blocked.example A, www.blocked.example A", nil},
+		{"zone transfer", append(header(0, 1), question(wire("blocked.example"), 252)...), "blocked.example AXFR", nil},
+		{"unknown type", append(header(0, 1), question(www, 65280)...), "www.blocked.example TYPE65280", nil},
+		{"root", append(header(0, 1), question("\x00", 2)...), " NS", nil},
+		{"EDNS", append(header(0, 1, 0, 0, 1), question(www, TypeA)+opt...), "www.blocked.example A", nil},
+		{"no question", header(0), "", nil},
+		{"dot and backslash in a label", append(header(0, 1), question("\x05a.b\\c\x07example\x00", TypeA)...), `a\.b\\c.example A`, nil},
+		{"bytes for a log", append(header(0, 1), question("\x07\r\n\x00\"\xff b\x00", TypeA)...), `\013\010\000"\255\032b A`, nil},
+
+		{"nothing", nil, "", ErrShort},
+		{"half a header", header(0)[:11], "", ErrShort},
+		{"no name", header(0, 1), "", ErrShort},
+		{"no class", query("a.example")[:25], "", ErrShort},
+		{"pointer to itself", append(header(0, 1), question("\xc0\x0c", TypeA)...), "", ErrMalformed},
+		{"pointer to its labels", append(header(0, 1), question("\x01a\xc0\x0c", TypeA)...), "", ErrMalformed},
+		{"pointer forward", append(header(0, 1), question("\xc0\x12", TypeA)+www...), "", ErrMalformed},
+		{"pointer into the header", append(header(0, 1), question("\xc0\x04", TypeA)...), "", ErrMalformed},
+		{"half a pointer", append(header(0, 1), 0xc0), "", ErrShort},
+		{"loop of two", append(header(0, 2), question(wire("a"), TypeA)+question("\x01b\xc0\x15", TypeA)...), "a A", ErrMalformed},
+		{"label type 01", append(header(0, 1), question("\x41a\x00", TypeA)...), "", ErrMalformed},
+		{"label type 10", append(header(0, 1), question("\x81a\x00", TypeA)...), "", ErrMalformed},
+		{"long name", append(header(0, 1), question(wire(strings.Repeat("a.", 127)), TypeA)...), strings.TrimSuffix(strings.Repeat("a.", 127), ".") + " A", nil},
+		{"too long a name", append(header(0, 1), question(wire(strings.Repeat("a.", 128)), TypeA)...), "", ErrMalformed},
+		{"bytes after the message", append(query("a.example"), 0), "a.example A", ErrMalformed},
+		{"second question cut", append(header(0, 2), question(www, TypeA)...), "www.blocked.example A", ErrShort},
+		{"record cut", append(header(0, 1, 0, 0, 1), question(www, TypeA)+opt[:8]...), "www.blocked.example A", ErrShort},
+		{"two OPT", append(header(0, 1, 0, 0, 2), question(www, TypeA)+opt+opt...), "www.blocked.example A", ErrMalformed},
+		{"OPT as an answer", append(header(0, 1, 1), question(www, TypeA)+opt...), "www.blocked.example A", ErrMalformed},
+		{"label over its pointer", overlap(), `\016a A, a\000\000\001\000\001\192\013\000\001\000\001\000\000)\004 A`, nil},
+		{"owner is too long", append(header(0, 0, 1), strings.Repeat("\x01a", 130)...), "", ErrMalformed},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var m Message
+			if err := m.Parse(slices.Clip(tc.bytes)); !errors.Is(err, tc.err) {
+				t.Errorf("%v, want %v", err, tc.err)
+			}
+			if got := names(&m); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestTooManyQuestions(t *testing.T) {
+	b := append(header(0, MaxQuestions+1), strings.Repeat(question(wire("a"), TypeA), MaxQuestions+1)...)
+	var m Message
+	if err := m.Parse(b); !errors.Is(err, ErrLimit) || len(m.Questions) != MaxQuestions {
+		t.Error(err, len(m.Questions))
+	}
+}
+
+func TestHeader(t *testing.T) {
+	var m Message
+	b := append(header(0x8000|5<<11|0x0200|3, 1, 0, 0, 1), question(wire("a"), TypeA)...)
+	b = append(b, "\x00\x00\x29\x10\x00\x01\x00\x00\x00\x00\x00"...)
+	if err := m.Parse(b); err != nil {
+		t.Fatal(err)
+	}
+	if m.ID != 7 || !m.Response || m.Opcode != 5 || !m.Truncated || m.RCode != 0x13 {
+		t.Errorf("%+v", m)
+	}
+	if !m.EDNS || m.UDPSize != 4096 {
+		t.Errorf("EDNS %v, %d", m.EDNS, m.UDPSize)
+	}
+}
+
+// No cut of a message reads beyond it, and what is before the cut is found.
+func TestCut(t *testing.T) {
+	b := append(header(0x8000, 1, 1), question(wire("www.blocked.example"), TypeA)...)
+	whole := len(b)
+	b = append(b, answer("\xc0\x0c", TypeA, 60, "\x01\x02\x03\x04")...)
+	var m Message
+	var r Resolution
+	for n := range len(b) {
+		if err := m.Parse(b[:n:n]); !errors.Is(err, ErrShort) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		if found := len(m.Questions) == 1; found != (n >= whole) {
+			t.Errorf("%d bytes: %q", n, names(&m))
+		}
+		if err := m.Resolve(0, &r); err != nil || len(r.Addrs) != 0 {
+			t.Errorf("%d bytes: %v, %v", n, r.Addrs, err)
+		}
+	}
+}
+
+// A key is the same for a query and its answer, whatever the case of the name.
+func TestKey(t *testing.T) {
+	var a, b Message
+	if a.Parse(query("a.example")) != nil || b.Parse(query("A.exAMPle")) != nil {
+		t.Fatal("malformed")
+	}
+	if string(a.Key(nil)) != string(b.Key(nil)) {
+		t.Error("case matters")
+	}
+	if b.Parse(query("b.example")) != nil || string(a.Key(nil)) == string(b.Key(nil)) {
+		t.Error("the name does not matter")
+	}
+}
+
+func TestRecognize(t *testing.T) {
+	q := query("www.blocked.example")
+	for n := range len(q) {
+		if yes, more := Recognize(q[:n]); yes != (n >= headerLen) || more == yes {
+			t.Errorf("%d bytes: %v, %v", n, yes, more)
+		}
+	}
+	framed := append([]byte{0, byte(len(q))}, q...)
+	for n := range 24 {
+		if yes, more := RecognizeStream(framed[:n]); yes != (n >= headerLen+prefixLen) || more == yes {
+			t.Errorf("%d bytes of a stream: %v, %v", n, yes, more)
+		}
+	}
+	for _, other := range []string{
+		"GET / HTTP/1.1\r\n", "SSH-2.0-x\r\n", string(header(0x8000, 1)), string(header(0)), string(header(0, 300)),
+	} {
+		if yes, more := RecognizeStream([]byte("\x00\x20" + other)); yes || more {
+			t.Errorf("%q: %v, %v", other, yes, more)
+		}
+	}
+	for _, other := range []string{
+		"\x00\x0b\x00", // shorter than a header
+		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", // TLS
+	} {
+		if yes, more := RecognizeStream([]byte(other)); yes || more {
+			t.Errorf("%q: %v, %v", other, yes, more)
+		}
+	}
+}
+
+func TestParseAllocates(t *testing.T) {
+	b := append(header(0, 2), question(wire(strings.Repeat("a", 63)+".example"), TypeA)+question("\x03WWW\xc0\x0c", TypeAAAA)...)
+	var m Message
+	if m.Parse(b) != nil {
+		t.Fatal("malformed")
+	}
+	if n := testing.AllocsPerRun(100, func() { _ = m.Parse(b) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	var m Message
+	for name, bytes := range map[string][]byte{
+		"query": query("www.packages.example.org"),
+		"edns":  append(header(0, 1, 0, 0, 1), question(wire("www.packages.example.org"), TypeA)+opt...),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := m.Parse(bytes); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
