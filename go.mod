@@ -5,6 +5,7 @@ go 1.26
 require (
 	github.com/containernetworking/cni v1.3.1
 	github.com/florianl/go-nfqueue/v2 v2.1.0
+	github.com/gaissmai/bart v0.30.0
 	github.com/google/go-cmp v0.7.0
 	github.com/google/nftables v0.3.0
 	github.com/mdlayher/netlink v1.11.2
