@@ -17,6 +17,8 @@ type choices struct {
 	locals []string
 	// inside counts how deep exists and all stand in each other.
 	inside int
+	// chosen counts how deep texts that depend on questions do.
+	chosen int
 	// variables are the names and expressions of the set that is made.
 	variables []string
 }
@@ -204,6 +206,11 @@ func (c *choices) str() string {
 	case 2:
 		return `"` + c.of(words()...) + `"`
 	case 3:
+		if c.chosen == 3 {
+			break
+		}
+		c.chosen++
+		defer func() { c.chosen-- }()
 		return "(" + c.question() + " ? " + c.of("tls.sni", "http.host", `"x"`) + " : dns.name)"
 	case 4:
 		return c.of(`pod.annotations["k"]`, "pod.name", "pod.namespace", `pod.labels.k`)
