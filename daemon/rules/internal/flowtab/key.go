@@ -3,8 +3,9 @@
 package flowtab
 
 import (
+	"crypto/rand"
 	"encoding/binary"
-	"hash/maphash"
+	"math/bits"
 	"net/netip"
 )
 
@@ -74,6 +75,26 @@ func (k *Key) End(s Side) netip.AddrPort {
 // Protocol returns the IP protocol's number.
 func (k *Key) Protocol() uint8 { return uint8(k.rest >> 8) }
 
+// seed is what senders must not know, lest they choose keys with the same hash.
+type seed [5]uint64
+
+func newSeed() (s seed) {
+	var b [8 * len(s)]byte
+	_, _ = rand.Read(b[:]) // which never fails
+	for i := range s {
+		s[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
+	return s
+}
+
 func (t *Table[U, F]) hash(k *Key) uint32 {
-	return uint32(maphash.Comparable(t.seed, *k) >> 32)
+	s := &t.seed
+	h := mix(k.low.hi^s[0], k.low.lo^s[1]) ^ mix(k.high.hi^s[2], k.high.lo^s[3])
+	return uint32(mix(h^k.rest, s[4]|1) >> 32)
+}
+
+// mix folds the product of two numbers.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
 }

@@ -12,7 +12,6 @@
 package flowtab
 
 import (
-	"hash/maphash"
 	"math"
 	"time"
 
@@ -76,7 +75,7 @@ type entry[F any] struct {
 // Table is the flow table. Make it with [New].
 type Table[U, F any] struct {
 	config  Config[U, F]
-	seed    maphash.Seed
+	seed    seed
 	slots   []uint32
 	entries slab[entry[F]]
 	states  slab[state[U]]
@@ -88,7 +87,7 @@ type Table[U, F any] struct {
 // New returns an empty table.
 func New[U, F any](c Config[U, F]) *Table[U, F] {
 	c.Flows = min(max(c.Flows, 1), MaxFlows)
-	t := &Table[U, F]{config: c, seed: maphash.MakeSeed()}
+	t := &Table[U, F]{config: c, seed: newSeed()}
 	t.entries.account, t.states.account = c.Entries, c.States
 	return t
 }

@@ -74,6 +74,26 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// Keys that differ little have hashes that differ in all bits, and not the same ones in
+// another table.
+func TestHashesSpread(t *testing.T) {
+	const n = 1 << 12
+	tables := []*table{newTable(1, nil, new(int)), newTable(1, nil, new(int))}
+	if tables[0].hash(at(1)) == tables[1].hash(at(1)) && tables[0].hash(at(2)) == tables[1].hash(at(2)) {
+		t.Error("two tables have the same hashes")
+	}
+	low, high := make(map[uint32]int), make(map[uint32]int)
+	for i := range n {
+		h := tables[0].hash(at(i))
+		low[h%n]++
+		high[h>>20]++
+	}
+	// Of random hashes, 63 % of all places have one.
+	if len(low) < n/2 || len(high) < n/2 {
+		t.Error(len(low), len(high), "of", n)
+	}
+}
+
 func TestLifeOfAFlow(t *testing.T) {
 	var forgotten int
 	node := budget.New(64<<20, 0, nil)
