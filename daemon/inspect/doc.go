@@ -66,6 +66,10 @@
 // declares that by [Needs]. When its rules change, a [Changer] has all settled
 // flows inspected again.
 //
+// An [AttachmentChanger] has those of some pods inspected again. With an
+// [AttachmentDigester], flows stay settled while the daemon restarts. An
+// [AttachmentDeclarer] says for each pod how much of its packets it needs.
+//
 // # Rejecting packets
 //
 // [Reject] drops a packet and tells the ends of its flow, which [Drop] leaves waiting.

@@ -77,6 +77,9 @@ func (c *callers) callBound(q *nfqueue.Queue) {
 	c.call("SetFailOpen", func() error {
 		return errors.Join(q.SetFailOpen(true), q.SetFailOpen(false))
 	})
+	c.call("SetCopyRange", func() error {
+		return errors.Join(q.SetCopyRange(100), q.SetCopyRange(nfqueue.MaxCopyRange))
+	})
 	c.call("Rebind", func() error { return q.Rebind(c.ns) })
 	c.call("AnswerAll", func() error { return q.AnswerAll(10, true) })
 }
@@ -91,6 +94,7 @@ func (c *callers) callReader(r *nfqueue.Reader, p *nfqueue.Poller) {
 		r.SetFailOpen(true)
 		r.SetSettle(0, 0)
 		_ = r.Busy()
+		_ = r.Answered(1)
 		_ = r.TakePanic()
 		return r.Err()
 	})

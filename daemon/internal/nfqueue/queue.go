@@ -50,8 +50,8 @@ type Queue struct {
 	early  [][]byte
 	closed atomic.Bool // set under mu
 
-	// config.FailOpen is guarded by mu; the other settings never change. Messages
-	// that carry it are sent under mu, so that the kernel knows the newest.
+	// config.FailOpen and CopyRange are guarded by mu; the other settings never change.
+	// Messages that carry them are sent under mu, so that the kernel knows the newest.
 	mu     sync.Mutex
 	config Config
 	// removeReader takes the reader from its poller; nil without one.
@@ -143,6 +143,21 @@ func (q *Queue) SetFailOpen(open bool) error {
 	defer q.mu.Unlock()
 	q.config.FailOpen = open
 	return q.send("send queue flags", appendFlags(nil, &q.config))
+}
+
+// SetCopyRange changes how many bytes of each packet are copied from now on. Packets
+// that wait stay as they were copied; none is lost. The poller of the queue's reader has
+// room for as much. It asks for no reply, like SetFailOpen.
+func (q *Queue) SetCopyRange(n uint32) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	next := q.config
+	next.CopyRange = n
+	if err := next.Validate(); err != nil {
+		return err
+	}
+	q.config.CopyRange = n // and nothing else, which is read without mu
+	return q.send("send copy range", appendCopyRange(nil, &next))
 }
 
 // Config returns how the queue is bound.

@@ -141,6 +141,13 @@ func (r *Reader) SetSettle(accept, drop uint32) {
 // still be on its way through the hooks behind ours.
 func (r *Reader) Busy() bool { return r.current().busy.Load() }
 
+// Answered reports whether the packet of an ID, and those before it, have their
+// verdicts. It may report false after the inspector overran its time, until more packets
+// have come.
+func (r *Reader) Answered(id uint32) bool {
+	return int32(r.current().answered.Load()-id) >= 0
+}
+
 func (r *Reader) current() *session {
 	r.mu.Lock()
 	defer r.mu.Unlock()

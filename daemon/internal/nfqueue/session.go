@@ -41,6 +41,10 @@ type session struct {
 	// Supersede answers the batch: the reader's mu decides.
 	inspecting atomic.Int64
 	lastID     atomic.Uint32
+	// answered is the last packet of the last batch that has its verdicts.
+	answered atomic.Uint32
+	// requests are those by which the verdicts of the batch may ask to settle.
+	requests requestBits
 }
 
 func newSession(r *Reader) *session {
@@ -110,8 +114,11 @@ func (s *session) answerEarly(fd uintptr) error {
 	return nil
 }
 
-// begin starts the inspector's time for a batch that ends with msg.
+// begin starts the inspector's time for a batch that ends with msg. What the batch asks
+// for by its verdicts, it asks by the bits of now: if they change before the verdicts are
+// sent, the inspector may have decided by what counted before.
 func (s *session) begin(last []byte) {
+	s.requests = s.reader.requests()
 	if id, ok := packetID(last); ok {
 		s.lastID.Store(id)
 		s.inspecting.Store(int64(s.reader.clock()))
@@ -142,6 +149,7 @@ func (s *session) send(fd uintptr, b *batch) error {
 			s.reader.Counters.Errors.Add(1)
 		}
 	}
+	s.answered.Store(s.lastID.Load())
 	return nil
 }
 
@@ -293,7 +301,7 @@ func (s *session) requestSettling(p *inspect.Packet, v inspect.Verdict, a *rawVe
 	if !v.Settle {
 		return false
 	}
-	bits := s.reader.requests().of(v.Action)
+	bits := s.requests.of(v.Action)
 	if bits == 0 {
 		return false
 	}

@@ -260,6 +260,13 @@ func appendFlags(b []byte, c *Config) []byte {
 	return endMessage(b, start)
 }
 
+// appendCopyRange appends the message that changes how much of a packet is copied.
+func appendCopyRange(b []byte, c *Config) []byte {
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, c.Number)
+	return endMessage(appendCopyMode(b, c), start)
+}
+
 // appendConfigure appends the message that gives a bound queue its parameters.
 func appendConfigure(b []byte, c *Config) []byte {
 	start := len(b)
@@ -278,12 +285,16 @@ func appendUnbind(b []byte, number uint16) []byte {
 
 // appendParameters appends everything that a configuration says of a queue.
 func appendParameters(b []byte, c *Config) []byte {
-	b = appendAttrHeader(b, cfgParams, 5)
-	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
-	b = append(b, copyPacket, 0, 0, 0) // three bytes of padding
+	b = appendCopyMode(b, c)
 	b = appendAttr32(b, cfgMaxLen, c.Length)
 	b = appendAttr32(b, cfgMask, c.knownFlags())
 	return appendAttr32(b, cfgFlags, c.flags())
+}
+
+func appendCopyMode(b []byte, c *Config) []byte {
+	b = appendAttrHeader(b, cfgParams, 5)
+	b = binary.BigEndian.AppendUint32(b, c.CopyRange)
+	return append(b, copyPacket, 0, 0, 0) // three bytes of padding
 }
 
 // packetID returns the ID in a packet message. The kernel puts it first.
