@@ -66,6 +66,10 @@ type Selector struct {
 	Protocols []uint8
 	// Settle says whether a verdict may decide for the rest of its flow.
 	Settle Settle
+	// KeepSettled leaves flows settled that an earlier process has settled by an
+	// equal Settle, if the netns was armed since and no other program can have
+	// settled any. Only the first Arm of a handle looks at it.
+	KeepSettled bool
 }
 
 // MaxQueues is how many queues a netns may have.
@@ -140,10 +144,10 @@ type Handle interface {
 	// the selection at one stroke if the netns is armed already, also by an
 	// earlier process. Where it fails, the selection is as before; it fails with
 	// [ErrForeign] where other programs in the netns leave no place for the
-	// hook. With another Settle than before, and after another process, packets
-	// of all settled flows are queued again. Packets that wait in a queue are
-	// never lost by it; those in a queue that the new selection no longer has
-	// keep waiting for its reader.
+	// hook. With another Settle than before, packets of all settled flows are queued
+	// again; so they are after another process, without KeepSettled. Packets that wait
+	// in a queue are never lost by it; those in a queue that the new selection no longer
+	// has keep waiting for its reader.
 	//
 	// The warning is not a failure: the hook is armed, and another program in
 	// the netns holds what the hook would have taken. It matches [ErrForeign],

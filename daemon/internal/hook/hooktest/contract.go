@@ -63,6 +63,7 @@ func RunSettle(t *testing.T, h hook.Hook) {
 		{"a settled flow comes back", testSettleTimeout},
 		{"another generation sees settled flows again", testGeneration},
 		{"another generation loses no waiting packet", testGenerationKeepsWaiting},
+		{"a successor keeps flows settled if it is told to", testKeepSettled},
 		{"a full table of flows loses nothing", testSettleFull},
 		{"an ICMP error settles nothing and is seen", testSettleICMP},
 		{"a settled pod that routes by mark keeps working", testSettleMarkRouting},

@@ -112,8 +112,9 @@ type module struct {
 	before hook.Counters
 	// settles says whether the module can.
 	settles bool
-	// armed says whether flows are settled by what this handle armed.
-	armed bool
+	// armed says whether flows are settled by what this handle armed, keeps whether those
+	// of an earlier process stay settled.
+	armed, keeps bool
 }
 
 // setting is a sysctl and its value.
@@ -146,7 +147,7 @@ func (m *module) settings(s *hook.Selector) []setting {
 // always reports whether the setting is to be written even where it is as
 // wanted: what an earlier process has settled is to be looked at again.
 func (m *module) always(want setting) bool {
-	return want.name == "generation" && want.value != "0" && !m.armed
+	return want.name == "generation" && want.value != "0" && !m.armed && !m.keeps
 }
 
 // Arm writes what differs from the kernel's settings and arms last. Each write
@@ -169,6 +170,9 @@ func (m *module) arm(s *hook.Selector) error {
 	if before, err := strconv.Atoi(count); err == nil && before < s.Count() {
 		wanted[0], wanted[1] = wanted[1], wanted[0]
 	}
+	if err := m.learn(s); err != nil {
+		return fmt.Errorf("arm: %w", err)
+	}
 	var undo []setting
 	for _, want := range wanted {
 		old, err := m.sysctl(want.name)
@@ -182,6 +186,18 @@ func (m *module) arm(s *hook.Selector) error {
 	}
 	m.armed = true
 	return nil
+}
+
+// learn finds out whether the flows that are settled are to be kept: not those of a
+// netns that was disarmed meanwhile, whose connections the module has not seen.
+func (m *module) learn(s *hook.Selector) error {
+	m.keeps = false
+	if m.armed || !s.KeepSettled {
+		return nil
+	}
+	enabled, err := m.sysctl("enabled")
+	m.keeps = err == nil && enabled == "1"
+	return err
 }
 
 // Disarm lets packets pass; the module waits for those under way.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/kernel"
 )
 
 // Arm makes the table, or empties and fills the one that is there: base chains
@@ -31,7 +32,7 @@ func (t *table) Arm(s hook.Selector) (warning, err error) {
 
 // arm is one attempt.
 func (t *table) arm(s *hook.Selector) (warning, err error) {
-	warning, err = t.learn()
+	warning, err = t.learn(s.KeepSettled)
 	if err != nil {
 		return nil, t.explain("list", err)
 	}
@@ -82,7 +83,7 @@ func (t *table) prepareSettle(s *hook.Selector) error {
 		return err
 	}
 	t.kept, t.remake = true, false
-	return gracePeriod()
+	return kernel.GracePeriod()
 }
 
 // tableRequests make the table or take it over.

@@ -4,20 +4,21 @@ package nft
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/kernel"
 )
 
 // Disarm leaves nothing in the base chains but what heeds requests, keeps the
-// rest, and waits for the packets that are still being judged by the old rules.
+// rest, and waits for the packets that are still being judged by the old rules: they are
+// in the queue or past the table's chains then.
 func (t *table) Disarm() error {
 	if err := t.DisarmEnded(); err != nil {
 		return err
 	}
-	return gracePeriod()
+	return kernel.GracePeriod()
 }
 
 // DisarmEnded does the same and does not wait.
@@ -45,16 +46,4 @@ func (t *table) DisarmEnded() error {
 		return t.explain("disarm", err)
 	}
 	return nil
-}
-
-// gracePeriod waits until every packet that met the old rules is in the queue
-// or past the table's chains: the kernel's packet path runs in RCU read sections, and a
-// global membarrier waits for the end of all that have begun.
-func gracePeriod() error {
-	const membarrierGlobal = 1
-	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
-	if errno == 0 || errno == unix.ENOSYS || errno == unix.EINVAL { // EINVAL: nohz_full
-		return nil
-	}
-	return os.NewSyscallError("membarrier", errno)
 }

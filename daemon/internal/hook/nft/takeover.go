@@ -10,9 +10,11 @@ import (
 )
 
 // learn finds out what an earlier process left in the table. Packets of its settled
-// flows are to be queued again. Chains of other names were put there while the table
-// had no owner, and a table with those in it is made again.
-func (t *table) learn() (warning, err error) {
+// flows are to be queued again, unless they are to be kept, the table is armed and has
+// had an owner all the time: whoever is in the netns can fill the sets of another one.
+// Chains of other names were put there while the table had no owner, and a table with
+// those in it is made again.
+func (t *table) learn(keep bool) (warning, err error) {
 	if t.have != nil {
 		return t.lookAgain()
 	}
@@ -27,15 +29,20 @@ func (t *table) learn() (warning, err error) {
 	t.have, t.stale, t.heeded = have, have.sets, 0
 	foreign := func(name string) bool { return !isChain(name) }
 	t.remake = t.remake || (!t.kept && slices.ContainsFunc(have.chains, foreign))
-	if t.kept {
-		t.heeded, err = t.listHeeded()
+	if !t.kept {
+		return warning, nil
+	}
+	var armed bool
+	if t.heeded, armed, err = t.listHeeded(); armed && keep {
+		t.stale = nil
 	}
 	return warning, err
 }
 
 // listHeeded returns the directions in which a predecessor let flows be settled:
-// the packets that missed the rule that clears were through before it began to.
-func (t *table) listHeeded() (heeded hook.Directions, err error) {
+// the packets that missed the rule that clears were through before it began to. It
+// reports whether there are other rules behind that one.
+func (t *table) listHeeded() (heeded hook.Directions, armed bool, err error) {
 	rules, _, err := t.listRules()
 	for _, p := range hookPoints() {
 		settle, queue := p.base()
@@ -43,9 +50,10 @@ func (t *table) listHeeded() (heeded hook.Directions, err error) {
 		if len(rules[settle.name]) > 0 && len(first) > 0 &&
 			slices.Equal(first[0], clearRequest().names()) {
 			heeded |= p.direction
+			armed = armed || len(first) > 1
 		}
 	}
-	return heeded, err
+	return heeded, armed, err
 }
 
 // isChain reports whether the hook has a chain of this name.
