@@ -127,6 +127,7 @@ func (d *daemon) startWorkers(workers *group, b *backend) {
 	workers.add(d.registry.Fallback)
 	workers.add(d.registry.Reconcile)
 	workers.add(d.followChanges)
+	workers.add(d.followAttachmentChanges)
 	o := observers{observed: b, serving: workers, log: d.log}
 	o.start(d.config)
 }
@@ -153,23 +154,38 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 // followChanges has settled flows looked at again whenever the inspector says
 // that it would decide otherwise by now.
 func (d *daemon) followChanges(ctx context.Context) {
-	c, ok := d.inspector.(inspect.Changer)
-	if !ok {
-		return
+	if c, ok := d.inspector.(inspect.Changer); ok {
+		follow(ctx, c.Changes(), func(struct{}) { d.logChange(d.registry.Unsettle()) })
 	}
-	changes := c.Changes()
+}
+
+// followAttachmentChanges carries out what the inspector says of its rules.
+func (d *daemon) followAttachmentChanges(ctx context.Context) {
+	if c, ok := d.inspector.(inspect.AttachmentChanger); ok {
+		follow(ctx, c.AttachmentChanges(), func(c inspect.Change) {
+			d.logChange(d.registry.Change(&c))
+		})
+	}
+}
+
+func (d *daemon) logChange(err error) {
+	if err != nil {
+		d.log.Error("cannot unsettle all flows: some keep the verdict of before the change",
+			slog.Any("error", err))
+	}
+}
+
+// follow calls do with what a channel delivers until that or ctx ends.
+func follow[T any](ctx context.Context, changes <-chan T, do func(T)) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case _, open := <-changes:
+		case change, open := <-changes:
 			if !open {
 				return
 			}
-			if err := d.registry.Unsettle(); err != nil {
-				d.log.Error("cannot unsettle all flows: some keep the verdict of before the change",
-					slog.Any("error", err))
-			}
+			do(change)
 		}
 	}
 }

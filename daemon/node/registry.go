@@ -26,6 +26,9 @@ func newRegistry(
 		return nil, err
 	}
 	needs := needsOf(inspector)
+	if _, ok := inspector.(inspect.AttachmentDeclarer); ok {
+		needs.Settles = true // where it says so of an attachment
+	}
 	settling, err := canSettle(c, needs)
 	if err != nil {
 		return nil, err

@@ -42,10 +42,13 @@ type Datapath struct {
 	selector hook.Selector
 	warning  error       // of the last Arm
 	settle   hook.Settle // by which the readers ask
-	stored   storedFDs
+	// settlesNot says that settling has ended for good, or the hook cannot do it.
+	settlesNot bool
+	stored     storedFDs
 	// inherited is what an earlier process left, nil once all of it is taken over.
 	inherited *Inherited
 	life      *life // nil until there is a label
+	needs     Needs // of the label; CopyRange is what the queues copy
 	traffic   trafficWatch
 	counters  readerCounters
 	rejects   *reject.Sender
@@ -75,7 +78,7 @@ func (f *Factory) Inherit(
 		return nil, 0, err
 	}
 	d.inherited = i
-	d.begin(label)
+	d.Begin(label)
 	var errs []error
 	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
 		n, err := d.inheritQueue(number, orphaned)
@@ -91,7 +94,7 @@ func (f *Factory) Inherit(
 // that no packet finds a queue without a reader. Where it fails, what was done stays,
 // for another try or for Remove.
 func (d *Datapath) Up(h hook.Hook, s hook.Selector, label *inspect.Attachment) error {
-	d.begin(label)
+	d.Begin(label)
 	if err := d.openQueues(); err != nil {
 		return err
 	}
@@ -175,7 +178,7 @@ func (d *Datapath) closeNetns() error { return errors.Join(d.rejects.Close(), d.
 // queueConfig is how a queue of the netns is bound.
 func (d *Datapath) queueConfig(number uint16) nfqueue.Config {
 	c := d.factory.options.Queue
-	c.Number, c.FailOpen = number, d.selector.Bypass
+	c.Number, c.FailOpen, c.CopyRange = number, d.selector.Bypass, d.needs.CopyRange
 	return c
 }
 
@@ -211,12 +214,16 @@ func (d *Datapath) openHook(h hook.Hook) error {
 // readers learn that settling goes off before the hook does, and that it is on
 // after: a request that nothing understands would let a packet pass.
 func (d *Datapath) arm(s hook.Selector) error {
+	if d.settlesNot || !d.needs.Settles {
+		s.Settle = hook.Settle{}
+	}
 	before := d.settle
 	if s.Settle != before || s.Directions != d.selector.Directions {
 		d.setSettle(hook.Settle{})
 	}
 	warning, err := d.handle.Arm(s)
 	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
+		d.settlesNot = true
 		s.Settle = hook.Settle{}
 		warning, err = d.handle.Arm(s)
 	}
@@ -224,6 +231,7 @@ func (d *Datapath) arm(s hook.Selector) error {
 		d.setSettle(before)
 		return err
 	}
+	s.KeepSettled = false // what was settled before is taken over
 	d.selector, d.warning = s, warning
 	d.setSettle(s.Settle)
 	return nil
@@ -237,11 +245,14 @@ func (d *Datapath) setSettle(s hook.Settle) {
 	}
 }
 
-// Rearm has the kernel look at all settled flows again, by another generation of
-// them. Where flows are not settled, it has nothing to do.
+// Rearm has flows settled by another setting. With another generation, the kernel looks
+// at all settled flows again. It does nothing where they are settled so, or not at all.
 func (d *Datapath) Rearm(settle hook.Settle) error {
 	s := d.selector
-	if !s.Settle.On() {
+	if d.settlesNot || !d.needs.Settles {
+		settle = hook.Settle{}
+	}
+	if s.Settle == settle {
 		return nil
 	}
 	s.Settle = settle

@@ -35,6 +35,9 @@ type Options struct {
 	// Attached is told of a label before the first packet with it is inspected, and
 	// Detached after the last one. Both may be nil; they are called concurrently.
 	Attached, Detached func(label *inspect.Attachment)
+	// Needs returns what a label's packets need now; nil means all that Queue and the
+	// selector say. It is called after Attached, and again by Widen and Adapt.
+	Needs func(label *inspect.Attachment) Needs
 	// Panicked is told what the inspector's panic says, while its stack is there.
 	Panicked func(r *nfqueue.Reader, said any)
 	// Overran is told of a reader whose inspector took longer than Budget.
@@ -54,7 +57,11 @@ type Factory struct {
 
 // NewFactory starts the goroutines that read. The caller closes the factory.
 func NewFactory(o Options) (*Factory, error) {
-	pollers, err := newPollers(o.Queue.CopyRange, o.Coalesce, o.Overran, o.Log)
+	longest := o.Queue.CopyRange
+	if o.Needs != nil {
+		longest = nfqueue.MaxCopyRange
+	}
+	pollers, err := newPollers(longest, o.Coalesce, o.Overran, o.Log)
 	if err != nil {
 		return nil, err
 	}

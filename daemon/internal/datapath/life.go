@@ -35,10 +35,12 @@ func (l *life) release() {
 	}
 }
 
-// begin begins the life of the datapath's label, unless it has one.
-func (d *Datapath) begin(label *inspect.Attachment) {
+// Begin says whose packets will come, unless it was said already. Up and Inherit do it
+// themselves.
+func (d *Datapath) Begin(label *inspect.Attachment) {
 	if d.life == nil {
 		d.life = d.factory.begin(label)
+		d.needs = d.askNeeds()
 	}
 }
 

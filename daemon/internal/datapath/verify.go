@@ -68,6 +68,7 @@ func (d *Datapath) endMisusedSettling(stats []nfqueue.Stat) (foreign bool, err e
 	s := d.selector
 	s.Settle = hook.Settle{}
 	err = d.arm(s)
+	d.settlesNot = err == nil
 	return err == nil, err
 }
 

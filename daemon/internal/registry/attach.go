@@ -206,6 +206,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	link := linkOf(n, a)
 	r.mu.Lock()
 	a.record.Hook, a.record.Link = string(n.datapath.Hook()), link
+	a.record.Settled = n.settledRecord()
 	a.elsewhere = elsewhere
 	rec := a.record
 	r.mu.Unlock()
@@ -246,7 +247,12 @@ func (r *Registry) bringNetnsUp(n lockedNetns, a *attachment, ns *netns.NetNS) e
 			return err
 		}
 	}
-	if err := d.Up(r.currentHook(), s, label(&a.record)); err != nil {
+	d.Begin(label(&a.record))
+	n.label.Store(d.Label())
+	h := r.currentHook()
+	s.KeepSettled = r.beginSettling(n, d.Label(), &a.record, h.Kind())
+	s.Settle = r.settleSetting(n)
+	if err := d.Up(h, s, d.Label()); err != nil {
 		if d != n.inherited {
 			err = errors.Join(err, d.Remove())
 		}

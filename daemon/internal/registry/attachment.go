@@ -12,7 +12,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// attachment is one entry. Its record's State, Hook and Link, and elsewhere,
+// attachment is one entry. Its record's State, Hook, Link and Settled, and elsewhere,
 // are guarded by the registry's mu, all else is not changed after it was entered.
 type attachment struct {
 	record state.Record

@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
 // podNetns is one netns, shared by the attachments whose interfaces are in it.
@@ -27,12 +29,17 @@ type podNetns struct {
 	datapath *datapath.Datapath // nil while nothing is attached
 	// inherited is what an earlier daemon left, with its queues being read
 	// already; nil once an attachment has it.
-	inherited  *datapath.Datapath
+	inherited *datapath.Datapath
+	// settled is by what flows are settled, or are to be.
+	settled    state.Settled
 	reported   reported
 	complaints complaints
 
 	// What follows is read without the lock.
 
+	// label is as which the inspector knows the netns, nil before it does. It may be
+	// that of a datapath that is gone.
+	label atomic.Pointer[inspect.Attachment]
 	// counted is where packets are counted.
 	counted atomic.Pointer[counted]
 	// sample is how full the queues were when they were verified last.

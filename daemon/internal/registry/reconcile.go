@@ -79,6 +79,9 @@ func (r *Registry) Verify(ctx context.Context) {
 func (r *Registry) verifyNetns(n lockedNetns, at netns.Place) {
 	rec := r.recordOf(n)
 	defer r.reportAnomalies(n, &rec)
+	if err := n.datapath.Rearm(r.settleSetting(n)); err != nil { // as a change has failed to
+		r.events.log(&rec).Warn("cannot unsettle flows; trying again", slog.Any("error", err))
+	}
 	found := n.datapath.Verify(at)
 	if found.ForeignReader {
 		r.events.report(slog.LevelWarn, api.EventSecurity, &rec,

@@ -8,7 +8,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -55,7 +54,7 @@ type Options struct {
 	// Budget is how long the inspector may take for a batch; 0 is no limit.
 	Budget time.Duration
 	// Settle is how flows are settled, with any generation but 0; the zero
-	// value means that they are not.
+	// value means that they are not. The registry counts generations itself.
 	Settle hook.Settle
 	// SettleAfter settles a flow with the n-th accepted packet; 0 leaves it to
 	// the inspector.
@@ -95,6 +94,7 @@ type Registry struct {
 	// elsewhere looks whether another netns receives for an interface.
 	elsewhere func(ns *netns.NetNS, ifname string) (bool, error)
 	fds       fdLimit
+	told      *told
 	hub       watch.Hub
 	events    *events
 	seen      *seenNetns
@@ -104,7 +104,6 @@ type Registry struct {
 	mu           sync.Mutex
 	hooks        Hooks     // set by Restore and not changed then
 	hook         hook.Hook // of netns to come
-	generation   uint8     // of settled flows
 	attachments  map[api.Key]*attachment
 	netns        map[uint64]*podNetns // by cookie
 	closedTotals api.Counters         // of netns that are gone
@@ -132,7 +131,6 @@ func New(o Options) (*Registry, error) {
 	r := &Registry{
 		options:     o,
 		elsewhere:   (*netns.NetNS).ReceivesElsewhere,
-		generation:  1,
 		attachments: make(map[api.Key]*attachment),
 		netns:       make(map[uint64]*podNetns),
 		events:      newEvents(o.Log),
@@ -142,13 +140,13 @@ func New(o Options) (*Registry, error) {
 		shrunk:      make(chan struct{}, 1),
 	}
 	log := &inspectorLog{log: o.Log, budget: o.Budget}
-	told := newLives(&o)
+	r.told = newTold(&o)
 	var err error
 	r.datapaths, err = datapath.NewFactory(datapath.Options{
 		Queue: o.Queue, MarkMask: o.MarkMask, BufferTotal: o.BufferTotal,
 		Coalesce: o.Coalesce, Budget: o.Budget, Store: o.Descriptors,
 		Inspector: r.inspector, Observer: r.hub.Observer,
-		Attached: told.attached, Detached: told.detached,
+		Attached: r.told.attached, Detached: r.told.detached, Needs: r.told.needs(),
 		Panicked: log.panicked, Overran: log.overran, Log: o.Log,
 	})
 	if err != nil {
@@ -170,7 +168,7 @@ func (r *Registry) selector(policy api.Policy) hook.Selector {
 		Queue: r.options.Queue.Number, Queues: r.options.Queues,
 		Bypass:     policy == api.Ignore,
 		Directions: r.options.Directions, Protocols: r.options.Protocols,
-		Settle: r.settleSetting(),
+		Settle: r.options.Settle,
 	}
 }
 
@@ -186,33 +184,6 @@ func (r *Registry) currentHook() hook.Hook {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.hook
-}
-
-// settleSetting is how flows are settled now.
-func (r *Registry) settleSetting() hook.Settle {
-	s := r.options.Settle
-	if !s.On() {
-		return hook.Settle{}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.Generation = r.generation
-	return s
-}
-
-// Unsettle makes every settled flow be looked at again, because what decided
-// about it has changed.
-func (r *Registry) Unsettle() error {
-	r.mu.Lock()
-	r.generation = r.generation%hook.MaxGeneration + 1
-	r.mu.Unlock()
-	var errs []error
-	r.eachNetns(func(n lockedNetns) {
-		if n.datapath != nil {
-			errs = append(errs, n.datapath.Rearm(r.settleSetting()))
-		}
-	})
-	return errors.Join(errs...)
 }
 
 // acquireLocked returns a netns, which the caller has a share of until

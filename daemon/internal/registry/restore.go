@@ -164,6 +164,7 @@ func (r *Registry) inherit(
 	}
 	locked := n.lock()
 	locked.inherited = d
+	locked.label.Store(d.Label())
 	locked.count(d)
 	locked.unlock()
 	if orphans > 0 {

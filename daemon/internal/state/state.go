@@ -50,9 +50,18 @@ type Record struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Annotations are those of the call. They are not changed.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Settled is by what flows are settled in the netns, nil where that is not known.
+	Settled *Settled `json:"settled,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
 	// recorded under another one has ended with it.
 	BootID string `json:"bootID"`
+}
+
+// Settled is by what flows of a netns are settled. It is not changed.
+type Settled struct {
+	Generation uint8 `json:"generation"`
+	// Rules is a digest of what decided about them, empty where none is known.
+	Rules string `json:"rules,omitempty"`
 }
 
 // ErrNewer is in the chain of Load's error when a newer daemon has written a
