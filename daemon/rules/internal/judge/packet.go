@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package judge
+
+import "github.com/nsqueue/nsqueue/daemon/inspect"
+
+// Packet is what a Pod has to know of a packet. Judge keeps nothing of it and does not
+// write to it.
+type Packet struct {
+	// Direction is seen from the pod.
+	Direction inspect.Direction
+	// Payload starts at the IP header, and may be only the beginning of the packet.
+	Payload []byte
+	// Length is that of the whole packet.
+	Length int
+	// Unverified says that nobody has looked at the transport's checksum yet. The
+	// receiver will, and take no packet with a wrong one.
+	Unverified bool
+	// SegmentSize is the payload of each datagram but the last where the kernel has
+	// merged several ones of UDP into this packet, and 0 where it has not, or does not
+	// tell.
+	SegmentSize int
+	// SocketUID is the user that the pod's socket belongs to, and −1 if not known.
+	SocketUID int64
+}
+
+// Action is what becomes of a packet.
+type Action uint8
+
+const (
+	// None is for packets that no rule can judge: their IP or transport header is
+	// malformed, or no memory is left. They are the failure policy's.
+	None Action = iota
+	// Accept lets the packet pass, as rules decided, or had decided.
+	Accept
+	// Drop drops the packet, as rules decided, or whatever they say.
+	Drop
+	// Reject is Drop, and both ends should be told.
+	Reject
+	// Pass lets a packet pass although its flow is not decided.
+	Pass
+	// Hold wants the packet kept until its flow is decided: [Note.Flow] tells which.
+	Hold
+)
+
+// String returns the action in the words of logs.
+func (a Action) String() string {
+	return [...]string{"none", "accept", "drop", "reject", "pass", "hold"}[a]
+}
+
+// Outcome is the answer to a packet.
+type Outcome struct {
+	Action Action
+	// Settle says that the kernel may do the same with the rest of the flow.
+	Settle bool
+	// Mark has the values for the bits of MarkMask in the packet's mark.
+	Mark, MarkMask uint32
+	// Flow is the number of the packet's flow among those of the pod, and 0 for none.
+	Flow uint64
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package judge
+
+import (
+	"encoding/binary"
+
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/flowtab"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/proto/dns"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/proto/quic"
+)
+
+const (
+	udpHeader = 8
+	dnsPort   = 53
+)
+
+// udp judges a packet of UDP, which may have several datagrams.
+func (p *Pod) udp() Outcome {
+	f := &p.frame
+	payload, cut, ok := datagram(f.flow.Transport, f.length)
+	if !ok {
+		return Outcome{}
+	}
+	r := p.table.Find(&f.key, f.now)
+	if (r == 0 || p.state(r) != nil || p.table.Facts(r).has(datagrams)) && p.forged() {
+		return Outcome{Action: Drop}
+	}
+	size := f.packet.SegmentSize
+	if size <= 0 || size >= len(payload) {
+		return p.datagram(payload, cut)
+	}
+	var o Outcome
+	for first := true; len(payload) > 0; first = false {
+		n := min(size, len(payload))
+		one := p.datagram(payload[:n:n], cut && n == len(payload))
+		if payload = payload[n:]; first || stricter(one.Action, o.Action) {
+			o = one
+		}
+	}
+	return o
+}
+
+// stricter orders what becomes of the datagrams of a packet.
+func stricter(a, b Action) bool {
+	order := [...]uint8{None: 6, Accept: 0, Drop: 5, Reject: 4, Pass: 1, Hold: 2}
+	return order[a] > order[b]
+}
+
+// datagram returns the payload of a UDP header, and whether it was copied in part.
+func datagram(b []byte, length int) (payload []byte, cut, ok bool) {
+	if len(b) < udpHeader {
+		return nil, false, false
+	}
+	n := int(binary.BigEndian.Uint16(b[4:]))
+	if n == 0 { // more than 64 KiB
+		n = length
+	}
+	if n < udpHeader || n > length {
+		return nil, false, false
+	}
+	return b[udpHeader:min(n, len(b))], n > len(b), true
+}
+
+// datagram judges one datagram.
+func (p *Pod) datagram(b []byte, cut bool) Outcome {
+	f := &p.frame
+	r := p.table.Find(&f.key, f.now)
+	if r == 0 || p.beginsOwn(r) {
+		return p.firstDatagram(b, cut)
+	}
+	facts := p.table.Facts(r)
+	fromClient := f.side == p.table.Client(r)
+	switch w := p.state(r); {
+	case facts.has(datagrams):
+		return p.judgeDatagram(r, facts, b, cut, fromClient)
+	case w != nil:
+		return p.quic(r, w, b, cut, fromClient)
+	case fromClient && p.bytes && isInitial(b):
+		return p.anotherHello(r, b)
+	}
+	return p.remembered(r)
+}
+
+// firstDatagram begins with a flow.
+func (p *Pod) firstDatagram(b []byte, cut bool) Outcome {
+	f := &p.frame
+	fresh := p.newFacts()
+	switch app := recogniseDatagram(b); {
+	case f.flow.DestinationPort == dnsPort || app == appDNS:
+		fresh.flags |= datagrams
+		r, ok := p.table.Add(&f.key, f.side, f.now)
+		if !ok {
+			return Outcome{}
+		}
+		p.nameServer(&fresh, f.flow.Destination)
+		p.table.Decide(r, fresh)
+		return p.judgeDatagram(r, p.table.Facts(r), b, cut, true)
+	case app == appQUIC && p.bytes:
+		fresh.app = app
+		return p.firstInitial(fresh, b, cut)
+	default:
+		fresh.app = app
+		fresh.flags |= knowsApp
+		return p.begin(f.side, fresh)
+	}
+}
+
+// recogniseDatagram says what a client speaks whose first datagram this is.
+func recogniseDatagram(b []byte) app {
+	if len(b) == 0 {
+		return appNone
+	}
+	if quic.Recognise(b) == quic.Yes {
+		return appQUIC
+	}
+	if yes, _ := dns.Recognize(b); yes {
+		return appDNS
+	}
+	return appUnknown
+}
+
+// judgeDatagram decides a datagram of a flow whose datagrams are decided one by one.
+func (p *Pod) judgeDatagram(r flowtab.Ref, f *facts, b []byte, cut, fromClient bool) Outcome {
+	p.fill(p.table.Key(r), p.table.Client(r), f)
+	var mark, mask uint32
+	if fromClient {
+		f.app = recogniseDatagram(b)
+	}
+	var d compile.Decision
+	p.flow.KnowApp(f.app.String())
+	if f.app == appDNS {
+		m := p.readDNS(b, cut)
+		d = p.askDNS(f, nil, m, &mark, &mask)
+	} else {
+		p.flow.Known = compile.Everything
+		d = p.askMessage(f, nil, &mark, &mask)
+	}
+	p.ruleMessage(f, d, mark, mask)
+	if f.app == appDNS && d.Verdict == compile.Accepted {
+		p.learnNames(p.table.Key(r), p.table.Client(r), f, &p.tools().message)
+	}
+	return p.answer(f)
+}
