@@ -9,7 +9,7 @@ set -eu -o pipefail
 cd "$(dirname "$0")/.."
 
 module=$(sed -n 's/^module //p' go.mod)
-packages='daemon/api daemon/inspect daemon/node'
+packages='daemon/api daemon/inspect daemon/node daemon/rules'
 apidiff=$PWD/bin/tools/apidiff
 
 # A .git further up is another project's.

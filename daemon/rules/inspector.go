@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"cmp"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/budget"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/judge"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/stream"
+)
+
+const defaultNodeMemory = 64 << 20
+
+// Options are what an Inspector is made with.
+type Options struct {
+	// Rules are those to begin with. Nil: everything is accepted.
+	Rules *Rules
+	// Sink is told what happens to flows. Nil: nobody is.
+	Sink Sink
+	// NodeMemory is how many bytes the undecided flows of all pods may take, and
+	// PodMemory those of one; 0: 64 MiB and 4 MiB.
+	NodeMemory, PodMemory int
+	// Flows is how many flows of a pod are remembered; 0: 65,536.
+	Flows int
+	// Resolvers are whose answers tell names of addresses. Nil: everybody's are.
+	Resolvers []netip.Addr
+	// Now is a clock that cannot be set. Nil: the time since New.
+	Now func() time.Duration
+}
+
+// Inspector judges packets of pods by rules. Any number of goroutines may use it.
+//
+// Each pod has a lock of its own, which calls of Inspect for its packets take: one that
+// took too long, and was replaced, may still be at work.
+type Inspector struct {
+	options Options
+	node    *budget.Account
+	buffers stream.Pool
+	loaded  atomic.Pointer[loaded]
+	counts  counts
+
+	// replacing is held while rules are replaced and while pods come, so that each pod
+	// has the rules that are in use. It is taken before mu, and mu before a pod's lock.
+	replacing sync.Mutex
+	mu        sync.RWMutex // guards what follows
+	pods      map[*inspect.Attachment]*pod
+	gone      gone
+}
+
+type counts struct {
+	accepted, rejected, dropped   atomic.Uint64
+	conflicts, subflows, replaced atomic.Uint64
+}
+
+var _ interface {
+	inspect.BatchInspector
+	inspect.Declarer
+	inspect.AttachmentObserver
+} = (*Inspector)(nil)
+
+// New returns an Inspector that has no pods yet.
+func New(o Options) *Inspector {
+	if o.Now == nil {
+		start := time.Now()
+		o.Now = func() time.Duration { return time.Since(start) }
+	}
+	i := &Inspector{options: o, pods: make(map[*inspect.Attachment]*pod)}
+	i.node = budget.New(int64(cmp.Or(o.NodeMemory, defaultNodeMemory)), 0, nil)
+	i.loaded.Store(load(o.Rules, nil))
+	return i
+}
+
+// Needs tells that rules settle flows.
+func (i *Inspector) Needs() inspect.Needs { return inspect.Needs{Settles: true} }
+
+// Attached begins to judge the packets of a pod.
+func (i *Inspector) Attached(a *inspect.Attachment) {
+	i.replacing.Lock()
+	defer i.replacing.Unlock()
+	p := i.newPod(a)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.pods[a] = p
+}
+
+// Detached forgets a pod.
+func (i *Inspector) Detached(a *inspect.Attachment) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if p := i.pods[a]; p != nil {
+		delete(i.pods, a)
+		i.gone.add(p.close())
+	}
+}
+
+func (i *Inspector) pod(a *inspect.Attachment) *pod {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.pods[a]
+}
+
+// Inspect judges a packet.
+func (i *Inspector) Inspect(packet *inspect.Packet) inspect.Verdict {
+	p := i.pod(packet.Attachment)
+	if p == nil {
+		return inspect.Verdict{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.judgeLocked(packet, i.options.Now())
+}
+
+// InspectBatch judges packets, most often all of one pod.
+func (i *Inspector) InspectBatch(packets []*inspect.Packet, verdicts []inspect.Verdict) {
+	now := i.options.Now()
+	for first := 0; first < len(packets); {
+		a, behind := packets[first].Attachment, first+1
+		for behind < len(packets) && packets[behind].Attachment == a {
+			behind++
+		}
+		if p := i.pod(a); p != nil {
+			p.judgeAll(packets[first:behind], verdicts[first:behind], now)
+		}
+		first = behind
+	}
+}
+
+// Replace gives all pods other rules, and returns those attachments for which other ones
+// count now.
+func (i *Inspector) Replace(r *Rules) []*inspect.Attachment {
+	i.replacing.Lock()
+	defer i.replacing.Unlock()
+	l := load(r, i.loaded.Load())
+	i.loaded.Store(l)
+	i.counts.replaced.Add(1)
+	i.mu.RLock()
+	pods := make([]*pod, 0, len(i.pods))
+	for _, p := range i.pods {
+		pods = append(pods, p)
+	}
+	i.mu.RUnlock()
+	var changed []*inspect.Attachment
+	for _, p := range pods {
+		if p.replace(l) {
+			changed = append(changed, p.attachment)
+		}
+	}
+	return changed
+}
+
+// Tick ends what waits for too long. It is to be called each 50 ms.
+func (i *Inspector) Tick() {
+	now := i.options.Now()
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	for _, p := range i.pods {
+		p.tick(now)
+	}
+}
+
+// Of returns the rules that concern an attachment, and false if it is not known.
+func (i *Inspector) Of(a *inspect.Attachment) (*List, bool) {
+	p := i.pod(a)
+	if p == nil {
+		return nil, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.list, true
+}
+
+// PodOf returns what rules can ask about the pod of an attachment.
+func PodOf(a *inspect.Attachment) *Pod {
+	return &Pod{
+		Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID, Network: a.Network,
+		Interface: a.Ifname, Annotations: a.Annotations,
+	}
+}
+
+// newPod makes a pod with the rules in use.
+func (i *Inspector) newPod(a *inspect.Attachment) *pod {
+	p := &pod{attachment: a, facts: PodOf(a), inspector: i, loaded: i.loaded.Load()}
+	p.list = p.loaded.of(p.facts)
+	p.judge = judge.New(judge.Config{
+		Pod: p.facts, Rules: p.list, Observer: p, Flows: i.options.Flows,
+		Memory: i.options.PodMemory, Node: i.node, Buffers: &i.buffers,
+		Resolvers: i.options.Resolvers,
+	})
+	return p
+}
+
+// of returns the rules that concern a pod, or nil if there are none.
+func (l *loaded) of(pod *Pod) *compile.List {
+	if l.rules == nil {
+		return nil
+	}
+	return l.rules.Of(pod)
+}

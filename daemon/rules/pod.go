@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/judge"
+)
+
+// pod is a pod whose packets are judged.
+type pod struct {
+	attachment *inspect.Attachment
+	facts      *Pod
+	inspector  *Inspector
+	refused    atomic.Uint64
+
+	mu     sync.Mutex // guards what follows
+	judge  *judge.Pod
+	list   *List
+	loaded *loaded
+	now    time.Duration
+	packet judge.Packet
+	closed bool
+}
+
+// judgeAll judges packets of the pod.
+func (p *pod) judgeAll(packets []*inspect.Packet, verdicts []inspect.Verdict, now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, packet := range packets {
+		verdicts[i] = p.judgeLocked(packet, now)
+	}
+}
+
+// judgeLocked judges a packet. Where the pod is gone, the failure policy does.
+func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration) inspect.Verdict {
+	if p.closed {
+		return inspect.Verdict{}
+	}
+	fill(&p.packet, packet)
+	o := p.judge.Judge(&p.packet, p.at(now))
+	p.packet.Payload = nil
+	return verdictOf(o)
+}
+
+// at keeps time from going back: calls for one pod need not come in the order of their
+// moments.
+func (p *pod) at(now time.Duration) time.Duration {
+	p.now = max(p.now, now)
+	return p.now
+}
+
+// fill makes a packet what the judge has to know of it.
+func fill(to *judge.Packet, from *inspect.Packet) {
+	*to = judge.Packet{
+		Direction: from.Direction, Payload: from.Payload, Length: from.Length,
+		Unverified: from.Checksum == inspect.ChecksumUnverified && !from.Merged,
+		SocketUID:  -1,
+	}
+}
+
+func verdictOf(o judge.Outcome) inspect.Verdict {
+	v := inspect.Verdict{Settle: o.Settle, Mark: o.Mark, MarkMask: o.MarkMask}
+	switch o.Action {
+	case judge.None:
+		return inspect.Verdict{}
+	case judge.Accept, judge.Pass:
+		v.Action = inspect.Accept
+	case judge.Reject:
+		v.Action = inspect.Reject
+	default:
+		v.Action = inspect.Drop
+	}
+	return v
+}
+
+// replace gives the pod other rules, and returns false if they are the same for it.
+func (p *pod) replace(l *loaded) bool {
+	list := l.of(p.facts)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.loaded = l
+	same := list != nil && p.list != nil && list.Hash() == p.list.Hash() || list == p.list
+	p.list = list
+	if same {
+		p.judge.Renew(list)
+	} else {
+		p.judge.SetRules(list)
+	}
+	return !same
+}
+
+func (p *pod) tick(now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.judge.Tick(p.at(now))
+	}
+}
+
+func (p *pod) stats() judge.Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.judge.Stats()
+}
+
+// close gives back what the pod holds, and returns its last numbers.
+func (p *pod) close() judge.Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.judge.Stats()
+	p.judge.Close()
+	p.closed = true
+	return s
+}
+
+// Note counts what happens to a flow of the pod, and passes it on. Its lock is held.
+func (p *pod) Note(n *judge.Note) {
+	c := &p.inspector.counts
+	switch n.Kind {
+	case judge.Conflict:
+		c.conflicts.Add(1)
+	case judge.Subflow:
+		c.subflows.Add(1)
+	default:
+		p.loaded.note(n, p.now)
+	}
+	if n.Kind == judge.Decided {
+		p.count(n.Verdict)
+	}
+	if sink := p.inspector.options.Sink; sink != nil {
+		sink.Note(p.attachment, p.facts, n)
+	}
+}
+
+func (p *pod) count(v compile.Verdict) {
+	c := &p.inspector.counts
+	switch v {
+	case compile.Accepted:
+		c.accepted.Add(1)
+		return
+	case compile.Rejected:
+		c.rejected.Add(1)
+	case compile.Dropped:
+		c.dropped.Add(1)
+	}
+	p.refused.Add(1)
+}
+
+// gone has the counters of pods that are no more.
+type gone struct {
+	errors             map[[2]string]uint64
+	checksums, outside uint64
+}
+
+func (g *gone) add(s judge.Stats) {
+	if g.errors == nil {
+		g.errors = make(map[[2]string]uint64)
+	}
+	for key, n := range s.Errors {
+		g.errors[key] += n
+	}
+	g.checksums += s.Checksums
+	g.outside += s.Outside
+}
+
+func (g *gone) addTo(s *Stats) {
+	add(s, &judge.Stats{Errors: g.errors, Checksums: g.checksums, Outside: g.outside})
+}
+
+func add(s *Stats, of *judge.Stats) {
+	for key, n := range of.Errors {
+		s.Errors[key] += n
+	}
+	s.Checksums += of.Checksums
+	s.Outside += of.Outside
+}

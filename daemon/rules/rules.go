@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/judge"
+)
+
+// The words of rules, and what is told of flows.
+type (
+	// Pod is what rules can ask about a pod.
+	Pod = compile.Pod
+	// Flow is what is known of a flow.
+	Flow = compile.Flow
+	// Set is a set of rules, and Rule one of them.
+	Set = compile.Set
+	// Rule is a rule of a set.
+	Rule = compile.Rule
+	// List is the rules that concern a pod.
+	List = compile.List
+	// Note is something that happened to a flow.
+	Note = judge.Note
+	// Error is one thing that is wrong with a file, and Errors is all that is.
+	Error = compile.Error
+	// Errors is all that is wrong with files.
+	Errors = compile.Errors
+)
+
+// The kinds of a [Note].
+const (
+	Decided  = judge.Decided
+	Effect   = judge.Effect
+	Conflict = judge.Conflict
+	Subflow  = judge.Subflow
+)
+
+// The verdicts of a [Note].
+const (
+	Undecided = compile.Undecided
+	Accepted  = compile.Accepted
+	Rejected  = compile.Rejected
+	Dropped   = compile.Dropped
+)
+
+// Rules are those of a number of files. They never change.
+type Rules struct {
+	program *compile.Program
+	files   []string
+}
+
+// Load reads rules from files, and from those files of directories whose names end in
+// .yaml or .yml. It returns all that is wrong with any of them as an [Errors].
+func Load(paths ...string) (*Rules, error) {
+	var files []compile.File
+	var errs Errors
+	for _, path := range paths {
+		names, err := filesOf(path)
+		if err != nil {
+			errs = append(errs, Error{File: path, Line: 1, Column: 1, Text: err.Error()})
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				errs = append(errs, Error{File: name, Line: 1, Column: 1, Text: err.Error()})
+				continue
+			}
+			files = append(files, compile.File{Name: name, Data: data})
+		}
+	}
+	r, err := Compile(files...)
+	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what Compile returns
+		errs = append(errs, more...)
+	} else if err != nil {
+		return nil, err
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return r, nil
+}
+
+// File is a file of rules that was read already.
+type File = compile.File
+
+// Compile is Load for files that were read already.
+func Compile(files ...File) (*Rules, error) {
+	program, err := compile.Compile(files, compile.Options{ReadFile: os.ReadFile})
+	if err != nil {
+		return nil, err
+	}
+	r := &Rules{program: program}
+	for _, file := range files {
+		r.files = append(r.files, file.Name)
+	}
+	return r, nil
+}
+
+// filesOf returns the files of rules at a path.
+func filesOf(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	var names []string
+	for _, entry := range entries {
+		if ext := filepath.Ext(entry.Name()); ext == ".yaml" || ext == ".yml" {
+			names = append(names, filepath.Join(path, entry.Name()))
+		}
+	}
+	return names, err
+}
+
+// Files returns the files that the rules came from, and those that their sets came from.
+func (r *Rules) Files() []string {
+	return append(slices.Clone(r.files), r.program.Files()...)
+}
+
+// Sets returns all sets in the order in which they are asked.
+func (r *Rules) Sets() []*Set { return r.program.Sets }
+
+// Of returns the rules that concern a pod.
+func (r *Rules) Of(pod *Pod) *List { return r.program.Fold(pod) }

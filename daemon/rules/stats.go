@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+)
+
+// Stats are numbers of an Inspector. Its counters only grow, whatever comes and goes.
+type Stats struct {
+	Pods, Flows, Undecided int
+	// Memory is how many bytes of the node's limit are taken.
+	Memory int64
+	// Decisions are counts of what rules decided or did, in the order of the rules.
+	// Those of the same names go on when rules are replaced.
+	Decisions []Hits
+	// Verdicts are decisions by verdict: accept, reject, drop.
+	Verdicts map[string]uint64
+	// Errors are counts by app.protocol and app.error.
+	Errors map[[2]string]uint64
+	// Checksums and Outside are packets that were dropped because of a wrong checksum,
+	// or because nobody could have kept their bytes.
+	Checksums, Outside uint64
+	// Conflicts and Subflows are as the kinds of a [Note].
+	Conflicts, Subflows uint64
+	// Replaced is how often rules were replaced.
+	Replaced uint64
+}
+
+// Hits is how often something decided, or had an effect.
+type Hits struct {
+	Set, Rule string // Rule is default or midstream where no rule is meant
+	Action    string
+	Audit     bool
+	Count     uint64
+	// Last is when, by the clock of the Inspector; 0 for never.
+	Last time.Duration
+}
+
+// PodStats are numbers of a pod.
+type PodStats struct {
+	Attachment       *inspect.Attachment
+	Flows, Undecided int
+	Memory           int64
+	// Refused is how many flows and messages were rejected or dropped.
+	Refused uint64
+}
+
+// Stats returns the numbers of the moment. It waits for no packet longer than one is
+// judged.
+func (i *Inspector) Stats() Stats {
+	l := i.loaded.Load()
+	s := Stats{
+		Memory: i.node.Used(), Decisions: l.hits(),
+		Verdicts: map[string]uint64{
+			"accept": i.counts.accepted.Load(), "reject": i.counts.rejected.Load(),
+			"drop": i.counts.dropped.Load(),
+		},
+		Conflicts: i.counts.conflicts.Load(), Subflows: i.counts.subflows.Load(),
+		Replaced: i.counts.replaced.Load(), Errors: make(map[[2]string]uint64),
+	}
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	s.Pods = len(i.pods)
+	i.gone.addTo(&s)
+	for _, p := range i.pods {
+		of := p.stats()
+		s.Flows += of.Flows
+		s.Undecided += of.Undecided
+		add(&s, &of)
+	}
+	return s
+}
+
+// PodStats returns the numbers of each pod, in no order.
+func (i *Inspector) PodStats() []PodStats {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	list := make([]PodStats, 0, len(i.pods))
+	for _, p := range i.pods {
+		s := p.stats()
+		list = append(list, PodStats{
+			Attachment: p.attachment, Flows: s.Flows, Undecided: s.Undecided, Memory: s.Memory,
+			Refused: p.refused.Load(),
+		})
+	}
+	return list
+}
