@@ -73,7 +73,7 @@ func (p *Pod) datagram(b []byte, cut bool) Outcome {
 	facts := p.table.Facts(r)
 	fromClient := f.side == p.table.Client(r)
 	switch w := p.state(r); {
-	case facts.has(datagrams):
+	case facts.has(datagrams), p.becomesDatagrams(r, facts):
 		return p.judgeDatagram(r, facts, b, cut, fromClient)
 	case w != nil:
 		return p.quic(r, w, b, cut, fromClient)
@@ -83,12 +83,26 @@ func (p *Pod) datagram(b []byte, cut bool) Outcome {
 	return p.remembered(r)
 }
 
+// reads reports whether rules read what datagrams carry, or need what is learnt from it.
+func (p *Pod) reads() bool { return p.bytes || p.usesNames }
+
+// becomesDatagrams has the datagrams of a flow to a server of DNS decided one by one from
+// now on, because other rules read them.
+func (p *Pod) becomesDatagrams(r flowtab.Ref, f *facts) bool {
+	if f.rules == p.version || !f.has(decided) || !p.reads() ||
+		p.table.Key(r).End(!p.table.Client(r)).Port() != dnsPort {
+		return false
+	}
+	f.flags |= datagrams
+	return true
+}
+
 // firstDatagram begins with a flow.
 func (p *Pod) firstDatagram(b []byte, cut bool) Outcome {
 	f := &p.frame
 	fresh := p.newFacts()
 	switch app := recogniseDatagram(b); {
-	case f.flow.DestinationPort == dnsPort || app == appDNS:
+	case (f.flow.DestinationPort == dnsPort || app == appDNS) && p.reads():
 		fresh.flags |= datagrams
 		r, ok := p.table.Add(&f.key, f.side, f.now)
 		if !ok {
