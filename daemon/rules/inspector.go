@@ -46,12 +46,15 @@ type Inspector struct {
 	loaded  atomic.Pointer[loaded]
 	counts  counts
 
-	// replacing is held while rules are replaced and while pods come, so that each pod
-	// has the rules that are in use. It is taken before mu, and mu before a pod's lock.
-	replacing sync.Mutex
-	mu        sync.RWMutex // guards what follows
-	pods      map[*inspect.Attachment]*pod
-	gone      gone
+	// coming are rules that are not in force yet. One replacement goes on at a time.
+	coming    atomic.Pointer[loaded]
+	replacing chan struct{}
+	changes   chan inspect.Change
+	followed  atomic.Bool // somebody receives changes
+
+	mu   sync.RWMutex // guards what follows, and is taken before the lock of a pod
+	pods map[*inspect.Attachment]*pod
+	gone gone
 }
 
 type counts struct {
@@ -63,6 +66,9 @@ var _ interface {
 	inspect.BatchInspector
 	inspect.Declarer
 	inspect.AttachmentObserver
+	inspect.AttachmentDeclarer
+	inspect.AttachmentDigester
+	inspect.AttachmentChanger
 } = (*Inspector)(nil)
 
 // New returns an Inspector that has no pods yet.
@@ -71,23 +77,23 @@ func New(o Options) *Inspector {
 		start := time.Now()
 		o.Now = func() time.Duration { return time.Since(start) }
 	}
-	i := &Inspector{options: o, pods: make(map[*inspect.Attachment]*pod)}
+	i := &Inspector{
+		options: o, pods: make(map[*inspect.Attachment]*pod),
+		replacing: make(chan struct{}, 1), changes: make(chan inspect.Change),
+	}
 	i.node = budget.New(int64(cmp.Or(o.NodeMemory, defaultNodeMemory)), 0, nil)
 	i.loaded.Store(load(o.Rules, nil))
 	return i
 }
 
-// Needs tells that rules settle flows.
+// Needs tells that rules settle flows. What packets have to have is asked for each pod.
 func (i *Inspector) Needs() inspect.Needs { return inspect.Needs{Settles: true} }
 
 // Attached begins to judge the packets of a pod.
 func (i *Inspector) Attached(a *inspect.Attachment) {
-	i.replacing.Lock()
-	defer i.replacing.Unlock()
-	p := i.newPod(a)
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.pods[a] = p
+	i.pods[a] = i.newPod(a)
 }
 
 // Detached forgets a pod.
@@ -130,29 +136,6 @@ func (i *Inspector) InspectBatch(packets []*inspect.Packet, verdicts []inspect.V
 		}
 		first = behind
 	}
-}
-
-// Replace gives all pods other rules, and returns those attachments for which other ones
-// count now.
-func (i *Inspector) Replace(r *Rules) []*inspect.Attachment {
-	i.replacing.Lock()
-	defer i.replacing.Unlock()
-	l := load(r, i.loaded.Load())
-	i.loaded.Store(l)
-	i.counts.replaced.Add(1)
-	i.mu.RLock()
-	pods := make([]*pod, 0, len(i.pods))
-	for _, p := range i.pods {
-		pods = append(pods, p)
-	}
-	i.mu.RUnlock()
-	var changed []*inspect.Attachment
-	for _, p := range pods {
-		if p.replace(l) {
-			changed = append(changed, p.attachment)
-		}
-	}
-	return changed
 }
 
 // Tick ends what waits for too long. It is to be called each 50 ms.

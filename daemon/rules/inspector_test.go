@@ -103,6 +103,14 @@ func TestInspector(t *testing.T) {
 	}
 }
 
+func replace(tb testing.TB, i *Inspector, r *Rules) []*inspect.Attachment {
+	changed, err := i.Replace(tb.Context(), r)
+	if err != nil {
+		tb.Error(err)
+	}
+	return changed
+}
+
 func TestReplace(t *testing.T) {
 	i := New(Options{Rules: mustCompile(t, set("s", ports))})
 	agent := &inspect.Attachment{PodNamespace: "agents", PodName: "a"}
@@ -110,21 +118,21 @@ func TestReplace(t *testing.T) {
 	i.Attached(agent)
 	i.Attached(other)
 	i.Inspect(datagram(agent, 1, 80))
-	if changed := i.Replace(mustCompile(t, "# a comment\n"+set("s", ports))); len(changed) != 0 {
+	if changed := replace(t, i, mustCompile(t, "# a comment\n"+set("s", ports))); len(changed) != 0 {
 		t.Errorf("equal rules change %d pods", len(changed))
 	}
 	if h := i.Stats().Decisions; h[1].Count != 1 || h[1].Rule != "default" {
 		t.Errorf("%+v", h)
 	}
 	stricter := strings.ReplaceAll(ports, "== 22", "== 80")
-	changed := i.Replace(mustCompile(t, set("s", stricter)))
+	changed := replace(t, i, mustCompile(t, set("s", stricter)))
 	if len(changed) != 1 || changed[0] != agent {
 		t.Errorf("%v", changed)
 	}
 	if v := i.Inspect(datagram(agent, 1, 80)); v.Action != inspect.Reject || !v.Settle {
 		t.Errorf("%+v", v)
 	}
-	if changed := i.Replace(nil); len(changed) != 2 {
+	if changed := replace(t, i, nil); len(changed) != 2 {
 		t.Errorf("without rules: %d", len(changed))
 	}
 	if v := i.Inspect(datagram(agent, 1, 80)); v.Action != inspect.Accept {
@@ -156,7 +164,7 @@ func TestConcurrent(t *testing.T) {
 						t.Error("a packet without a verdict")
 					}
 				}
-				i.Replace(rules[round%len(rules)])
+				replace(t, i, rules[round%len(rules)])
 				i.Tick()
 				i.Stats()
 				i.PodStats()

@@ -79,6 +79,14 @@ func verdictOf(o judge.Outcome) inspect.Verdict {
 	return v
 }
 
+// differs reports whether other rules concern the pod than those that it has.
+func (p *pod) differs(l *loaded) bool {
+	list := l.of(p.facts)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return digestOf(list) != digestOf(p.list)
+}
+
 // replace gives the pod other rules, and returns false if they are the same for it.
 func (p *pod) replace(l *loaded) bool {
 	list := l.of(p.facts)
@@ -88,7 +96,7 @@ func (p *pod) replace(l *loaded) bool {
 		return false
 	}
 	p.loaded = l
-	same := list != nil && p.list != nil && list.Hash() == p.list.Hash() || list == p.list
+	same := digestOf(list) == digestOf(p.list)
 	p.list = list
 	if same {
 		p.judge.Renew(list)

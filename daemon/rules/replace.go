@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"context"
+	"slices"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
+)
+
+const (
+	wholePackets = 1 << 16
+	// headersOnly has room for those of IPv6 and TCP, with options, and for those of a
+	// packet that an error of ICMP is about.
+	headersOnly = 256
+	// digestVersion is another one when the same rules come to mean something else.
+	digestVersion = "1:"
+)
+
+// NeedsOf tells how much of a pod's packets its rules read, and the rules that come next.
+func (i *Inspector) NeedsOf(a *inspect.Attachment) inspect.Needs {
+	n := i.Needs()
+	n.CopyRange = headersOnly
+	pod := PodOf(a)
+	for _, l := range []*loaded{i.loaded.Load(), i.coming.Load()} {
+		if l != nil && readsBytes(l.of(pod)) {
+			n.CopyRange = wholePackets
+		}
+	}
+	return n
+}
+
+// readsBytes reports whether rules need what packets carry: some learn names from it.
+func readsBytes(list *List) bool {
+	return list != nil &&
+		(list.Reads()&(compile.App|compile.Message) != 0 || list.Uses("server.names"))
+}
+
+// DigestOf identifies the rules of a pod.
+func (i *Inspector) DigestOf(a *inspect.Attachment) string {
+	return digestOf(i.loaded.Load().of(PodOf(a)))
+}
+
+func digestOf(list *List) string {
+	if list == nil {
+		return digestVersion
+	}
+	return digestVersion + list.Hash()
+}
+
+// AttachmentChanges delivers what Replace changes. Once it was called, Replace waits until
+// somebody has carried out its change.
+func (i *Inspector) AttachmentChanges() <-chan inspect.Change {
+	i.followed.Store(true)
+	return i.changes
+}
+
+// Replace gives all pods other rules. Only those for which other ones count then are
+// looked at again: it returns their attachments. It returns an error if the context ends
+// before.
+func (i *Inspector) Replace(ctx context.Context, r *Rules) ([]*inspect.Attachment, error) {
+	select {
+	case i.replacing <- struct{}{}:
+		defer func() { <-i.replacing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	l := load(r, i.loaded.Load())
+	if !i.followed.Load() {
+		return i.apply(l), nil
+	}
+	i.coming.Store(l)
+	named := i.changing(l)
+	var changed []*inspect.Attachment
+	applied := make(chan struct{})
+	err := i.change(ctx, inspect.Change{Attachments: named, Apply: func() {
+		changed = i.apply(l)
+		close(applied)
+	}})
+	if err != nil {
+		i.coming.Store(nil)
+		return nil, err
+	}
+	select {
+	case <-applied:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	late := slices.DeleteFunc(slices.Clone(changed), func(a *inspect.Attachment) bool {
+		return slices.Contains(named, a)
+	})
+	if len(late) > 0 {
+		err = i.change(ctx, inspect.Change{Attachments: late})
+	}
+	return changed, err
+}
+
+func (i *Inspector) change(ctx context.Context, c inspect.Change) error {
+	select {
+	case i.changes <- c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// changing returns the attachments of pods that other rules will concern.
+func (i *Inspector) changing(l *loaded) []*inspect.Attachment {
+	list := []*inspect.Attachment{} // nil would mean all
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	for a, p := range i.pods {
+		if p.differs(l) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// apply puts rules in force. Pods that come meanwhile have them already.
+func (i *Inspector) apply(l *loaded) (changed []*inspect.Attachment) {
+	i.mu.Lock()
+	i.loaded.Store(l)
+	i.coming.Store(nil)
+	pods := make([]*pod, 0, len(i.pods))
+	for _, p := range i.pods {
+		pods = append(pods, p)
+	}
+	i.mu.Unlock()
+	i.counts.replaced.Add(1)
+	for _, p := range pods {
+		if p.replace(l) {
+			changed = append(changed, p.attachment)
+		}
+	}
+	return changed
+}
