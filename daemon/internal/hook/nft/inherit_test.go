@@ -132,7 +132,7 @@ func TestInherit(t *testing.T) {
 }
 
 // A successor that wants what is there changes nothing; one that settles flows
-// looks at all of them again.
+// looks at all of them again, unless it keeps them.
 func TestInheritUnchanged(t *testing.T) {
 	f := newFixture(t)
 	selector := hook.Selector{Queue: 80, Directions: hook.AllDirections}
@@ -151,6 +151,13 @@ func TestInheritUnchanged(t *testing.T) {
 	mustArm(t, handle, selector)
 	if after := f.generation(); after == before {
 		t.Error("a successor left settled flows as they were")
+	}
+	before = f.generation()
+	handle = f.open(f.keep(handle))
+	selector.KeepSettled = true
+	mustArm(t, handle, selector)
+	if after := f.generation(); after != before {
+		t.Errorf("a successor that keeps them has rules %s, they were %s", after, before)
 	}
 	closeHook(t, handle)
 }
