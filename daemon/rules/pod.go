@@ -60,6 +60,7 @@ func fill(to *judge.Packet, from *inspect.Packet) {
 	*to = judge.Packet{
 		Direction: from.Direction, Payload: from.Payload, Length: from.Length,
 		Unverified: from.Checksum == inspect.ChecksumUnverified && !from.Merged,
+		Merged:     from.Merged,
 		SocketUID:  -1,
 	}
 }

@@ -20,6 +20,8 @@ type Packet struct {
 	// merged several ones of UDP into this packet, and 0 where it has not, or does not
 	// tell.
 	SegmentSize int
+	// Merged says that the kernel has merged several packets of the flow into this one.
+	Merged bool
 	// SocketUID is the user that the pod's socket belongs to, and −1 if not known.
 	SocketUID int64
 }

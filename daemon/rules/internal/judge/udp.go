@@ -28,6 +28,9 @@ func (p *Pod) udp() Outcome {
 		return Outcome{Action: Drop}
 	}
 	size := f.packet.SegmentSize
+	if size == 0 && f.packet.Merged {
+		size = p.firstMessage(payload)
+	}
 	if size <= 0 || size >= len(payload) {
 		return p.datagram(payload, cut)
 	}
@@ -40,6 +43,18 @@ func (p *Pod) udp() Outcome {
 		}
 	}
 	return o
+}
+
+// firstMessage returns the length of the message of DNS that merged datagrams begin with,
+// or 0 if they do not. They are all as long, but for the last. Datagrams of QUIC need no
+// cut: what is behind a packet of QUIC is another one.
+func (p *Pod) firstMessage(b []byte) int {
+	if !p.reads() || len(b) == 0 || b[0]&0x80 != 0 && recogniseDatagram(b) == appQUIC {
+		return 0
+	}
+	m := &p.tools().message
+	_ = m.Parse(b) // what is behind the first message is malformed
+	return m.End()
 }
 
 // stricter orders what becomes of the datagrams of a packet.

@@ -51,6 +51,21 @@ func TestMergedDatagrams(t *testing.T) {
 	})
 }
 
+// Where nobody tells how long the datagrams are, they tell themselves.
+func TestMergedDatagramsOfUnknownSize(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		two := initials(t, "quic02_pq_2datagrams.pcap")
+		client, server := netipPort("10.0.0.1", 4000), netipPort("203.0.113.5", 443)
+		packet := udp(client, server, slices.Concat(two[0][28:], two[1][28:]))
+		p := &Packet{Payload: packet, Length: len(packet), Direction: 2, Merged: true, SocketUID: -1}
+		b.want("hello", b.Judge(p, b.now), "reject!")
+		good, bad := query(1, "www.allowed.example"), query(2, "www.blocked.example")
+		packet = udp(client, netipPort("10.96.0.10", 53), slices.Concat(good, bad))
+		p = &Packet{Payload: packet, Length: len(packet), Direction: 2, Merged: true, SocketUID: -1}
+		b.want("queries", b.Judge(p, b.now), "reject")
+	})
+}
+
 func TestHelloNeverComplete(t *testing.T) {
 	half := func(t *testing.T) []byte { return initials(t, "quic02_pq_2datagrams.pcap")[0] }
 	for name, test := range map[string]func(t *testing.T, b *bench){

@@ -54,6 +54,7 @@ type Message struct {
 
 	bytes   []byte
 	text    []byte
+	end     int // where the last record ends; 0 if it was not reached
 	answers int // where the answer section starts; 0 if it was not reached
 	counts  [3]uint16
 }
@@ -128,11 +129,16 @@ func (m *Message) records(off int) error {
 			off = r.end
 		}
 	}
+	m.end = off
 	if off != len(m.bytes) {
 		return ErrMalformed
 	}
 	return nil
 }
+
+// End returns where the message ends, or 0 if it does not. Bytes behind it are malformed,
+// unless they are of another message.
+func (m *Message) End() int { return m.end }
 
 // Key appends what an answer must have in common with the query: the ID, and all
 // questions.
