@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 func get(host string) []byte {
@@ -23,6 +24,25 @@ func TestRequests(t *testing.T) {
 		}
 		b.want("later request", c.say(get("www.blocked.example")), "reject!")
 	})
+}
+
+// A connection whose requests are judged has no limit of time, but its first request has.
+func TestTimeOfRequests(t *testing.T) {
+	both(t, func(t *testing.T, b *bench) {
+		c := b.conn("10.0.0.1:40000", "203.0.113.5:80").open()
+		b.want("request", c.say(get("www.allowed.example")), "accept")
+		b.now += time.Minute
+		b.Tick(b.now)
+		b.want("answer", c.reply([]byte("x")), "accept")
+		b.want("later request", c.say(get("www.blocked.example")), "reject!")
+	})
+	b := newBench(t, allowList)
+	c := b.conn("10.0.0.1:40000", "203.0.113.5:80").open()
+	b.want("half", c.say(get("www.allowed.example")[:20]), "pass")
+	b.want("more", c.say(get("www.allowed.example")[20:25]), "pass")
+	b.now += time.Minute
+	b.Tick(b.now)
+	b.told("reject s/default http timeout")
 }
 
 func TestRequestsInPieces(t *testing.T) {

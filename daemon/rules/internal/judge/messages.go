@@ -60,8 +60,6 @@ func (p *Pod) readMessages(
 	switch {
 	case result.Status.Over() && result.Status != stream.Limit:
 		return p.endMessages(r, w, failureOf(result.Status))
-	case result.Ended && !f.has(decided):
-		return p.endMessages(r, w, malformed)
 	case w.toServer.Follow(&w.server, &p.memory):
 		if result.Status == stream.Limit {
 			return p.follow(r, w, g)
@@ -69,7 +67,7 @@ func (p *Pod) readMessages(
 	case result.Status == stream.Limit:
 		return p.endMessages(r, w, limit)
 	}
-	return p.between(f, w)
+	return p.between(r, w)
 }
 
 // teachesNames reports whether rules on other flows need what this one says.
@@ -91,7 +89,11 @@ func (p *Pod) beginMessages(r flowtab.Ref, w *work) bool {
 }
 
 // between answers to a packet behind which further messages may follow.
-func (p *Pod) between(f *facts, w *work) Outcome {
+func (p *Pod) between(r flowtab.Ref, w *work) Outcome {
+	f := p.table.Facts(r)
+	if f.has(decided) {
+		p.table.Watch(r)
+	}
 	if !f.has(decided) || w.hold && !w.http.Idle() {
 		return p.pass(f, w, true)
 	}
@@ -111,7 +113,6 @@ func (p *Pod) endMessages(r flowtab.Ref, w *work, why failure) Outcome {
 // follow takes a segment of the client behind the start of its connection.
 func (p *Pod) follow(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	f := p.table.Facts(r)
-	p.table.Watch(r)
 	if g.Flags&stream.RST != 0 {
 		return Outcome{Action: Accept, Flow: uint64(f.id)}
 	}
@@ -132,7 +133,7 @@ func (p *Pod) follow(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 		}
 	}
 	w.http.Skip(uint64(passed))
-	return p.between(f, w)
+	return p.between(r, w)
 }
 
 // feed gives bytes to the parser of the flow's protocol. It returns true if the flow is

@@ -47,7 +47,8 @@ func TestNamesOfResolvers(t *testing.T) {
 	b.Close()
 	b.Pod = New(Config{Rules: rulesOf(t, namedServers), Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")}})
 	client := netipPort("10.0.0.1", 4000)
-	for resolver, want := range map[string]string{"10.96.0.11": "reject!", "10.96.0.10": "accept!"} {
+	for _, of := range [][2]string{{"10.96.0.11", "reject!"}, {"10.96.0.10", "accept!"}} {
+		resolver, want := of[0], of[1]
 		server := netipPort(resolver, 53)
 		q := query(7, "a.example")
 		b.send(udp(client, server, q))

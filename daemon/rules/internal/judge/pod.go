@@ -147,6 +147,9 @@ func New(c Config) *Pod {
 	return p
 }
 
+// fewFlows are kept however long they are idle: connections of days are among them.
+const fewFlows = 512
+
 // floor is what a pod gets although others have taken all memory of the node.
 const floor = 64 << 10
 
@@ -198,7 +201,11 @@ func (p *Pod) Tick(now time.Duration) {
 	}
 	p.expired = now
 	flows, _ := p.table.Len()
-	p.table.Expire(now, 64+flows/30)
+	sweep := 64 + flows/30
+	if flows <= fewFlows {
+		sweep = 0
+	}
+	p.table.Expire(now, sweep)
 	if now-p.cleaned >= time.Minute {
 		p.cleaned = now
 		p.resolved.Expire(now)

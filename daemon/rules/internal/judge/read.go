@@ -27,7 +27,7 @@ func (p *Pod) read(r flowtab.Ref, w *work, g *stream.Segment, result stream.Resu
 	}
 	p.fill(p.table.Key(r), p.table.Client(r), f)
 	b := w.toServer.Bytes()
-	if !f.has(knowsApp) && !p.recognise(f, b) && !result.Ended && !result.Status.Over() {
+	if !f.has(knowsApp) && !p.recognise(f, b) && !result.Status.Over() {
 		return p.undecided(r, f, w, payload)
 	}
 	if f.has(knowsApp) && (f.app == appHTTP || f.app == appDNS) {
@@ -39,19 +39,28 @@ func (p *Pod) read(r flowtab.Ref, w *work, g *stream.Segment, result stream.Resu
 	case f.has(knowsApp) && p.readHello(f, w, b):
 	case result.Status.Over():
 		p.fail(f, failureOf(result.Status))
-	case result.Ended && f.app == appTLS:
-		p.fail(f, malformed)
-	case result.Ended:
-		p.fail(f, noFailure)
-		if len(b) > 0 {
-			f.app = appUnknown
-			p.flow.AppProtocol = f.app.String()
-		}
 	default:
 		return p.pass(f, w, payload)
 	}
 	p.decide(f, w)
 	return p.conclude(r, w)
+}
+
+// closed decides a connection whose client said no more, and whose server knows.
+func (p *Pod) closed(r flowtab.Ref, w *work) Outcome {
+	f := p.table.Facts(r)
+	p.fill(p.table.Key(r), p.table.Client(r), f)
+	why := malformed
+	if !f.has(knowsApp) {
+		why = noFailure
+		if len(w.toServer.Bytes()) > 0 {
+			f.app = appUnknown
+			f.flags |= knowsApp
+			p.flow.KnowApp(f.app.String())
+		}
+	}
+	p.end(r, w, why)
+	return p.answer(p.table.Facts(r))
 }
 
 func failureOf(s stream.Status) failure {

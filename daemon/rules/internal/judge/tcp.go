@@ -270,6 +270,8 @@ func (p *Pod) fromServer(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	case w.phase == closing && ack == stream.All:
 		p.finish(r, w)
 		return p.remembered(r)
+	case !f.has(decided) && w.toServer.ClosedBy(g):
+		return p.closed(r, w)
 	case ack == stream.Gap && !f.has(decided):
 		p.fill(p.table.Key(r), p.table.Client(r), f)
 		p.end(r, w, gap)

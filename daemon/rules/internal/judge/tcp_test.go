@@ -5,8 +5,12 @@ package judge
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/budget"
 )
 
 // want fails the test if an outcome is another one. A ! stands for settling.
@@ -256,8 +260,20 @@ func TestStates(t *testing.T) {
 
 	c = b.conn("10.0.0.1:40002", "203.0.113.5:443").open()
 	b.notes.take()
-	b.want("FIN", c.fromClient(fin|ack, c.cseq, nil), "reject!")
+	b.want("FIN", c.fromClient(fin|ack, c.cseq, nil), "pass")
+	b.want("answer", c.reply([]byte("x")), "pass")
+	b.want("hello behind the FIN", c.say(clientHello(t, "www.allowed.example")), "drop")
+	b.notes.take()
+	c.cseq = 1002
+	b.want("answer to the FIN", c.reply(nil), "reject!")
 	b.told("reject s/default none")
+
+	c = b.conn("10.0.0.1:40004", "203.0.113.5:443").open()
+	b.want("half", c.say(clientHello(t, "www.allowed.example")[:100]), "pass")
+	b.want("FIN", c.fromClient(fin|ack, c.cseq, nil), "pass")
+	c.cseq++
+	b.want("answer to the FIN", c.reply(nil), "reject!")
+	b.told("reject s/default tls malformed")
 
 	c = b.conn("10.0.0.1:40003", "203.0.113.5:443").open()
 	b.want("URG", c.fromClient(ack|urg, c.cseq, []byte("x")), "reject!")
@@ -408,4 +424,45 @@ func TestAnotherSYN(t *testing.T) {
 	c.cseq++
 	b.want("SYN|ACK", c.fromServer(syn|ack, 9000, nil), "pass")
 	b.want("hello", c.say(clientHello(t, "www.blocked.example")), "reject!")
+}
+
+// A pod that opens more connections than it may leaves the others' memory alone.
+func TestManyUndecided(t *testing.T) {
+	node := budget.New(8<<20, 0, nil)
+	list := rulesOf(t, allowList)
+	flood, other := New(Config{Rules: list, Node: node}), New(Config{Rules: list, Node: node})
+	hello := clientHello(t, "www.allowed.example")
+	now := time.Hour
+	judge := func(p *Pod, b []byte) Outcome {
+		now += time.Microsecond
+		return p.Judge(&Packet{Payload: b, Length: len(b), Direction: inspect.Out}, now)
+	}
+	for i := range 100_000 {
+		client := netipPort("10.0."+strconv.Itoa(i>>15)+".1", 1+i&0x7fff)
+		server := netipPort("203.0.113.5", 443)
+		if o := judge(flood, tcp(client, server, syn, 1, 0, nil, hello[:100])); o.Action != Pass {
+			t.Fatalf("flow %d: %+v", i, o)
+		}
+	}
+	s := flood.Stats()
+	if s.Flows > DefaultFlows || s.Memory > DefaultMemory || s.Undecided < 500 {
+		t.Errorf("%+v", s)
+	}
+	if node.Used() != s.Memory {
+		t.Errorf("the node has %d", node.Used())
+	}
+	for i, b := range connection(hello)[:4] {
+		want := Pass
+		if i == 3 {
+			want = Accept
+		}
+		if o := judge(other, b); o.Action != want {
+			t.Errorf("packet %d of another pod: %+v", i, o)
+		}
+	}
+	flood.Close()
+	other.Close()
+	if node.Used() != 0 {
+		t.Errorf("%d bytes are still taken", node.Used())
+	}
 }

@@ -27,6 +27,13 @@ type piece struct{ from, to uint32 }
 // Confirmed reports whether the other side has answered the stream's SYN.
 func (s *Stream) Confirmed() bool { return s.confirmed }
 
+// ClosedBy reports whether a segment of the other side confirms the stream's end. A FIN
+// alone says little: the other side may not get it, or not believe it.
+func (s *Stream) ClosedBy(g *Segment) bool {
+	return s.hasFIN && uint32(s.next) == s.fin && g.Flags&(ACK|RST) == ACK &&
+		g.Ack == s.base+s.fin+1
+}
+
 // Follow makes t continue the stream, whose bytes have all been read, and releases the
 // stream's buffer. It returns false while the stream has pieces behind a hole, or if there
 // is no memory.
