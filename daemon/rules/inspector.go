@@ -4,7 +4,9 @@ package rules
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,19 +93,32 @@ func (i *Inspector) Needs() inspect.Needs { return inspect.Needs{Settles: true} 
 
 // Attached begins to judge the packets of a pod.
 func (i *Inspector) Attached(a *inspect.Attachment) {
+	for !i.add(i.newPod(a)) {
+	}
+}
+
+// add takes a pod, unless its rules were replaced meanwhile.
+func (i *Inspector) add(p *pod) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.pods[a] = i.newPod(a)
+	if p.loaded != i.loaded.Load() {
+		return false
+	}
+	i.pods[p.attachment] = p
+	return true
 }
 
 // Detached forgets a pod.
 func (i *Inspector) Detached(a *inspect.Attachment) {
+	p := i.pod(a)
+	if p == nil {
+		return
+	}
+	last := p.close()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if p := i.pods[a]; p != nil {
-		delete(i.pods, a)
-		i.gone.add(p.close())
-	}
+	delete(i.pods, a)
+	i.gone.add(last)
 }
 
 func (i *Inspector) pod(a *inspect.Attachment) *pod {
@@ -141,11 +156,20 @@ func (i *Inspector) InspectBatch(packets []*inspect.Packet, verdicts []inspect.V
 // Tick ends what waits for too long. It is to be called each 50 ms.
 func (i *Inspector) Tick() {
 	now := i.options.Now()
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	for _, p := range i.pods {
+	for _, p := range i.all(nil) {
 		p.tick(now)
 	}
+}
+
+// all returns all pods, so that packets need not wait while each is visited. Of those that
+// were there before, it puts the counters into s, unless that is nil.
+func (i *Inspector) all(s *Stats) []*pod {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	if s != nil {
+		i.gone.addTo(s)
+	}
+	return slices.Collect(maps.Values(i.pods))
 }
 
 // Of returns the rules that concern an attachment, and false if it is not known.

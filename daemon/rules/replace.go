@@ -35,7 +35,7 @@ func (i *Inspector) NeedsOf(a *inspect.Attachment) inspect.Needs {
 // readsBytes reports whether rules need what packets carry: some learn names from it.
 func readsBytes(list *List) bool {
 	return list != nil &&
-		(list.Reads()&(compile.App|compile.Message) != 0 || list.Uses("server.names"))
+		(list.Reads()&(compile.App|compile.Message) != 0 || list.ReadsNames())
 }
 
 // DigestOf identifies the rules of a pod.
@@ -109,11 +109,9 @@ func (i *Inspector) change(ctx context.Context, c inspect.Change) error {
 // changing returns the attachments of pods that other rules will concern.
 func (i *Inspector) changing(l *loaded) []*inspect.Attachment {
 	list := []*inspect.Attachment{} // nil would mean all
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	for a, p := range i.pods {
+	for _, p := range i.all(nil) {
 		if p.differs(l) {
-			list = append(list, a)
+			list = append(list, p.attachment)
 		}
 	}
 	return list
@@ -124,13 +122,9 @@ func (i *Inspector) apply(l *loaded) (changed []*inspect.Attachment) {
 	i.mu.Lock()
 	i.loaded.Store(l)
 	i.coming.Store(nil)
-	pods := make([]*pod, 0, len(i.pods))
-	for _, p := range i.pods {
-		pods = append(pods, p)
-	}
 	i.mu.Unlock()
 	i.counts.replaced.Add(1)
-	for _, p := range pods {
+	for _, p := range i.all(nil) {
 		if p.replace(l) {
 			changed = append(changed, p.attachment)
 		}

@@ -61,11 +61,9 @@ func (i *Inspector) Stats() Stats {
 		Conflicts: i.counts.conflicts.Load(), Subflows: i.counts.subflows.Load(),
 		Replaced: i.counts.replaced.Load(), Errors: make(map[[2]string]uint64),
 	}
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	s.Pods = len(i.pods)
-	i.gone.addTo(&s)
-	for _, p := range i.pods {
+	pods := i.all(&s)
+	s.Pods = len(pods)
+	for _, p := range pods {
 		of := p.stats()
 		s.Flows += of.Flows
 		s.Undecided += of.Undecided
@@ -76,10 +74,9 @@ func (i *Inspector) Stats() Stats {
 
 // PodStats returns the numbers of each pod, in no order.
 func (i *Inspector) PodStats() []PodStats {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	list := make([]PodStats, 0, len(i.pods))
-	for _, p := range i.pods {
+	pods := i.all(nil)
+	list := make([]PodStats, 0, len(pods))
+	for _, p := range pods {
 		s := p.stats()
 		list = append(list, PodStats{
 			Attachment: p.attachment, Flows: s.Flows, Undecided: s.Undecided, Memory: s.Memory,

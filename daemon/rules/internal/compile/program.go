@@ -39,11 +39,12 @@ type step struct {
 
 // List is the rules of a program that concern a pod. Pods with the same ones share it.
 type List struct {
-	program *Program
-	numbers []uint16 // of steps
-	reads   Stage
-	hash    string
-	index   *index // nil: all steps are asked
+	program    *Program
+	numbers    []uint16 // of steps
+	reads      Stage
+	hash       string
+	index      *index // nil: all steps are asked
+	readsNames bool
 }
 
 // Files returns the names of the files that the sets' names were read from.
@@ -142,6 +143,7 @@ func (p *Program) newList(numbers []uint16) *List {
 		}
 	}
 	list.index = p.indexOf(list)
+	list.readsNames = list.uses("server.names")
 	list.hash = hex.EncodeToString(h.Sum(nil)[:16])
 	return list
 }

@@ -2,9 +2,12 @@
 
 package compile
 
-// Uses reports whether the condition of a rule of the list has a variable, by itself or by
-// a variable of its set.
-func (l *List) Uses(name string) bool {
+// ReadsNames reports whether the condition of a rule of the list has server.names, by
+// itself or by a variable of its set.
+func (l *List) ReadsNames() bool { return l.readsNames }
+
+// uses reports whether a rule's condition has a variable.
+func (l *List) uses(name string) bool {
 	var names nameSet
 	for _, v := range Variables() {
 		if v.Name == name {

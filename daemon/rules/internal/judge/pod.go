@@ -160,7 +160,7 @@ func (p *Pod) SetRules(rules *compile.List) {
 	p.rules = rules
 	p.version++
 	p.epoch++
-	p.usesNames = rules != nil && rules.Uses("server.names")
+	p.usesNames = rules != nil && rules.ReadsNames()
 	p.bytes = rules != nil && rules.Reads()&(compile.App|compile.Message) != 0
 	p.rulings = append(p.rulings[:0], ruling{})
 	p.rulingOf = make(map[ruling]uint16)
