@@ -185,6 +185,7 @@ func (p *Pod) giveUp(r flowtab.Ref, u **work, why flowtab.Why) facts {
 		p.decide(&f, w)
 		p.flow, p.frame.packet = saved, packet
 	}
+	p.keepOpen(r, &f, w)
 	p.freeWork(w)
 	return f
 }
@@ -200,9 +201,17 @@ func (p *Pod) end(r flowtab.Ref, w *work, why failure) {
 // finish forgets the work of a flow that is decided.
 func (p *Pod) finish(r flowtab.Ref, w *work) {
 	facts := *p.table.Facts(r)
+	p.keepOpen(r, &facts, w)
 	*p.table.State(r) = nil
 	p.freeWork(w)
 	p.table.Decide(r, facts)
+}
+
+// keepOpen has a connection remembered for long that is refused, but open.
+func (p *Pod) keepOpen(r flowtab.Ref, f *facts, w *work) {
+	if f.has(refused) && w.toServer.Confirmed() {
+		p.table.SetIdle(r, ofOpen)
+	}
 }
 
 // pass lets a packet of an undecided flow pass, or wait.

@@ -63,9 +63,11 @@ func (p *Pod) isAnother(r flowtab.Ref, w *work) bool {
 }
 
 // noteEnd lets a flow be forgotten soon after its end. It may be one that the other side
-// does not believe, so the flow does not end at once.
+// does not believe, so the flow does not end at once. One that is not accepted stays: what
+// comes after it was forgotten would be midstream.
 func (p *Pod) noteEnd(r flowtab.Ref, g *stream.Segment) {
-	if g.Flags&(stream.RST|stream.FIN) != 0 {
+	f := p.table.Facts(r)
+	if g.Flags&(stream.RST|stream.FIN) != 0 && f.has(decided) && !f.has(refused) {
 		p.table.SetIdle(r, afterEnd)
 	}
 }
@@ -318,4 +320,9 @@ func (p *Pod) toClient(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	return p.undecided(r, f, w, false)
 }
 
-const afterEnd = 30 * time.Second
+const (
+	afterEnd = 30 * time.Second
+	// ofOpen is for connections that are refused, but open: both ends may wait until
+	// nothing is remembered of them.
+	ofOpen = 18 * time.Hour
+)

@@ -317,6 +317,27 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// Waiting makes no refused connection one of which nothing is known.
+func TestRefusedIsNotForgotten(t *testing.T) {
+	b := newBench(t, allowList)
+	b.web().open()
+	c := b.web()
+	c.cseq, c.sseq = 1001, 5001
+	b.want("RST that the server does not get", c.fromClient(rst, 77, nil), "accept")
+	b.want("half", c.say(clientHello(t, "www.blocked.example")[:50]), "pass")
+	for i := range 2 * fewFlows {
+		b.send(udp(netipPort("10.0.0.1", 1000+i), netipPort("203.0.113.5", 9000), []byte("x")))
+	}
+	for range 7200 {
+		b.now += time.Second
+		b.Tick(b.now)
+	}
+	if flows := b.Stats().Flows; flows > fewFlows {
+		t.Errorf("%d flows are left", flows)
+	}
+	b.want("hello", c.say(clientHello(t, "www.blocked.example")), "reject!")
+}
+
 func TestLimit(t *testing.T) {
 	b := newBench(t, allowList)
 	c := b.web().open()
