@@ -32,8 +32,8 @@ func (p *Pod) ask(
 
 // effect tells of an effect. Those of rules that read no message are told once a flow.
 func (p *Pod) effect(f *facts, e *compile.Effect, message bool) {
-	again := f.has(again)
-	if again && (!message || e.Rule == nil || e.Rule.Reads&compile.Message == 0) {
+	ofFlow := !message || e.Rule != nil && e.Rule.Reads&compile.Message == 0
+	if ofFlow && f.has(again) {
 		return
 	}
 	p.note = Note{

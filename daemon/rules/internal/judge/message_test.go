@@ -219,6 +219,23 @@ func TestBrokenQueries(t *testing.T) {
 	}
 }
 
+func TestAuditOfMessages(t *testing.T) {
+	b := newBench(t, "\n  mode: Audit"+allowList)
+	c := b.conn("10.0.0.1:40000", "203.0.113.5:80").open()
+	for _, name := range []string{"www.blocked.example", "www.allowed.example", "x.blocked.example"} {
+		b.want(name, c.say(get(name)), "accept")
+		c.reply([]byte("x"))
+	}
+	b.told("effect reject audit s/default http www.blocked.example; accept http www.blocked.example; " +
+		"effect accept audit s/http http www.allowed.example; accept http www.allowed.example; " +
+		"effect reject audit s/default http x.blocked.example; accept http x.blocked.example")
+	client, server := netipPort("10.0.0.1", 4000), netipPort("10.96.0.10", 53)
+	for range 2 {
+		b.want("query", b.send(udp(client, server, query(1, "www.blocked.example"))), "accept")
+		b.told("effect reject audit s/default dns www.blocked.example; accept dns www.blocked.example")
+	}
+}
+
 func TestEffectsOfMessages(t *testing.T) {
 	b := newBench(t, `
   rules:
