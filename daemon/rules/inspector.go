@@ -31,6 +31,9 @@ type Options struct {
 	NodeMemory, PodMemory int
 	// Flows is how many flows of a pod are remembered; 0: 65,536.
 	Flows int
+	// Idle is how long a decided flow without a packet is remembered where a pod has
+	// many; 0: 10 minutes. It has to be longer than flows stay settled.
+	Idle time.Duration
 	// Resolvers are whose answers tell names of addresses. Nil: everybody's are.
 	Resolvers []netip.Addr
 	// Now is a clock that cannot be set. Nil: the time since New.
@@ -198,7 +201,7 @@ func (i *Inspector) newPod(a *inspect.Attachment) *pod {
 	p.judge = judge.New(judge.Config{
 		Pod: p.facts, Rules: p.list, Observer: p, Flows: i.options.Flows,
 		Memory: i.options.PodMemory, Node: i.node, Buffers: &i.buffers,
-		Resolvers: i.options.Resolvers,
+		Idle: i.options.Idle, Resolvers: i.options.Resolvers,
 	})
 	return p
 }
