@@ -163,6 +163,18 @@ func TestQueries(t *testing.T) {
 	})
 }
 
+// What comes from a resolver's address does not keep the pod from asking it.
+func TestForgedQueryFirst(t *testing.T) {
+	b := newBench(t, "\n  default: reject\n  rules: [{name: out, when: flow.direction == 'out' && server.port == 53 && app.protocol == 'dns', action: accept}]")
+	client, server := netipPort("10.0.0.1", 4000), netipPort("10.96.0.10", 53)
+	for _, forged := range [][]byte{query(1, "a.example"), []byte("x")} {
+		b.want("forged", b.send(udp(server, client, forged)), "reject")
+		b.want("query", b.send(udp(client, server, query(1, "a.example"))), "accept")
+		b.want("answer", b.send(udp(server, client, response(query(1, "a.example"), "192.0.2.1"))), "accept")
+		client = netipPort("10.0.0.1", 4001)
+	}
+}
+
 func TestNoQueryFirst(t *testing.T) {
 	b := newBench(t, denyList)
 	client, server := netipPort("10.0.0.1", 4000), netipPort("10.96.0.10", 53)

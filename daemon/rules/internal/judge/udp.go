@@ -82,7 +82,7 @@ func datagram(b []byte, length int) (payload []byte, cut, ok bool) {
 func (p *Pod) datagram(b []byte, cut bool) Outcome {
 	f := &p.frame
 	r := p.table.Find(&f.key, f.now)
-	if r == 0 || p.beginsOwn(r) {
+	if r == 0 || p.beginsOwn(r) || p.asksItself(r, b) {
 		return p.firstDatagram(b, cut)
 	}
 	facts := p.table.Facts(r)
@@ -110,6 +110,14 @@ func (p *Pod) becomesDatagrams(r flowtab.Ref, f *facts) bool {
 	}
 	f.flags |= datagrams
 	return true
+}
+
+// asksItself reports whether the pod sends a query against a flow of DNS from outside, in
+// which it would answer. Otherwise a forged packet could spoil a port for the pod.
+func (p *Pod) asksItself(r flowtab.Ref, b []byte) bool {
+	f := p.table.Facts(r)
+	return f.flags&(outward|datagrams) == datagrams && p.frame.isOut() &&
+		p.frame.side != p.table.Client(r) && recogniseDatagram(b) == appDNS
 }
 
 // firstDatagram begins with a flow.
