@@ -18,6 +18,15 @@ const (
 	toClientLimit = 8 << 10
 )
 
+// An answer is what all parsers say of first bytes, in a type of their own.
+type answer uint8
+
+const (
+	answerUndecided answer = iota
+	answerYes
+	answerNo
+)
+
 // read looks at the bytes of the client, of which there are more, or no more will come.
 func (p *Pod) read(r flowtab.Ref, w *work, g *stream.Segment, result stream.Result) Outcome {
 	f := p.table.Facts(r)
@@ -93,32 +102,25 @@ func (p *Pod) recognise(f *facts, b []byte) bool {
 // recognise says what a client of TCP speaks that begins with these bytes, and false if
 // more of them will tell.
 func recognise(b []byte) (app, bool) {
-	more := len(b) == 0
-	switch tls.Recognise(b) {
-	case tls.Yes:
-		return appTLS, true
-	case tls.Undecided:
-		more = true
+	undecided := false
+	for _, of := range [...]struct {
+		app    app
+		answer answer
+	}{
+		{appTLS, answer(tls.Recognise(b))},
+		{appHTTP, answer(http.Recognise(b))},
+		{appH2, answer(http.RecogniseH2(b))},
+		{appSSH, answer(ssh.Recognise(b))},
+		{appDNS, answer(dns.RecogniseStream(b))},
+	} {
+		switch of.answer {
+		case answerYes:
+			return of.app, !undecided
+		case answerUndecided:
+			undecided = true
+		}
 	}
-	switch http.Recognize(b) {
-	case http.HTTP1:
-		return appHTTP, !more
-	case http.H2:
-		return appH2, !more
-	case http.NeedMore:
-		more = true
-	}
-	if yes, unsure := ssh.Recognize(b); yes {
-		return appSSH, !more
-	} else if unsure {
-		more = true
-	}
-	if yes, unsure := dns.RecognizeStream(b); yes {
-		return appDNS, !more
-	} else if unsure {
-		more = true
-	}
-	return appUnknown, !more
+	return appUnknown, !undecided
 }
 
 // readHello looks for the ClientHello, and returns false if it is not complete.

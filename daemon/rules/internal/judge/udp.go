@@ -152,7 +152,7 @@ func recogniseDatagram(b []byte) app {
 	if quic.Recognise(b) == quic.Yes {
 		return appQUIC
 	}
-	if yes, _ := dns.Recognize(b); yes {
+	if dns.Recognise(b) == dns.Yes {
 		return appDNS
 	}
 	return appUnknown

@@ -122,32 +122,37 @@ func TestKey(t *testing.T) {
 	}
 }
 
-func TestRecognize(t *testing.T) {
+func TestRecognise(t *testing.T) {
 	q := query("www.blocked.example")
-	for n := range len(q) {
-		if yes, more := Recognize(q[:n]); yes != (n >= headerLen) || more == yes {
-			t.Errorf("%d bytes: %v, %v", n, yes, more)
-		}
-	}
-	framed := append([]byte{0, byte(len(q))}, q...)
-	for n := range 24 {
-		if yes, more := RecognizeStream(framed[:n]); yes != (n >= headerLen+prefixLen) || more == yes {
-			t.Errorf("%d bytes of a stream: %v, %v", n, yes, more)
-		}
-	}
+	checkRecognise(t, "message", Recognise, q, headerLen)
+	checkRecognise(t, "stream", RecogniseStream, framed(q), prefixLen+headerLen)
 	for _, other := range []string{
 		"GET / HTTP/1.1\r\n", "SSH-2.0-x\r\n", string(header(0x8000, 1)), string(header(0)), string(header(0, 300)),
 	} {
-		if yes, more := RecognizeStream([]byte("\x00\x20" + other)); yes || more {
-			t.Errorf("%q: %v, %v", other, yes, more)
+		if got := RecogniseStream([]byte("\x00\x20" + other)); got != No {
+			t.Errorf("%q: %d", other, got)
 		}
 	}
 	for _, other := range []string{
 		"\x00\x0b\x00", // shorter than a header
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", // TLS
 	} {
-		if yes, more := RecognizeStream([]byte(other)); yes || more {
-			t.Errorf("%q: %v, %v", other, yes, more)
+		if got := RecogniseStream([]byte(other)); got != No {
+			t.Errorf("%q: %d", other, got)
+		}
+	}
+}
+
+// checkRecognise checks that bytes are recognised with the first n of them.
+func checkRecognise(t *testing.T, name string, f func([]byte) Answer, b []byte, n int) {
+	t.Helper()
+	for i := range b {
+		want := Undecided
+		if i >= n {
+			want = Yes
+		}
+		if got := f(b[:i]); got != want {
+			t.Errorf("%s of %d bytes: %d, want %d", name, i, got, want)
 		}
 	}
 }

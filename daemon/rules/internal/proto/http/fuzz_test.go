@@ -20,7 +20,7 @@ func FuzzParser(f *testing.F) {
 	f.Add("CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]\r\n\r\n"+blocked, uint8(4))
 	f.Add("GET / HTTP/1.1\nHost : a\r\n b\r\n\r\n", uint8(5))
 	f.Fuzz(func(t *testing.T, text string, size uint8) {
-		checkRecognize(t, text)
+		checkRecognise(t, text)
 		var whole, parts Parser
 		want := feed(&whole, text, max(1, len(text)))
 		if got := feed(&parts, text, int(size)+1); !slices.Equal(got, want) {

@@ -80,7 +80,7 @@ const endOfLines = Limit + 1
 // rest is empty. After Tunnel, Malformed and Limit, each further call says the same.
 //
 // After a CONNECT or a request for an upgrade, only the server's answer tells what
-// the client speaks. Until Switched is called, what Recognize finds to be HTTP/1 is
+// the client speaks. Until Switched is called, what Recognise finds to be HTTP/1 is
 // read as a request, and anything else is a tunnel.
 func (p *Parser) Next(b []byte, r *Request) (rest []byte, s Status) {
 	for p.state < inTunnel {
@@ -166,10 +166,10 @@ func (p *Parser) restart() (lined int) {
 // scan reads the lines of b that it has not read yet.
 func (p *Parser) scan(b []byte) Status {
 	if p.pending {
-		switch Recognize(b) {
-		case NeedMore:
+		switch Recognise(b) {
+		case Undecided:
 			return More
-		case Other, H2:
+		case No:
 			return Tunnel
 		}
 		p.pending = false

@@ -17,10 +17,10 @@ func TestRecognise(t *testing.T) {
 		"version 2":          {"\xd3\x6b\x33\x43\xcf\x14", Yes},
 		"draft":              {"\xc3\xff\x00\x00\x1d\x08", Yes},
 		"reserved":           {"\xc3\x1a\x2a\x3a\xfa\x08", Yes},
-		"nothing":            {"", Unsure},
-		"one byte":           {"\xc0", Unsure},
-		"half a version":     {"\xc0\x6b\x33", Unsure},
-		"no ID length":       {"\xc0\x00\x00\x00\x01", Unsure},
+		"nothing":            {"", Undecided},
+		"one byte":           {"\xc0", Undecided},
+		"half a version":     {"\xc0\x6b\x33", Undecided},
+		"no ID length":       {"\xc0\x00\x00\x00\x01", Undecided},
 		"short header":       {"\x43\x00\x00\x00\x01\x08", No},
 		"negotiation":        {"\xc3\x00\x00\x00\x00\x08", No},
 		"long ID":            {"\xc3\x00\x00\x00\x01\x15", No},
@@ -41,15 +41,15 @@ func FuzzRecognise(f *testing.F) {
 	f.Add([]byte("\xc3\x00\x00\x00\x01\x08"))
 	f.Add([]byte("\xd3\x6b\x33\x43\xcf\x14"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		last := Unsure
+		last := Undecided
 		for n := range len(b) + 1 {
 			got := Recognise(b[:n:n])
-			if last != Unsure && got != last {
+			if last != Undecided && got != last {
 				t.Errorf("%x: from %d to %d", b[:n], last, got)
 			}
 			last = got
 		}
-		if len(b) >= 6 && last == Unsure {
+		if len(b) >= 6 && last == Undecided {
 			t.Errorf("%x: unsure", b)
 		}
 	})

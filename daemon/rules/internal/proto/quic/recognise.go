@@ -2,12 +2,12 @@
 
 package quic
 
-// Answer says whether bytes are the start of something.
+// An Answer says whether bytes are the start of something.
 type Answer uint8
 
 // The answers of [Recognise].
 const (
-	Unsure Answer = iota // more bytes will tell
+	Undecided Answer = iota // more bytes will tell
 	Yes
 	No
 )
@@ -31,13 +31,13 @@ const (
 // about this datagram; a later one of the flow may still be QUIC.
 func Recognise(b []byte) Answer {
 	if len(b) == 0 {
-		return Unsure
+		return Undecided
 	}
 	if b[0]&longForm == 0 || !isVersion(b[1:min(len(b), 5)]) {
 		return No
 	}
 	if len(b) < 6 {
-		return Unsure
+		return Undecided
 	}
 	if b[5] > maxID {
 		return No

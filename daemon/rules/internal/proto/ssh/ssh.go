@@ -3,13 +3,27 @@
 // Package ssh recognises SSH connections.
 package ssh
 
+// An Answer says whether bytes are the start of something.
+type Answer uint8
+
+// The answers of [Recognise].
+const (
+	Undecided Answer = iota // more bytes will tell
+	Yes
+	No
+)
+
 // prefix is what a client's identification starts with (RFC 4253, section 4.2).
 const prefix = "SSH-"
 
-// Recognize reports whether the first bytes of a client are SSH's. Where yes is
-// false and more is true, only further bytes can tell.
-func Recognize(b []byte) (yes, more bool) {
+// Recognise reports whether the first bytes of a client are SSH's.
+func Recognise(b []byte) Answer {
 	n := min(len(b), len(prefix))
-	same := string(b[:n]) == prefix[:n]
-	return same && n == len(prefix), same && n < len(prefix)
+	switch {
+	case string(b[:n]) != prefix[:n]:
+		return No
+	case n < len(prefix):
+		return Undecided
+	}
+	return Yes
 }

@@ -2,25 +2,48 @@
 
 package ssh
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
-func TestRecognize(t *testing.T) {
-	for _, tc := range []struct {
-		bytes     string
-		yes, more bool
-	}{
-		{"", false, true},
-		{"SSH", false, true},
-		{"SSH-", true, false},
-		{"SSH-2.0-OpenSSH_9.2\r\n", true, false},
-		{"SSH-1.99-x", true, false},
-		{"S", false, true},
-		{"ssh-2.0", false, false},
-		{"SSL", false, false},
-		{"\x16\x03\x01", false, false},
+func TestRecognise(t *testing.T) {
+	for text, want := range map[string]Answer{
+		"":                        Undecided,
+		"S":                       Undecided,
+		"SSH":                     Undecided,
+		"SSH-":                    Yes,
+		"SSH-2.0-OpenSSH_9.2\r\n": Yes,
+		"SSH-1.99-x":              Yes,
+		"ssh-2.0":                 No,
+		"SSL":                     No,
+		"\x16\x03\x01":            No,
 	} {
-		if yes, more := Recognize([]byte(tc.bytes)); yes != tc.yes || more != tc.more {
-			t.Errorf("%q: %v, %v", tc.bytes, yes, more)
+		if got := Recognise([]byte(text)); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}
+}
+
+// An answer lasts, whatever bytes follow, and 4 bytes always tell.
+func FuzzRecognise(f *testing.F) {
+	for _, seed := range []string{"SSH-2.0-OpenSSH_9.2\r\n", "SSH", "ssh-2.0-x", "\x16\x03\x01", ""} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		last := Undecided
+		for n := range len(b) + 1 {
+			got := Recognise(b[:n:n])
+			if last != Undecided && got != last {
+				t.Fatalf("%d of %d bytes, then %d", last, n, got)
+			}
+			last = got
+		}
+		if (last == Yes) != bytes.HasPrefix(b, []byte(prefix)) {
+			t.Errorf("%q: %d", b, last)
+		}
+		if len(b) >= len(prefix) && last == Undecided {
+			t.Errorf("%q does not tell", b)
+		}
+	})
 }

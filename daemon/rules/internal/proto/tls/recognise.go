@@ -4,12 +4,12 @@ package tls
 
 import "encoding/binary"
 
-// Answer is what the first bytes of a stream tell of its protocol.
+// An Answer says whether bytes are the start of something.
 type Answer uint8
 
-// The bytes so far may be the start of TLS, they are, or they cannot be.
+// The answers of [Recognise].
 const (
-	Undecided Answer = iota
+	Undecided Answer = iota // more bytes will tell
 	Yes
 	No
 )

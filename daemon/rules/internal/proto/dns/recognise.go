@@ -2,30 +2,42 @@
 
 package dns
 
-// Recognize reports whether a client's first message, without the length that it
-// has over TCP, is likely to be DNS. Where yes is false and more is true, only
-// further bytes can tell; a header's 12 bytes always do.
+// An Answer says whether bytes are the start of something.
+type Answer uint8
+
+// The answers of [Recognise] and [RecogniseStream].
+const (
+	Undecided Answer = iota // more bytes will tell
+	Yes
+	No
+)
+
+// Recognise reports whether a client's first message, without the length that it
+// has over TCP, is likely to be DNS. A header's 12 bytes always tell.
 //
 // A client asks (query, notify or update) about at least one name, and has fewer
 // than 256 records of each kind.
-func Recognize(b []byte) (yes, more bool) {
+func Recognise(b []byte) Answer {
 	for i, c := range b[:min(len(b), headerLen)] {
 		if !likely(i, c) {
-			return false, false
+			return No
 		}
 	}
-	return len(b) >= headerLen, len(b) < headerLen
+	if len(b) < headerLen {
+		return Undecided
+	}
+	return Yes
 }
 
-// RecognizeStream is Recognize for the first bytes of a TCP connection.
-func RecognizeStream(b []byte) (yes, more bool) {
+// RecogniseStream is Recognise for the first bytes of a TCP connection.
+func RecogniseStream(b []byte) Answer {
 	if len(b) < prefixLen {
-		return false, true
+		return Undecided
 	}
 	if int(b[0])<<8|int(b[1]) < headerLen {
-		return false, false
+		return No
 	}
-	return Recognize(b[prefixLen:])
+	return Recognise(b[prefixLen:])
 }
 
 // likely reports whether the header's byte at i may be c.

@@ -2,91 +2,100 @@
 
 package http
 
-// A Kind is what a client's first bytes say of its protocol.
-type Kind uint8
+// An Answer says whether bytes are the start of something.
+type Answer uint8
 
-// Kinds of protocols.
+// The answers of [Recognise] and [RecogniseH2].
 const (
-	// NeedMore says that only further bytes can tell.
-	NeedMore Kind = iota
-	HTTP1
-	// H2 is HTTP/2 with prior knowledge: gRPC without TLS, for one.
-	H2
-	// Other is neither.
-	Other
+	Undecided Answer = iota // more bytes will tell
+	Yes
+	No
 )
 
-// MaxRecognize is how many bytes Recognize needs at most.
-const MaxRecognize = len(preface)
+// MaxRecognise is how many bytes are needed at most to tell.
+const MaxRecognise = len(preface)
 
 // preface is what an HTTP/2 client sends first (RFC 9113, section 3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// Recognize says what a client speaks whose first bytes are b. It answers HTTP1 for
-// some bytes that Parser then finds malformed, because servers exist that take
-// them: line ends before the method, other space than one SP after it.
-func Recognize(b []byte) Kind {
-	b = b[:min(len(b), MaxRecognize)]
-	if string(b) == preface[:len(b)] {
-		if len(b) == len(preface) {
-			return H2
-		}
-		return NeedMore
+// RecogniseH2 reports whether a client whose first bytes are b speaks HTTP/2 with
+// prior knowledge: gRPC without TLS, for one.
+func RecogniseH2(b []byte) Answer {
+	b = b[:min(len(b), len(preface))]
+	switch {
+	case string(b) != preface[:len(b)]:
+		return No
+	case len(b) < len(preface):
+		return Undecided
 	}
-	kind := requestLine(b)
-	if kind == NeedMore && len(b) == MaxRecognize {
+	return Yes
+}
+
+// Recognise reports whether a client whose first bytes are b speaks HTTP/1. It says
+// Yes to some bytes that Parser then finds malformed, because servers exist that take
+// them: line ends before the method, other space than one SP after it.
+func Recognise(b []byte) Answer {
+	switch RecogniseH2(b) {
+	case Yes:
+		return No
+	case Undecided:
+		return Undecided
+	}
+	b = b[:min(len(b), MaxRecognise)]
+	answer := requestLine(b)
+	if answer == Undecided && len(b) == MaxRecognise {
 		return undecided(b)
 	}
-	return kind
+	return answer
 }
 
 // undecided answers for as many bytes as there may be, of which none was wrong. A
 // method has ended by then.
-func undecided(b []byte) Kind {
+func undecided(b []byte) Answer {
 	if len(skip(skip(b, isLineEnd), isToken)) == 0 && !isLineEnd(b[len(b)-1]) {
-		return Other
+		return No
 	}
-	return HTTP1
+	return Yes
 }
 
 // requestLine looks at the start of a request line.
-func requestLine(b []byte) Kind {
+func requestLine(b []byte) Answer {
 	b = skip(b, isLineEnd)
 	target := skip(b, isToken)
 	method := b[:len(b)-len(target)]
 	if len(target) == 0 {
-		return NeedMore
+		return Undecided
 	}
 	if len(method) == 0 || !isDelimiter(target[0]) {
-		return Other
+		return No
 	}
 	target = skip(target, isDelimiter)
 	switch {
 	case len(target) == 0:
-		return NeedMore
+		return Undecided
 	case target[0] == '/' || target[0] == '*':
-		return HTTP1
+		return Yes
 	case string(method) == "CONNECT":
 		if isHost(target[0]) || target[0] == '[' {
-			return HTTP1
+			return Yes
 		}
-		return Other
+		return No
 	}
 	return absolute(target)
 }
 
 // absolute looks at the start of a URI with a scheme.
-func absolute(target []byte) Kind {
+func absolute(target []byte) Answer {
 	const after = "://"
 	rest := skip(target, isScheme)
 	n := min(len(rest), len(after))
 	switch {
 	case len(rest) == len(target) || string(rest[:n]) != after[:n]:
-		return Other
+		return No
 	case n < len(after):
-		return NeedMore
+		return Undecided
 	}
-	return HTTP1
+	return Yes
 }
 
 // skip returns b without the bytes at its start for which is is true.
