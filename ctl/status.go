@@ -116,6 +116,10 @@ func addPackets(f *text.Fields, n *api.Counters) {
 	f.Add("Packets", "%d, %d bytes", n.Packets, n.Bytes)
 	f.Add("Verdicts", "%d accepted, %d dropped, %d rejected (%d untold), %d queued", n.Accepted,
 		n.Dropped, n.Rejected, n.Untold, n.Queued)
+	if n.Deferred > 0 || n.Undeferred > 0 {
+		f.Add("Deferred", "%d, %d expired, %d beyond the limit", n.Deferred, n.Expired,
+			n.Undeferred)
+	}
 	f.Add("Errors", "%d malformed, %d panics, %d overruns, %d flushed, %d other",
 		n.Malformed, n.Panics, n.Overruns, n.Flushed, n.Errors)
 }

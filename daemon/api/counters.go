@@ -33,6 +33,13 @@ type Counters struct {
 	// kernel had dropped the packets already: it drops all that wait in a netns
 	// when a program unregisters a hook there, such as an nftables base chain.
 	Flushed uint64 `json:"flushed"`
+	// Deferred packets were kept to be answered later; they are in the counter of
+	// their verdict, too, once they have it. Expired ones of them got the policy's:
+	// their limit had passed, or inspection ended.
+	Deferred uint64 `json:"deferred"`
+	Expired  uint64 `json:"expired"`
+	// Undeferred packets were not kept, because too many were.
+	Undeferred uint64 `json:"undeferred"`
 	// Errors the kernel reported on the queue socket otherwise.
 	Errors uint64 `json:"errors"`
 	// InspectNanoseconds is how long the inspector took.
@@ -53,6 +60,9 @@ func (c *Counters) Add(o Counters) {
 	c.Panics += o.Panics
 	c.Overruns += o.Overruns
 	c.Flushed += o.Flushed
+	c.Deferred += o.Deferred
+	c.Expired += o.Expired
+	c.Undeferred += o.Undeferred
 	c.Errors += o.Errors
 	c.InspectNanoseconds += o.InspectNanoseconds
 }
@@ -71,6 +81,9 @@ func (c *Counters) Sub(o Counters) {
 	c.Panics -= o.Panics
 	c.Overruns -= o.Overruns
 	c.Flushed -= o.Flushed
+	c.Deferred -= o.Deferred
+	c.Expired -= o.Expired
+	c.Undeferred -= o.Undeferred
 	c.Errors -= o.Errors
 	c.InspectNanoseconds -= o.InspectNanoseconds
 }

@@ -45,6 +45,14 @@
 // inspectors whose work has a part that is the same for one packet and for many, such
 // as a lock to take or a message to send.
 //
+// # Deferred verdicts
+//
+// An inspector that cannot decide yet, because the rest of a message is to come or
+// because it has to ask somebody, must not wait in Inspect. It declares [Needs].Defers,
+// calls [Packet.Defer] and answers the action [Defer]. The packet waits in the kernel,
+// other packets do not. [Deferred.Release] gives the verdict, from any goroutine; after
+// a limit that the inspector has chosen the failure policy does.
+//
 // # Direction and addresses
 //
 // Packets are seen from the pod: [In] to its sockets, [Out] from them, [Forward]
@@ -82,5 +90,6 @@
 // # Testing an inspector
 //
 // A Packet is a plain struct. Tests make one from bytes and call Inspect, without
-// a kernel, a pod or root; the examples of this package do that.
+// a kernel, a pod or root; the examples of this package do that. Its Deferrer takes
+// the place of the daemon where the inspector defers verdicts.
 package inspect

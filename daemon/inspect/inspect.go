@@ -39,6 +39,8 @@ type Needs struct {
 	Modifies bool
 	// Settles is for inspectors whose verdicts ask to settle flows.
 	Settles bool
+	// Defers is for inspectors that answer some packets later ([Packet.Defer]).
+	Defers bool
 	// CopyRange is how many bytes of each packet are wanted at most; 0 means
 	// what the daemon is configured for.
 	CopyRange uint32
@@ -174,6 +176,8 @@ type Packet struct {
 	Length int
 	// Attachment is the pod interface whose packet this is.
 	Attachment *Attachment
+	// Deferrer is who keeps the packet for [Packet.Defer], nil where nobody does.
+	Deferrer Deferrer
 }
 
 // Action is what a verdict does.
@@ -191,6 +195,8 @@ const (
 	// that is not allowed, such as of a reset or of a multicast packet, nor beyond
 	// 1,000 packets a second in a pod.
 	Reject
+	// Defer is the answer about a packet that is released later ([Packet.Defer]).
+	Defer
 )
 
 // String returns the action's name.
@@ -204,6 +210,8 @@ func (a Action) String() string {
 		return "queue"
 	case Reject:
 		return "reject"
+	case Defer:
+		return "defer"
 	}
 	return "none"
 }

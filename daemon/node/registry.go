@@ -34,7 +34,7 @@ func newRegistry(
 		return nil, err
 	}
 	queue := c.Queue.nfqueue()
-	queue.Modifies = needs.Modifies
+	queue.Modifies, queue.Defers = needs.Modifies, needs.Defers
 	switch {
 	case needs.Modifies: // what replaces a packet replaces all of it
 		queue.CopyRange = nfqueue.MaxCopyRange

@@ -11,10 +11,11 @@ import (
 
 // Counters are what readers have counted; see [nfqueue.Counters].
 type Counters struct {
-	Packets, Bytes, Accepted, Dropped, Queued    uint64
-	Rejected, Untold, Settled                    uint64
-	Malformed, Panics, Overruns, Flushed, Errors uint64
-	InspectNanoseconds                           uint64
+	Packets, Bytes, Accepted, Dropped, Queued uint64
+	Rejected, Untold, Settled                 uint64
+	Malformed, Panics, Overruns, Flushed      uint64
+	Deferred, Expired, Undeferred, Errors     uint64
+	InspectNanoseconds                        uint64
 }
 
 func (c *Counters) add(r *nfqueue.Counters) {
@@ -29,6 +30,9 @@ func (c *Counters) add(r *nfqueue.Counters) {
 	c.Malformed += r.Malformed.Load()
 	c.Panics += r.Panics.Load()
 	c.Overruns += r.Overruns.Load()
+	c.Deferred += r.Deferred.Load()
+	c.Expired += r.Expired.Load()
+	c.Undeferred += r.Undeferred.Load()
 	c.Flushed += r.Flushed.Load()
 	c.Errors += r.Errors.Load()
 	c.InspectNanoseconds += r.InspectNanoseconds.Load()

@@ -108,7 +108,8 @@ func (f *Factory) closeLater(socket func() error) {
 	})
 }
 
-// Stop ends the reading, once all packets that were read are answered.
+// Stop ends the reading, once all packets that were read are answered; those that are
+// deferred get the policy's verdict.
 func (f *Factory) Stop() error { return f.pollers.stop() }
 
 // Close ends what the factory has started. No datapath may be up any more.

@@ -103,13 +103,17 @@ func (p *pollers) next() *nfqueue.Poller {
 	return p.all[int(p.deal.Add(1))%len(p.all)]
 }
 
-// stop ends the goroutines, once all packets that they have read are answered.
+// stop ends the goroutines, once all packets that they have read are answered, or
+// deferred, and answers these.
 func (p *pollers) stop() error {
 	var errs []error
 	for _, poller := range p.all {
 		errs = append(errs, poller.Stop())
 	}
 	p.running.Wait()
+	for _, poller := range p.all {
+		poller.EndDeferrals()
+	}
 	return errors.Join(errs...)
 }
 

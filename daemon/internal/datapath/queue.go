@@ -68,6 +68,9 @@ func (q *queueReader) close() error { return errors.Join(q.remove(), q.queue.Clo
 // waits for the turn that its reader may have; a reader that hangs is waited for
 // until it is superseded.
 func (q *queueReader) remove() error {
+	if q.reader != nil {
+		q.reader.EndDeferrals()
+	}
 	err := errors.Join(q.buffers.remove(q.queue), q.queue.Unbind())
 	if q.reader == nil {
 		return err
@@ -90,9 +93,10 @@ func (q *queueReader) letGo() error {
 }
 
 // drain returns when every packet that has come has its verdict and is through;
-// what has none at the deadline is accepted, or else dropped. Nothing may come any
-// more.
+// what has none at the deadline is accepted, or else dropped. What is deferred gets
+// the policy's verdict at once. Nothing may come any more.
 func (q *queueReader) drain(at netns.Place, deadline time.Time, accept bool) error {
+	q.reader.EndDeferrals()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
 	for ; ; <-poll.C {

@@ -127,6 +127,20 @@ func totals() []total {
 			func(n *api.Counters) uint64 { return n.Flushed },
 		},
 		{
+			desc("deferred_packets_total", "Packets that the inspector kept to answer them later."),
+			func(n *api.Counters) uint64 { return n.Deferred },
+		},
+		{
+			desc("expired_packets_total", "Deferred packets that got the failure policy's "+
+				"verdict, because their limit had passed or inspection ended."),
+			func(n *api.Counters) uint64 { return n.Expired },
+		},
+		{
+			desc("undeferred_packets_total", "Packets that the inspector could not keep to answer "+
+				"them later, because too many were kept."),
+			func(n *api.Counters) uint64 { return n.Undeferred },
+		},
+		{
 			desc("queue_errors_total", "Other errors that the kernel reported on queue sockets."),
 			func(n *api.Counters) uint64 { return n.Errors },
 		},

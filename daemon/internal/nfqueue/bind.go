@@ -72,8 +72,10 @@ func (q *Queue) takeEarly() [][]byte {
 }
 
 // Rebind binds the queue again while a reader is on it. It returns [ErrInUse] where
-// another socket has the queue.
+// another socket has the queue. Packets that are deferred are answered before: a
+// queue that is new counts its packets from 1 again.
 func (q *Queue) Rebind(at netns.Place) error {
+	q.deferred().answerAll()
 	if err := q.sendBind(); err != nil {
 		return err
 	}

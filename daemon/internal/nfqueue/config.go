@@ -37,6 +37,8 @@ type Config struct {
 	ReceiveBuffer int
 	// Modifies is for an inspector that replaces packets: they come unmerged.
 	Modifies bool
+	// Defers is for an inspector that answers some packets later.
+	Defers bool
 	// FailOpen accepts packets while the queue is full, instead of dropping.
 	FailOpen bool
 }

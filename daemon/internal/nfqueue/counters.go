@@ -22,6 +22,12 @@ type Counters struct {
 	Panics atomic.Uint64
 	// Overruns of the time budget; the batches got the policy's verdict.
 	Overruns atomic.Uint64
+	// Deferred packets were kept to be answered later; they are counted by their
+	// verdict, too, when they have it. Expired ones of them got the policy's: their
+	// limit had passed, or the reader ended.
+	Deferred, Expired atomic.Uint64
+	// Undeferred packets were not kept, because too many were.
+	Undeferred atomic.Uint64
 	// Flushed verdicts, single or of a run, came too late: the kernel had
 	// dropped the packets.
 	Flushed atomic.Uint64
@@ -45,6 +51,9 @@ func (c *Counters) add(b *batchCounters) {
 		{&c.Settled, b.settled},
 		{&c.Malformed, b.malformed},
 		{&c.Panics, b.panics},
+		{&c.Deferred, b.deferred},
+		{&c.Expired, b.expired},
+		{&c.Undeferred, b.undeferred},
 		{&c.Flushed, b.flushed},
 		{&c.Errors, b.errors},
 		{&c.InspectNanoseconds, b.nanoseconds},
@@ -61,5 +70,6 @@ type batchCounters struct {
 	accepted, dropped, queued, settled uint64
 	rejected                           uint64
 	malformed, panics, errors, flushed uint64
+	deferred, expired, undeferred      uint64
 	nanoseconds                        uint64 // of the inspector
 }

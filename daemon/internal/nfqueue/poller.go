@@ -270,6 +270,15 @@ func (p *Poller) Stop() error {
 	return os.NewSyscallError("write eventfd", err)
 }
 
+// EndDeferrals ends the deferring of all readers, after Run has returned.
+func (p *Poller) EndDeferrals() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.members {
+		m.reader.EndDeferrals()
+	}
+}
+
 // Close closes the poller's descriptors, after all Runs that were not superseded
 // have returned.
 func (p *Poller) Close() error {

@@ -56,6 +56,8 @@ type Queue struct {
 	config Config
 	// removeReader takes the reader from its poller; nil without one.
 	removeReader func()
+	// deferrals are the reader's, nil for none.
+	deferrals *deferrals
 }
 
 // Open opens a queue socket in the netns. No packet reaches it before Bind.
@@ -182,10 +184,25 @@ func (q *Queue) onClose(remove func()) bool {
 	return true
 }
 
+// setDeferrals has Close and Rebind answer what a reader has deferred.
+func (q *Queue) setDeferrals(d *deferrals) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.deferrals = d
+}
+
+func (q *Queue) deferred() *deferrals {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.deferrals
+}
+
 // Close closes the queue. The reader gets no further turn; Close does not wait for
 // one that it has, at whose end the socket is closed. The kernel drops the packets
-// that wait in a bound queue, unless another process holds the socket too.
+// that wait in a bound queue, unless another process holds the socket too. Packets
+// that are deferred get the policy's verdict before.
 func (q *Queue) Close() error {
+	q.deferred().end()
 	q.mu.Lock()
 	closed, remove := q.closed.Swap(true), q.removeReader
 	q.mu.Unlock()

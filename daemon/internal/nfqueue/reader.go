@@ -66,9 +66,11 @@ type Reader struct {
 	policy  atomic.Uint32 // the verdict for packets that cannot be inspected
 	settle  atomic.Uint64 // priority bits: accept in the upper half, drop below
 	sending sync.Mutex    // held while verdicts are sent, which ask by settle's bits
-	stopped atomic.Pointer[error]
-	panic   atomic.Pointer[string] // the first since TakePanic
-	turns   turns
+	// deferrals are nil where the inspector defers no verdicts.
+	deferrals *deferrals
+	stopped   atomic.Pointer[error]
+	panic     atomic.Pointer[string] // the first since TakePanic
+	turns     turns
 
 	mu      sync.Mutex
 	session *session // the right to answer
@@ -84,10 +86,20 @@ func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
 	}
 	r := &Reader{queue: q, raw: raw, options: o, clock: newClock()}
 	r.turns.done = o.Ended
-	r.session = newSession(r)
 	r.SetFailOpen(failOpen)
+	r.setSession()
+	q.setDeferrals(r.deferrals)
 	err = q.control(func(fd int) error { return r.session.answerEarly(uintptr(fd)) })
 	return r, err
+}
+
+// setSession gives the reader its first session.
+func (r *Reader) setSession() {
+	r.deferrals = newDeferrals(r)
+	r.session = newSession(r)
+	if r.deferrals != nil {
+		r.deferrals.session = r.session
+	}
 }
 
 // serve gives the reader a turn. The goroutine that runs its poller calls it. A queue
@@ -105,9 +117,16 @@ func (r *Reader) serve(b *batch) (turnStats, error) {
 	return s.stats, s.err
 }
 
-// End has the inspector get no more packets: they get the policy's verdict. Calls
-// after the first do nothing.
-func (r *Reader) End() { r.turns.stop() }
+// End has the inspector get no more packets: they get the policy's verdict, and so do
+// those that are deferred. Calls after the first do nothing.
+func (r *Reader) End() {
+	r.deferrals.end()
+	r.turns.stop()
+}
+
+// EndDeferrals gives packets that are deferred the policy's verdict, and has no more
+// deferred.
+func (r *Reader) EndDeferrals() { r.deferrals.end() }
 
 // Err returns why the reader is no longer served, nil while it is.
 func (r *Reader) Err() error {
@@ -142,8 +161,8 @@ func (r *Reader) SetSettle(accept, drop uint32) {
 func (r *Reader) Busy() bool { return r.current().busy.Load() }
 
 // Answered reports whether the packet of an ID, and those before it, have their
-// verdicts. It may report false after the inspector overran its time, until more packets
-// have come.
+// verdicts, or are deferred. It may report false after the inspector overran its time,
+// until more packets have come.
 func (r *Reader) Answered(id uint32) bool {
 	return int32(r.current().answered.Load()-id) >= 0
 }
@@ -166,6 +185,9 @@ func (r *Reader) supersede(budget time.Duration) (bool, error) {
 	}
 	r.session = newSession(r)
 	r.Counters.Overruns.Add(1)
+	if d := r.deferrals; d != nil {
+		return true, d.supersede(r.session, old.lastID.Load())
+	}
 	return true, r.queue.AnswerAll(old.lastID.Load(), r.policy.Load() == verdictAccept)
 }
 

@@ -12,7 +12,7 @@ type rejection struct {
 
 // tellRejected has the ends told of the rejected packets. The verdicts come after it:
 // one that settles a flow would have the kernel drop what the ends are told, too.
-func (s *session) tellRejected() {
+func (s *answers) tellRejected() {
 	if r := s.reader.options.Rejecter; r != nil {
 		for i := range s.rejected {
 			if !r.Reject(&s.rejected[i].packet, s.rejected[i].mark) {

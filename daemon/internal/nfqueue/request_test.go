@@ -4,6 +4,7 @@ package nfqueue
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync"
 	"testing"
@@ -46,6 +47,22 @@ func (w *wire) read() ([][]byte, error) {
 		rest = rest[align(int(length)):]
 	}
 	return all, os.NewSyscallError("read", err)
+}
+
+// takeAll returns all messages that were sent so far.
+func (w *wire) takeAll(t *testing.T) (all []byte) {
+	t.Helper()
+	buf := make([]byte, 1<<16)
+	for {
+		n, _, err := unix.Recvfrom(w.kernels, buf, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		all = append(all, buf[:n]...)
+	}
 }
 
 // priorityOf returns the priority that a verdict of either length sets.

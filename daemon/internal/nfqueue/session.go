@@ -14,17 +14,28 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/nlsock"
 )
 
+// answers make messages to the kernel of what the inspector says.
+type answers struct {
+	reader   *Reader
+	verdicts verdictBatch
+	// requests are those by which the verdicts may ask to settle.
+	requests requestBits
+	rejected []rejection // whose payloads are in the batch, or deferred
+}
+
 // session is one goroutine's ownership of a reader. It lasts until the goroutine is
 // superseded.
 type session struct {
-	reader   *Reader
-	packet   inspect.Packet
-	verdicts verdictBatch
+	answers
+	packet inspect.Packet
+	// deferrer is the session where the inspector defers verdicts, and deferred are
+	// the packets of the batch that it has deferred, under the reader's sending.
+	deferrer inspect.Deferrer
+	deferred []*deferral
 	// batches is the inspector, where it takes whole batches, and together the one
 	// that is gathered for it.
 	batches  inspect.BatchInspector
 	together *together
-	rejected []rejection // of the batch, whose memory has their payloads
 
 	// turn is what serve calls with the queue's descriptor, made once because
 	// making it allocates; batch is its argument, stats and err are its results.
@@ -43,12 +54,13 @@ type session struct {
 	lastID     atomic.Uint32
 	// answered is the last packet of the last batch that has its verdicts.
 	answered atomic.Uint32
-	// requests are those by which the verdicts of the batch may ask to settle.
-	requests requestBits
 }
 
 func newSession(r *Reader) *session {
-	s := &session{reader: r}
+	s := &session{answers: answers{reader: r}}
+	if r.deferrals != nil {
+		s.deferrer = s
+	}
 	s.batches, _ = r.options.Inspector.(inspect.BatchInspector)
 	s.turn = func(fd uintptr) { s.err = s.drain(fd) }
 	return s
@@ -116,9 +128,11 @@ func (s *session) answerEarly(fd uintptr) error {
 
 // begin starts the inspector's time for a batch that ends with msg. What the batch asks
 // for by its verdicts, it asks by the bits of now: if they change before the verdicts are
-// sent, the inspector may have decided by what counted before.
+// sent, the inspector may have decided by what counted before. Where packets are
+// deferred, no verdict is about all that are older than one.
 func (s *session) begin(last []byte) {
 	s.requests = s.reader.requests()
+	s.verdicts.single = s.reader.deferrals.any()
 	if id, ok := packetID(last); ok {
 		s.lastID.Store(id)
 		s.inspecting.Store(int64(s.reader.clock()))
@@ -137,11 +151,19 @@ func (s *session) send(fd uintptr, b *batch) error {
 	}
 	s.reader.sending.Lock()
 	defer s.reader.sending.Unlock()
+	s.endBatch()
+	s.write(fd)
+	b.verdicts = s.verdicts.buf[:0] // keep what has grown
+	s.answered.Store(s.lastID.Load())
+	return nil
+}
+
+// write gives the verdicts to the kernel. The caller holds the reader's sending.
+func (s *answers) write(fd uintptr) {
 	s.verdicts.closeRun()
 	s.verdicts.revoke(s.reader.requests())
 	s.reader.Counters.add(&s.verdicts.counters) // first: the receiver of a packet may look
 	s.tellRejected()
-	b.verdicts = s.verdicts.buf[:0] // keep what has grown
 	for out := s.verdicts.buf; len(out) > 0; {
 		var head []byte
 		head, out = chunk(out)
@@ -149,8 +171,6 @@ func (s *session) send(fd uintptr, b *batch) error {
 			s.reader.Counters.Errors.Add(1)
 		}
 	}
-	s.answered.Store(s.lastID.Load())
-	return nil
 }
 
 // claim reports whether the batch is still this session's to answer.
@@ -197,7 +217,7 @@ func (s *session) handlePacket(body []byte) {
 		s.answerUninspected(p, f)
 		return
 	}
-	s.conclude(p, s.inspect(p))
+	s.decide(p, s.inspect(p))
 }
 
 // fate is what becomes of a packet that was received.
@@ -212,7 +232,7 @@ const (
 
 // receive reads a packet, and says what becomes of it.
 func (s *session) receive(body []byte, p *inspect.Packet) fate {
-	*p = inspect.Packet{Attachment: s.reader.options.Attachment}
+	*p = inspect.Packet{Attachment: s.reader.options.Attachment, Deferrer: s.deferrer}
 	hasID, err := parse(body, p)
 	if err != nil {
 		s.verdicts.counters.malformed++
@@ -240,13 +260,13 @@ func (s *session) answerUninspected(p *inspect.Packet, f fate) {
 }
 
 // conclude makes the packet's answer of what the inspector says.
-func (s *session) conclude(p *inspect.Packet, v inspect.Verdict) {
+func (s *answers) conclude(p *inspect.Packet, v inspect.Verdict) {
 	r := s.reader
 	if !s.replace(p, &v) {
 		s.verdicts.counters.malformed++
 		v = inspect.Verdict{}
 	}
-	if v.Action == inspect.NoVerdict {
+	if v.Action == inspect.NoVerdict || v.Action == inspect.Defer {
 		v = r.policyVerdict()
 	}
 	mark := v.ApplyMark(p.Mark, r.options.MarkMask)
@@ -277,7 +297,7 @@ func (s *session) inspect(p *inspect.Packet) (v inspect.Verdict) {
 // answer adds the verdict to the batch, with no request to settle that is not v's. Our
 // hook queues no packet with a request in its priority, but a pod's own rule can send
 // one into our queue, from where it can reach the hook that believes requests.
-func (s *session) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
+func (s *answers) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 	a := rawVerdict{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
 	switch v.Action {
 	case inspect.Accept:
@@ -297,7 +317,7 @@ func (s *session) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 
 // requestSettling puts the request into the packet's priority. A packet that is
 // to be dropped travels on to the hook that settles, which drops it.
-func (s *session) requestSettling(p *inspect.Packet, v inspect.Verdict, a *rawVerdict) bool {
+func (s *answers) requestSettling(p *inspect.Packet, v inspect.Verdict, a *rawVerdict) bool {
 	if !v.Settle {
 		return false
 	}
@@ -321,7 +341,7 @@ const (
 // reports whether the inspector may answer so: not where it has not said that it
 // modifies packets or the packet was not whole, since what replaces it replaces
 // all of it, nor by what is no whole IP packet.
-func (s *session) replace(p *inspect.Packet, v *inspect.Verdict) bool {
+func (s *answers) replace(p *inspect.Packet, v *inspect.Verdict) bool {
 	if v.Payload == nil || v.Action != inspect.Accept && v.Action != inspect.Queue {
 		v.Payload = nil
 		return true

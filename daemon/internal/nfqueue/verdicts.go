@@ -22,6 +22,8 @@ type verdictBatch struct {
 
 	runVerdict, runID uint32
 	runLength         int
+	// single: there are no runs, because packets in front of them are deferred.
+	single bool
 
 	counters batchCounters
 }
@@ -45,7 +47,7 @@ func (v *verdictBatch) reset(buf []byte, queue uint16) {
 
 // add appends the answer for the packet id, after that of its predecessor.
 func (v *verdictBatch) add(id uint32, raw *rawVerdict) {
-	if !raw.plain() || raw.verdict > verdictAccept {
+	if v.single || !raw.plain() || raw.verdict > verdictAccept {
 		v.closeRun()
 		if raw.settles {
 			v.requests = append(v.requests, len(v.buf))

@@ -207,7 +207,7 @@ func testReader(i inspect.Inspector) *Reader {
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
 		Observer: func() Observer { return nil },
 	}}
-	r.session = newSession(r)
+	r.setSession()
 	r.SetFailOpen(true)
 	return r
 }
