@@ -91,8 +91,9 @@ func New(o Options) *Inspector {
 	return i
 }
 
-// Needs tells that rules settle flows. What packets have to have is asked for each pod.
-func (i *Inspector) Needs() inspect.Needs { return inspect.Needs{Settles: true} }
+// Needs tells that rules settle flows and hold packets. What packets have to have is asked
+// for each pod.
+func (i *Inspector) Needs() inspect.Needs { return inspect.Needs{Settles: true, Defers: true} }
 
 // Attached begins to judge the packets of a pod.
 func (i *Inspector) Attached(a *inspect.Attachment) {

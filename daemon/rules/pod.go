@@ -25,6 +25,7 @@ type pod struct {
 	loaded *loaded
 	now    time.Duration
 	packet judge.Packet
+	held   held
 	closed bool
 }
 
@@ -45,6 +46,12 @@ func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration) inspect.Ver
 	fill(&p.packet, packet)
 	o := p.judge.Judge(&p.packet, p.at(now))
 	p.packet.Payload = nil
+	if len(p.held.decided) > 0 {
+		p.held.release(&o)
+	}
+	if o.Action == judge.Hold {
+		return p.held.hold(packet, o.Flow, p.now)
+	}
 	return verdictOf(o)
 }
 
@@ -112,6 +119,8 @@ func (p *pod) tick(now time.Duration) {
 	defer p.mu.Unlock()
 	if !p.closed {
 		p.judge.Tick(p.at(now))
+		p.held.release(&judge.Outcome{})
+		p.held.expire(p.now)
 	}
 }
 
@@ -145,6 +154,7 @@ func (p *pod) Note(n *judge.Note) {
 	if n.Kind == judge.Decided {
 		p.count(n.Verdict)
 	}
+	p.held.note(n)
 	if sink := p.inspector.options.Sink; sink != nil {
 		sink.Note(p.attachment, p.facts, n)
 	}
