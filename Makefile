@@ -88,7 +88,7 @@ deb-dkms: ## make the Debian package that builds the module on each node
 	@$(MAKE) -C kmod deb-dkms
 
 .PHONY: bench bench-smoke bench-docs bench-build
-bench: bench-build ## measure nsqueued beside other readers (root, 9 minutes, quiet machine)
+bench: bench-build ## measure nsqueued beside other readers (root, 12 minutes, quiet machine)
 	@hack/timed.sh $@ bin/test/bench $(BENCHFLAGS)
 
 bench-smoke: bench-build ## run every part of the benchmark once, shortly (root)

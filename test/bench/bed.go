@@ -99,7 +99,10 @@ func (b *bed) arm(ctx context.Context, config string) error {
 
 // daemon returns an nsqueued that has this bed's state, and so inspects the pod
 // from its start on if the bed was armed.
-func (b *bed) daemon(config string) (*chain.Daemon, error) {
+func (b *bed) daemon(config string) (*chain.Daemon, error) { return b.judge(config, "") }
+
+// judge returns an nsqueued that decides by the rules of a directory, if one is given.
+func (b *bed) judge(config, rules string) (*chain.Daemon, error) {
 	dir := filepath.Join("/run/bench", b.name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -109,6 +112,9 @@ func (b *bed) daemon(config string) (*chain.Daemon, error) {
 		return nil, err
 	}
 	c.Bin, c.Hook = b.options.bin, b.options.hook
+	if rules != "" {
+		c.Bin, c.Args = filepath.Join(c.Bin, "test", "judge"), []string{"--rules", rules}
+	}
 	return chain.NewDaemon(c), nil
 }
 

@@ -35,6 +35,8 @@ type contender struct {
 	// nil where nsqueued serves it with this configuration.
 	argv   []string
 	config string
+	// rules is the directory of the rules that nsqueued decides by; empty: it accepts.
+	rules string
 	// watched has clients look at nsqueued meanwhile.
 	watched bool
 	// rival is where the TCP throughput is that this one's is compared with: of
@@ -127,7 +129,7 @@ func (c *contender) start(ctx context.Context) (*reader, error) {
 	case c.argv != nil:
 		return startProgram(c.bed.pod, c.argv)
 	}
-	d, err := c.bed.daemon(c.config)
+	d, err := c.bed.judge(c.config, c.rules)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@
 //   - loss: packets lost in half a minute at 50,000 a second
 //   - scale: attaching many pods, and the daemon idle with them
 //   - attach: what a pod's start costs, call by call
+//   - rules: nsqueued with rules beside nsqueued without
 //
 // The contenders take turns behind the very same rules, which nsqueued has
 // made; see bed.
@@ -55,6 +56,7 @@ const (
 	partLoss    = "loss"
 	partScale   = "scale"
 	partAttach  = "attach"
+	partRules   = "rules"
 )
 
 // options is what the command line says, and how much work that means.
@@ -78,13 +80,18 @@ type size struct {
 	idle               time.Duration // for which the idle daemon is watched
 	fewPods, scalePods int
 	attachPods         int
+	connections        int // of TLS
+	queries, refused   int
+	reloads            int
+	crowd, crowdRate   int // flows that nobody decides, and how many a second
 }
 
 func fullSize() size {
 	return size{
 		flood: 300_000, window: 960, pace: 100_000, rate: 50_000, ping: 1500, pingRate: 1000,
 		tcp: 2, tcpTurns: 6, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000,
-		attachPods: 200,
+		attachPods: 200, connections: 2000, queries: 5000, refused: 500, reloads: 16,
+		crowd: 100_000, crowdRate: 20_000,
 	}
 }
 
@@ -93,11 +100,12 @@ func quickSize() size {
 	return size{
 		flood: 10_000, window: 960, pace: 5000, rate: 50_000, ping: 50, pingRate: 1000,
 		tcp: 1, tcpTurns: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
+		connections: 40, queries: 50, refused: 20, reloads: 2, crowd: 5000, crowdRate: 20_000,
 	}
 }
 
 func parseOptions(args []string) (*options, error) {
-	all := []string{partUDP, partTCP, partLatency, partLoss, partScale, partAttach}
+	all := []string{partUDP, partTCP, partLatency, partLoss, partScale, partAttach, partRules}
 	o := &options{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.bin, "bin", "bin", "`directory` of the programs")
@@ -160,6 +168,7 @@ func run(ctx context.Context, o *options) error {
 		{o.has(partLoss), measureLoss},
 		{o.has(partScale), measureScale},
 		{o.has(partAttach), measureAttach},
+		{o.has(partRules), measureRules},
 	} {
 		if !step.wanted {
 			continue

@@ -42,6 +42,7 @@ func tables(r *report.Report) string {
 		table report.Table
 	}{
 		{"Contenders", r.Contenders()},
+		{"Rules", r.RuleTable()},
 		{"Calls", r.Timings()},
 		{"Targets", r.TargetTable()},
 	} {

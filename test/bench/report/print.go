@@ -28,11 +28,22 @@ func columns() [][2]string {
 	}
 }
 
-// Contenders returns the table of the rows, without columns in which no row has a value.
-func (r *Report) Contenders() Table {
-	head, keys := []string{"reader"}, []string(nil)
-	for _, c := range columns() {
-		for _, row := range r.Rows {
+// Contenders returns the table of the rows.
+func (r *Report) Contenders() Table { return tableOf("reader", columns(), r.Rows) }
+
+// RuleTable returns the table of the rows with rules.
+func (r *Report) RuleTable() Table {
+	if r.Rules == nil {
+		return nil
+	}
+	return tableOf("nsqueued", ruleColumns(), r.Rules.Rows)
+}
+
+// tableOf makes a table of rows, without columns in which no row has a value.
+func tableOf(what string, columns [][2]string, rows []Row) Table {
+	head, keys := []string{what}, []string(nil)
+	for _, c := range columns {
+		for _, row := range rows {
 			if _, ok := row.Metrics[c[1]]; ok {
 				head, keys = append(head, c[0]), append(keys, c[1])
 				break
@@ -40,7 +51,7 @@ func (r *Report) Contenders() Table {
 		}
 	}
 	t := Table{head}
-	for _, row := range r.Rows {
+	for _, row := range rows {
 		cells := []string{row.Label}
 		for _, k := range keys {
 			cell := row.Metrics[k].String()
@@ -100,6 +111,9 @@ func (r *Report) Facts() []string {
 			lines = append(lines, "Left behind: "+l)
 		}
 	}
+	if r.Rules != nil {
+		lines = append(lines, r.Rules.facts()...)
+	}
 	return lines
 }
 
@@ -118,7 +132,9 @@ func (r *Report) About() []string {
 // Print writes the report for a terminal.
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintln(w, strings.Join(r.About(), "\n"))
-	for _, t := range []Table{r.Contenders(), r.Timings(), r.TargetTable()} {
+	for _, t := range []Table{
+		r.Contenders(), r.RuleTable(), r.Timings(), r.TargetTable(),
+	} {
 		if len(t) > 1 {
 			fmt.Fprintln(w)
 			t.print(w)

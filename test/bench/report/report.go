@@ -52,6 +52,7 @@ type Report struct {
 	Loss    *Loss    `json:"loss,omitempty"`
 	Scale   *Scale   `json:"scale,omitempty"`
 	Attach  []Timing `json:"attach,omitempty"`
+	Rules   *Rules   `json:"rules,omitempty"`
 	Targets []Target `json:"targets,omitempty"`
 }
 

@@ -112,6 +112,29 @@ func TestJudgeTakesWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestJudgeRules(t *testing.T) {
+	rules := &Rules{Rows: []Row{
+		{Name: RulesNone, Label: "none"}, {Name: Rules10, Label: "ten"},
+	}}
+	rules.Rows[0].Add(TLSCPU, 200)
+	rules.Rows[1].Add(TLSCPU, 100)
+	rules.Single.Add(ReloadLost, 0)
+	rules.Single.Add(RejectP99, 6)
+	rules.Single.Add(CalmGap, 3)
+	r := &Report{Rules: rules}
+	r.Judge()
+	var got []string
+	for i := range r.Targets {
+		got = append(got, r.Targets[i].Got.String()+" "+r.Targets[i].Verdict())
+	}
+	if diff := cmp.Diff([]string{"0.500 stretch met", "0 met", "6.00 NOT MET"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(r.RuleTable()) != 3 || len(r.Facts()) != 1 {
+		t.Errorf("table %v, facts %v", r.RuleTable(), r.Facts())
+	}
+}
+
 func TestPrintAndReadBack(t *testing.T) {
 	r := sample()
 	r.Judge()

@@ -126,6 +126,9 @@ func (r *Report) Judge() {
 	if s := r.Scale; s != nil {
 		r.judgeScale(s)
 	}
+	if r.Rules != nil {
+		r.judgeRules()
+	}
 }
 
 // judgeCalls looks at the calls that a runtime waits for.

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nsqueue/nsqueue/test/bench/report"
+	"github.com/nsqueue/nsqueue/test/chain"
+	"github.com/nsqueue/nsqueue/test/damage/load"
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// reloadEvery is how often the rules change under load.
+const reloadEvery = 250 * time.Millisecond
+
+// measureReload changes one of 1,000 rules again and again while datagrams come to the
+// pod, and counts what becomes of them. It does the same without a change, to tell what
+// the machine does.
+func measureReload(ctx context.Context, b *bed, single *report.Row) error {
+	progress("rules: 1,000 are reloaded under %d packets/s", b.options.size.rate)
+	dir, err := writeRules("reload", reloadRules(0))
+	if err != nil {
+		return err
+	}
+	d, err := b.judge("", dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Start(ctx); err != nil {
+		return err
+	}
+	err = errors.Join(b.steady(ctx, d, "", single), b.steady(ctx, d, dir, single))
+	if err != nil {
+		return errors.Join(err, d.Kill())
+	}
+	return d.Stop()
+}
+
+// reloadRules are 1,000 rules, of which the last but one is another one each time.
+func reloadRules(n int) string {
+	first := fmt.Sprintf("  - {name: now%d, when: server.port == %d, action: drop}\n", n, 1+n)
+	return strings.Replace(rulesOf(1000, false), "rules:\n", "rules:\n"+first, 1)
+}
+
+// steady sends datagrams for some seconds. Where there is a directory, its rules change.
+func (b *bed) steady(ctx context.Context, d *chain.Daemon, dir string, single *report.Row) error {
+	before, err := inspected(ctx, d)
+	if err != nil {
+		return err
+	}
+	got, err := b.datagrams(func() error {
+		for n := range b.options.size.reloads {
+			err := pass(ctx, reloadEvery)
+			if err == nil && dir != "" {
+				err = reloadOnce(d, dir, n+1)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return pass(ctx, reloadEvery)
+	})
+	if err != nil {
+		return err
+	}
+	if dir == "" {
+		single.Add(report.CalmGap, float64(got.Stall.Microseconds())/1000)
+		return nil
+	}
+	after, err := inspected(ctx, d)
+	single.Add(report.ReloadLost, float64(got.Lost))
+	single.Add(report.ReloadUnseen, max(0, float64(got.Sent-got.Lost)-float64(after-before)))
+	single.Add(report.ReloadGap, float64(got.Stall.Microseconds())/1000)
+	return err
+}
+
+// reloadOnce returns when the n-th other rules are in force.
+func reloadOnce(d *chain.Daemon, dir string, n int) error {
+	const patience = time.Minute // only for what hangs
+	err := errors.Join(replaceRules(dir, reloadRules(n)), syscall.Kill(d.PID(), syscall.SIGHUP))
+	if err != nil {
+		return err
+	}
+	if !nstest.Poll(patience, func() bool {
+		return strings.Count(d.Log.String(), "rules reloaded") == n
+	}) {
+		return fmt.Errorf("rules are not reloaded for the %d. time\n%s", n, d.Log.String())
+	}
+	return nil
+}
+
+// datagrams sends to the pod while it does something, and tells what became of them.
+func (b *bed) datagrams(during func() error) (load.Result, error) {
+	var to, from *net.UDPConn
+	err := b.pod.Try(func() (err error) {
+		to, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(podAddress)})
+		return err
+	})
+	if err != nil {
+		return load.Result{}, err
+	}
+	defer to.Close()
+	err = b.client.Try(func() (err error) {
+		from, err = net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
+		return err
+	})
+	if err != nil {
+		return load.Result{}, err
+	}
+	defer from.Close()
+	flow := load.NewFlow(from, to, b.options.size.rate)
+	var running sync.WaitGroup
+	var sent, received error
+	running.Go(func() { sent = flow.Send() })
+	running.Go(func() { received = flow.Receive() })
+	err = errors.Join(to.SetReadBuffer(receiveBuffer), during())
+	flow.Stop()
+	running.Wait()
+	return flow.Result(), errors.Join(err, sent, received)
+}
+
+// inspected returns how many packets the daemon has judged.
+func inspected(ctx context.Context, d *chain.Daemon) (uint64, error) {
+	status, err := d.Client.Status(ctx)
+	return status.Counters.Packets, err
+}
