@@ -40,9 +40,11 @@ func TestRecognise(t *testing.T) {
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", appH2, 24},
 		{"PRI * HTTP/1.1\r\n", appHTTP, 12},
 		{"SSH-2.0-x\r\n", appSSH, 10},
+		{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", appSSH, 24},
 		{"\x00\x1d\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a", appDNS, 14},
 		{"\x00\x00\x00\x08\x04\xd2\x16\x2f", appUnknown, 2},
 		{"EHLO mail.example\r\n", appUnknown, 18},
+		{"EHLO ip-198-51-100-7.compute.example\r\n", appUnknown, 24},
 	} {
 		for n := range len(c.bytes) + 1 {
 			got, ok := recognise([]byte(c.bytes[:n]))

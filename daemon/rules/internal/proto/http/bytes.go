@@ -8,8 +8,15 @@ func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 func isLineEnd(c byte) bool { return c == '\r' || c == '\n' }
 
-// isDelimiter is what lenient servers take for the space in a request line.
-func isDelimiter(c byte) bool { return c == ' ' || c == '\t' || c == '\v' || c == '\f' }
+// isDelimiter is what lenient servers take for the space in a request line: the space
+// of ASCII, and that of Unicode within Latin-1.
+func isDelimiter(c byte) bool {
+	return c == ' ' || c == '\t' || c == '\v' || c == '\f' || 0x1c <= c && c <= 0x1f ||
+		c == 0x85 || c == 0xa0
+}
+
+// isBlank is what lenient servers skip before a request.
+func isBlank(c byte) bool { return isLineEnd(c) || isDelimiter(c) }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
 
@@ -67,4 +74,9 @@ func fold(b []byte, word string) bool {
 		}
 	}
 	return true
+}
+
+// startsFold reports whether the lower-case word starts with b, in any case.
+func startsFold(word string, b []byte) bool {
+	return len(b) <= len(word) && fold(b, word[:len(b)])
 }

@@ -31,6 +31,17 @@ func (p *Parser) chunkLine(line []byte) Status {
 	return endOfLines
 }
 
+// trailer reads a field behind a body. One that says where a request goes, or where it
+// ends, may not be there (RFC 9110, section 6.5.1).
+func trailer(line []byte) Status {
+	name, _, ok := splitField(line)
+	if !ok || fold(name, "host") || fold(name, "content-length") ||
+		fold(name, "transfer-encoding") {
+		return Malformed
+	}
+	return More
+}
+
 func hexDigit(c byte) (value byte, ok bool) {
 	switch {
 	case isDigit(c):

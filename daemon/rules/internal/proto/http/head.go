@@ -105,15 +105,14 @@ func (h *head) contentLength(value []byte) bool {
 	return len(value) > 0 && len(value) <= maxDigits && all(value, isDigit)
 }
 
-// codings reads a list of transfer codings, of which chunked must be the last.
+// codings reads a list of transfer codings, of which chunked must be the last. An
+// empty one is not skipped: servers differ in what they make of it.
 func (h *head) codings(value []byte) bool {
-	for len(value) > 0 {
-		coding, more, _ := bytes.Cut(value, []byte{','})
-		value = more
-		if coding = trim(coding); len(coding) == 0 {
-			continue
-		}
-		if h.chunked || !all(coding, isToken) {
+	for more := true; more; {
+		var coding []byte
+		coding, value, more = bytes.Cut(value, []byte{','})
+		coding = trim(coding)
+		if h.chunked || len(coding) == 0 || !all(coding, isToken) {
 			return false
 		}
 		h.chunked = fold(coding, "chunked")

@@ -80,8 +80,8 @@ const endOfLines = Limit + 1
 // rest is empty. After Tunnel, Malformed and Limit, each further call says the same.
 //
 // After a CONNECT or a request for an upgrade, only the server's answer tells what
-// the client speaks. Until Switched is called, what Recognise finds to be HTTP/1 is
-// read as a request, and anything else is a tunnel.
+// the client speaks. Until Switched is called, a line that begins with a method and has
+// a version of HTTP is read as a request, and anything else is a tunnel.
 func (p *Parser) Next(b []byte, r *Request) (rest []byte, s Status) {
 	for p.state < inTunnel {
 		if p.state == inBody || p.state == inChunk {
@@ -165,31 +165,53 @@ func (p *Parser) restart() (lined int) {
 
 // scan reads the lines of b that it has not read yet.
 func (p *Parser) scan(b []byte) Status {
-	if p.pending {
-		switch Recognise(b) {
+	if p.pending && p.state == inHead {
+		switch again(b) {
 		case Undecided:
-			return More
+			return unfinished(b)
 		case No:
 			return Tunnel
 		}
 		p.pending = false
 	}
 	for {
-		n := bytes.IndexByte(b[p.looked:], '\n')
-		if n < 0 {
-			p.looked = len(b)
-			break
+		line, s := p.cutLine(b)
+		if s != Complete {
+			return s
 		}
-		end := p.looked + n
-		if end == p.lined || b[end-1] != '\r' {
-			return Malformed
-		}
-		line := b[p.lined : end-1]
-		p.lined, p.looked = end+1, end+1
-		if s := p.line(line); s != More {
+		if s = p.line(line); s != More {
 			return s
 		}
 	}
+}
+
+// cutLine returns the next line, with Complete, or what is to be said without one. A CR
+// that ends no line is malformed at once: servers exist for which it ends one.
+func (p *Parser) cutLine(b []byte) ([]byte, Status) {
+	n := bytes.IndexByte(b[p.looked:], '\n')
+	if n < 0 {
+		n = bytes.IndexByte(b[p.looked:], '\r')
+		switch {
+		case n < 0:
+			p.looked = len(b)
+		case p.looked+n+1 < len(b):
+			return nil, Malformed
+		default:
+			p.looked += n
+		}
+		return nil, unfinished(b)
+	}
+	end := p.looked + n
+	if end == p.lined || b[end-1] != '\r' {
+		return nil, Malformed
+	}
+	line := b[p.lined : end-1]
+	p.lined, p.looked = end+1, end+1
+	return line, Complete
+}
+
+// unfinished says of lines which have not ended whether they may.
+func unfinished(b []byte) Status {
 	if len(b) == MaxHead {
 		return Limit
 	}
@@ -212,10 +234,7 @@ func (p *Parser) line(line []byte) Status {
 			p.state = inHead
 			return endOfLines
 		}
-		if _, _, ok := splitField(line); !ok {
-			return Malformed
-		}
-		return More
+		return trailer(line)
 	}
 	return p.head.line(line)
 }

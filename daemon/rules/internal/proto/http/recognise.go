@@ -2,6 +2,8 @@
 
 package http
 
+import "bytes"
+
 // An Answer says whether bytes are the start of something.
 type Answer uint8
 
@@ -33,7 +35,7 @@ func RecogniseH2(b []byte) Answer {
 
 // Recognise reports whether a client whose first bytes are b speaks HTTP/1. It says
 // Yes to some bytes that Parser then finds malformed, because servers exist that take
-// them: line ends before the method, other space than one SP after it.
+// them: space and line ends before the method, other space than one SP after it.
 func Recognise(b []byte) Answer {
 	switch RecogniseH2(b) {
 	case Yes:
@@ -44,23 +46,67 @@ func Recognise(b []byte) Answer {
 	b = b[:min(len(b), MaxRecognise)]
 	answer := requestLine(b)
 	if answer == Undecided && len(b) == MaxRecognise {
-		return undecided(b)
+		return guess(b)
 	}
 	return answer
 }
 
-// undecided answers for as many bytes as there may be, of which none was wrong. A
-// method has ended by then.
-func undecided(b []byte) Answer {
-	if len(skip(skip(b, isLineEnd), isToken)) == 0 && !isLineEnd(b[len(b)-1]) {
+// guess answers for as many bytes as there may be, of which none was wrong. Clients of
+// SMTP and SSH, too, send a word, a space, and what may be the start of a URI.
+func guess(b []byte) Answer {
+	rest := skip(b, isBlank)
+	target := skip(rest, isToken)
+	uri := skip(target, isDelimiter)
+	switch {
+	case len(target) == 0 && len(rest) == len(b):
+		return No
+	case len(uri) == 0, startsFold("https://", uri), startsFold("http://", uri):
+		return Yes
+	}
+	return No
+}
+
+// again reports whether a client that has asked for a tunnel sends a request all the
+// same: a line in which a lenient server finds a method and a version.
+func again(b []byte) Answer {
+	switch RecogniseH2(b) {
+	case Yes:
+		return No
+	case Undecided:
+		return Undecided
+	}
+	b = skip(b, isBlank)
+	rest := skip(b, isToken)
+	switch {
+	case len(rest) == 0:
+		return Undecided
+	case len(rest) == len(b) || !isDelimiter(rest[0]):
 		return No
 	}
-	return Yes
+	end := bytes.IndexAny(rest, "\r\n")
+	switch {
+	case end < 0:
+		return Undecided
+	case hasVersion(rest[:end]):
+		return Yes
+	}
+	return No
+}
+
+// hasVersion reports whether a version of HTTP is anywhere in b.
+func hasVersion(b []byte) bool {
+	const protocol = "http/"
+	for ; len(b) >= len(protocol); b = b[1:] {
+		if fold(b[:len(protocol)], protocol) {
+			return true
+		}
+	}
+	return false
 }
 
 // requestLine looks at the start of a request line.
 func requestLine(b []byte) Answer {
-	b = skip(b, isLineEnd)
+	b = skip(b, isBlank)
 	target := skip(b, isToken)
 	method := b[:len(b)-len(target)]
 	if len(target) == 0 {

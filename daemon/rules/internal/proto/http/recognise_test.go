@@ -42,7 +42,14 @@ func TestRecognise(t *testing.T) {
 		{"EHLO mail.example\r\n", No},
 		{"\x16\x03\x01", No},
 		{"*1\r\n", No},
-		{" GET /", No},
+		{" GET /", Yes},
+		{"\x1c\xa0GET\x85/", Yes},
+		{strings.Repeat("\r\n", 11) + "GET /", Yes},
+		{strings.Repeat(" ", 30) + "GET /", Yes},
+		{"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", No},
+		{"EHLO ip-198-51-100-7.compute.example\r\n", No},
+		{"AUTOMATIC-METHOD http://a.example/", Yes},
+		{"AUTOMATIC-METHODS HTTPS://a.example/", Yes},
 	} {
 		if got := Recognise([]byte(tc.bytes)); got != tc.want {
 			t.Errorf("%q: %d, want %d", tc.bytes, got, tc.want)
