@@ -78,11 +78,18 @@ func hostileCalls(t *testing.T) map[string][][]string {
 		"uninstall": call(append(place, "--dry-run")...),
 		"list":      {{}, {"-n", evil}},
 		"log-level": {{"debug"}, {evil}},
-		"stats":     call("--once", "--interval", "1ms"),
-		"status":    {{}},
-		"upgrade":   call("--timeout", "1ms"),
-		"version":   {{}, {evil}},
-		"watch":     call("--count", "1"),
+		"rules": {
+			{"check", file(t, "a.yaml", "metadata: "+evil)},
+			{"check", evil},
+			{"test", "--pcap", hostileCapture(t), captures + "rules.yaml"},
+			{"test", "--pcap", hostileCapture(t), "--pod", evil + "/" + evil, captures + "rules.yaml"},
+			{"try", "--pod", evil + "/" + evil, "--out", "192.0.2.1:443", "--sni", evil + ".blocked.example", captures + "rules.yaml"},
+		},
+		"stats":   call("--once", "--interval", "1ms"),
+		"status":  {{}},
+		"upgrade": call("--timeout", "1ms"),
+		"version": {{}, {evil}},
+		"watch":   call("--count", "1"),
 	}
 }
 

@@ -114,6 +114,9 @@ func (e *failedError) Unwrap() error { return e.cause }
 
 // explain returns the exit status and what the operator could do.
 func (e *failedError) explain() (status int, hint string) {
+	if own, ok := errors.AsType[*statusError](e.cause); ok {
+		return own.status, ""
+	}
 	switch {
 	case errors.Is(e.cause, errUsage):
 		return statusUsage, "See nsqueuectl --help."
@@ -197,7 +200,8 @@ every pod netns on this node.
 
 Exit status:
   0  success
-  1  nsqueued refused the call, the call failed, or doctor found something wrong
+  1  nsqueued refused the call, the call failed, doctor found something wrong,
+     or rules refuse what was tried
   2  wrong usage
   3  nsqueued could not be reached`
 
@@ -228,7 +232,7 @@ func newRoot(s *IOStreams) *cobra.Command {
 	} {
 		root.AddCommand(newCommand(s, &socket, build))
 	}
-	root.AddCommand(newVersion(s))
+	root.AddCommand(newRules(s, &socket), newVersion(s))
 	return root
 }
 

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/trial"
+	"github.com/nsqueue/nsqueue/daemon/rules"
+)
+
+// newRules returns the commands about rules.
+func newRules(s *IOStreams, socket *string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "Check, try and show the rules that decide packets",
+		Long: `Check, try and show the rules that decide packets.
+
+check, test and try read files. They need neither nsqueued nor root.`,
+		Example: `  nsqueuectl rules check /etc/nsqueue/rules.d
+  nsqueuectl rules try --pod agents/a1 --out 203.0.113.5:443 --sni example.org \
+    /etc/nsqueue/rules.d`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	for _, build := range []func(runner) *cobra.Command{newRulesCheck, newRulesTest, newRulesTry} {
+		cmd.AddCommand(newCommand(s, socket, build))
+	}
+	return cmd
+}
+
+// statusError is an error that ends the program with a status of its own.
+type statusError struct {
+	status int
+	cause  error
+}
+
+func (e *statusError) Error() string { return e.cause.Error() }
+
+func (e *statusError) Unwrap() error { return e.cause }
+
+// unreadable is for files that cannot be read.
+func unreadable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &statusError{statusUsage, err}
+}
+
+// loadRules reads rules. What is wrong with them is an [rules.Errors].
+func loadRules(paths []string) (*rules.Rules, error) {
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, unreadable(fmt.Errorf("read rules: %w", err))
+		}
+		_ = f.Close() // nothing was written
+	}
+	return rules.Load(paths...)
+}
+
+// usableRules reads rules for a command that is of no use without.
+func usableRules(paths []string) (*rules.Rules, error) {
+	r, err := loadRules(paths)
+	if errs, ok := errors.AsType[rules.Errors](err); ok {
+		return nil, unreadable(fmt.Errorf("the rules are wrong:\n%w", errs))
+	}
+	return r, err
+}
+
+// podFlags say which pod rules are asked about.
+type podFlags struct {
+	name        string
+	annotations []string
+}
+
+func (f *podFlags) addTo(cmd *cobra.Command, run runner, usage string) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.name, "pod", "", usage)
+	flags.StringArrayVar(&f.annotations, "annotation", nil,
+		"the pod has the annotation `KEY=VALUE`; may be\ngiven several times")
+	completeFlag(cmd, "pod", completeNames(run, podNames))
+}
+
+func (f *podFlags) pod() (rules.Pod, error) {
+	p, err := parsePod(f.name)
+	pod := rules.Pod{
+		Namespace: p.Namespace, Name: p.Name, Interface: "eth0",
+		Annotations: make(map[string]string, len(f.annotations)),
+	}
+	for _, annotation := range f.annotations {
+		key, value, ok := strings.Cut(annotation, "=")
+		if !ok || key == "" {
+			return pod, usageErrorf("annotation %q: want KEY=VALUE", annotation)
+		}
+		pod.Annotations[key] = value
+	}
+	return pod, err
+}
+
+// effectText says what a rule does besides deciding.
+func effectText(e trial.Effect) string {
+	name := e.RuleSet + "/" + e.Rule
+	if e.Audit {
+		return "would " + e.Action + ": " + name
+	}
+	return e.Action + ": " + name
+}
+
+func effectTexts(effects []trial.Effect) string {
+	var all []string
+	for _, e := range effects {
+		all = append(all, effectText(e))
+	}
+	return strings.Join(all, ", ")
+}
