@@ -99,16 +99,7 @@ func orDefault(port int, scheme []byte) int {
 // parseAuthority appends the host of "host:port" to dst, as Request.Host has it.
 func parseAuthority(dst, b []byte) (host []byte, port int, ok bool) {
 	if len(b) > 0 && b[0] == '[' {
-		end := bytes.IndexByte(b, ']')
-		if end < 0 || end > 1+maxIP {
-			return nil, noPort, false
-		}
-		addr, err := netip.ParseAddr(string(b[1:end]))
-		if err != nil || !addr.Is6() || addr.Zone() != "" {
-			return nil, noPort, false
-		}
-		port, ok = parsePort(b[end+1:])
-		return addr.AppendTo(dst), port, ok
+		return parseLiteral(dst, b)
 	}
 	rest := skip(b, isHost)
 	name := b[:len(b)-len(rest)]
@@ -126,6 +117,20 @@ func parseAuthority(dst, b []byte) (host []byte, port int, ok bool) {
 		dst = append(dst, c)
 	}
 	return dst, port, true
+}
+
+// parseLiteral is parseAuthority for an IPv6 address in brackets.
+func parseLiteral(dst, b []byte) (host []byte, port int, ok bool) {
+	end := bytes.IndexByte(b, ']')
+	if end < 0 || end > 1+maxIP {
+		return nil, noPort, false
+	}
+	addr, err := netip.ParseAddr(string(b[1:end]))
+	if err != nil || !addr.Is6() || addr.Zone() != "" {
+		return nil, noPort, false
+	}
+	port, ok = parsePort(b[end+1:])
+	return addr.AppendTo(dst), port, ok
 }
 
 // isName reports whether the labels of a name are as long as DNS has them. There may
