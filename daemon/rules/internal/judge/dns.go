@@ -75,7 +75,7 @@ func (p *Pod) feedDNS(r flowtab.Ref, w *work, b []byte, ofServer bool) (Outcome,
 		if !ok {
 			break
 		}
-		m := p.readDNS(message, false)
+		m := p.readDNS(message, s.Cut())
 		d := p.askDNS(f, w, m, &w.mark, &w.markMask)
 		p.ruleMessage(f, d, w.mark, w.markMask)
 		w.messages = true

@@ -213,6 +213,21 @@ func TestAnswersOverTCP(t *testing.T) {
 	b.want("other half", c.reply(overTCP(r)[10:]), "reject!")
 }
 
+// An answer that is larger than what is kept of it is not malformed.
+func TestLargeAnswersOverTCP(t *testing.T) {
+	b := newBench(t, "\n  rules: [{name: r, when: dns.response && app.error == 'malformed', action: reject}]")
+	c := b.conn("10.0.0.1:40000", "10.96.0.10:53").open()
+	q := query(1, "a.example")
+	b.want("query", c.say(overTCP(q)), "accept")
+	for range 2 {
+		r := overTCP(response(q, slices.Repeat([]string{"2001:db8::1"}, 250)...))
+		for piece := range slices.Chunk(r, 1400) {
+			b.want("piece", c.reply(piece), "accept")
+		}
+	}
+	b.want("malformed", c.reply(overTCP(append(response(q, "192.0.2.1"), 0))), "reject!")
+}
+
 func TestBrokenQueries(t *testing.T) {
 	loop := query(1, "a.example")
 	loop = append(loop[:12], 0xc0, 12, 0, 1, 0, 1)

@@ -45,6 +45,17 @@ func TestParse(t *testing.T) {
 		{"label type 10", append(header(0, 1), question("\x81a\x00", TypeA)...), "", ErrMalformed},
 		{"long name", append(header(0, 1), question(wire(strings.Repeat("a.", 127)), TypeA)...), strings.TrimSuffix(strings.Repeat("a.", 127), ".") + " A", nil},
 		{"too long a name", append(header(0, 1), question(wire(strings.Repeat("a.", 128)), TypeA)...), "", ErrMalformed},
+		{"too long by a pointer", append(header(0, 2), question(wire(strings.Repeat("a.", 126)), TypeA)+question("\x02bb\xc0\x0c", TypeA)...), strings.TrimSuffix(strings.Repeat("a.", 126), ".") + " A", ErrMalformed},
+		{"label of 63", append(header(0, 1), question(wire(strings.Repeat("a", 63)), TypeA)...), strings.Repeat("a", 63) + " A", nil},
+		{"label of 64", append(header(0, 1), question(wire(strings.Repeat("a", 64)), TypeA)...), "", ErrMalformed},
+		{"pointer to a pointer", append(header(0, 3), question("\x01a\x00", TypeA)+question("\xc0\x0c", TypeA)+question("\xc0\x13", TypeA)...), "a A, a A, a A", nil},
+		{"incremental transfer", append(header(0, 1, 0, 1), question(wire("blocked.example"), 251)+answer("\xc0\x0c", 6, 0, "\x00\x00")...), "blocked.example IXFR", nil},
+		{"EDNS of 1,300 bytes", append(header(0, 1, 0, 0, 1), question(www, TypeA)+answer("\x00", TypeOPT, 0, "\x00\x0c\x05\x10"+strings.Repeat("\x00", 1296))...), "www.blocked.example A", nil},
+		{"owner points to itself", append(header(0, 1, 0, 0, 1), question(www, TypeA)+answer("\xc0\x25", TypeA, 0, "")...), "www.blocked.example A", ErrMalformed},
+		{"owner points to its labels", append(header(0, 1, 0, 0, 1), question(www, TypeA)+answer("\x01a\xc0\x25", TypeA, 0, "")...), "www.blocked.example A", ErrMalformed},
+		{"owner points forward", append(header(0, 1, 0, 0, 1), question(www, TypeA)+answer("\xc0\x31", TypeA, 0, "\x00")...), "www.blocked.example A", ErrMalformed},
+		{"owner points into the header", append(header(0, 1, 0, 0, 1), question(www, TypeA)+answer("\xc0\x0b", TypeA, 0, "")...), "www.blocked.example A", ErrMalformed},
+		{"256 records", append(header(0, 1, 0, 0, 256), question(www, TypeA)+strings.Repeat(answer("\x00", TypeA, 0, ""), 256)...), "www.blocked.example A", nil},
 		{"bytes after the message", append(query("a.example"), 0), "a.example A", ErrMalformed},
 		{"second question cut", append(header(0, 2), question(www, TypeA)...), "www.blocked.example A", ErrShort},
 		{"record cut", append(header(0, 1, 0, 0, 1), question(www, TypeA)+opt[:8]...), "www.blocked.example A", ErrShort},
@@ -126,8 +137,12 @@ func TestRecognise(t *testing.T) {
 	q := query("www.blocked.example")
 	checkRecognise(t, "message", Recognise, q, headerLen)
 	checkRecognise(t, "stream", RecogniseStream, framed(q), prefixLen+headerLen)
+	if got := Recognise(header(0, 1, 0, 0, 256)); got != Yes {
+		t.Errorf("many records: %d", got)
+	}
 	for _, other := range []string{
 		"GET / HTTP/1.1\r\n", "SSH-2.0-x\r\n", string(header(0x8000, 1)), string(header(0)), string(header(0, 300)),
+		string(header(0, 1, 0, 0, 6144)),
 	} {
 		if got := RecogniseStream([]byte("\x00\x20" + other)); got != No {
 			t.Errorf("%q: %d", other, got)
@@ -154,6 +169,25 @@ func checkRecognise(t *testing.T, name string, f func([]byte) Answer, b []byte, 
 		if got := f(b[:i]); got != want {
 			t.Errorf("%s of %d bytes: %d, want %d", name, i, got, want)
 		}
+	}
+}
+
+func TestTypeName(t *testing.T) {
+	for kind, want := range map[uint16]string{
+		0: "TYPE0", 1: "A", 3: "TYPE3", 28: "AAAA", 65: "HTTPS", 255: "ANY", 257: "CAA", 258: "TYPE258", 65535: "TYPE65535",
+	} {
+		if got := TypeName(kind); got != want || string(AppendTypeName(nil, kind)) != want {
+			t.Errorf("%d: %s, want %s", kind, got, want)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { _ = TypeName(65) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkTypeName(b *testing.B) {
+	for b.Loop() {
+		_ = TypeName(65)
 	}
 }
 

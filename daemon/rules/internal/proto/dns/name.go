@@ -23,7 +23,7 @@ func appendName(text, b []byte, off int) (_ []byte, end int, err error) {
 			return text, endOr(end, off+1), nil
 		case n >= pointer:
 			end = endOr(end, off+pointerN)
-			off = (n&^pointer)<<8 | int(b[off+1])
+			off = pointsTo(b, off)
 			if hops++; off >= first || off < headerLen || hops > maxHops {
 				return text[:start], 0, ErrMalformed
 			}
@@ -33,13 +33,13 @@ func appendName(text, b []byte, off int) (_ []byte, end int, err error) {
 		if length += 1 + n; length > maxName {
 			return text[:start], 0, ErrMalformed
 		}
-		if len(text) > start {
-			text = append(text, '.')
-		}
-		text = appendLabel(text, b[off+1:off+1+n])
+		text = appendLabel(text, b[off+1:off+1+n], len(text) > start)
 		off += 1 + n
 	}
 }
+
+// pointsTo returns where the pointer at off leads to.
+func pointsTo(b []byte, off int) int { return int(b[off]&^pointer)<<8 | int(b[off+1]) }
 
 // endOr returns where a name ends: at its first pointer, or else at its last byte.
 func endOr(end, here int) int {
@@ -49,7 +49,8 @@ func endOr(end, here int) int {
 	return here
 }
 
-// skipName returns where the name at off ends.
+// skipName returns where the name at off ends. It does not follow a pointer, but wants
+// it to lead to before the name.
 func skipName(b []byte, off int) (end int, err error) {
 	for start := off; ; {
 		n, err := labelAt(b, off)
@@ -59,6 +60,9 @@ func skipName(b []byte, off int) (end int, err error) {
 		case n == 0:
 			return off + 1, nil
 		case n >= pointer:
+			if to := pointsTo(b, off); to >= start || to < headerLen {
+				return 0, ErrMalformed
+			}
 			return off + pointerN, nil
 		}
 		if off += 1 + n; off-start >= maxName {
@@ -85,8 +89,12 @@ func labelAt(b []byte, off int) (int, error) {
 	return n, nil
 }
 
-// appendLabel appends a label in lower case, escaped as in zone files.
-func appendLabel(text, label []byte) []byte {
+// appendLabel appends a label in lower case, escaped as in zone files, after a dot if
+// others are before it.
+func appendLabel(text, label []byte, dot bool) []byte {
+	if dot {
+		text = append(text, '.')
+	}
 	for _, c := range label {
 		switch {
 		case 'A' <= c && c <= 'Z':

@@ -15,8 +15,8 @@ const (
 // Recognise reports whether a client's first message, without the length that it
 // has over TCP, is likely to be DNS. A header's 12 bytes always tell.
 //
-// A client asks (query, notify or update) about at least one name, and has fewer
-// than 256 records of each kind.
+// A client asks (query, notify or update) about at least one name, and has no more
+// records of a kind than the largest message has room for.
 func Recognise(b []byte) Answer {
 	for i, c := range b[:min(len(b), headerLen)] {
 		if !likely(i, c) {
@@ -40,14 +40,19 @@ func RecogniseStream(b []byte) Answer {
 	return Recognise(b[prefixLen:])
 }
 
+// maxRecordCount is how many of the smallest records fit into 64 KiB.
+const maxRecordCount = 1 << 16 / (1 + recordLen)
+
 // likely reports whether the header's byte at i may be c.
 func likely(i int, c byte) bool {
 	switch i {
 	case 2:
 		opcode := c >> 3 // with the response flag above it
 		return opcode == opcodeQuery || opcode == 4 || opcode == 5
-	case 4, 6, 8, 10:
+	case 4:
 		return c == 0
+	case 6, 8, 10:
+		return c <= maxRecordCount>>8
 	case 5:
 		return c > 0 && c <= MaxQuestions
 	}

@@ -123,17 +123,22 @@ func (r *Resolution) alias(b []byte, off int, rec record) error {
 	if end != rec.end {
 		return ErrMalformed
 	}
+	r.lead(start, rec.ttl)
+	return nil
+}
+
+// lead takes the name at the end of r.text, unless it leads into a circle.
+func (r *Resolution) lead(start int, ttl uint32) {
 	name := r.text[start:len(r.text):len(r.text)]
 	switch {
-	case r.find(name) >= 0: // a loop
+	case r.find(name) >= 0:
 		r.text = r.text[:start]
 	case len(r.Names) == MaxNames:
 		r.text, r.Cut = r.text[:start], true
 	default:
 		r.Names = append(r.Names, name)
-		r.TTL = min(r.TTL, lifetime(rec.ttl))
+		r.TTL = min(r.TTL, lifetime(ttl))
 	}
-	return nil
 }
 
 // address takes the address that a record gives to one of the names.

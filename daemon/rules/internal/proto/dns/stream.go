@@ -27,8 +27,8 @@ type Stream struct {
 // complete. The message is valid until the next call.
 //
 // A message that is larger than Buffer, and comes in several pieces, is returned
-// when Buffer is full: Parse finds its questions there, and says ErrShort. Next
-// then leaves the rest of it out.
+// when Buffer is full: Parse finds its questions there, and says ErrShort. Cut is true
+// then, and Next leaves the rest of it out.
 func (s *Stream) Next(b []byte) (message, rest []byte, ok bool) {
 	for len(b) > 0 {
 		if s.have < prefixLen {
@@ -78,6 +78,9 @@ func (s *Stream) take(piece []byte) (message []byte, ok bool) {
 	s.skip = len(s.Buffer) == cap(s.Buffer)
 	return s.Buffer, s.left == 0 || s.skip
 }
+
+// Cut reports whether the message that Next has just returned goes on.
+func (s *Stream) Cut() bool { return s.skip && s.left > 0 }
 
 // Idle reports whether the stream is between two messages, with nothing to keep.
 func (s *Stream) Idle() bool { return s.have == 0 }

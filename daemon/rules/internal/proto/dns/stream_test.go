@@ -68,6 +68,26 @@ func TestStreamLargeMessage(t *testing.T) {
 	}
 }
 
+// A message that goes on when it is returned is told from one that is whole.
+func TestStreamCut(t *testing.T) {
+	b := framed(query("www.blocked.example"), query("b.example"))
+	for _, size := range []int{1, 40, len(b)} {
+		s := Stream{Buffer: make([]byte, 0, len(query("b.example")))}
+		var cut []bool
+		for segment := range slices.Chunk(b, size) {
+			for len(segment) > 0 {
+				var ok bool
+				if _, segment, ok = s.Next(segment); ok {
+					cut = append(cut, s.Cut())
+				}
+			}
+		}
+		if want := []bool{size == 1, false}; !slices.Equal(cut, want) {
+			t.Errorf("segments of %d: %v", size, cut)
+		}
+	}
+}
+
 func TestStreamEmptyMessage(t *testing.T) {
 	var s Stream
 	got, err := feed(&s, framed(nil, query("b.example")), 1)

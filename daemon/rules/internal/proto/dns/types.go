@@ -29,107 +29,20 @@ func AppendTypeName(b []byte, t uint16) []byte {
 	return strconv.AppendUint(append(b, "TYPE"...), uint64(t), 10)
 }
 
-// knownType has the names of IANA's registry that are in use.
+// knownType has the names of IANA's registry that are in use. Its table is never copied.
 func knownType(t uint16) string {
-	switch t {
-	case TypeA:
-		return "A"
-	case 2:
-		return "NS"
-	case TypeCNAME:
-		return "CNAME"
-	case 6:
-		return "SOA"
-	case 12:
-		return "PTR"
-	case 13:
-		return "HINFO"
-	case 15:
-		return "MX"
-	case 16:
-		return "TXT"
-	case 17:
-		return "RP"
-	case 18:
-		return "AFSDB"
-	case 24:
-		return "SIG"
-	case 25:
-		return "KEY"
-	case TypeAAAA:
-		return "AAAA"
-	case 29:
-		return "LOC"
-	case 33:
-		return "SRV"
-	case 35:
-		return "NAPTR"
-	case 36:
-		return "KX"
-	case 37:
-		return "CERT"
-	case 39:
-		return "DNAME"
-	case TypeOPT:
-		return "OPT"
-	case 42:
-		return "APL"
-	case 43:
-		return "DS"
-	case 44:
-		return "SSHFP"
-	case 45:
-		return "IPSECKEY"
-	case 46:
-		return "RRSIG"
-	case 47:
-		return "NSEC"
-	case 48:
-		return "DNSKEY"
-	case 49:
-		return "DHCID"
-	case 50:
-		return "NSEC3"
-	case 51:
-		return "NSEC3PARAM"
-	case 52:
-		return "TLSA"
-	case 53:
-		return "SMIMEA"
-	case 55:
-		return "HIP"
-	case 59:
-		return "CDS"
-	case 60:
-		return "CDNSKEY"
-	case 61:
-		return "OPENPGPKEY"
-	case 62:
-		return "CSYNC"
-	case 63:
-		return "ZONEMD"
-	case 64:
-		return "SVCB"
-	case 65:
-		return "HTTPS"
-	case 249:
-		return "TKEY"
-	case 250:
-		return "TSIG"
-	case 251:
-		return "IXFR"
-	case 252:
-		return "AXFR"
-	case 253:
-		return "MAILB"
-	case 254:
-		return "MAILA"
-	case 255:
-		return "ANY"
-	case 256:
-		return "URI"
-	case 257:
-		return "CAA"
+	const n = 258
+	if t >= n {
+		return ""
 	}
-	return ""
+	return [n]string{
+		TypeA: "A", 2: "NS", TypeCNAME: "CNAME", 6: "SOA", 12: "PTR", 13: "HINFO", 15: "MX",
+		16: "TXT", 17: "RP", 18: "AFSDB", 24: "SIG", 25: "KEY", TypeAAAA: "AAAA", 29: "LOC",
+		33: "SRV", 35: "NAPTR", 36: "KX", 37: "CERT", 39: "DNAME", TypeOPT: "OPT", 42: "APL",
+		43: "DS", 44: "SSHFP", 45: "IPSECKEY", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 49: "DHCID",
+		50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA", 53: "SMIMEA", 55: "HIP", 59: "CDS",
+		60: "CDNSKEY", 61: "OPENPGPKEY", 62: "CSYNC", 63: "ZONEMD", 64: "SVCB", 65: "HTTPS",
+		249: "TKEY", 250: "TSIG", 251: "IXFR", 252: "AXFR", 253: "MAILB", 254: "MAILA", 255: "ANY",
+		256: "URI", 257: "CAA",
+	}[t]
 }
