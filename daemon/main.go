@@ -76,6 +76,7 @@ func command() *cobra.Command {
 		"Ignore or Fail, for attach requests that name none")
 	f.BoolVar(&flags.Adopt.Existing, "adopt-existing", flags.Adopt.Existing,
 		"at the start, attach pods that are older than nsqueued")
+	f.StringVar(&flags.Rules.Directory, "rules", "", "`directory` of the rules to inspect by")
 	f.StringVar((*string)(&flags.LogLevel), "log-level", string(flags.LogLevel),
 		"debug, info, warn or error; nsqueuectl log-level changes it later")
 	f.StringVar(&flags.LogFormat, "log-format", flags.LogFormat, "text or json")
@@ -101,6 +102,7 @@ func effective(cmd *cobra.Command, path string, flags *node.Config) (node.Config
 		"kmod-path":       func() { c.KmodPath = flags.KmodPath },
 		"failure-policy":  func() { c.FailurePolicy = flags.FailurePolicy },
 		"adopt-existing":  func() { c.Adopt.Existing = flags.Adopt.Existing },
+		"rules":           func() { c.Rules.Directory = flags.Rules.Directory },
 		"log-level":       func() { c.LogLevel = flags.LogLevel },
 		"log-format":      func() { c.LogFormat = flags.LogFormat },
 		"metrics-address": func() { c.MetricsAddress = flags.MetricsAddress },

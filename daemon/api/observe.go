@@ -25,6 +25,14 @@ type Observed interface {
 	// error. The packets are emit's until it returns.
 	Watch(ctx context.Context, req WatchRequest, started func() error,
 		emit func([]PacketEvent) error) error
+	// Rules returns the rules in force.
+	Rules(ctx context.Context) (Rules, error)
+	// RulesOf returns those that concern an attachment, in the order in which they are
+	// asked.
+	RulesOf(ctx context.Context, key Key) ([]EffectiveRule, error)
+	// Names returns the names that pods asked for within a time until now, 0 for all that
+	// are remembered.
+	Names(ctx context.Context, since time.Duration) (ObservedNames, error)
 	// Metrics answers a scrape in a format that Prometheus reads.
 	Metrics(w http.ResponseWriter, r *http.Request)
 }
@@ -86,6 +94,7 @@ func (s *server) observe(mux *http.ServeMux) {
 			events, err := s.observed.Events(r.Context())
 			return EventList{Events: append([]Event{}, events...)}, err
 		})))
+	s.observeRules(mux)
 	mux.HandleFunc("GET "+pathWatch, s.watch)
 	mux.HandleFunc("GET "+pathMetrics, s.metrics())
 }

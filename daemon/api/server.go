@@ -43,6 +43,8 @@ type Backend interface {
 	Adopt(ctx context.Context, req AdoptRequest) (AdoptResults, error)
 	// Upgrade asks the supervisor for it, and returns at once.
 	Upgrade(ctx context.Context) error
+	// ReloadRules reads the rules again. Where the answer has errors, nothing has changed.
+	ReloadRules(ctx context.Context) (Rules, error)
 	// SetLogLevel changes what is logged from now on.
 	SetLogLevel(ctx context.Context, level LogLevel) error
 }
@@ -192,6 +194,8 @@ func handler(
 	mux.HandleFunc("POST "+pathUpgrade, s.answer(func(r *http.Request) (any, error) {
 		return struct{}{}, b.Upgrade(r.Context())
 	}))
+	mux.HandleFunc("POST "+pathRules+"/reload", inTurn(s.collects, s.answer(
+		func(r *http.Request) (any, error) { return b.ReloadRules(r.Context()) })))
 	mux.HandleFunc("PUT "+pathLogLevel, s.answer(func(r *http.Request) (any, error) {
 		return setLogLevel(r, b)
 	}))

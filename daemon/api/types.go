@@ -373,6 +373,8 @@ type Status struct {
 	Spooled     int         `json:"spooled"`
 	Descriptors Descriptors `json:"descriptors"`
 	Buffers     Buffers     `json:"buffers"`
+	// Rules are absent where the daemon has none.
+	Rules *RulesState `json:"rules,omitempty"`
 }
 
 // Ready says whether pods may be sent here. Its error is an [*Error] with
@@ -386,6 +388,12 @@ func (s *Status) Ready() error {
 			if n++; first == nil {
 				first = p
 			}
+		}
+	}
+	if r := s.Rules; r != nil && r.Loaded == nil && s.FailurePolicy == Fail {
+		return &Error{
+			Code: CodeLimited, Msg: "no rules are in force, and pods under Fail lose all packets",
+			Details: r.Problem,
 		}
 	}
 	if first == nil {
@@ -432,6 +440,8 @@ const (
 	// EventPastHook: packets of the pod pass uninspected, because they never meet
 	// the hook.
 	EventPastHook EventKind = "pastHook"
+	// EventRules: other rules came into force, or files of rules were refused.
+	EventRules EventKind = "rules"
 	// EventDoubt: it cannot be told whether the pod lives; it stays attached.
 	EventDoubt EventKind = "doubt"
 )
@@ -446,7 +456,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
 		EventPanic, EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
-		EventDoubt,
+		EventDoubt, EventRules,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/calls"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
+	"github.com/nsqueue/nsqueue/daemon/internal/policy"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/internal/spool"
 )
@@ -41,6 +42,7 @@ type backend struct {
 	sequencer *calls.Sequencer
 	// stopping ends when the daemon stops.
 	stopping   context.Context
+	policy     *policy.Policy // nil: no rules
 	config     *Config
 	hook       api.HookStatus
 	supervisor api.Supervisor
@@ -59,7 +61,8 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 		registry: d.registry, adopter: a,
 		sequencer: calls.New(spool.Path(d.config.Socket),
 			announced{registry: d.registry, adopter: a}, d.log),
-		stopping: stopping, config: d.config, hook: hook, started: time.Now().UTC(),
+		stopping: stopping, policy: d.policy, config: d.config, hook: hook,
+		started:    time.Now().UTC(),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
 		scrape: d.metrics.Handler(d.log), level: d.level, log: d.log,
 	}
@@ -208,6 +211,9 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Problems: b.registry.Problems(), Doubts: b.registry.Doubts(),
 	}
 	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
+	if b.policy != nil {
+		s.Rules = b.policy.State()
+	}
 	if s.Descriptors, err = b.registry.Descriptors(); err != nil { // at the limit itself, perhaps
 		b.log.Warn("cannot count open descriptors; status shows none", slog.Any("error", err))
 	}

@@ -71,6 +71,7 @@ type Config struct {
 	SettleAfterPackets uint32       `json:"settleAfterPackets"`
 	Settle             SettleConfig `json:"settle"`
 	Adopt              AdoptConfig  `json:"adopt"`
+	Rules              RulesConfig  `json:"rules"`
 }
 
 // SettleConfig is about flows that the kernel decides.
@@ -129,6 +130,7 @@ func DefaultConfig() Config {
 		InspectBudget: Duration(time.Second),
 		Settle:        SettleConfig{Timeout: Duration(time.Minute), Flows: 1 << 16},
 		Adopt:         defaultAdopt(),
+		Rules:         RulesConfig{Memory: defaultRulesMemory},
 	}
 }
 
@@ -181,7 +183,7 @@ func (c *Config) Validate() error {
 		c.FailurePolicy.Validate(), queue.Validate(), c.Queue.validateTotal(),
 		c.LogLevel.Validate(), validateLogFormat(c.LogFormat),
 		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),
-		directionsErr, protocolsErr, c.Adopt.validate(),
+		directionsErr, protocolsErr, c.Adopt.validate(), c.Rules.validate(),
 	}
 	if !slices.Contains([]string{hookAuto, string(hook.NFTables), string(hook.Module)}, c.Hook) {
 		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))

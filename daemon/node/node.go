@@ -13,6 +13,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/calls"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
+	"github.com/nsqueue/nsqueue/daemon/internal/policy"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
@@ -24,7 +25,7 @@ import (
 // Where systemd or `nsqueued supervise` has started the process and keeps its
 // descriptors, what waits in the queues waits for the next Run, whether this
 // one ends in order or not.
-func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
+func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error) {
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -39,13 +40,29 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) error {
 		return err
 	}
 	defer store.Close()
+	report := &rulesReport{}
+	report.to = func(level slog.Level, message string) {
+		log.Log(ctx, level, "rules", slog.String("message", message))
+	}
+	rules, err := newPolicy(&c, inspector, report, log)
+	if err != nil {
+		return err
+	}
+	if rules != nil {
+		inspector = rules.Inspector()
+		defer func() { err = errors.Join(err, endPolicy(rules)) }()
+	}
 	shown := metrics.New()
 	reg, err := newRegistry(&c, store, fds, inspector, shown, log)
 	if err != nil {
 		return err
 	}
+	report.to = reg.ReportRules
+	if rules != nil && rules.Problem() != "" {
+		reg.ReportRules(slog.LevelError, rules.Problem())
+	}
 	d := &daemon{
-		config: &c, registry: reg, inspector: inspector, log: log, level: level,
+		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
 		super: &supervised{Store: fds, log: log}, metrics: shown,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
@@ -56,6 +73,7 @@ type daemon struct {
 	config    *Config
 	registry  *registry.Registry
 	inspector inspect.Inspector
+	policy    *policy.Policy // nil: no rules
 	super     *supervised
 	metrics   *metrics.Metrics
 	log       *slog.Logger
@@ -128,6 +146,10 @@ func (d *daemon) startWorkers(workers *group, b *backend) {
 	workers.add(d.registry.Reconcile)
 	workers.add(d.followChanges)
 	workers.add(d.followAttachmentChanges)
+	if d.policy != nil {
+		workers.add(d.policy.Run)
+		workers.add(d.followHangups)
+	}
 	o := observers{observed: b, serving: workers, log: d.log}
 	o.start(d.config)
 }

@@ -22,8 +22,10 @@ const defaultNodeMemory = 64 << 20
 
 // Options are what an Inspector is made with.
 type Options struct {
-	// Rules are those to begin with. Nil: everything is accepted.
+	// Rules are those to begin with. Nil: everything is accepted, see Required.
 	Rules *Rules
+	// Required says that the failure policies decide while Rules is nil.
+	Required bool
 	// Sink is told what happens to flows. Nil: nobody is.
 	Sink Sink
 	// NodeMemory is how many bytes the undecided flows of all pods may take, and

@@ -38,9 +38,10 @@ func (p *pod) judgeAll(packets []*inspect.Packet, verdicts []inspect.Verdict, no
 	}
 }
 
-// judgeLocked judges a packet. Where the pod is gone, the failure policy does.
+// judgeLocked judges a packet. Where the pod is gone, or required rules are not there, the
+// failure policy does.
 func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration) inspect.Verdict {
-	if p.closed {
+	if p.closed || p.loaded.rules == nil && p.inspector.options.Required {
 		return inspect.Verdict{}
 	}
 	fill(&p.packet, packet)

@@ -39,6 +39,17 @@ const (
 	Subflow  = judge.Subflow
 )
 
+// What rules do, as the Action of a [Rule], a [Set] or a [Note].
+const (
+	AcceptIt = compile.Accept
+	DropIt   = compile.Drop
+	RejectIt = compile.Reject
+	LogIt    = compile.Log
+	MarkIt   = compile.Mark
+	CountIt  = compile.Count
+	NextIt   = compile.Next
+)
+
 // The verdicts of a [Note].
 const (
 	Undecided = compile.Undecided

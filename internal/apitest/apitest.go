@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
@@ -43,6 +44,11 @@ type Daemon struct {
 	Described []api.Description
 	// Happened is the answer to an events call.
 	Happened []api.Event
+	// Ruled is the answer to calls for rules, RuledBy that for those of an attachment, and
+	// Named that for names.
+	Ruled   api.Rules
+	RuledBy []api.EffectiveRule
+	Named   api.ObservedNames
 	// Scraped is the answer to a scrape.
 	Scraped string
 	// Upgraded, where it is set, is the answer to status calls after an upgrade
@@ -330,4 +336,22 @@ func (d *Daemon) Watch(
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// Rules answers with the field Ruled.
+func (d *Daemon) Rules(context.Context) (api.Rules, error) { return d.Ruled, d.called("rules", "") }
+
+// ReloadRules answers with the field Ruled.
+func (d *Daemon) ReloadRules(context.Context) (api.Rules, error) {
+	return d.Ruled, d.called("reload rules", "")
+}
+
+// RulesOf answers with the field RuledBy.
+func (d *Daemon) RulesOf(_ context.Context, key api.Key) ([]api.EffectiveRule, error) {
+	return d.RuledBy, d.called("rules of", key.String())
+}
+
+// Names answers with the field Named.
+func (d *Daemon) Names(_ context.Context, since time.Duration) (api.ObservedNames, error) {
+	return d.Named, d.called("names", since.String())
 }

@@ -62,6 +62,13 @@ func (e *events) report(
 		slog.String("kind", string(kind)), slog.String("message", message))
 }
 
+// ReportRules remembers what is told of the rules, which are about no attachment, and logs
+// it.
+func (r *Registry) ReportRules(level slog.Level, message string) {
+	r.events.add(api.Event{Time: time.Now().UTC(), Kind: api.EventRules, Message: message})
+	r.events.base.Log(context.Background(), level, "rules", slog.String("message", message))
+}
+
 // warn reports what the call that made the attachment was wrong about.
 func (e *events) warn(rec *state.Record) {
 	if len(rec.Warnings) > 0 {

@@ -20,7 +20,7 @@ import (
 
 func schema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
-	path := filepath.Join("..", "..", "..", "..", "docs", "events-eve.schema.json")
+	path := filepath.Join("..", "..", "..", "docs", "events-eve.schema.json")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy owns the rules of a node while its daemon runs: the directory that they
+// come from, the inspector that judges by them, and where events about them go.
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/rules"
+)
+
+// Config is what a Policy is made with.
+type Config struct {
+	// Directory has the files of rules.
+	Directory string
+	Events    Events
+	// Memory is how many bytes the undecided flows of all pods may take.
+	Memory int
+	// Resolvers are whose DNS answers tell names of addresses. Nil: everybody's are.
+	Resolvers []netip.Addr
+	// Settled is how long flows stay settled. They are remembered for longer.
+	Settled time.Duration
+	// Report is told what operators should know. Its calls are concurrent.
+	Report func(level slog.Level, message string)
+	Log    *slog.Logger
+}
+
+// Policy is the rules of a node. Its methods are safe for concurrent use.
+type Policy struct {
+	config    Config
+	inspector *rules.Inspector
+	names     *names
+	events    *events
+	begin     time.Time
+
+	reloading sync.Mutex // one at a time
+	mu        sync.Mutex // guards what follows
+	rules     *rules.Rules
+	loaded    time.Time
+	errs      []api.RuleError
+	seen      fingerprint // of the files that were read last
+	reloads   map[bool]uint64
+}
+
+// New reads the rules. Files that are wrong are no error: until they are mended, the
+// failure policies decide about all packets.
+func New(c Config) (*Policy, error) {
+	if err := checkDirectory(c.Directory); err != nil {
+		return nil, err
+	}
+	p := &Policy{
+		config: c, begin: time.Now(), names: newNames(), reloads: make(map[bool]uint64),
+	}
+	var err error
+	if p.events, err = newEvents(&c.Events, c.Log); err != nil {
+		return nil, err
+	}
+	p.seen = fingerprintOf(c.Directory, nil)
+	loaded, err := rules.Load(c.Directory)
+	p.inspector = rules.New(rules.Options{
+		Rules: loaded, Required: true, Sink: p, NodeMemory: c.Memory, Resolvers: c.Resolvers,
+		Idle: 2 * max(c.Settled, 5*time.Minute), Now: p.now,
+	})
+	if err != nil {
+		p.refuse(errorsOf(err, c.Directory))
+		return p, nil
+	}
+	p.accept(loaded)
+	return p, nil
+}
+
+func checkDirectory(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("not a directory")
+	}
+	if err != nil {
+		return fmt.Errorf("rules.directory %s: %w: make it, or leave the key out", dir, err)
+	}
+	return nil
+}
+
+// now is the clock of the inspector.
+func (p *Policy) now() time.Duration { return time.Since(p.begin) }
+
+// Inspector returns what judges packets by the rules.
+func (p *Policy) Inspector() inspect.Inspector { return p.inspector }
+
+// Close ends the writing of events. Those that wait are written first, if ctx allows.
+func (p *Policy) Close(ctx context.Context) error { return p.events.close(ctx) }
+
+// Reload reads the rules again, and has events written to files opened anew. If any file
+// is wrong, nothing changes.
+func (p *Policy) Reload(ctx context.Context) error {
+	p.events.reopen()
+	return p.reload(ctx)
+}
+
+func (p *Policy) reload(ctx context.Context) error {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	before := p.inForce()
+	seen := fingerprintOf(p.config.Directory, before)
+	loaded, err := rules.Load(p.config.Directory)
+	p.mu.Lock()
+	p.seen = seen
+	p.mu.Unlock()
+	if err != nil {
+		p.refuse(errorsOf(err, p.config.Directory))
+		return nil
+	}
+	changed, err := p.inspector.Replace(ctx, loaded)
+	if err != nil {
+		return fmt.Errorf("put rules in force: %w", err)
+	}
+	p.accept(loaded)
+	p.config.Report(slog.LevelInfo, fmt.Sprintf(
+		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
+		len(loaded.Sets()), p.config.Directory, len(changed)))
+	return nil
+}
+
+func (p *Policy) inForce() *rules.Rules {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rules
+}
+
+func (p *Policy) accept(r *rules.Rules) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rules, p.loaded, p.errs = r, time.Now(), nil
+	p.seen = fingerprintOf(p.config.Directory, r)
+	p.reloads[true]++
+}
+
+// refuse keeps the rules that are in force, and tells why.
+func (p *Policy) refuse(errs []api.RuleError) {
+	p.mu.Lock()
+	p.errs = errs
+	p.reloads[false]++
+	holds := "those of before stay in force"
+	if p.rules == nil {
+		holds = "until they are mended, failure policies decide about all packets"
+	}
+	p.mu.Unlock()
+	p.config.Report(slog.LevelError, fmt.Sprintf(
+		"rules are refused, %d errors, the first is %s; %s", len(errs), errs[0], holds))
+}
+
+// errorsOf returns what was wrong, which is at least one thing.
+func errorsOf(err error, dir string) []api.RuleError {
+	all, ok := errors.AsType[rules.Errors](err)
+	if !ok {
+		return []api.RuleError{{File: dir, Line: 1, Column: 1, Message: err.Error()}}
+	}
+	list := make([]api.RuleError, len(all))
+	for i, e := range all {
+		list[i] = api.RuleError{File: e.File, Line: e.Line, Column: e.Column, Message: e.Text}
+	}
+	return list
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/policy"
+)
+
+// RulesConfig is about rules, by which nsqueued inspects.
+type RulesConfig struct {
+	// Directory has the files of rules, *.yaml; empty means that there are no rules, and
+	// that every packet is accepted.
+	Directory string `json:"directory"`
+	// Resolvers are the addresses whose DNS answers tell the names of servers; none
+	// means everybody's.
+	Resolvers []string `json:"resolvers"`
+	// Memory is how many bytes the undecided flows of all pods may take.
+	Memory int `json:"memory"`
+	// PerRuleMetrics: each rule has a series of its own.
+	PerRuleMetrics bool              `json:"perRuleMetrics"`
+	Events         RulesEventsConfig `json:"events"`
+}
+
+// RulesEventsConfig says where events about refused flows go, as lines of EVE JSON.
+type RulesEventsConfig struct {
+	// File is the path of a file that lines are appended to; empty means none.
+	File string `json:"file"`
+	// Socket is the path of a unix socket of the stream kind that somebody listens on;
+	// empty means none.
+	Socket string `json:"socket"`
+	// Stderr has the lines go to nsqueued's standard error, too.
+	Stderr bool `json:"stderr"`
+}
+
+const (
+	defaultRulesMemory = 64 << 20
+	minRulesMemory     = 1 << 20
+	// closeEvents is how long the end of the daemon waits for events to be written.
+	closeEvents = time.Second
+)
+
+func (c *RulesConfig) validate() error {
+	var errs []error
+	for field, path := range map[string]string{
+		"rules.directory": c.Directory, "rules.events.file": c.Events.File,
+		"rules.events.socket": c.Events.Socket,
+	} {
+		if path != "" {
+			errs = append(errs, absolute(field, path))
+		}
+	}
+	if c.Memory < minRulesMemory {
+		errs = append(errs,
+			fmt.Errorf("rules.memory %d: want at least %d", c.Memory, minRulesMemory))
+	}
+	_, err := c.resolvers()
+	return errors.Join(append(errs, err)...)
+}
+
+func (c *RulesConfig) resolvers() ([]netip.Addr, error) {
+	var list []netip.Addr
+	for _, text := range c.Resolvers {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("rules.resolvers %q: want the address of a DNS server", text)
+		}
+		list = append(list, a.Unmap())
+	}
+	return list, nil
+}
+
+// rulesReport passes on what the rules report. They are read before there is a registry
+// that remembers events.
+type rulesReport struct{ to func(slog.Level, string) }
+
+func (r *rulesReport) report(level slog.Level, message string) { r.to(level, message) }
+
+// newPolicy returns the rules of the configuration, nil where it has none. An inspector
+// of the program's own and rules exclude each other.
+func newPolicy(
+	c *Config, inspector inspect.Inspector, report *rulesReport, log *slog.Logger,
+) (*policy.Policy, error) {
+	if c.Rules.Directory == "" {
+		return nil, nil
+	}
+	if _, none := inspector.(inspect.AcceptAll); !none {
+		return nil, fmt.Errorf("rules.directory %s: this program has an inspector of its own, %T: "+
+			"leave the key out", c.Rules.Directory, inspector)
+	}
+	resolvers, err := c.Rules.resolvers()
+	if err != nil {
+		return nil, err
+	}
+	return policy.New(policy.Config{
+		Directory: c.Rules.Directory, Memory: c.Rules.Memory, Resolvers: resolvers,
+		Settled: time.Duration(c.Settle.Timeout), Report: report.report, Log: log,
+		Events: policy.Events{
+			File: c.Rules.Events.File, Socket: c.Rules.Events.Socket, Stderr: c.Rules.Events.Stderr,
+		},
+	})
+}
+
+// endPolicy writes the events that wait.
+func endPolicy(p *policy.Policy) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeEvents)
+	defer cancel()
+	return p.Close(ctx)
+}
+
+// followHangups reads the rules again at each SIGHUP.
+func (d *daemon) followHangups(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, unix.SIGHUP)
+	defer signal.Stop(hangups)
+	follow(ctx, hangups, func(os.Signal) {
+		if err := d.policy.Reload(ctx); err != nil && ctx.Err() == nil {
+			d.log.Error("cannot reload rules", slog.Any("error", err))
+		}
+	})
+}
+
+// errNoRules is the answer to calls that need rules.
+var errNoRules = api.Errorf(api.CodeNotAvailable,
+	"nsqueued has no rules: set rules.directory in its configuration, or start it with --rules")
+
+// Rules returns the rules in force.
+func (b *backend) Rules(context.Context) (api.Rules, error) {
+	if b.policy == nil {
+		return api.Rules{}, errNoRules
+	}
+	return b.policy.Rules(), nil
+}
+
+// ReloadRules reads the rules again.
+func (b *backend) ReloadRules(ctx context.Context) (api.Rules, error) {
+	if b.policy == nil {
+		return api.Rules{}, errNoRules
+	}
+	err := b.policy.Reload(ctx)
+	return b.policy.Rules(), err
+}
+
+// RulesOf returns the rules that concern an attachment.
+func (b *backend) RulesOf(_ context.Context, key api.Key) ([]api.EffectiveRule, error) {
+	if b.policy == nil {
+		return nil, errNoRules
+	}
+	list, ok := b.policy.Of(key)
+	if !ok {
+		return nil, api.Errorf(api.CodeNotAttached, "%s is not attached", key)
+	}
+	return list, nil
+}
+
+// Names returns the names that pods asked for.
+func (b *backend) Names(_ context.Context, since time.Duration) (api.ObservedNames, error) {
+	if b.policy == nil {
+		return api.ObservedNames{}, errNoRules
+	}
+	return b.policy.Names(since), nil
+}
