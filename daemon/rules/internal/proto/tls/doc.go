@@ -12,6 +12,11 @@
 // the one that is found here. So the package is lenient where servers are: what
 // some of them skip is skipped. What none of them takes is malformed.
 //
+// [MaxStream] is a budget of bytes of a flow, so the headers of records count as well.
+// What follows from it: in records of 1 byte, a ClientHello of more than 2,730 bytes
+// ends in [Limit], and its name stays unknown. Rules without the name, and then the
+// default, decide about such a client.
+//
 // Nothing here allocates memory, keeps time or starts a goroutine. Results point
 // into the input or into storage of the caller.
 package tls
