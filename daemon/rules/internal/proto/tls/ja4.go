@@ -44,16 +44,7 @@ func (h *Hello) AppendJA4(b []byte, over Transport) []byte {
 	}
 	var storage, storage2 [ja4Numbers]uint16
 	ciphers := appendNumbers(storage[:0], h.Ciphers)
-	extensions, count := storage2[:0], 0
-	for kind := range h.Extensions.All() {
-		if isGREASE(kind) {
-			continue
-		}
-		count++
-		if kind != extServerName && kind != extALPN {
-			extensions = append(extensions, kind)
-		}
-	}
+	extensions, count := h.appendExtensions(storage2[:0])
 	b = slices.Grow(b, ja4Len)
 	b = append(b, byte(over))
 	b = append(b, h.ja4Version()...)
@@ -67,18 +58,37 @@ func (h *Hello) AppendJA4(b []byte, over Transport) []byte {
 	return appendHash(append(b, '_'), extensions, h.Signatures)
 }
 
-// ja4Version goes by the highest number in the extension, known or not.
-func (h *Hello) ja4Version() string {
-	version := h.legacy
-	if h.versions != nil {
-		version = 0
-		for v := range h.versions.All() {
-			if !isGREASE(v) {
-				version = max(version, v)
-			}
+// appendExtensions appends the extensions without the name and the protocols, and
+// returns how many there are with them.
+func (h *Hello) appendExtensions(list []uint16) (_ []uint16, count int) {
+	for kind := range h.Extensions.All() {
+		if isGREASE(kind) {
+			continue
+		}
+		count++
+		if kind != extServerName && kind != extALPN {
+			list = append(list, kind)
 		}
 	}
-	switch version {
+	return list, count
+}
+
+// ja4Highest is the highest number in the extension, known or not.
+func (h *Hello) ja4Highest() uint16 {
+	if h.versions == nil {
+		return h.legacy
+	}
+	version := uint16(0)
+	for v := range h.versions.All() {
+		if !isGREASE(v) {
+			version = max(version, v)
+		}
+	}
+	return version
+}
+
+func (h *Hello) ja4Version() string {
+	switch h.ja4Highest() {
 	case VersionTLS13:
 		return "13"
 	case VersionTLS12:
