@@ -12,7 +12,6 @@ go build -o $out/bench ./test/bench
 CGO_ENABLED=0 go build -o $out/bench-gonfqueue ./test/bench/gonfqueue
 go build -o $out/bench-plot ./test/bench/plot
 go build -o $out/bench-load ./test/bench/load
-go build -o $out/judge/nsqueued ./test/bench/judge
 for program in classic mmsg traffic; do
 	libs=()
 	[ $program != classic ] || libs=(-lnetfilter_queue)

@@ -113,7 +113,7 @@ func (b *bed) judge(config, rules string) (*chain.Daemon, error) {
 	}
 	c.Bin, c.Hook = b.options.bin, b.options.hook
 	if rules != "" {
-		c.Bin, c.Args = filepath.Join(c.Bin, "test", "judge"), []string{"--rules", rules}
+		c.Args = []string{"--rules", rules}
 	}
 	return chain.NewDaemon(c), nil
 }

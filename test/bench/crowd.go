@@ -13,10 +13,8 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/bench/report"
+	"github.com/nsqueue/nsqueue/test/damage/load"
 )
-
-// strangers are the clients of connections that nobody opens.
-const strangers = "198.18.0.0/15"
 
 // measureCrowd compares round trips of a pod while another one has more undecided flows
 // than are remembered with those while nothing else happens.
@@ -57,7 +55,7 @@ func measureCrowd(ctx context.Context, b *bed, single *report.Row) error {
 
 // routeStrangers has the pod answer strangers to its peer, which does not know them.
 func (b *bed) routeStrangers() error {
-	_, to, err := net.ParseCIDR(strangers)
+	_, to, err := net.ParseCIDR(load.Strangers)
 	if err != nil {
 		return err
 	}
@@ -76,7 +74,7 @@ func (b *bed) besideCrowd(crowded *bed, single *report.Row) error {
 		return err
 	}
 	const port = 443
-	cmd := crowded.client.Command(b.loadProgram(), "opened",
+	cmd := crowded.client.Command(b.loadProgram(), "open",
 		fmt.Sprintf("%s:%d", podAddress, port), fmt.Sprint(size.crowd), fmt.Sprint(size.crowdRate))
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {

@@ -9,13 +9,11 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nsqueue/nsqueue/test/bench/report"
 	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/damage/load"
-	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // reloadEvery is how often the rules change under load.
@@ -60,7 +58,7 @@ func (b *bed) steady(ctx context.Context, d *chain.Daemon, dir string, single *r
 		for n := range b.options.size.reloads {
 			err := pass(ctx, reloadEvery)
 			if err == nil && dir != "" {
-				err = reloadOnce(d, dir, n+1)
+				err = reloadOnce(ctx, d, dir, n+1)
 			}
 			if err != nil {
 				return err
@@ -83,18 +81,15 @@ func (b *bed) steady(ctx context.Context, d *chain.Daemon, dir string, single *r
 }
 
 // reloadOnce returns when the n-th other rules are in force.
-func reloadOnce(d *chain.Daemon, dir string, n int) error {
-	const patience = time.Minute // only for what hangs
-	err := errors.Join(replaceRules(dir, reloadRules(n)), syscall.Kill(d.PID(), syscall.SIGHUP))
-	if err != nil {
+func reloadOnce(ctx context.Context, d *chain.Daemon, dir string, n int) error {
+	if err := replaceRules(dir, reloadRules(n)); err != nil {
 		return err
 	}
-	if !nstest.Poll(patience, func() bool {
-		return strings.Count(d.Log.String(), "rules reloaded") == n
-	}) {
-		return fmt.Errorf("rules are not reloaded for the %d. time\n%s", n, d.Log.String())
+	r, err := d.Client.ReloadRules(ctx)
+	if err == nil && len(r.Errors) > 0 {
+		err = fmt.Errorf("reload rules: %v", r.Errors)
 	}
-	return nil
+	return err
 }
 
 // datagrams sends to the pod while it does something, and tells what became of them.

@@ -67,6 +67,11 @@ func writeRules(name, text string) (string, error) {
 	return dir, replaceRules(dir, text)
 }
 
+// replaceRules leaves no moment at which half of the rules are there.
 func replaceRules(dir, text string) error {
-	return os.WriteFile(filepath.Join(dir, "bench.yaml"), []byte(text), 0o600)
+	file := filepath.Join(dir, "bench.yaml")
+	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }

@@ -45,6 +45,8 @@ type rig struct {
 	watchdog time.Duration
 	// inspector is the daemon's program below bin.
 	inspector string
+	// args are further flags of it.
+	args []string
 	// worker is the path of a copy of it that is run; empty runs it where it is.
 	worker string
 	// maxDeaths within deathWindow make the supervisor give up, 0 never.
@@ -100,7 +102,7 @@ func (r *rig) start() {
 	if r.watchdog != 0 {
 		argv = append(argv, "--watchdog", r.watchdog.String(), "--abort-grace", "100ms")
 	}
-	argv = append(argv, "--", "--config", file)
+	argv = append(append(argv, "--", "--config", file), r.args...)
 	cmd := exec.Command(filepath.Join(r.dir, nsqueued), argv...)
 	nstest.Must(r.t, link(filepath.Join(r.bin, nsqueued), cmd.Path))
 	cmd.Stdout, cmd.Stderr = &r.log, &r.log

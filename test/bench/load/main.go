@@ -8,8 +8,8 @@
 //	load refused ADDRESS COUNT NAME
 //	                             the same, where each connection is to be reset
 //	load dns ADDRESS COUNT NAME  asks for an address
-//	load opened ADDRESS COUNT RATE
-//	                             sends first packets of connections that nobody opens
+//	load open ADDRESS COUNT RATE
+//	                             sends the first packets of connections, and no others
 //
 // It prints one JSON object.
 package main
@@ -18,11 +18,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/nsqueue/nsqueue/test/damage/load"
 )
 
 func main() {
@@ -46,26 +49,33 @@ func run(args []string) error {
 	}
 	switch args[0] {
 	case "tls":
-		return measure(count, func() (time.Duration, error) { return connect(address, name) })
+		return measure(count, 4, func() (time.Duration, error) { return connect(address, name) })
 	case "refused":
-		return measure(count, func() (time.Duration, error) { return refused(address, name) })
+		// More at a time than nsqueued tells in a second would not all be told.
+		return measure(count, 1, func() (time.Duration, error) { return refused(address, name) })
 	case "dns":
 		return measureQueries(address, name, count)
-	case "opened":
-		rate, err := strconv.Atoi(name)
-		if err != nil {
-			return err
-		}
-		return opened(address, count, rate)
+	case "open":
+		return open(address, count, name)
 	}
 	return fmt.Errorf("unknown kind %q", args[0])
 }
 
-// workers is how many connections there are at a time.
-const workers = 4
+// open opens so many connections a second.
+func open(address string, count int, perSecond string) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	rate, err := strconv.Atoi(perSecond)
+	if err != nil {
+		return err
+	}
+	return load.Open(to, count, rate)
+}
 
-// measure makes a number of turns, and prints how long they took.
-func measure(count int, turn func() (time.Duration, error)) error {
+// measure makes a number of turns, some at a time, and prints how long they took.
+func measure(count, workers int, turn func() (time.Duration, error)) error {
 	var mu sync.Mutex
 	var times []time.Duration
 	var failed error

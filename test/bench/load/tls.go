@@ -20,6 +20,8 @@ import (
 const (
 	answer   = 16 << 10         // bytes
 	patience = 10 * time.Second // only for what hangs
+	// pause is how long a client that was refused lets nsqueued alone.
+	pause = 5 * time.Millisecond
 )
 
 // serve serves TLS and DNS, and prints a line when it does.
@@ -96,6 +98,7 @@ func clientConfig(name string) *tls.Config {
 
 // refused returns how long it takes until a client knows that it is, from its hello on.
 func refused(address, name string) (time.Duration, error) {
+	<-time.After(pause)
 	conn, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
 		return 0, err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package load
 
 import (
 	"encoding/binary"
@@ -12,21 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Strangers are the clients of connections that nobody goes on with. A pod needs a route
+// to them, or its kernel may drop what they send.
+const Strangers = "198.18.0.0/15"
+
 const (
-	// strangers are the first two bytes of the clients' addresses (198.18.0.0/15).
-	strangers = 198<<8 | 18
+	// firstStranger is the first two bytes of their addresses.
+	firstStranger = 198<<8 | 18
 	// portsEach is how many ports a client has.
 	portsEach = 50000
 	firstPort = 10000
 	synLength = 40
 )
 
-// opened sends SYN after SYN, each of another connection, so many a second.
-func opened(address string, count, rate int) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
+// Open sends SYN after SYN from the netns that it is called in, each of another
+// connection, so many a second.
+func Open(to netip.AddrPort, count, rate int) error {
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
 		return fmt.Errorf("open raw socket: %w", os.NewSyscallError("socket", err))
@@ -45,7 +46,7 @@ func opened(address string, count, rate int) error {
 			}
 		}
 	}
-	return printTimes([]time.Duration{0}, time.Since(began))
+	return nil
 }
 
 // syn returns the first packet of the n-th connection. The kernel fills in what else
@@ -53,7 +54,7 @@ func opened(address string, count, rate int) error {
 func syn(to netip.AddrPort, n int) (b [synLength]byte) {
 	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_TCP
 	binary.BigEndian.PutUint16(b[2:], synLength)
-	binary.BigEndian.PutUint32(b[12:], strangers<<16|uint32(1+n/portsEach))
+	binary.BigEndian.PutUint32(b[12:], firstStranger<<16|uint32(1+n/portsEach))
 	copy(b[16:], to.Addr().AsSlice())
 	tcp := b[20:]
 	binary.BigEndian.PutUint16(tcp, uint16(firstPort+n%portsEach))
