@@ -28,8 +28,9 @@ func newDescribe(run runner) *cobra.Command {
 		Short: "Show everything nsqueued knows of a pod or container",
 		Long: `Show everything nsqueued knows of the attachments of one container or pod: pod,
 netns and hook, the packets that wait in the queues now, those that the kernel
-has dropped there, verdicts and errors, problems, and the latest events. The
-beginning of a container ID is enough if only one container matches.
+has dropped there, verdicts and errors, problems, the rules that concern it in
+their order, and the latest events. The beginning of a container ID is enough if
+only one container matches.
 
 The kernel drops packets when a queue is full (under failure policy Fail), or
 when the receive buffer of its reader is full.`,
@@ -47,7 +48,14 @@ when the receive buffer of its reader is full.`,
 
 // descriptions are what is printed for programs.
 type descriptions struct {
-	Attachments []api.Description `json:"attachments"`
+	Attachments []description `json:"attachments"`
+}
+
+// description is what is known of an attachment, and the rules that concern it.
+type description struct {
+	api.Description
+
+	Rules []api.EffectiveRule `json:"rules,omitempty"`
 }
 
 func describe(ctx context.Context, c *command, name string) error {
@@ -81,9 +89,17 @@ func describe(ctx context.Context, c *command, name string) error {
 	return nil
 }
 
-func (c *command) describe(ctx context.Context, key api.Key) (api.Description, error) {
-	return call(ctx, c, func(ctx context.Context) (api.Description, error) {
-		return c.client.Describe(ctx, key)
+func (c *command) describe(ctx context.Context, key api.Key) (description, error) {
+	return call(ctx, c, func(ctx context.Context) (description, error) {
+		d, err := c.client.Describe(ctx, key)
+		if err != nil {
+			return description{}, err
+		}
+		rules, err := c.client.RulesOf(ctx, key)
+		if _, refused := errors.AsType[*api.Error](err); refused {
+			err = nil // it has no rules, or is older than they are
+		}
+		return description{d, rules}, err
 	})
 }
 
@@ -102,7 +118,7 @@ func resolveAny(attachments []api.Attachment, name string) ([]api.Key, error) {
 	return resolveAll(attachments, []string{name}, false)
 }
 
-func (c *command) writeDescription(d *api.Description) error {
+func (c *command) writeDescription(d *description) error {
 	var f text.Fields
 	line := f.Add
 	n := &d.Counters
@@ -131,7 +147,8 @@ func (c *command) writeDescription(d *api.Description) error {
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)
 	}
-	return errors.Join(f.Write(c.out), c.writeQueues(d.QueueStates), c.writeRecent(d.Events))
+	return errors.Join(f.Write(c.out), c.writeQueues(d.QueueStates), c.writeEffective(d.Rules),
+		c.writeRecent(d.Events))
 }
 
 // addAnnotations adds the annotations, each with the beginning of its value.
@@ -178,6 +195,22 @@ func (c *command) writeQueues(queues []api.QueueState) error {
 			q.QueueDropped, q.UserDropped)
 	}
 	return w.Flush()
+}
+
+// writeEffective prints the rules that concern an attachment, in their order.
+func (c *command) writeEffective(rules []api.EffectiveRule) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	fmt.Fprintln(c.out, "Rules:")
+	t := text.Table{
+		Head: []string{"RULE", "ACTION", "MODE", "WHEN"}, Elastic: "RULE", Prose: true,
+		Spare: []string{"MODE"},
+	}
+	for _, r := range rules {
+		t.Add(r.Set+"/"+r.Rule, r.Action, r.Mode, cmp.Or(r.When, "-"))
+	}
+	return c.writeTable(&t)
 }
 
 func (c *command) writeRecent(events []api.Event) error {

@@ -62,6 +62,10 @@ Problem:         none
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
 80      yes    3        4096    4                    5
+Rules:
+RULE             ACTION  MODE     WHEN
+sandbox/names    accept  Enforce  sets.names.contains(tls.sni)
+sandbox/default  reject  Enforce  -
 Events:
 2026-01-02T03:03:05Z  repair      repaired: the queue 80 is not bound, which
                                   took nsqueued some time to find out
@@ -69,7 +73,13 @@ Events:
 
 func TestDescribe(t *testing.T) {
 	all := described()
-	d := apitest.Daemon{Described: all}
+	d := apitest.Daemon{Described: all, RuledBy: []api.EffectiveRule{
+		{
+			Set: "sandbox", Rule: "names", Action: "accept", Mode: "Enforce",
+			When: "sets.names.contains(tls.sni)",
+		},
+		{Set: "sandbox", Rule: "default", Action: "reject", Mode: "Enforce"},
+	}}
 	for _, description := range all {
 		d.Attachments = append(d.Attachments, description.Attachment)
 	}
@@ -101,6 +111,10 @@ Annotation:      nsqueue.io/profile: "sand\nbox"
 Queues:
 NUMBER  BOUND  WAITING  LENGTH  DROPPED: QUEUE FULL  BUFFER FULL
 80      no     0        0       0                    0
+Rules:
+RULE             ACTION  MODE     WHEN
+sandbox/names    accept  Enforce  sets.names.contains(tls.sni)
+sandbox/default  reject  Enforce  -
 Events:  none
 `
 	for _, name := range []string{"default/busybox1", "0fd31c8e5a2b77aa01"} {
@@ -111,7 +125,11 @@ Events:  none
 	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil || o.status != 0 {
 		t.Fatalf("%+v: %v", o, err)
 	}
-	if diff := cmp.Diff(all, got.Attachments); diff != "" {
+	var want []description
+	for _, one := range all {
+		want = append(want, description{one, d.RuledBy})
+	}
+	if diff := cmp.Diff(want, got.Attachments); diff != "" {
 		t.Errorf("descriptions (-want +got):\n%s", diff)
 	}
 	nsqueuectl(t.Context(), socket, "describe", "default/web").want(t, 1, "",
@@ -122,4 +140,19 @@ func TestDescribeGoneMeanwhile(t *testing.T) {
 	d := apitest.Daemon{Attachments: attachments()}
 	nsqueuectl(t.Context(), d.Start(t), "describe", "0fd4").want(t, 1, "",
 		"nsqueuectl: describe 0fd4/eth0: there is no attachment 0fd4/eth0\n")
+}
+
+// A daemon without rules is described without.
+func TestDescribeWithoutRules(t *testing.T) {
+	d := apitest.Daemon{Described: described()[:1], Attachments: attachments()[:1]}
+	d.Err = func(call string) error {
+		if call == "rules of" {
+			return &api.Error{Code: api.CodeInvalidConfig, Msg: "no rules"}
+		}
+		return nil
+	}
+	o := nsqueuectl(t.Context(), d.Start(t), "describe", "0fd31/eth0")
+	if o.status != 0 || strings.Contains(o.stdout, "Rules:") || o.err != "" {
+		t.Errorf("%+v", o)
+	}
 }

@@ -48,6 +48,18 @@ func hostile() *apitest.Daemon {
 	d.Marked = api.MarkReport{
 		Uses: []api.MarkUse{{Key: key, Pod: pod, Where: evil}}, Unreadable: []string{evil},
 	}
+	d.Ruled = api.Rules{
+		Directory: evil, Files: []string{evil},
+		Errors: []api.RuleError{{File: evil, Message: evil}},
+		Sets: []api.RuleSet{{
+			Name: evil, Mode: evil, File: evil, Rules: []api.Rule{{Name: evil, Action: evil}},
+		}},
+	}
+	d.RuledBy = []api.EffectiveRule{{Set: evil, Rule: evil, Action: evil, Mode: evil, When: evil}}
+	d.Named = api.ObservedNames{Names: []api.ObservedName{
+		{Namespace: evil, Pod: evil, App: "tls", Name: evil, Verdict: "accept"},
+		{Namespace: evil, Pod: evil, App: "tls", Name: "a.example", Verdict: "accept"},
+	}}
 	d.Packets = []api.PacketEvent{{
 		Packet: 1, Key: key, Pod: pod, Direction: evil, Protocol: evil, Verdict: evil,
 	}}
@@ -79,6 +91,10 @@ func hostileCalls(t *testing.T) map[string][][]string {
 		"list":      {{}, {"-n", evil}},
 		"log-level": {{"debug"}, {evil}},
 		"rules": {
+			{"list"},
+			{"reload"},
+			{"suggest"},
+			{"suggest", "-n", evil},
 			{"check", file(t, "a.yaml", "metadata: "+evil)},
 			{"check", evil},
 			{"test", "--pcap", hostileCapture(t), captures + "rules.yaml"},

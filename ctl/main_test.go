@@ -70,6 +70,9 @@ func TestHelpFits(t *testing.T) {
 		{"log-level"},
 		{"rules"},
 		{"rules", "check"},
+		{"rules", "list"},
+		{"rules", "reload"},
+		{"rules", "suggest"},
 		{"rules", "test"},
 		{"rules", "try"},
 		{"stats"},
@@ -149,7 +152,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"adopt", "capture -w /dev/null", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
+		"rules list", "rules reload", "rules suggest", "adopt", "capture -w /dev/null", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)

@@ -28,7 +28,9 @@ check, test and try read files. They need neither nsqueued nor root.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, build := range []func(runner) *cobra.Command{newRulesCheck, newRulesTest, newRulesTry} {
+	for _, build := range []func(runner) *cobra.Command{
+		newRulesCheck, newRulesList, newRulesReload, newRulesSuggest, newRulesTest, newRulesTry,
+	} {
 		cmd.AddCommand(newCommand(s, socket, build))
 	}
 	return cmd
