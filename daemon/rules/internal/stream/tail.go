@@ -83,11 +83,11 @@ func (t *Tail) Acknowledge(g *Segment, m *Memory) {
 // passed without being read.
 func (t *Tail) Push(g *Segment, skip uint64, m *Memory) (b []byte, passed int, s Status) {
 	length := len(g.Payload) + g.Missing
+	if g.Flags&URG != 0 { // the urgent byte can be one of another segment
+		return nil, 0, Malformed
+	}
 	if length == 0 {
 		return nil, 0, Accepted
-	}
-	if g.Flags&URG != 0 {
-		return nil, 0, Malformed
 	}
 	at := int(int32(g.Seq - t.next))
 	if t.differs(g.Payload, at) {
