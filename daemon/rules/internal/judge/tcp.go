@@ -268,7 +268,7 @@ func (p *Pod) fromServer(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	case w.hasBefore:
 		return p.rememberedBefore(w, p.table.Client(r))
 	case ack == stream.Restarted:
-		return p.startAgain(r, w)
+		return p.startAgain(r, w, g)
 	case w.phase == closing && ack == stream.All:
 		p.finish(r, w)
 		return p.remembered(r)
@@ -283,7 +283,7 @@ func (p *Pod) fromServer(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 }
 
 // startAgain makes a flow that of a connection whose SYN came later, and was answered.
-func (p *Pod) startAgain(r flowtab.Ref, w *work) Outcome {
+func (p *Pod) startAgain(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	f := p.table.Facts(r)
 	p.restart(w)
 	p.release(f)
@@ -292,7 +292,7 @@ func (p *Pod) startAgain(r flowtab.Ref, w *work) Outcome {
 	if p.decide(f, w) {
 		return p.conclude(r, w)
 	}
-	return p.pass(f, w, false)
+	return p.toClient(r, w, g)
 }
 
 // acknowledge tells the tail of one direction what the other confirms.
