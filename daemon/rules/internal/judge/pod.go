@@ -5,6 +5,7 @@ package judge
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/rules/internal/budget"
@@ -66,11 +67,12 @@ type Stats struct {
 
 // Pod judges the packets of one pod.
 type Pod struct {
-	config  Config
-	rules   *compile.List
-	version uint16 // counts the times that other rules came
-	epoch   uint16 // counts the times that rules came, which may have been the same
-	bytes   bool   // some rule asks for what packets carry
+	config   Config
+	rules    *compile.List
+	version  uint16 // counts the times that other rules came
+	epoch    uint16 // counts the times that rules came, which may have been the same
+	bytes    bool   // some rule asks for what packets carry
+	enforces bool   // some rule that does not only audit does
 
 	table   *flowtab.Table[*work, facts]
 	account *budget.Account
@@ -162,8 +164,14 @@ func (p *Pod) SetRules(rules *compile.List) {
 	p.epoch++
 	p.usesNames = rules != nil && rules.ReadsNames()
 	p.bytes = rules != nil && rules.Reads()&(compile.App|compile.Message) != 0
+	p.enforces = rules != nil && slices.ContainsFunc(rules.Rules(), enforces)
 	p.rulings = append(p.rulings[:0], ruling{})
 	p.rulingOf = make(map[ruling]uint16)
+}
+
+// enforces reports whether a rule decides by what packets carry.
+func enforces(r *compile.Rule) bool {
+	return !r.Set.Audit && r.Reads&(compile.App|compile.Message) != 0
 }
 
 // Renew gives the pod rules that are equal to those that it has: what was decided stays.

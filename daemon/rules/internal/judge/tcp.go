@@ -99,7 +99,7 @@ func (p *Pod) open(old flowtab.Ref, g *stream.Segment) Outcome {
 	o := readOptions(f.flow.Transport)
 	fresh.set(mptcp, o.mptcp)
 	fresh.set(fastOpen, o.fastOpen || len(g.Payload)+g.Missing > 0)
-	if o.joins && p.bytes {
+	if o.joins && p.enforces {
 		return p.refuseSubflow(&fresh)
 	}
 	var before facts
