@@ -70,7 +70,30 @@ func lengthOf(b []byte, whole int) (int, bool) {
 // The kernel puts fragments together before anybody sees them.
 func (f *frame) isFragment() bool {
 	b := f.ip.Payload
-	return f.flow.Fragment || b[0]>>4 == 4 && b[6]&0x20 != 0
+	if b[0]>>4 == 6 {
+		return f.flow.Fragment || moreFollow(b)
+	}
+	return f.flow.Fragment || b[6]&0x20 != 0
+}
+
+// moreFollow reports whether a packet of IPv6, whose headers are whole, is a fragment that
+// others follow.
+func moreFollow(b []byte) bool {
+	next, b := b[6], b[40:]
+	for len(b) >= 8 {
+		length := int(b[1])*8 + 8
+		switch next {
+		case inspect.ProtoFragment:
+			return b[3]&1 != 0
+		case inspect.ProtoAH:
+			length = int(b[1])*4 + 8
+		case inspect.ProtoHopByHop, inspect.ProtoRouting, inspect.ProtoDstOpts:
+		default:
+			return false
+		}
+		next, b = b[0], b[min(length, len(b)):]
+	}
+	return false
 }
 
 // truncated returns how many bytes of the packet were not copied.
