@@ -33,26 +33,30 @@ func (p *Pod) readDNS(b []byte, cut bool) *dns.Message {
 	return m
 }
 
-// askDNS asks the rules about each question of a message. The strictest answer counts,
-// and p.flow is what it was about.
+// askDNS asks the rules about each question of a message, and about one that could not be
+// read or is not there. The strictest answer counts, and p.flow is what it was about.
 func (p *Pod) askDNS(f *facts, w *work, m *dns.Message, mark, mask *uint32) compile.Decision {
-	if len(m.Questions) == 0 {
-		p.fillQuestion(nil)
-		return p.askMessage(f, w, mark, mask)
-	}
 	var strictest compile.Decision
-	which := 0
-	for i := range m.Questions {
-		p.fillQuestion(&m.Questions[i])
+	var which *dns.Question
+	n := len(m.Questions)
+	for i := range n + 1 {
+		var q *dns.Question
+		switch {
+		case i < n:
+			q = &m.Questions[i]
+		case n > 0 && m.Asked():
+			continue
+		}
+		p.fillQuestion(q)
 		d := p.askMessage(f, w, mark, mask)
 		if w != nil {
 			w.messages = true
 		}
 		if i == 0 || d.Verdict > strictest.Verdict {
-			strictest, which = d, i
+			strictest, which = d, q
 		}
 	}
-	p.fillQuestion(&m.Questions[which])
+	p.fillQuestion(which)
 	return strictest
 }
 

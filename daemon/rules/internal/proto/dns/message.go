@@ -136,6 +136,9 @@ func (m *Message) records(off int) error {
 	return nil
 }
 
+// Asked reports whether all questions were read.
+func (m *Message) Asked() bool { return m.answers > 0 }
+
 // End returns where the message ends, or 0 if it does not. Bytes behind it are malformed,
 // unless they are of another message.
 func (m *Message) End() int { return m.end }
