@@ -28,33 +28,25 @@ func (p *Pod) udp() Outcome {
 		return Outcome{Action: Drop}
 	}
 	size := f.packet.SegmentSize
-	if size == 0 && f.packet.Merged {
-		size = p.firstMessage(payload)
-	}
-	if size <= 0 || size >= len(payload) {
+	switch {
+	case size == 0 && f.packet.Merged && p.reads():
+		return p.merged(r, payload, cut)
+	case size <= 0 || size >= len(payload):
 		return p.datagram(payload, cut)
 	}
-	var o Outcome
-	for first := true; len(payload) > 0; first = false {
-		n := min(size, len(payload))
-		one := p.datagram(payload[:n:n], cut && n == len(payload))
-		if payload = payload[n:]; first || stricter(one.Action, o.Action) {
+	return p.datagrams(payload, cut, size)
+}
+
+// datagrams judges several datagrams, of which all but the last have this size.
+func (p *Pod) datagrams(b []byte, cut bool, size int) (o Outcome) {
+	for first := true; len(b) > 0; first = false {
+		n := min(size, len(b))
+		one := p.datagram(b[:n:n], cut && n == len(b))
+		if b = b[n:]; first || stricter(one.Action, o.Action) {
 			o = one
 		}
 	}
 	return o
-}
-
-// firstMessage returns the length of the message of DNS that merged datagrams begin with,
-// or 0 if they do not. They are all as long, but for the last. Datagrams of QUIC need no
-// cut: what is behind a packet of QUIC is another one.
-func (p *Pod) firstMessage(b []byte) int {
-	if !p.reads() || len(b) == 0 || b[0]&0x80 != 0 && recogniseDatagram(b) == appQUIC {
-		return 0
-	}
-	m := &p.tools().message
-	_ = m.Parse(b) // what is behind the first message is malformed
-	return m.End()
 }
 
 // stricter orders what becomes of the datagrams of a packet.

@@ -245,3 +245,31 @@ func TestLengthen(t *testing.T) {
 		}
 	}
 }
+
+// Merged datagrams are cut before each Initial packet, whatever is between them.
+func TestSplit(t *testing.T) {
+	a := sent{dcid: "12345678", payload: crypto(hello("a", 80), 0, 80), pad: 200}.seal(t)
+	b := sent{dcid: "abcdefgh", payload: crypto(hello("b", 80), 0, 80), pad: 200}.seal(t)
+	short := bytes.Repeat([]byte{0x40}, 50)
+	for name, want := range map[string][][]byte{
+		"empty": {nil}, "one": {a}, "two": {a, b}, "no packet": {short},
+		"padding": {join(a, make([]byte, 100)), b}, "behind others": {short, a, b},
+		"half": {join(a, b[:100])},
+	} {
+		var got [][]byte
+		for rest := join(want...); len(rest) > 0 || got == nil; {
+			var first []byte
+			first, rest = Split(rest)
+			got = append(got, first)
+		}
+		if len(got) != len(want) {
+			t.Errorf("%s: %d pieces, want %d", name, len(got), len(want))
+			continue
+		}
+		for i := range got {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Errorf("%s: piece %d has %d bytes, want %d", name, i, len(got[i]), len(want[i]))
+			}
+		}
+	}
+}
