@@ -60,7 +60,7 @@ func TestNamedTestsExist(t *testing.T) {
 			}
 		}
 	}
-	for _, page := range []string{"docs/reliability.md", "docs/security.md"} {
+	for _, page := range []string{"docs/reliability.md", "docs/security.md", "docs/evasions.md"} {
 		if found[page] == 0 {
 			t.Errorf("%s names no test", page)
 		}
