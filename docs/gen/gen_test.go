@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/node"
 )
 
-// The page in the repository is the one that the code of today makes.
+// The pages in the repository are those that the code of today makes.
 func TestReferenceIsUpToDate(t *testing.T) {
 	// Go runs a test again when a file has changed that its own process has read.
 	sources, err := filepath.Glob(filepath.Join(root, "daemon/*.go"))
@@ -27,16 +28,47 @@ func TestReferenceIsUpToDate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want, err := render()
+	for path, render := range pages() {
+		want, err := render()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("run `make docs` (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestSource(t *testing.T) {
+	fields, err := documentFields(compileDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile(filepath.Join(root, page))
+	want := []documentField{{"name", true}, {"expression", true}}
+	if diff := cmp.Diff(want, fields["a variable"], cmp.AllowUnexported(documentField{})); diff != "" {
+		t.Error(diff)
+	}
+	objects, err := objectFields(sourceOf("eve"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("run `make docs` (-want +got):\n%s", diff)
+	for object, key := range map[string]string{
+		"": "dest_port", "alert": "signature_id", "alert.metadata": "suppressed",
+		"kubernetes.pod": "uid", "verdict": "reject_target", "dns": "rcode",
+	} {
+		if !slices.Contains(objects[object], key) {
+			t.Errorf("%q has no %s: %v", object, key, objects[object])
+		}
+	}
+	if n, err := constant(sourceOf("judge"), "quicPatience"); n != int64(50*time.Millisecond) {
+		t.Error(n, err)
+	}
+	if n, err := constant(sourceOf("judge"), "nothing"); err == nil {
+		t.Error(n)
 	}
 }
 
