@@ -17,7 +17,7 @@ e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	capinfos:wireshark-common curl:curl" ;;
 runtimes) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
 vm) need="$filter gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils ip:iproute2" ;;
-demo) need='iptables:iptables busybox:busybox-static' ;;
+demo) need='iptables:iptables busybox:busybox-static curl:curl' ;;
 lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 	shellcheck:shellcheck' ;;
 bench) need="$compiler nft:nftables iperf3:iperf3
