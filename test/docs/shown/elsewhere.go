@@ -38,6 +38,7 @@ func AllElsewhere() []Elsewhere {
 		ruleset  = "it is run in a pod, which has rules of its own"
 		release  = "it changes the repository of the project"
 		debug    = "it is for the machine of a developer, and goes on"
+		ruled    = "it wants rules, which that node has none of"
 		perf     = "it wants perf, and a kernel that lets it trace"
 	)
 	return []Elsewhere{
@@ -55,6 +56,11 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueued supervise -- FLAGS", mention, "test/damage: TestKilledWorker"},
 		{"nsqueued supervise", mention, "test/damage: TestKilledWorker"},
 		{"nsqueued --adopt-existing", "a second daemon is refused", "test/e2e: TestAdoptExisting"},
+		{"nsqueuectl rules list", ruled, "ctl: TestRulesList"},
+		{"nsqueuectl rules check ", ruled, "ctl: TestRulesCheck"},
+		{"nsqueuectl rules try ", ruled, "ctl: TestRulesTry"},
+		{"nsqueuectl rules test ", ruled, "ctl: TestRulesTest"},
+		{"nsqueuectl rules suggest ", ruled, "ctl: TestRulesSuggest"},
 		{"nsqueuectl describe", mention, "test/e2e: TestOperatorLooks"},
 		{"nsqueuectl capture", mention, "test/e2e: TestCapture"},
 		{"nsqueuectl attach", mention, "ctl: TestAttach"},
