@@ -27,6 +27,7 @@ const (
 	CalmGap        = "calmGapMs" // without a reload
 	CrowdRatio     = "crowdP99Ratio"
 	RulesAttach    = "attachMoreMs"
+	SettleAttach   = "attachSettlingMoreMs"
 	DecidedBytes   = "decidedFlowBytes"
 	UndecidedBytes = "undecidedFlowBytes"
 	DecisionTime   = "decisionNsPerRule"
@@ -100,6 +101,7 @@ func (r *Report) judgeSingle() {
 	for _, c := range []comparison{
 		{what: "ns a rule that is asked, hot", metric: DecisionTime, want: 25, stretch: 15},
 		{what: "attach with 1,000 rules, ms on top", metric: RulesAttach, want: 1},
+		{what: "attach where flows settle, ms on top", metric: SettleAttach, informative: true},
 		{what: "undecided flow, bytes beside its own", metric: UndecidedBytes, want: 2048},
 		{what: "decided flow of 65,536, bytes", metric: DecidedBytes, want: 96},
 		{what: "reload of 1,000 under load, packets lost", metric: ReloadLost},
