@@ -44,7 +44,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	report.to = func(level slog.Level, message string) {
 		log.Log(ctx, level, "rules", slog.String("message", message))
 	}
-	rules, err := newPolicy(&c, inspector, report, log)
+	rules, err := newPolicy(ctx, &c, inspector, report, log)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,8 @@ func (r *rulesReport) report(level slog.Level, message string) { r.to(level, mes
 // newPolicy returns the rules of the configuration, nil where it has none. An inspector
 // of the program's own and rules exclude each other.
 func newPolicy(
-	c *Config, inspector inspect.Inspector, report *rulesReport, log *slog.Logger,
+	ctx context.Context, c *Config, inspector inspect.Inspector, report *rulesReport,
+	log *slog.Logger,
 ) (*policy.Policy, error) {
 	if c.Rules.Directory == "" {
 		return nil, nil
@@ -104,7 +105,7 @@ func newPolicy(
 	if err != nil {
 		return nil, err
 	}
-	return policy.New(policy.Config{
+	return policy.New(ctx, policy.Config{
 		Directory: c.Rules.Directory, Memory: c.Rules.Memory, Resolvers: resolvers,
 		Settled: time.Duration(c.Settle.Timeout), Report: report.report, Log: log,
 		Events: policy.Events{
@@ -126,7 +127,7 @@ func (d *daemon) followHangups(ctx context.Context) {
 	signal.Notify(hangups, unix.SIGHUP)
 	defer signal.Stop(hangups)
 	follow(ctx, hangups, func(os.Signal) {
-		if err := d.policy.Reload(ctx); err != nil && ctx.Err() == nil {
+		if err := d.policy.Reload(); err != nil && ctx.Err() == nil {
 			d.log.Error("cannot reload rules", slog.Any("error", err))
 		}
 	})
@@ -145,11 +146,11 @@ func (b *backend) Rules(context.Context) (api.Rules, error) {
 }
 
 // ReloadRules reads the rules again.
-func (b *backend) ReloadRules(ctx context.Context) (api.Rules, error) {
+func (b *backend) ReloadRules(context.Context) (api.Rules, error) {
 	if b.policy == nil {
 		return api.Rules{}, errNoRules
 	}
-	err := b.policy.Reload(ctx)
+	err := b.policy.Reload()
 	return b.policy.Rules(), err
 }
 

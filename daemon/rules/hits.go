@@ -27,8 +27,12 @@ type cause struct {
 type hit struct {
 	set, rule, action string
 	audit             bool
-	count, last       atomic.Uint64
+	*counter
 }
+
+// counter is shared by what has the same name in rules that follow each other: packets are
+// still judged by the old ones while others are prepared.
+type counter struct{ count, last atomic.Uint64 }
 
 // load prepares the counters of rules. Those of the same name go on.
 func load(rules *Rules, before *loaded) *loaded {
@@ -66,8 +70,9 @@ func (l *loaded) addSet(set *Set, old map[[2]string]*hit) {
 
 func (l *loaded) add(c cause, h *hit, old map[[2]string]*hit) {
 	if o := old[[2]string{h.set, h.rule}]; o != nil {
-		h.count.Store(o.count.Load())
-		h.last.Store(o.last.Load())
+		h.counter = o.counter
+	} else {
+		h.counter = new(counter)
 	}
 	l.index[c] = h
 	l.order = append(l.order, h)

@@ -85,3 +85,35 @@ func TestReplaceEnds(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// What is counted while other rules are prepared is not lost.
+func TestCountsDuringReplace(t *testing.T) {
+	i := New(Options{Rules: mustCompile(t, set("s", ports))})
+	a := &inspect.Attachment{ContainerID: "c", Ifname: "eth0", PodNamespace: "agents", PodName: "a"}
+	i.Attached(a)
+	count := func() (n uint64) {
+		for _, h := range i.Stats().Decisions {
+			n += h.Count
+		}
+		return n
+	}
+	changes := i.AttachmentChanges()
+	done := make(chan error)
+	next := mustCompile(t, set("s", ports+"\n"))
+	go func() {
+		_, err := i.Replace(t.Context(), next)
+		done <- err
+	}()
+	c := <-changes
+	for k := range uint16(5) {
+		i.Inspect(datagram(a, 1000+k, 22))
+	}
+	before := count()
+	c.Apply()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if after := count(); after < before {
+		t.Errorf("counters went back from %d to %d", before, after)
+	}
+}

@@ -64,9 +64,12 @@ type Rules struct {
 	files   []string
 }
 
-// Load reads rules from files, and from those files of directories whose names end in
-// .yaml or .yml. It returns all that is wrong with any of them as an [Errors].
-func Load(paths ...string) (*Rules, error) {
+// Load reads rules from files, and from those of directories that [FilesIn] returns. It
+// returns all that is wrong with any of them as an [Errors].
+func Load(paths ...string) (*Rules, error) { return LoadBy(os.ReadFile, paths...) }
+
+// LoadBy is Load with a function that reads each file, those that sets name included.
+func LoadBy(read func(path string) ([]byte, error), paths ...string) (*Rules, error) {
 	var files []compile.File
 	var errs Errors
 	for _, path := range paths {
@@ -75,7 +78,7 @@ func Load(paths ...string) (*Rules, error) {
 			errs = append(errs, Error{File: path, Line: 1, Column: 1, Text: err.Error()})
 		}
 		for _, name := range names {
-			data, err := os.ReadFile(name)
+			data, err := read(name)
 			if err != nil {
 				errs = append(errs, Error{File: name, Line: 1, Column: 1, Text: err.Error()})
 				continue
@@ -83,8 +86,8 @@ func Load(paths ...string) (*Rules, error) {
 			files = append(files, compile.File{Name: name, Data: data})
 		}
 	}
-	r, err := Compile(files...)
-	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what Compile returns
+	r, err := compileBy(read, files)
+	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what compileBy returns
 		errs = append(errs, more...)
 	} else if err != nil {
 		return nil, err
@@ -99,8 +102,10 @@ func Load(paths ...string) (*Rules, error) {
 type File = compile.File
 
 // Compile is Load for files that were read already.
-func Compile(files ...File) (*Rules, error) {
-	program, err := compile.Compile(files, compile.Options{ReadFile: os.ReadFile})
+func Compile(files ...File) (*Rules, error) { return compileBy(os.ReadFile, files) }
+
+func compileBy(read func(path string) ([]byte, error), files []File) (*Rules, error) {
+	program, err := compile.Compile(files, compile.Options{ReadFile: read})
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +125,19 @@ func filesOf(path string) ([]string, error) {
 	if !info.IsDir() {
 		return []string{path}, nil
 	}
-	entries, err := os.ReadDir(path)
+	return FilesIn(path)
+}
+
+// FilesIn returns the files of rules in a directory: their names end in .yaml or .yml, and
+// do not begin with a dot, as those of editors and of Kubernetes' volumes do.
+func FilesIn(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	var names []string
 	for _, entry := range entries {
-		if ext := filepath.Ext(entry.Name()); ext == ".yaml" || ext == ".yml" {
-			names = append(names, filepath.Join(path, entry.Name()))
+		name := entry.Name()
+		ext := filepath.Ext(name)
+		if (ext == ".yaml" || ext == ".yml") && name[0] != '.' {
+			names = append(names, filepath.Join(dir, name))
 		}
 	}
 	return names, err

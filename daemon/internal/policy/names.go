@@ -4,6 +4,7 @@ package policy
 
 import (
 	"cmp"
+	"container/list"
 	"slices"
 	"strings"
 	"sync"
@@ -13,28 +14,47 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/rules"
 )
 
-// mostNames bounds the names that are remembered, in some 2 MB.
-const mostNames = 10000
+// mostNames bounds the names that are remembered, in some 3 MB, and mostOfPod those of one
+// pod, so that one which asks for random names does not make others forgotten.
+const (
+	mostNames = 10000
+	mostOfPod = 1000
+)
 
-// names remembers what pods have asked for. It is safe for concurrent use.
+// names remembers what pods have asked for. Where there is no room, what was asked for
+// longest ago gives way: of the same pod where it has many, else of the pod that has asked
+// longest ago. It is safe for concurrent use.
 type names struct {
 	mu        sync.Mutex
-	seen      map[nameKey]*sighting
+	pods      map[podKey]*list.Element
+	order     list.List // of *podNames, the one that asked last in front
+	count     int
 	forgotten uint64
 }
 
+type podKey struct{ namespace, name string }
+
+// podNames are the names of one pod.
+type podNames struct {
+	key   podKey
+	seen  map[nameKey]*list.Element
+	order list.List // of *sighting, the one asked for last in front
+}
+
 type nameKey struct {
-	namespace, pod, app, name string
-	port                      int64
+	app, name string
+	port      int64
 }
 
 type sighting struct {
+	nameKey
+
 	count   uint64
 	verdict string
 	last    time.Time
 }
 
-func newNames() *names { return &names{seen: make(map[nameKey]*sighting)} }
+func newNames() *names { return &names{pods: make(map[podKey]*list.Element)} }
 
 // note remembers the name of a flow that was decided. It allocates for new ones only.
 func (s *names) note(pod *rules.Pod, n *rules.Note) {
@@ -42,21 +62,53 @@ func (s *names) note(pod *rules.Pod, n *rules.Note) {
 	if name == "" {
 		return
 	}
-	key := nameKey{pod.Namespace, pod.Name, n.Flow.AppProtocol, name, n.Flow.ServerPort}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := s.seen[key]
-	if seen == nil {
-		if len(s.seen) >= mostNames {
-			s.forgotten++
-			return
-		}
-		key.name = strings.Clone(name)
-		seen = new(sighting)
-		s.seen[key] = seen
-	}
+	seen := s.sighting(podKey{pod.Namespace, pod.Name},
+		nameKey{n.Flow.AppProtocol, name, n.Flow.ServerPort})
 	seen.count++
 	seen.verdict, seen.last = verdictOf(n), time.Now()
+}
+
+// sighting returns that of a name, which is then the last one.
+func (s *names) sighting(of podKey, key nameKey) *sighting {
+	element := s.pods[of]
+	if element == nil {
+		element = s.order.PushFront(&podNames{key: of, seen: make(map[nameKey]*list.Element)})
+		s.pods[of] = element
+	}
+	s.order.MoveToFront(element)
+	pod := element.Value.(*podNames)
+	if e := pod.seen[key]; e != nil {
+		pod.order.MoveToFront(e)
+		return e.Value.(*sighting)
+	}
+	switch {
+	case pod.order.Len() >= mostOfPod:
+		s.forget(element)
+	case s.count >= mostNames:
+		s.forget(s.order.Back())
+	}
+	key.name = strings.Clone(key.name)
+	e := pod.order.PushFront(&sighting{nameKey: key})
+	pod.seen[key] = e
+	s.count++
+	return e.Value.(*sighting)
+}
+
+// forget removes the oldest name of a pod. A pod without names goes, too, unless it is the
+// one in front, which is about to get one.
+func (s *names) forget(element *list.Element) {
+	pod := element.Value.(*podNames)
+	oldest := pod.order.Back()
+	delete(pod.seen, oldest.Value.(*sighting).nameKey)
+	pod.order.Remove(oldest)
+	s.count--
+	s.forgotten++
+	if pod.order.Len() == 0 && element != s.order.Front() {
+		delete(s.pods, pod.key)
+		s.order.Remove(element)
+	}
 }
 
 // nameOf returns what the client of a flow asks for, or nothing.
@@ -89,14 +141,18 @@ func (s *names) list(since time.Duration) api.ObservedNames {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	answer := api.ObservedNames{Forgotten: s.forgotten}
-	for key, seen := range s.seen {
-		if since > 0 && time.Since(seen.last) > since {
-			continue
+	for key, element := range s.pods {
+		for _, e := range element.Value.(*podNames).seen {
+			seen := e.Value.(*sighting)
+			if since > 0 && time.Since(seen.last) > since {
+				continue
+			}
+			answer.Names = append(answer.Names, api.ObservedName{
+				Namespace: key.namespace, Pod: key.name, App: seen.app, Name: seen.name,
+				Port: int(seen.port), Verdict: seen.verdict, Count: seen.count,
+				Last: seen.last.UTC(),
+			})
 		}
-		answer.Names = append(answer.Names, api.ObservedName{
-			Namespace: key.namespace, Pod: key.pod, App: key.app, Name: key.name,
-			Port: int(key.port), Verdict: seen.verdict, Count: seen.count, Last: seen.last.UTC(),
-		})
 	}
 	slices.SortFunc(answer.Names, func(a, b api.ObservedName) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Pod, b.Pod),

@@ -38,6 +38,7 @@ type Config struct {
 // Policy is the rules of a node. Its methods are safe for concurrent use.
 type Policy struct {
 	config    Config
+	life      context.Context // ends with the daemon
 	inspector *rules.Inspector
 	names     *names
 	events    *events
@@ -48,34 +49,35 @@ type Policy struct {
 	rules     *rules.Rules
 	loaded    time.Time
 	errs      []api.RuleError
-	seen      fingerprint // of the files that were read last
+	seen      reading // of the files that were read last
 	reloads   map[bool]uint64
 }
 
 // New reads the rules. Files that are wrong are no error: until they are mended, the
-// failure policies decide about all packets.
-func New(c Config) (*Policy, error) {
+// failure policies decide about all packets. No reload goes on when ctx has ended.
+func New(ctx context.Context, c Config) (*Policy, error) {
 	if err := checkDirectory(c.Directory); err != nil {
 		return nil, err
 	}
 	p := &Policy{
-		config: c, begin: time.Now(), names: newNames(), reloads: make(map[bool]uint64),
+		config: c, life: ctx, begin: time.Now(), names: newNames(),
+		reloads: make(map[bool]uint64),
 	}
 	var err error
 	if p.events, err = newEvents(&c.Events, c.Log); err != nil {
 		return nil, err
 	}
-	p.seen = fingerprintOf(c.Directory, nil)
-	loaded, err := rules.Load(c.Directory)
+	seen := make(reading)
+	loaded, err := rules.LoadBy(seen.read, c.Directory)
 	p.inspector = rules.New(rules.Options{
 		Rules: loaded, Required: true, Sink: p, NodeMemory: c.Memory, Resolvers: c.Resolvers,
 		Idle: 2 * max(c.Settled, 5*time.Minute), Now: p.now,
 	})
 	if err != nil {
-		p.refuse(errorsOf(err, c.Directory))
+		p.refuse(errorsOf(err, c.Directory), seen)
 		return p, nil
 	}
-	p.accept(loaded)
+	p.accept(loaded, seen)
 	return p, nil
 }
 
@@ -100,54 +102,43 @@ func (p *Policy) Inspector() inspect.Inspector { return p.inspector }
 func (p *Policy) Close(ctx context.Context) error { return p.events.close(ctx) }
 
 // Reload reads the rules again, and has events written to files opened anew. If any file
-// is wrong, nothing changes.
-func (p *Policy) Reload(ctx context.Context) error {
+// is wrong, nothing changes. It goes on where its caller does not wait.
+func (p *Policy) Reload() error {
 	p.events.reopen()
-	return p.reload(ctx)
+	return p.reload()
 }
 
-func (p *Policy) reload(ctx context.Context) error {
+func (p *Policy) reload() error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
-	before := p.inForce()
-	seen := fingerprintOf(p.config.Directory, before)
-	loaded, err := rules.Load(p.config.Directory)
-	p.mu.Lock()
-	p.seen = seen
-	p.mu.Unlock()
+	seen := make(reading)
+	loaded, err := rules.LoadBy(seen.read, p.config.Directory)
 	if err != nil {
-		p.refuse(errorsOf(err, p.config.Directory))
+		p.refuse(errorsOf(err, p.config.Directory), seen)
 		return nil
 	}
-	changed, err := p.inspector.Replace(ctx, loaded)
+	changed, err := p.inspector.Replace(p.life, loaded)
 	if err != nil {
 		return fmt.Errorf("put rules in force: %w", err)
 	}
-	p.accept(loaded)
+	p.accept(loaded, seen)
 	p.config.Report(slog.LevelInfo, fmt.Sprintf(
 		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
 		len(loaded.Sets()), p.config.Directory, len(changed)))
 	return nil
 }
 
-func (p *Policy) inForce() *rules.Rules {
+func (p *Policy) accept(r *rules.Rules, seen reading) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.rules
-}
-
-func (p *Policy) accept(r *rules.Rules) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rules, p.loaded, p.errs = r, time.Now(), nil
-	p.seen = fingerprintOf(p.config.Directory, r)
+	p.rules, p.loaded, p.errs, p.seen = r, time.Now(), nil, seen
 	p.reloads[true]++
 }
 
 // refuse keeps the rules that are in force, and tells why.
-func (p *Policy) refuse(errs []api.RuleError) {
+func (p *Policy) refuse(errs []api.RuleError, seen reading) {
 	p.mu.Lock()
-	p.errs = errs
+	p.errs, p.seen = errs, seen
 	p.reloads[false]++
 	holds := "those of before stay in force"
 	if p.rules == nil {

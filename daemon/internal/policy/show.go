@@ -85,6 +85,9 @@ func setOf(set *rules.Set, hits map[string]hit, attachments int) api.RuleSet {
 	for _, r := range set.Rules {
 		add(r.Name, r.Action.String(), r.Line)
 	}
+	if set.AcceptMidstream {
+		add("midstream", rules.AcceptIt.String(), 0)
+	}
 	add("default", set.Default.String(), 0)
 	return shown
 }

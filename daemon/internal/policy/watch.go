@@ -4,11 +4,11 @@ package policy
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +26,8 @@ const (
 	poll = 30 * time.Second
 	// quiet is how long files must be left alone before they are read: who writes one
 	// often writes several.
-	quiet = 200 * time.Millisecond
+	quiet    = 200 * time.Millisecond
+	patience = 5 * time.Second
 	// tick is how often flows that wait for too long are looked for.
 	tick = 50 * time.Millisecond
 )
@@ -63,65 +64,92 @@ func (p *Policy) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.watchDirectories(w)
 		if !p.changed() {
-			w.Wait(ctx, poll, func(dirwatch.Event) bool { return true })
-			dirwatch.Pause(ctx, quiet)
+			w.Wait(ctx, poll, anything)
 			continue
 		}
-		if err := p.reload(ctx); err != nil && ctx.Err() == nil {
+		settle(ctx, w)
+		if err := p.reload(); err != nil && ctx.Err() == nil {
 			p.config.Log.Error("cannot reload rules", slog.Any("error", err))
+			dirwatch.Pause(ctx, poll)
+		}
+	}
+}
+
+func anything(dirwatch.Event) bool { return true }
+
+// settle waits until files are left alone, for a while at most.
+func settle(ctx context.Context, w *dirwatch.Watch) {
+	for range patience / quiet {
+		if !w.Wait(ctx, quiet, anything) {
+			return
 		}
 	}
 }
 
 // watchDirectories adds those of the files by now. One that cannot be watched is polled.
 func (p *Policy) watchDirectories(w *dirwatch.Watch) {
-	for _, dir := range directoriesOf(p.config.Directory, p.inForce()) {
+	for _, dir := range p.directories() {
 		if err := w.Add(dir); err != nil {
 			p.config.Log.Debug("cannot watch a directory", slog.Any("error", err))
 		}
 	}
 }
 
-// directoriesOf returns the directory of rules, and those of files that their sets name.
-func directoriesOf(dir string, r *rules.Rules) []string {
-	dirs := []string{dir}
-	if r != nil {
-		for _, file := range r.Files() {
-			dirs = append(dirs, filepath.Dir(file))
-		}
+// directories returns that of the rules, and those of files that their sets name.
+func (p *Policy) directories() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	dirs := []string{p.config.Directory}
+	for file := range p.seen {
+		dirs = append(dirs, filepath.Dir(file))
 	}
-	return dirs
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
 }
 
 // changed reports whether files are others than those that were read last.
 func (p *Policy) changed() bool {
 	p.mu.Lock()
-	seen, r := p.seen, p.rules
+	seen := p.seen
 	p.mu.Unlock()
-	return fingerprintOf(p.config.Directory, r) != seen
+	return seen.isOld(p.config.Directory)
 }
 
-// fingerprint tells one state of files from another.
-type fingerprint [sha256.Size]byte
+// reading is what the kernel said of each file just before it was read. It is not changed
+// after the last file.
+type reading map[string]string
 
-// fingerprintOf goes by what the kernel says of the files, their contents are not read.
-func fingerprintOf(dir string, r *rules.Rules) fingerprint {
-	h := sha256.New()
-	files, _ := filepath.Glob(filepath.Join(dir, "*.y*ml"))
-	if r != nil {
-		files = append(files, r.Files()...)
-	}
+// read reads a file, also one that is not there.
+func (r reading) read(path string) ([]byte, error) {
+	r[path] = stateOf(path)
+	return os.ReadFile(path)
+}
+
+// isOld reports whether a file has changed, or another one is in the directory.
+func (r reading) isOld(dir string) bool {
+	files, _ := rules.FilesIn(dir)
 	for _, file := range files {
-		info, err := os.Stat(file)
-		if err != nil {
-			fmt.Fprintf(h, "%q missing\n", file)
-			continue
+		if _, ok := r[file]; !ok {
+			return true
 		}
-		inode := uint64(0)
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			inode = stat.Ino
-		}
-		fmt.Fprintf(h, "%q %d %s %d\n", file, info.Size(), info.ModTime(), inode)
 	}
-	return fingerprint(h.Sum(nil))
+	for file, state := range r {
+		if stateOf(file) != state {
+			return true
+		}
+	}
+	return false
+}
+
+// stateOf tells one state of a file from another.
+func stateOf(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "missing"
+	}
+	inode := uint64(0)
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = stat.Ino
+	}
+	return fmt.Sprint(inode, info.Size(), info.ModTime())
 }

@@ -31,7 +31,7 @@ func (s *scope) digestOf(n *yaml.Node, used map[string]bool) digest {
 // digest stands for all that a set does but for its rules.
 func (s *Set) digest() []byte {
 	return fmt.Appendf(nil, "%s %s %t %t %t\n",
-		s.Name, s.Default, s.Audit, s.Hold, s.acceptMidstream)
+		s.Name, s.Default, s.Audit, s.Hold, s.AcceptMidstream)
 }
 
 // digestNode returns the digest of a node and of more bytes.

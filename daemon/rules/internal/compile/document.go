@@ -57,7 +57,7 @@ type ruleDocument struct {
 func readDocument(r *reader, n *yaml.Node) *document {
 	d := &document{reader: r, node: n, set: &Set{
 		Source: r.source.name, Line: n.Line, Priority: defaultPriority, Default: Next,
-		acceptMidstream: true,
+		AcceptMidstream: true,
 	}}
 	d.mapping(n, "a set of rules",
 		field{"apiVersion", true, func(n *yaml.Node) { d.word(n, "apiVersion", APIVersion) }},
@@ -94,7 +94,7 @@ func (d *document) spec(n *yaml.Node) {
 			set.Hold = d.word(n, "undecided", "Pass", "Hold") == 1
 		}},
 		field{"midstream", false, func(n *yaml.Node) {
-			set.acceptMidstream = d.word(n, "midstream", "accept", "judge") == 0
+			set.AcceptMidstream = d.word(n, "midstream", "accept", "judge") == 0
 		}},
 		field{"sets", false, unlessEmpty(d.readSets)},
 		field{"variables", false, unlessEmpty(d.readVariables)},

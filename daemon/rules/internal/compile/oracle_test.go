@@ -180,7 +180,7 @@ func (o *oracle) decideSet(
 		}
 		return action.verdict(), name, effects
 	}
-	if set.acceptMidstream {
+	if set.AcceptMidstream {
 		if f.Known&Packet == 0 {
 			return Undecided, set.name + "/midstream", effects
 		}

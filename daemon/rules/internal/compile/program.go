@@ -59,7 +59,7 @@ func (p *Program) link(errs *Errors) {
 	p.lists = make(map[string]*List)
 	for _, set := range p.Sets {
 		set.first = len(p.steps)
-		if set.acceptMidstream {
+		if set.AcceptMidstream {
 			p.steps = append(p.steps, step{
 				ask: knownFlag(Packet, func(f *Flow) bool { return f.Midstream }),
 				set: set, midstream: true, action: Accept,

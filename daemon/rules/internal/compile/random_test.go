@@ -42,7 +42,7 @@ type randomRule struct {
 type randomSet struct {
 	name                   string
 	priority               int
-	audit, acceptMidstream bool
+	audit, AcceptMidstream bool
 	fallback               Action
 	variables              []string
 	rules                  []*randomRule
@@ -51,7 +51,7 @@ type randomSet struct {
 func randomSets(c *choices) (all []*randomSet) {
 	for _, name := range []string{"b", "a", "c"}[:1+c.pick(3)] {
 		set := &randomSet{
-			name: name, priority: c.pick(2), audit: c.pick(3) == 1, acceptMidstream: c.pick(2) == 0,
+			name: name, priority: c.pick(2), audit: c.pick(3) == 1, AcceptMidstream: c.pick(2) == 0,
 			fallback: []Action{Next, Accept, Drop, Reject}[c.pick(4)],
 		}
 		c.variables = nil
@@ -88,7 +88,7 @@ func (s *randomSet) text() string {
 		fmt.Sprintf("priority: %d", s.priority), "trustAnnotations: true", "default: " + s.fallback.String(),
 		"sets: {names: {domains: ['*.blocked.example', x]}, nets: {cidrs: [10.0.0.0/8]}}",
 		"mode: " + map[bool]string{true: "Audit", false: "Enforce"}[s.audit],
-		"midstream: " + map[bool]string{true: "accept", false: "judge"}[s.acceptMidstream],
+		"midstream: " + map[bool]string{true: "accept", false: "judge"}[s.AcceptMidstream],
 		"variables:",
 	}
 	if len(s.variables) == 0 {

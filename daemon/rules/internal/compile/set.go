@@ -37,9 +37,10 @@ type Set struct {
 	// Hold says that packets wait while this set is the one that has not decided.
 	Hold    bool
 	Default Action
-	Rules   []*Rule
+	// AcceptMidstream says that a connection whose start nobody saw is accepted.
+	AcceptMidstream bool
+	Rules           []*Rule
 
-	acceptMidstream      bool
 	namespaces, excluded []string
 	when                 func(*Flow) Tri // nil: all pods
 	first                int             // the number of its first step
