@@ -11,9 +11,16 @@ import (
 
 // loaded are the rules in use, with their counters.
 type loaded struct {
-	rules *Rules
-	order []*hit
-	index map[cause]*hit
+	rules  *Rules
+	order  []*hit
+	index  map[cause]*hit
+	totals map[kind]*atomic.Uint64
+}
+
+// kind is what counts of a set are told apart by, whatever its rules are named.
+type kind struct {
+	set, action string
+	audit       bool
 }
 
 // cause is what decides or has an effect.
@@ -28,6 +35,7 @@ type hit struct {
 	set, rule, action string
 	audit             bool
 	*counter
+	total *atomic.Uint64 // of all of its kind
 }
 
 // counter is shared by what has the same name in rules that follow each other: packets are
@@ -36,9 +44,12 @@ type counter struct{ count, last atomic.Uint64 }
 
 // load prepares the counters of rules. Those of the same name go on.
 func load(rules *Rules, before *loaded) *loaded {
-	l := &loaded{rules: rules, index: make(map[cause]*hit)}
+	l := &loaded{
+		rules: rules, index: make(map[cause]*hit), totals: make(map[kind]*atomic.Uint64),
+	}
 	old := make(map[[2]string]*hit)
 	if before != nil {
+		l.keepTotals(before)
 		for _, h := range before.order {
 			old[[2]string{h.set, h.rule}] = h
 		}
@@ -50,6 +61,22 @@ func load(rules *Rules, before *loaded) *loaded {
 	}
 	l.add(cause{}, &hit{action: compile.Accept.String()}, old)
 	return l
+}
+
+// keepTotals takes over those of sets that are still there. They go on when rules of a set
+// come and go, so that no total of a set ever falls.
+func (l *loaded) keepTotals(before *loaded) {
+	sets := map[string]bool{"": true}
+	if l.rules != nil {
+		for _, set := range l.rules.program.Sets {
+			sets[set.Name] = true
+		}
+	}
+	for k, total := range before.totals {
+		if sets[k.set] {
+			l.totals[k] = total
+		}
+	}
 }
 
 func (l *loaded) addSet(set *Set, old map[[2]string]*hit) {
@@ -74,6 +101,11 @@ func (l *loaded) add(c cause, h *hit, old map[[2]string]*hit) {
 	} else {
 		h.counter = new(counter)
 	}
+	k := kind{h.set, h.action, h.audit}
+	if l.totals[k] == nil {
+		l.totals[k] = new(atomic.Uint64)
+	}
+	h.total = l.totals[k]
 	l.index[c] = h
 	l.order = append(l.order, h)
 }
@@ -82,6 +114,7 @@ func (l *loaded) add(c cause, h *hit, old map[[2]string]*hit) {
 func (l *loaded) note(n *Note, now time.Duration) {
 	if h := l.index[cause{n.Set, n.Rule, n.Midstream}]; h != nil {
 		h.count.Add(1)
+		h.total.Add(1)
 		h.last.Store(uint64(now))
 	}
 }
@@ -93,6 +126,16 @@ func (l *loaded) hits() []Hits {
 			Set: h.set, Rule: h.rule, Action: h.action, Audit: h.audit,
 			Count: h.count.Load(), Last: time.Duration(h.last.Load()),
 		}
+	}
+	return list
+}
+
+func (l *loaded) sums() []Total {
+	list := make([]Total, 0, len(l.totals))
+	for k, total := range l.totals {
+		list = append(list, Total{
+			Set: k.set, Action: k.action, Audit: k.audit, Count: total.Load(),
+		})
 	}
 	return list
 }

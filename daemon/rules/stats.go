@@ -16,6 +16,9 @@ type Stats struct {
 	// Decisions are counts of what rules decided or did, in the order of the rules.
 	// Those of the same names go on when rules are replaced.
 	Decisions []Hits
+	// Totals are the same counts by set and action, in no order. They do not fall when
+	// rules of a set are replaced.
+	Totals []Total
 	// Verdicts are decisions by verdict: accept, reject, drop.
 	Verdicts map[string]uint64
 	// Errors are counts by app.protocol and app.error.
@@ -39,6 +42,13 @@ type Hits struct {
 	Last time.Duration
 }
 
+// Total is how often the rules of a set decided, or had an effect, with an action.
+type Total struct {
+	Set, Action string // Set is empty where no set decided
+	Audit       bool
+	Count       uint64
+}
+
 // PodStats are numbers of a pod.
 type PodStats struct {
 	Attachment       *inspect.Attachment
@@ -48,12 +58,12 @@ type PodStats struct {
 	Refused uint64
 }
 
-// Stats returns the numbers of the moment. It waits for no packet longer than one is
-// judged.
+// Stats returns the numbers of the moment, or of a pod that is busy all the time its last
+// ones: it waits for no packet.
 func (i *Inspector) Stats() Stats {
 	l := i.loaded.Load()
 	s := Stats{
-		Memory: i.node.Used(), Decisions: l.hits(),
+		Memory: i.node.Used(), Decisions: l.hits(), Totals: l.sums(),
 		Verdicts: map[string]uint64{
 			"accept": i.counts.accepted.Load(), "reject": i.counts.rejected.Load(),
 			"drop": i.counts.dropped.Load(),
