@@ -66,10 +66,15 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
 		scrape: d.metrics.Handler(d.log), level: d.level, log: d.log,
 	}
-	d.metrics.Observe(metrics.Daemon{
+	observed := metrics.Daemon{
 		Source: d.registry, Hook: hook.Kind, FailurePolicy: d.config.FailurePolicy,
 		Restarts: b.supervisor.Restarts, PerPod: d.config.Metrics.PerPod,
-	})
+		PerRule: d.config.Rules.PerRuleMetrics,
+	}
+	if d.policy != nil {
+		observed.Rules = d.policy
+	}
+	d.metrics.Observe(observed)
 	return b
 }
 

@@ -34,8 +34,11 @@ type Daemon struct {
 	FailurePolicy api.Policy
 	// Restarts is how often the supervisor had to start a daemon again.
 	Restarts int
-	// PerPod says whether each attachment has series of its own.
-	PerPod bool
+	// PerPod says whether each attachment has series of its own, and PerRule whether each
+	// rule has.
+	PerPod, PerRule bool
+	// Rules are nil where the daemon has none, and no series of them then.
+	Rules Rules
 }
 
 // collector asks the daemon at each scrape.

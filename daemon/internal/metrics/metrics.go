@@ -84,7 +84,12 @@ func observe(h *prometheus.HistogramVec, took time.Duration, err error) {
 }
 
 // Observe adds the metrics of a daemon. Call it once.
-func (m *Metrics) Observe(d Daemon) { m.registry.MustRegister(newCollector(d)) }
+func (m *Metrics) Observe(d Daemon) {
+	m.registry.MustRegister(newCollector(d))
+	if d.Rules != nil {
+		m.registry.MustRegister(newRuleCollector(&d))
+	}
+}
 
 // Handler answers scrapes.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {

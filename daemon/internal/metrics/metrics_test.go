@@ -72,6 +72,7 @@ func newMetrics(n *node, perPod bool) *metrics.Metrics {
 	m := metrics.New()
 	m.Observe(metrics.Daemon{
 		Source: n, Hook: "nft", FailurePolicy: api.Ignore, Restarts: 10, PerPod: perPod,
+		PerRule: true, Rules: someRules(),
 	})
 	return m
 }
