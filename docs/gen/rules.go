@@ -231,7 +231,7 @@ func fieldTexts() map[string]map[string]string {
 			"mode":     "`Enforce` (the default), or [`Audit`](#audit-and-enforce)",
 			"pods":     "which pods the set is for; all of them without it",
 			"trustAnnotations": "`true`: rules that decide may read annotations, which are " +
-				"[the pod author's own words](inspectors.md#annotations)",
+				"[the pod author's own words](security.md#who-writes-rules)",
 			"default": "what the set does where no rule of it decides: `accept`, `drop`, " +
 				"`reject`, or `next` (the default)",
 			"undecided": "`Pass` (the default) or `Hold`: what packets do " +

@@ -52,6 +52,7 @@ func AllElsewhere() []Elsewhere {
 		{"insmod nsqueue.ko ", kernel, "test/vm/guest/kmod: TestArticle"},
 		{"sudo mokutil ", firmware, ""},
 		{"/usr/lib/linux-kbuild-*/scripts/sign-file ", firmware, ""},
+		{"nsqueued --rules ", "it goes on, and the node of these tests has a nsqueued", ""},
 		{"nsqueued --config FILE", mention, "test/e2e: TestAdopt"},
 		{"nsqueued supervise -- FLAGS", mention, "test/damage: TestKilledWorker"},
 		{"nsqueued supervise", mention, "test/damage: TestKilledWorker"},
