@@ -58,6 +58,9 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if c.Rules.Directory == "" {
+				defer answerHangups(&c)()
+			}
 			return node.Run(cmd.Context(), c, inspect.AcceptAll{})
 		},
 	}
@@ -83,6 +86,23 @@ func command() *cobra.Command {
 	f.StringVar(&flags.MetricsAddress, "metrics-address", "",
 		"`host:port` in numbers where Prometheus scrapes /metrics (default: observe.sock alone)")
 	return cmd
+}
+
+// answerHangups has SIGHUP end nothing where there are no rules that it could have read
+// again, until the function is called that it returns.
+func answerHangups(c *node.Config) func() {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	log, _ := node.NewLog(os.Stderr, c.LogFormat) // of a valid configuration
+	go func() {
+		for range hangups {
+			log.Info("nothing to reload: there are no rules")
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+	}
 }
 
 // effective returns the file's configuration, or the default, with the flags

@@ -54,6 +54,12 @@ func TestParseConfigRefuses(t *testing.T) {
 		"netns directory": {header + "adopt: {netnsDirs: [run/netns]}\n", "netnsDirs"},
 		"no cache":        {header + "adopt: {cacheDir: \"\"}\n", "cacheDir"},
 		"adopt key":       {header + "adopt: {exclude: []}\n", "exclude"},
+		"rules directory": {header + "rules: {directory: rules.d}\n", "rules.directory"},
+		"rules key":       {header + "rules: {files: []}\n", "files"},
+		"rules memory":    {header + "rules: {memory: 1000}\n", "rules.memory 1000"},
+		"resolver":        {header + "rules: {resolvers: [dns.example]}\n", "dns.example"},
+		"events file":     {header + "rules: {events: {file: eve.json}}\n", "rules.events.file"},
+		"events socket":   {header + "rules: {events: {socket: eve}}\n", "rules.events.socket"},
 		"no YAML":         {"\t", "yaml"},
 	} {
 		_, err := parseConfig([]byte(tt.text))

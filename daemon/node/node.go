@@ -44,6 +44,8 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	report.to = func(level slog.Level, message string) {
 		log.Log(ctx, level, "rules", slog.String("message", message))
 	}
+	hangups, release := catchHangups(&c)
+	defer release()
 	rules, err := newPolicy(ctx, &c, inspector, report, log)
 	if err != nil {
 		return err
@@ -63,7 +65,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	}
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
-		super: &supervised{Store: fds, log: log}, metrics: shown,
+		super: &supervised{Store: fds, log: log}, metrics: shown, hangups: hangups,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
 }
@@ -76,6 +78,7 @@ type daemon struct {
 	policy    *policy.Policy // nil: no rules
 	super     *supervised
 	metrics   *metrics.Metrics
+	hangups   <-chan os.Signal // nil: no rules
 	log       *slog.Logger
 	level     *slog.LevelVar
 }

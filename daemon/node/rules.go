@@ -121,12 +121,20 @@ func endPolicy(p *policy.Policy) error {
 	return p.Close(ctx)
 }
 
-// followHangups reads the rules again at each SIGHUP.
-func (d *daemon) followHangups(ctx context.Context) {
+// catchHangups returns what delivers each SIGHUP from now on, and what ends that. Without
+// rules, the signal is the program's own.
+func catchHangups(c *Config) (<-chan os.Signal, func()) {
+	if c.Rules.Directory == "" {
+		return nil, func() {}
+	}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
-	defer signal.Stop(hangups)
-	follow(ctx, hangups, func(os.Signal) {
+	return hangups, func() { signal.Stop(hangups) }
+}
+
+// followHangups reads the rules again at each SIGHUP.
+func (d *daemon) followHangups(ctx context.Context) {
+	follow(ctx, d.hangups, func(os.Signal) {
 		if err := d.policy.Reload(); err != nil && ctx.Err() == nil {
 			d.log.Error("cannot reload rules", slog.Any("error", err))
 		}

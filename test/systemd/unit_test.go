@@ -31,6 +31,7 @@ func TestUnit(t *testing.T) {
 	}{
 		{"netns", func(t *testing.T, m *machine) { inspectsNetns(t, m, old, oldPeer) }},
 		{"netns of a process", inspectsProcess},
+		{"reload", reloadEndsNothing},
 		{"restart", restartLosesNothing},
 		{"kill", killLosesOrphans},
 		{"stop signal", hangingIsReplaced},
@@ -134,6 +135,17 @@ func ports(t *testing.T, pod *nstest.NetNS) (ports []string) {
 		}
 	}
 	return ports
+}
+
+// reloadEndsNothing: a daemon without rules has nothing to reload, and goes on.
+func reloadEndsNothing(t *testing.T, m *machine) {
+	before := m.status(t)
+	m.run(t, "systemctl", "reload", unitName)
+	pod, peer := nstest.Pair(t)
+	m.inspects(t, m.attach(t, "reloaded", pod.Path(), api.Fail), peer, pod.IPv4())
+	if after := m.status(t); after.PID != before.PID {
+		t.Errorf("process %d, before the reload %d", after.PID, before.PID)
+	}
 }
 
 // killLosesOrphans: under Fail, only packets that the daemon had read are lost.
