@@ -390,9 +390,9 @@ func (s *Status) Ready() error {
 			}
 		}
 	}
-	if r := s.Rules; r != nil && r.Loaded == nil && s.FailurePolicy == Fail {
+	if r := s.Rules; r != nil && r.Loaded == nil {
 		return &Error{
-			Code: CodeLimited, Msg: "no rules are in force, and pods under Fail lose all packets",
+			Code: CodeLimited, Msg: "no rules are in force: pods under Fail lose all packets",
 			Details: r.Problem,
 		}
 	}
