@@ -148,6 +148,34 @@ Problems:            4
 	}
 }
 
+// A status tells which rules are in force, or that none are, and why.
+func TestStatusRules(t *testing.T) {
+	loaded := testNow().Add(-2 * time.Hour)
+	d := apitest.Daemon{Info: api.Status{
+		Rules: &api.RulesState{Directory: "/etc/nsqueue/rules.d", Loaded: &loaded, Sets: 2},
+	}}
+	lines := func() string {
+		o := nsqueuectl(t.Context(), d.Start(t), "status")
+		_, text, _ := strings.Cut(o.stdout, "Hook survives exit:  no\n")
+		text, _, _ = strings.Cut(text, "Attachments:")
+		return text
+	}
+	const inForce = "Rules:               2 sets from /etc/nsqueue/rules.d, read 2h ago\n"
+	const problem = "Rules problem:       a.yaml:1:2: no\n"
+	if got := lines(); got != inForce {
+		t.Errorf("in force: %q", got)
+	}
+	d.Info.Rules.Problem = "a.yaml:1:2: no"
+	if got := lines(); got != inForce+problem {
+		t.Errorf("others refused: %q", got)
+	}
+	d.Info.Rules.Loaded = nil
+	want := "Rules:               none in force, from /etc/nsqueue/rules.d\n" + problem
+	if got := lines(); got != want {
+		t.Errorf("none: %q", got)
+	}
+}
+
 func TestAttach(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)

@@ -23,6 +23,8 @@ func newStatus(run runner) *cobra.Command {
 
   Stored descriptors  copies that the supervisor holds, so that queues stay open
                       while nsqueued restarts
+  Rules               which are in force; none mean that failure policies decide
+                      about all packets until files are mended
   Undelivered         CNI calls in the spool that nsqueued must still carry out
   Orphans             packets that a killed nsqueued had read but not answered;
                       the failure policy decided them
@@ -81,6 +83,9 @@ func (c *command) statusFields(s *api.Status) *text.Fields {
 	f.Add("State directory", "%s", s.StateDir)
 	f.Add("Failure policy", "%s", s.FailurePolicy)
 	addHook(&f, &s.Hook)
+	if s.Rules != nil {
+		c.addRules(&f, s.Rules)
+	}
 	f.Add("Attachments", "%d", s.Attachments)
 	addPackets(&f, &s.Counters)
 	f.Add("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
@@ -109,6 +114,19 @@ func addHook(f *text.Fields, h *api.HookStatus) {
 		f.Add("Hook flaw", "%s", h.Flaws[i].What)
 	}
 	f.Add("Hook survives exit", "%s", yesNo(h.Persistent))
+}
+
+// addRules adds what nsqueued inspects by.
+func (c *command) addRules(f *text.Fields, r *api.RulesState) {
+	if r.Loaded == nil {
+		f.Add("Rules", "none in force, from %s", r.Directory)
+	} else {
+		f.Add("Rules", "%s from %s, read %s ago", text.Plural(r.Sets, "set"), r.Directory,
+			text.Age(c.now().Sub(*r.Loaded)))
+	}
+	if r.Problem != "" {
+		f.Add("Rules problem", "%s", r.Problem)
+	}
 }
 
 // addPackets adds what the daemon did with packets, of a pod or of all of them.
