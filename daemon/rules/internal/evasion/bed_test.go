@@ -72,7 +72,12 @@ func kernel(t *testing.T, test func(b *bed, name string)) {
 
 func newBed(t *testing.T, spec string) *bed {
 	t.Helper()
-	b := &bed{t: t, inspector: &seen{Inspector: rules.New(rules.Options{Rules: compile(t, spec)})}}
+	return newBedOf(t, rules.Options{Rules: compile(t, spec)})
+}
+
+func newBedOf(t *testing.T, o rules.Options) *bed {
+	t.Helper()
+	b := &bed{t: t, inspector: &seen{Inspector: rules.New(o)}}
 	b.pod, b.peer = nstest.Pair(t)
 	h, err := nft.New()
 	must(t, err)
@@ -84,6 +89,7 @@ func newBed(t *testing.T, spec string) *bed {
 		Queue: nfqueue.Config{
 			Number: nfqueue.DefaultNumber, Length: nfqueue.DefaultLength,
 			CopyRange: nfqueue.MaxCopyRange, ReceiveBuffer: nfqueue.DefaultReceiveBuffer,
+			Defers: true,
 		},
 		Directions: hook.AllDirections, MarkMask: 0xff000000, BufferTotal: 1 << 30,
 		Settle: hook.Settle{Generation: 1, Timeout: time.Minute, Size: 1024},
