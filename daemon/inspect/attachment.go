@@ -6,9 +6,9 @@ package inspect
 // of another's, such as whole packets only where a rule reads what they carry.
 //
 // The daemon asks NeedsOf after Attached of an [AttachmentObserver], before the first
-// packet of the attachment, and again for each [Change] that concerns it. Settles and
-// CopyRange of the answer count; a CopyRange of 0 means what counts for all pods,
-// 1<<16 the whole packet. Modifies is for all pods alike, of a [Declarer]. NeedsOf must
+// packet of the attachment, and again for each [Change] that concerns it. Settles,
+// SocketUID and CopyRange of the answer count; a CopyRange of 0 means what counts for all
+// pods, 1<<16 the whole packet. Modifies is for all pods alike, of a [Declarer]. NeedsOf must
 // return soon, and may be called beside Inspect; one that panics has no needs.
 type AttachmentDeclarer interface {
 	Inspector
@@ -44,8 +44,9 @@ type AttachmentChanger interface {
 // following, in this order:
 //
 //  1. It asks NeedsOf, and has the kernel copy as much as the needs of before and those
-//     of now, whichever are more. Then it waits for the packets that were copied
-//     before, at most 200 ms: they have their verdicts.
+//     of now, whichever are more, and tell whose a socket is where either needs it.
+//     Then it waits for the packets that were copied before, at most 200 ms: they have
+//     their verdicts.
 //  2. It calls Apply.
 //  3. It asks NeedsOf and DigestOf again, and has the kernel copy what is needed. If the
 //     digest is another one, or empty, all settled flows come to the inspector again.

@@ -35,6 +35,7 @@ func newRegistry(
 	}
 	queue := c.Queue.nfqueue()
 	queue.Modifies, queue.Defers = needs.Modifies, needs.Defers
+	queue.SocketUID = needs.SocketUID
 	switch {
 	case needs.Modifies: // what replaces a packet replaces all of it
 		queue.CopyRange = nfqueue.MaxCopyRange

@@ -71,7 +71,7 @@ func fill(to *judge.Packet, from *inspect.Packet) {
 		Direction: from.Direction, Payload: from.Payload, Length: from.Length,
 		Unverified: from.Checksum == inspect.ChecksumUnverified && !from.Merged,
 		Merged:     from.Merged,
-		SocketUID:  -1,
+		SocketUID:  from.UID,
 	}
 }
 

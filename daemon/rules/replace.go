@@ -19,7 +19,7 @@ const (
 	digestVersion = "1:"
 )
 
-// NeedsOf tells how much of a pod's packets its rules read, and the rules that come next.
+// NeedsOf tells what a pod's rules read of its packets, and the rules that come next.
 func (i *Inspector) NeedsOf(a *inspect.Attachment) inspect.Needs {
 	n := i.Needs()
 	n.CopyRange = headersOnly
@@ -28,6 +28,7 @@ func (i *Inspector) NeedsOf(a *inspect.Attachment) inspect.Needs {
 		if l != nil && readsBytes(l.of(pod)) {
 			n.CopyRange = wholePackets
 		}
+		n.SocketUID = n.SocketUID || l != nil && readsUser(l.of(pod))
 	}
 	return n
 }
@@ -37,6 +38,9 @@ func readsBytes(list *List) bool {
 	return list != nil &&
 		(list.Reads()&(compile.App|compile.Message) != 0 || list.ReadsNames())
 }
+
+// readsUser reports whether rules ask whose socket a packet comes from.
+func readsUser(list *List) bool { return list != nil && list.ReadsUser() }
 
 // DigestOf identifies the rules of a pod.
 func (i *Inspector) DigestOf(a *inspect.Attachment) string {

@@ -150,7 +150,9 @@ func ipv4(a *inspect.Attachment, protocol byte, n int, body []byte) *inspect.Pac
 	binary.BigEndian.PutUint16(b[2:], uint16(20+len(body)))
 	copy(b[12:], []byte{10, 99, 0, 2, 203, 0, 113, byte(n >> 16)})
 	b = append(b, body...)
-	return &inspect.Packet{Direction: inspect.Out, Payload: b, Length: len(b), Attachment: a}
+	return &inspect.Packet{
+		Direction: inspect.Out, Payload: b, Length: len(b), UID: -1, Attachment: a,
+	}
 }
 
 func udp(n int, port uint16, payload []byte) []byte {

@@ -19,6 +19,7 @@ const leakGrace = time.Minute
 // left descriptors or goroutines behind. It is called as TestMain's only
 // statement and does not return.
 func Main(m *testing.M) {
+	sendIfAsked()
 	if err := Enter(); err != nil {
 		fmt.Fprintln(os.Stderr, "nstest:", err)
 		os.Exit(1)

@@ -73,7 +73,7 @@ func (t *test) judge(p *pcap.Packet) {
 		t.report.Foreign++
 		return
 	}
-	packet := inspect.Packet{Direction: direction, Payload: p.IP, Length: p.Length}
+	packet := inspect.Packet{Direction: direction, Payload: p.IP, Length: p.Length, UID: -1}
 	packet.Checksum = checksum(p, direction)
 	r := t.recorder(p.Interface)
 	r.number = p.Number

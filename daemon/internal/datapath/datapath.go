@@ -48,7 +48,7 @@ type Datapath struct {
 	// inherited is what an earlier process left, nil once all of it is taken over.
 	inherited *Inherited
 	life      *life // nil until there is a label
-	needs     Needs // of the label; CopyRange is what the queues copy
+	needs     Needs // of the label; CopyRange and SocketUID are what the queues do
 	traffic   trafficWatch
 	counters  readerCounters
 	rejects   *reject.Sender
@@ -178,7 +178,8 @@ func (d *Datapath) closeNetns() error { return errors.Join(d.rejects.Close(), d.
 // queueConfig is how a queue of the netns is bound.
 func (d *Datapath) queueConfig(number uint16) nfqueue.Config {
 	c := d.factory.options.Queue
-	c.Number, c.FailOpen, c.CopyRange = number, d.selector.Bypass, d.needs.CopyRange
+	c.Number, c.FailOpen = number, d.selector.Bypass
+	c.CopyRange, c.SocketUID = d.needs.CopyRange, d.needs.SocketUID
 	return c
 }
 

@@ -18,11 +18,13 @@ type Needs struct {
 	CopyRange uint32
 	// Settles says whether flows may be settled.
 	Settles bool
+	// SocketUID says whether the kernel tells whose socket a packet comes from.
+	SocketUID bool
 }
 
 // askNeeds asks for the needs of now.
 func (d *Datapath) askNeeds() Needs {
-	needs := Needs{Settles: true}
+	needs := Needs{Settles: true, SocketUID: d.factory.options.Queue.SocketUID}
 	if ask := d.factory.options.Needs; ask != nil {
 		needs = ask(d.life.label)
 	}
@@ -40,14 +42,16 @@ func (d *Datapath) Label() *inspect.Attachment {
 	return d.life.label
 }
 
-// Widen has the queues copy as much as packets need now or have needed so far, whichever
+// Widen has the queues tell of packets what they need now or have needed so far, whichever
 // is more, and reports whether that is more than before. Those that wait stay as they are.
 func (d *Datapath) Widen() (wider bool, err error) {
-	now := d.askNeeds()
-	if now.CopyRange <= d.needs.CopyRange {
+	now, before := d.askNeeds(), d.needs
+	longest := max(now.CopyRange, before.CopyRange)
+	told := now.SocketUID || before.SocketUID
+	if longest == before.CopyRange && told == before.SocketUID {
 		return false, nil
 	}
-	return true, d.setCopyRange(now.CopyRange)
+	return true, errors.Join(d.setCopyRange(longest), d.setSocketUID(told))
 }
 
 // AwaitAnswers returns when all packets that have come by now have their verdicts, or at
@@ -61,12 +65,12 @@ func (d *Datapath) AwaitAnswers(at netns.Place, deadline time.Time) error {
 	return nil
 }
 
-// Adapt has the queues copy what packets need now, and flows settled by s, if they may
+// Adapt has the queues tell what packets need now, and flows settled by s, if they may
 // be. Where s has another generation than before, the kernel has all settled flows
 // inspected again. It changes nothing where settling has ended for good.
 func (d *Datapath) Adapt(s hook.Settle) error {
 	needs := d.askNeeds()
-	err := d.setCopyRange(needs.CopyRange)
+	err := errors.Join(d.setCopyRange(needs.CopyRange), d.setSocketUID(needs.SocketUID))
 	d.needs.Settles = needs.Settles
 	if d.handle == nil { // Up arms
 		return err
@@ -85,6 +89,21 @@ func (d *Datapath) setCopyRange(n uint32) error {
 	err := errors.Join(errs...)
 	if err == nil {
 		d.needs.CopyRange = n
+	}
+	return err
+}
+
+func (d *Datapath) setSocketUID(on bool) error {
+	if on == d.needs.SocketUID {
+		return nil
+	}
+	var errs []error
+	for _, q := range d.queues {
+		errs = append(errs, q.queue.SetSocketUID(on))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		d.needs.SocketUID = on
 	}
 	return err
 }

@@ -80,6 +80,11 @@ func (r *releaser) release() {
 
 // benchmarkQueue begins when some datagrams have been answered, or deferred.
 func benchmarkQueue(b *testing.B, i inspect.Inspector, before int) {
+	benchmarkQueueOf(b, i, before, false)
+}
+
+// benchmarkQueueOf is benchmarkQueue where the kernel may tell whose the socket is.
+func benchmarkQueueOf(b *testing.B, i inspect.Inspector, before int, socketUID bool) {
 	const datagrams = 64
 	f := newFixture(b)
 	q := f.bind(80)
@@ -89,6 +94,7 @@ func benchmarkQueue(b *testing.B, i inspect.Inspector, before int) {
 		q, release = f.bindDeferring(nfqueue.DefaultLength), r.release
 	}
 	b.Cleanup(func() { f.must(q.Close()) })
+	f.must(q.SetSocketUID(socketUID))
 	o := options(nil)
 	o.Inspector = i
 	r, err := nfqueue.NewReader(q, false, o)

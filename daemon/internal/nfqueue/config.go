@@ -39,6 +39,8 @@ type Config struct {
 	Modifies bool
 	// Defers is for an inspector that answers some packets later.
 	Defers bool
+	// SocketUID has the kernel tell whose socket a packet comes from.
+	SocketUID bool
 	// FailOpen accepts packets while the queue is full, instead of dropping.
 	FailOpen bool
 }
@@ -58,7 +60,8 @@ func (c *Config) Validate() error {
 }
 
 func (c *Config) knownFlags() uint32 {
-	return gonfqueue.NfQaCfgFlagFailOpen | gonfqueue.NfQaCfgFlagGSO
+	return gonfqueue.NfQaCfgFlagFailOpen | gonfqueue.NfQaCfgFlagGSO |
+		gonfqueue.NfQaCfgFlagUIDGid
 }
 
 func (c *Config) flags() uint32 {
@@ -68,6 +71,9 @@ func (c *Config) flags() uint32 {
 	}
 	if c.FailOpen {
 		flags |= gonfqueue.NfQaCfgFlagFailOpen
+	}
+	if c.SocketUID {
+		flags |= gonfqueue.NfQaCfgFlagUIDGid
 	}
 	return flags
 }

@@ -80,6 +80,9 @@ func (c *callers) callBound(q *nfqueue.Queue) {
 	c.call("SetCopyRange", func() error {
 		return errors.Join(q.SetCopyRange(100), q.SetCopyRange(nfqueue.MaxCopyRange))
 	})
+	c.call("SetSocketUID", func() error {
+		return errors.Join(q.SetSocketUID(true), q.SetSocketUID(false))
+	})
 	c.call("Rebind", func() error { return q.Rebind(c.ns) })
 	c.call("AnswerAll", func() error { return q.AnswerAll(10, true) })
 }
@@ -139,7 +142,7 @@ func (f *fixture) checkClosed(q *nfqueue.Queue, r *nfqueue.Reader, p *nfqueue.Po
 	}
 	for name, err := range map[string]error{
 		"SetReceiveBuffer": q.SetReceiveBuffer(nfqueue.MinReceiveBuffer), "Rebind": q.Rebind(f.ns),
-		"SetFailOpen": q.SetFailOpen(true), "Unbind": q.Unbind(), "AnswerAll": q.AnswerAll(1, true),
+		"SetFailOpen": q.SetFailOpen(true), "SetSocketUID": q.SetSocketUID(true), "Unbind": q.Unbind(), "AnswerAll": q.AnswerAll(1, true),
 		"HasInterface": q.HasInterface(1), "Add": p.Add(r),
 	} {
 		if err == nil {

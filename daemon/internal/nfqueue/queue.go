@@ -50,7 +50,8 @@ type Queue struct {
 	early  [][]byte
 	closed atomic.Bool // set under mu
 
-	// config.FailOpen and CopyRange are guarded by mu; the other settings never change.
+	// config.FailOpen, CopyRange and SocketUID are guarded by mu; the other settings never
+	// change.
 	// Messages that carry them are sent under mu, so that the kernel knows the newest.
 	mu     sync.Mutex
 	config Config
@@ -160,6 +161,15 @@ func (q *Queue) SetCopyRange(n uint32) error {
 	}
 	q.config.CopyRange = n // and nothing else, which is read without mu
 	return q.send("send copy range", appendCopyRange(nil, &next))
+}
+
+// SetSocketUID changes whether the kernel tells whose socket a packet comes from, from
+// now on. It asks for no reply, like SetFailOpen.
+func (q *Queue) SetSocketUID(on bool) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.config.SocketUID = on
+	return q.send("send queue flags", appendFlags(nil, &q.config))
 }
 
 // Config returns how the queue is bound.

@@ -33,6 +33,7 @@ const (
 	attrPayload    = 10
 	attrCapLen     = 13
 	attrSkbInfo    = 14
+	attrUID        = 16
 	attrPriority   = 21     // since Linux 5.18
 	attrTypeMask   = 0x3fff // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
@@ -51,6 +52,8 @@ const (
 	cmdUnbind = 2
 
 	copyPacket = 2 // NFQNL_COPY_PACKET
+
+	noUser = 1<<32 - 1 // INVALID_UID
 
 	// verdictRequeue is NF_QUEUE; the number goes into the upper 16 bits.
 	verdictDrop    = 0
@@ -89,6 +92,7 @@ func parse(b []byte, p *inspect.Packet) (hasID bool, err error) {
 		return false, errMalformed
 	}
 	b = b[genHeaderLen:]
+	p.UID = -1
 	seen := false
 	for len(b) >= attrLen {
 		length := int(binary.NativeEndian.Uint16(b))
@@ -108,7 +112,7 @@ func parse(b []byte, p *inspect.Packet) (hasID bool, err error) {
 		case attrPayload:
 			p.Payload, seen = value, true
 			p.Length = max(p.Length, len(value))
-		case attrMark, attrInDev, attrOutDev, attrCapLen, attrSkbInfo, attrPriority:
+		case attrMark, attrInDev, attrOutDev, attrCapLen, attrSkbInfo, attrUID, attrPriority:
 			if len(value) < 4 {
 				return hasID, errMalformed
 			}
@@ -136,7 +140,18 @@ func setNumber(p *inspect.Packet, kind uint16, v uint32) {
 	case attrSkbInfo:
 		p.Merged = v&skbGSO != 0
 		p.Checksum = checksum(v)
+	case attrUID:
+		p.UID = user(p.Direction, v)
 	}
+}
+
+// user returns whose socket a packet comes from, −1 if it comes from none. Of some
+// incoming packets the kernel knows the socket already, and of others not yet.
+func user(d inspect.Direction, uid uint32) int64 {
+	if d != inspect.Out || uid == noUser {
+		return -1
+	}
+	return int64(uid)
 }
 
 func checksum(skbInfo uint32) inspect.Checksum {

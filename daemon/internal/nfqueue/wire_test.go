@@ -50,8 +50,20 @@ func TestBindMessage(t *testing.T) {
 		0800 0100 01 00 0000                  # CMD: bind
 		0900 0200 0000fffb 02 000000          # PARAMS: copy range, copy packet, padding
 		0800 0300 00001000                    # QUEUE_MAXLEN 4096
-		0800 0400 00000005                    # MASK: FAIL_OPEN|GSO
-		0800 0500 00000005                    # FLAGS`)
+		0800 0400 0000000d                    # MASK: FAIL_OPEN|GSO|UID_GID
+		0800 0500 00000005                    # FLAGS: FAIL_OPEN|GSO`)
+	if diff := cmp.Diff(hex.Dump(want), hex.Dump(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestFlagsMessage(t *testing.T) {
+	littleEndian(t)
+	got := appendFlags(nil, &Config{Number: 80, SocketUID: true, Modifies: true})
+	want := fromHex(t, `
+		24000000 0203 0100 00000000 00000000 00000050
+		0800 0400 0000000d                    # MASK: FAIL_OPEN|GSO|UID_GID
+		0800 0500 00000008                    # FLAGS: UID_GID`)
 	if diff := cmp.Diff(hex.Dump(want), hex.Dump(got)); diff != "" {
 		t.Error(diff)
 	}
@@ -97,6 +109,8 @@ const packetBody = `
 	0800 0300 00000007                    # mark 7
 	0800 1500 00000006                    # priority 6
 	0800 ff00 01020304                    # unknown
+	0800 1000 000003e8                    # user 1000
+	0800 1100 000003e8                    # group 1000
 	0800 0d00 00000bb8                    # whole length 3000
 	0800 0e00 00000006                    # GSO, checksum not verified
 	0900 0a00 4500000031                  # payload of 5 bytes`
@@ -110,7 +124,7 @@ func TestParse(t *testing.T) {
 	want := inspect.Packet{
 		ID: 42, Direction: inspect.Out, Mark: 7, Priority: 6, OutDev: 2,
 		Payload: []byte{0x45, 0, 0, 0, 0x31}, Length: 3000,
-		Checksum: inspect.ChecksumUnverified, Merged: true,
+		Checksum: inspect.ChecksumUnverified, Merged: true, UID: 1000,
 	}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Error(diff)
@@ -139,12 +153,45 @@ func TestParseSkbInfo(t *testing.T) {
 		"fffffffe": {Checksum: inspect.ChecksumUnverified, Merged: true},
 	} {
 		want.ID, want.Direction, want.Payload, want.Length = 42, inspect.In, []byte{0x45}, 1
+		want.UID = -1
 		var p inspect.Packet
 		if hasID, err := parse(skbInfoBody(t, info), &p); !hasID || err != nil {
 			t.Errorf("%q: %t, %v", info, hasID, err)
 		}
 		if diff := cmp.Diff(want, p); diff != "" {
 			t.Errorf("%q: %s", info, diff)
+		}
+	}
+}
+
+// userBody is the shortest message of a packet at a hook point, with its socket's user.
+func userBody(tb testing.TB, hook, uid string) []byte {
+	tb.Helper()
+	if uid != "" {
+		uid = "0800 1000 " + uid
+	}
+	return fromHex(tb, "02 00 0050 0b00 0100 0000002a 0800 "+hook+" 00"+uid+"0500 0a00 45")
+}
+
+// Only what goes out has a user, who may be root, or nobody that there is.
+func TestParseUID(t *testing.T) {
+	for _, tt := range []struct {
+		hook, uid string
+		want      int64
+	}{
+		{"03", "", -1},
+		{"03", "00000000", 0},
+		{"03", "000003e8", 1000},
+		{"03", "b2d05e00", 3_000_000_000},
+		{"03", "fffffffe", 1<<32 - 2},
+		{"03", "ffffffff", -1},
+		{"01", "000003e8", -1},
+		{"02", "000003e8", -1},
+		{"07", "000003e8", -1},
+	} {
+		p := inspect.Packet{UID: 7}
+		if _, err := parse(userBody(t, tt.hook, tt.uid), &p); err != nil || p.UID != tt.want {
+			t.Errorf("hook %s, user %q: %d, %v", tt.hook, tt.uid, p.UID, err)
 		}
 	}
 }
@@ -174,9 +221,16 @@ func FuzzParse(f *testing.F) {
 	for _, info := range []string{"", "00000001", "00000002", "00000004", "ffffffff"} {
 		f.Add(skbInfoBody(f, info))
 	}
+	for _, uid := range []string{"00000000", "000003e8", "ffffffff"} {
+		f.Add(userBody(f, "03", uid))
+		f.Add(userBody(f, "01", uid))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p inspect.Packet
 		hasID, err := parse(b, &p)
+		if p.UID < -1 || p.UID >= noUser {
+			t.Errorf("user %d", p.UID)
+		}
 		if err == nil && (!hasID || len(p.Payload) > len(b)) {
 			t.Errorf("accepted %+v of %d bytes", p, len(b))
 		}

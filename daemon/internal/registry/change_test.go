@@ -28,9 +28,10 @@ type ruled struct {
 	labels  map[string]*inspect.Attachment
 	digests map[string]string
 	needs   map[string]inspect.Needs
-	copied  map[string]int // of the last datagram
-	short   int            // datagrams that were cut though the rules of their time need all
-	whole   bool           // the rules of now need all
+	copied  map[string]int  // of the last datagram
+	known   map[string]bool // whether its user was known
+	short   int             // datagrams that were cut though the rules of their time need all
+	whole   bool            // the rules of now need all
 	panics  bool
 }
 
@@ -41,7 +42,7 @@ func newRuled() *ruled {
 		needs: map[string]inspect.Needs{
 			"one": {Settles: true}, "two": {Settles: true, CopyRange: 64},
 		},
-		copied: make(map[string]int),
+		copied: make(map[string]int), known: make(map[string]bool),
 	}
 }
 
@@ -82,6 +83,7 @@ func (r *ruled) Inspect(p *inspect.Packet) inspect.Verdict {
 			return
 		}
 		r.copied[p.Attachment.ContainerID] = len(p.Payload)
+		r.known[p.Attachment.ContainerID] = p.UID >= 0
 		if r.whole && len(p.Payload) < p.Length {
 			r.short++
 		}
@@ -315,6 +317,42 @@ func TestCopyRangeOfPods(t *testing.T) {
 	r.locked(func() { r.panics = true })
 	d.change(inspect.Change{})
 	want("with a panic", all, all)
+	nstest.Must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
+}
+
+// Whose a socket is is told of those pods whose rules ask for it, and of no other.
+func TestSocketUIDOfPods(t *testing.T) {
+	r := newRuled()
+	d := startRuled(t, r)
+	one, two := d.speaker("one"), d.speaker("two")
+	want := func(when string, wantOne, wantTwo bool) {
+		t.Helper()
+		nstest.Must(t, d.Unsettle())
+		one.inspected()
+		two.inspected()
+		r.locked(func() {
+			if r.known["one"] != wantOne || r.known["two"] != wantTwo {
+				t.Errorf("%s: known of one: %t, of two: %t", when, r.known["one"], r.known["two"])
+			}
+		})
+	}
+	want("at first", false, false)
+	r.locked(func() { r.needs["one"] = inspect.Needs{Settles: true, SocketUID: true} })
+	want("before the change", false, false)
+	d.change(inspect.Change{})
+	want("asked", true, false)
+	d.restart()
+	want("after a restart", true, false)
+	r.locked(func() { r.needs["one"], r.needs["two"] = r.needs["two"], r.needs["one"] })
+	d.change(inspect.Change{Apply: func() {
+		one.inspected()
+		r.locked(func() {
+			if !r.known["one"] {
+				t.Error("the rules of before still count, and it is not known any more")
+			}
+		})
+	}})
+	want("asked of the other", false, true)
 	nstest.Must(t, d.Check(t.Context(), api.Key{ContainerID: "one", Ifname: "eth0"}))
 }
 

@@ -56,6 +56,7 @@ func (t *told) needsOf(a *inspect.Attachment) (needs datapath.Needs) {
 	n := t.declarer.NeedsOf(a)
 	return datapath.Needs{
 		CopyRange: min(n.CopyRange, nfqueue.MaxCopyRange), Settles: n.Settles,
+		SocketUID: n.SocketUID,
 	}
 }
 

@@ -206,7 +206,7 @@ func (s *scope) message(r *ruleDocument) {
 	if ok && text.kind != kindString {
 		s.doc.errorf(r.message, "a message is a text, as in \"'pod ' + pod.name\"")
 	} else if ok {
-		r.rule.message = text.str
+		r.rule.message, r.rule.says = text.str, text.names
 	}
 }
 

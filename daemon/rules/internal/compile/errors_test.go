@@ -116,7 +116,8 @@ func TestCost(t *testing.T) {
 func TestLabelsNeedASource(t *testing.T) {
 	text := set("s", "pods: {when: pod.labels.app == 'x'}")
 	if _, err := Compile([]File{{Name: "x", Data: []byte(text)}}, Options{}); err == nil ||
-		!strings.Contains(err.Error(), "pod.labels is not known here") {
+		!strings.Contains(err.Error(), "pod.labels is not known here") ||
+		!strings.Contains(err.Error(), "pod.annotations") {
 		t.Errorf("%v", err)
 	}
 }

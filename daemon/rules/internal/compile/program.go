@@ -45,6 +45,7 @@ type List struct {
 	hash       string
 	index      *index // nil: all steps are asked
 	readsNames bool
+	readsUser  bool
 }
 
 // Files returns the names of the files that the sets' names were read from.
@@ -144,6 +145,7 @@ func (p *Program) newList(numbers []uint16) *List {
 	}
 	list.index = p.indexOf(list)
 	list.readsNames = list.uses("server.names")
+	list.readsUser = list.uses("socket.uid") || list.says("socket.uid")
 	list.hash = hex.EncodeToString(h.Sum(nil)[:16])
 	return list
 }

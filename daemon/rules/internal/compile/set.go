@@ -72,6 +72,7 @@ type Rule struct {
 	clause  clause          // what flow is of
 	keys    keys
 	message func(*Flow) (string, bool)
+	says    nameSet // variables in message
 	digest  digest
 }
 

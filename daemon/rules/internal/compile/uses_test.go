@@ -2,7 +2,10 @@
 
 package compile
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestUses(t *testing.T) {
 	list := mustCompile(t, set("s",
@@ -19,6 +22,26 @@ func TestUses(t *testing.T) {
 	} {
 		if got := list.uses(name); got != want {
 			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// A message is a reason to know whose socket it is, as a condition is; rules of other pods
+// are none.
+func TestReadsUser(t *testing.T) {
+	for rule, want := range map[string]bool{
+		`when: socket.uid == 0`: true,
+		`when: server.port == 1 && (variables.root || tls.sni == '')`:             true,
+		`when: server.port == 1; message: "socket.uid == 0 ? 'root' : 'another'"`: true,
+		`when: server.port == 1`:                       false,
+		`when: pod.name == 'other' && socket.uid == 0`: false,
+	} {
+		list := mustCompile(t, set("s",
+			"variables: [{name: root, expression: socket.uid == 0}]",
+			"rules:", "- name: a", "  action: log", "  "+strings.ReplaceAll(rule, "; ", "\n    "),
+		)).Fold(&Pod{Name: "web"})
+		if got := list.ReadsUser(); got != want {
+			t.Errorf("%s: %t", rule, got)
 		}
 	}
 }

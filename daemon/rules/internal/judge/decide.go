@@ -113,7 +113,8 @@ func (p *Pod) answer(f *facts) Outcome {
 		Action: actionOf(r.Verdict), Settle: r.Decision.Settle(),
 		Mark: r.mark, MarkMask: r.mask, Flow: uint64(f.id),
 	}
-	if f.has(datagrams) || f.has(refused) && !p.isConnection() && !f.has(outward) {
+	if f.has(datagrams) || p.awaitsUser(f) ||
+		f.has(refused) && !p.isConnection() && !f.has(outward) {
 		o.Settle = false
 	}
 	return o
@@ -233,10 +234,10 @@ func (p *Pod) nextID() uint32 {
 
 // newFacts returns those of a flow that begins with the packet.
 func (p *Pod) newFacts() facts {
-	f := facts{id: p.nextID(), uid: -1}
+	f := facts{id: p.nextID(), user: noUser}
 	if p.frame.isOut() {
 		f.flags = outward
-		f.uid = int32(p.frame.packet.SocketUID)
+		f.user = p.frame.packet.user()
 	}
 	return f
 }

@@ -3,6 +3,8 @@
 package judge
 
 import (
+	"math"
+
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
 	"github.com/nsqueue/nsqueue/daemon/rules/internal/flowtab"
@@ -13,7 +15,7 @@ type facts struct {
 	id       uint32
 	hello    uint32 // number of what the client said
 	names    uint32 // number of the names that the pod knew for the server
-	uid      int32
+	user     uint32 // of the pod's socket
 	ruling   uint16 // number of what was decided, in the time of these rules
 	rules    uint16
 	flags    flags
@@ -21,6 +23,17 @@ type facts struct {
 	icmpCode uint8
 	app      app
 	failure  failure
+}
+
+// noUser is who owns no socket, and who is not known.
+const noUser = math.MaxUint32
+
+// uid returns the user as rules know it.
+func (f *facts) uid() int64 {
+	if f.user == noUser {
+		return -1
+	}
+	return int64(f.user)
 }
 
 type flags uint16
@@ -99,7 +112,7 @@ func (p *Pod) fill(key *flowtab.Key, client flowtab.Side, f *facts) {
 		Midstream: f.has(midstream),
 		ClientIP:  c.Addr(), ServerIP: s.Addr(),
 		ClientPort: int64(c.Port()), ServerPort: int64(s.Port()),
-		SocketUID: int64(f.uid), MPTCP: f.has(mptcp), FastOpen: f.has(fastOpen),
+		SocketUID: f.uid(), MPTCP: f.has(mptcp), FastOpen: f.has(fastOpen),
 		ServerNames: p.namesOf(f),
 	}
 	if f.has(outward) {

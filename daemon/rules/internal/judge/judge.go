@@ -54,6 +54,7 @@ func (p *Pod) forged() bool {
 func (p *Pod) other() Outcome {
 	f := &p.frame
 	if r := p.table.Find(&f.key, f.now); r != 0 && !p.beginsOwn(r) {
+		p.learnUser(r, nil)
 		return p.remembered(r)
 	}
 	fresh := p.newFacts()
@@ -68,6 +69,27 @@ func (p *Pod) beginsOwn(r flowtab.Ref) bool {
 	f := p.table.Facts(r)
 	return f.has(refused) && f.flags&(outward|datagrams) == 0 && p.frame.isOut() &&
 		p.frame.side != p.table.Client(r)
+}
+
+// learnUser notes whose socket the packet comes from, if that was not asked for when its
+// flow began. What was decided without it is decided again.
+func (p *Pod) learnUser(r flowtab.Ref, w *work) {
+	f := p.table.Facts(r)
+	user := p.frame.packet.user()
+	if f.user != noUser || user == noUser || !f.has(outward) || !p.frame.isOut() {
+		return
+	}
+	f.user = user
+	f.rules = p.version - 1
+	if w != nil {
+		w.rules = p.epoch - 1
+	}
+}
+
+// awaitsUser reports whether the flow's next packet may tell whose its socket is, and that
+// matters.
+func (p *Pod) awaitsUser(f *facts) bool {
+	return p.usesUser && f.user == noUser && f.has(outward) && !p.frame.isOut()
 }
 
 // remembered answers to a packet of a decided flow.

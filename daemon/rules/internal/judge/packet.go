@@ -26,6 +26,14 @@ type Packet struct {
 	SocketUID int64
 }
 
+// user returns the user that the socket belongs to.
+func (p *Packet) user() uint32 {
+	if p.SocketUID < 0 || p.SocketUID >= noUser {
+		return noUser
+	}
+	return uint32(p.SocketUID)
+}
+
 // Action is what becomes of a packet.
 type Action uint8
 

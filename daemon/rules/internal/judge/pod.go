@@ -81,6 +81,7 @@ type Pod struct {
 	names   store[[]string]
 
 	resolved  *names.Table
+	usesUser  bool     // some rule asks whose the pod's socket is
 	usesNames bool     // some rule asks for what the server is called
 	list      []string // for a moment
 
@@ -162,6 +163,7 @@ func (p *Pod) SetRules(rules *compile.List) {
 	p.rules = rules
 	p.version++
 	p.epoch++
+	p.usesUser = rules != nil && rules.ReadsUser()
 	p.usesNames = rules != nil && rules.ReadsNames()
 	p.bytes = rules != nil && rules.Reads()&(compile.App|compile.Message) != 0
 	p.enforces = rules != nil && slices.ContainsFunc(rules.Rules(), enforces)

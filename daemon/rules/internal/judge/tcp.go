@@ -35,6 +35,7 @@ func (p *Pod) tcp() Outcome {
 		return p.older(&g)
 	}
 	p.noteEnd(r, &g)
+	p.learnUser(r, w)
 	if w != nil {
 		w = p.refresh(r, w)
 	}
@@ -82,6 +83,7 @@ func (p *Pod) older(g *stream.Segment) Outcome {
 	fresh := p.newFacts()
 	if client != f.side {
 		fresh.set(outward, f.packet.Direction == inspect.In)
+		fresh.user = noUser
 	}
 	fresh.flags |= midstream
 	fresh.failure = isMidstream
@@ -287,7 +289,7 @@ func (p *Pod) startAgain(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	f := p.table.Facts(r)
 	p.restart(w)
 	p.release(f)
-	*f = facts{id: p.nextID(), uid: f.uid, flags: f.flags & outward}
+	*f = facts{id: p.nextID(), user: f.user, flags: f.flags & outward}
 	p.fill(p.table.Key(r), p.table.Client(r), f)
 	if p.decide(f, w) {
 		return p.conclude(r, w)

@@ -79,6 +79,7 @@ func (p *Pod) datagram(b []byte, cut bool) Outcome {
 	}
 	facts := p.table.Facts(r)
 	fromClient := f.side == p.table.Client(r)
+	p.learnUser(r, p.state(r))
 	switch w := p.state(r); {
 	case facts.has(datagrams), p.becomesDatagrams(r, facts):
 		return p.judgeDatagram(r, facts, b, cut, fromClient)
