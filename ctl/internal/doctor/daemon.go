@@ -34,6 +34,7 @@ const (
 	checkSupervisor  = "supervisor"
 	checkCPU         = "cpu limit"
 	checkDescriptors = "descriptors"
+	checkRules       = "rules"
 	checkProblems    = "problems"
 	checkAttachments = "attachments"
 )

@@ -123,6 +123,7 @@ func (e *examination) checks() []check {
 		{checkCPU, local(e.cpuLimit), true},
 		{checkDescriptors, local(e.descriptors), true},
 		{checkBuffers, local(e.buffers), true},
+		{checkRules, local(e.rules), true},
 		{checkProblems, local(e.problems), true},
 		{checkAttachments, e.attachments, true},
 		{checkMarks, e.marks, true},

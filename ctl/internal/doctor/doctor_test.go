@@ -142,8 +142,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 14 {
-		t.Errorf("checks %v, want 14", checks)
+	if len(checks) != 15 {
+		t.Errorf("checks %v, want 15", checks)
 	}
 }
 
@@ -453,6 +453,22 @@ func TestAttachmentNotInspected(t *testing.T) {
 		answer = api.Errorf(api.CodeNotAttached, "it is gone")
 	})
 	p.want()
+}
+
+// Files of rules that are refused are wrong, whether others are in force or none.
+func TestRules(t *testing.T) {
+	p := newPatient(t)
+	p.examine()
+	loaded := time.Now()
+	state := &api.RulesState{Directory: "/etc/nsqueue/rules.d", Sets: 2, Loaded: &loaded}
+	p.daemon.Change(func(s *api.Status) { s.Rules = state })
+	p.want()
+	state.Problem = "rules are refused: a.yaml:3:1: no"
+	p.want("wrong rules /etc/nsqueue/rules.d: rules are refused: a.yaml:3:1: no; " +
+		"the rules of before stay in force")
+	state.Loaded = nil
+	p.want("wrong rules /etc/nsqueue/rules.d: rules are refused: a.yaml:3:1: no; " +
+		"failure policies decide about all packets")
 }
 
 // The observers' socket does not serve CHECK; that is no fault of the pods.
