@@ -77,10 +77,11 @@ type bench struct {
 	notes notes
 	now   time.Duration
 	podIP netip.Addr
+	user  int64 // whose the pod's sockets are
 }
 
 func newBench(tb testing.TB, spec string) *bench {
-	b := &bench{tb: tb, podIP: netip.MustParseAddr("10.0.0.1"), now: time.Hour}
+	b := &bench{tb: tb, podIP: netip.MustParseAddr("10.0.0.1"), now: time.Hour, user: -1}
 	b.Pod = New(Config{Rules: rulesOf(tb, spec), Observer: &b.notes})
 	tb.Cleanup(func() {
 		b.Close()
@@ -96,7 +97,7 @@ func (b *bench) send(packet []byte) Outcome {
 	b.now += time.Millisecond
 	p := Packet{Payload: packet, Length: len(packet), Direction: inspect.In, SocketUID: -1}
 	if f, ok := (&inspect.Packet{Payload: packet}).Flow(); ok && f.Source == b.podIP {
-		p.Direction = inspect.Out
+		p.Direction, p.SocketUID = inspect.Out, b.user
 	}
 	return b.Judge(&p, b.now)
 }
