@@ -460,13 +460,19 @@ func TestRules(t *testing.T) {
 	p := newPatient(t)
 	p.examine()
 	loaded := time.Now()
-	state := &api.RulesState{Directory: "/etc/nsqueue/rules.d", Sets: 2, Loaded: &loaded}
-	p.daemon.Change(func(s *api.Status) { s.Rules = state })
+	state := api.RulesState{Directory: "/etc/nsqueue/rules.d", Sets: 2, Loaded: &loaded}
+	report := func() {
+		now := state
+		p.daemon.Change(func(s *api.Status) { s.Rules = &now })
+	}
+	report()
 	p.want()
 	state.Problem = "rules are refused: a.yaml:3:1: no"
+	report()
 	p.want("wrong rules /etc/nsqueue/rules.d: rules are refused: a.yaml:3:1: no; " +
 		"the rules of before stay in force")
 	state.Loaded = nil
+	report()
 	p.want("wrong rules /etc/nsqueue/rules.d: rules are refused: a.yaml:3:1: no; " +
 		"failure policies decide about all packets")
 }
