@@ -59,7 +59,7 @@ func load(rules *Rules, before *loaded) *loaded {
 			l.addSet(set, old)
 		}
 	}
-	l.add(cause{}, &hit{action: compile.Accept.String()}, old)
+	l.add(cause{}, compile.Accept, old)
 	return l
 }
 
@@ -81,21 +81,17 @@ func (l *loaded) keepTotals(before *loaded) {
 
 func (l *loaded) addSet(set *Set, old map[[2]string]*hit) {
 	for _, rule := range set.Rules {
-		l.add(cause{set: set, rule: rule}, &hit{
-			set: set.Name, rule: rule.Name, action: rule.Action.String(), audit: set.Audit,
-		}, old)
+		l.add(cause{set: set, rule: rule}, rule.Action, old)
 	}
 	if set.Default != compile.Next {
-		l.add(cause{set: set}, &hit{
-			set: set.Name, rule: "default", action: set.Default.String(), audit: set.Audit,
-		}, old)
+		l.add(cause{set: set}, set.Default, old)
 	}
-	l.add(cause{set: set, midstream: true}, &hit{
-		set: set.Name, rule: "midstream", action: compile.Accept.String(), audit: set.Audit,
-	}, old)
+	l.add(cause{set: set, midstream: true}, compile.Accept, old)
 }
 
-func (l *loaded) add(c cause, h *hit, old map[[2]string]*hit) {
+func (l *loaded) add(c cause, action compile.Action, old map[[2]string]*hit) {
+	h := &hit{action: action.String(), audit: c.set != nil && c.set.Audit}
+	h.set, h.rule = NamesOf(c.set, c.rule, c.midstream)
 	if o := old[[2]string{h.set, h.rule}]; o != nil {
 		h.counter = o.counter
 	} else {

@@ -45,9 +45,6 @@ const (
 	DropIt   = compile.Drop
 	RejectIt = compile.Reject
 	LogIt    = compile.Log
-	MarkIt   = compile.Mark
-	CountIt  = compile.Count
-	NextIt   = compile.Next
 )
 
 // The verdicts of a [Note].
@@ -57,6 +54,13 @@ const (
 	Rejected  = compile.Rejected
 	Dropped   = compile.Dropped
 )
+
+// NamesOf returns the names of the set and the rule that decided or had an effect, as those
+// of a [Note]. The rule's is default or midstream where no rule is meant, and both are empty
+// after the end of all sets.
+func NamesOf(set *Set, rule *Rule, midstream bool) (ofSet, ofRule string) {
+	return compile.NamesOf(set, rule, midstream)
+}
 
 // Rules are those of a number of files. They never change.
 type Rules struct {

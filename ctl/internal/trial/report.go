@@ -82,10 +82,9 @@ type Effect struct {
 
 // The rules that no file has.
 const (
-	byDefault   = "default"
-	byMidstream = "midstream"
-	byConflict  = "conflict"
-	bySubflow   = "subflow"
+	byDefault  = "default"
+	byConflict = "conflict"
+	bySubflow  = "subflow"
 )
 
 // undecided is the verdict that is none.
@@ -96,18 +95,10 @@ func strictness(verdict string) int {
 	return slices.Index([]string{undecided, "accept", "reject", "drop"}, verdict)
 }
 
-// RuleOf returns the names of what decided.
+// RuleOf returns the names of what decided. The end of all sets is a default, too.
 func RuleOf(set *rules.Set, rule *rules.Rule, midstream bool) (ruleSet, name string) {
-	if set != nil {
-		ruleSet = set.Name
-	}
-	switch {
-	case rule != nil:
-		return ruleSet, rule.Name
-	case midstream:
-		return ruleSet, byMidstream
-	}
-	return ruleSet, byDefault
+	ruleSet, name = rules.NamesOf(set, rule, midstream)
+	return ruleSet, cmp.Or(name, byDefault)
 }
 
 // nameOf returns what a client asks for.

@@ -123,12 +123,8 @@ func ruleOf(n *rules.Note) (set, rule string) {
 		return "nsqueue", "mptcp-join"
 	case n.Set == nil:
 		return "nsqueue", "end"
-	case n.Rule != nil:
-		return n.Set.Name, n.Rule.Name
-	case n.Midstream:
-		return n.Set.Name, "midstream"
 	}
-	return n.Set.Name, "default"
+	return rules.NamesOf(n.Set, n.Rule, n.Midstream)
 }
 
 func eventOf(a *inspect.Attachment, pod *rules.Pod, n *rules.Note) eve.Event {

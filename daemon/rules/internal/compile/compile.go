@@ -118,7 +118,6 @@ func (d *document) compile(base *cel.Env, options Options, p *Program) error {
 		s.rule(&d.rules[i], p.seed)
 		d.set.Rules = append(d.set.Rules, d.rules[i].rule)
 	}
-	d.set.number()
 	return nil
 }
 

@@ -331,27 +331,6 @@ func TestHashOfFiles(t *testing.T) {
 	}
 }
 
-func TestSignature(t *testing.T) {
-	was := mustCompile(t, sandboxes, set("other", "default: drop"))
-	is := mustCompile(t, strings.Replace(sandboxes, `== "dns"`, `== "ssh"`, 1))
-	seen := make(map[uint32]string)
-	for i, rule := range was.Sets[0].Rules {
-		if rule.Signature != is.Sets[0].Rules[i].Signature || rule.Signature>>31 != 0 {
-			t.Errorf("%s has %d, then %d", rule.Name, rule.Signature, is.Sets[0].Rules[i].Signature)
-		}
-		seen[rule.Signature] = rule.Name
-	}
-	for _, d := range []Decision{{Set: was.Sets[0]}, {Set: was.Sets[0], Midstream: true}, {Set: was.Sets[1]}, {}} {
-		seen[d.Signature()] = d.Name()
-	}
-	if len(seen) != 8 || seen[0] != "" {
-		t.Errorf("the signatures are %v", seen)
-	}
-	if e := (Effect{Set: was.Sets[0]}); e.Signature() != (Decision{Set: was.Sets[0]}).Signature() {
-		t.Error("an effect has another signature than a decision")
-	}
-}
-
 func TestWaitsFor(t *testing.T) {
 	for when, want := range map[string][]string{
 		`server.port == 443 && tls.sni == "x"`:                                {"tls.sni"},

@@ -52,15 +52,26 @@ func (d Decision) Settle() bool {
 func (d Decision) Name() string { return nameOf(d.Set, d.Rule, d.Midstream) }
 
 func nameOf(set *Set, rule *Rule, midstream bool) string {
+	if set == nil {
+		return ""
+	}
+	ofSet, ofRule := NamesOf(set, rule, midstream)
+	return ofSet + "/" + ofRule
+}
+
+// NamesOf returns the names of what decides or has an effect: of a set, and of its rule,
+// which is default or midstream where no rule is meant. Both are empty after the end of
+// all sets.
+func NamesOf(set *Set, rule *Rule, midstream bool) (ofSet, ofRule string) {
 	switch {
 	case set == nil:
-		return ""
+		return "", ""
 	case rule != nil:
-		return set.Name + "/" + rule.Name
+		return set.Name, rule.Name
 	case midstream:
-		return set.Name + "/midstream"
+		return set.Name, "midstream"
 	}
-	return set.Name + "/default"
+	return set.Name, "default"
 }
 
 // Effect is what a rule does besides deciding, or would do if its set did not audit.

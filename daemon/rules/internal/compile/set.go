@@ -45,8 +45,6 @@ type Set struct {
 	when                 func(*Flow) Tri // nil: all pods
 	first                int             // the number of its first step
 	steps                int
-	// ofDefault and ofMidstream are the signatures of what it decides without a rule.
-	ofDefault, ofMidstream uint32
 }
 
 // Rule is a rule of a set.
@@ -63,9 +61,6 @@ type Rule struct {
 	When string
 	// Reads has the stages that the condition reads.
 	Reads Stage
-	// Signature is the number of the rule in events, which follows from its name and that
-	// of its set.
-	Signature uint32
 
 	pod     func(*Flow) Tri // nil: all pods of the set
 	flow    func(*Flow) Tri // nil: true
