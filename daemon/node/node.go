@@ -40,13 +40,9 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 		return err
 	}
 	defer store.Close()
-	report := &rulesReport{}
-	report.to = func(level slog.Level, message string) {
-		log.Log(ctx, level, "rules", slog.String("message", message))
-	}
 	hangups, release := catchHangups(&c)
 	defer release()
-	rules, err := newPolicy(ctx, &c, inspector, report, log)
+	rules, err := newPolicy(ctx, &c, inspector, log)
 	if err != nil {
 		return err
 	}
@@ -59,9 +55,8 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	if err != nil {
 		return err
 	}
-	report.to = reg.ReportRules
-	if rules != nil && rules.Problem() != "" {
-		reg.ReportRules(slog.LevelError, rules.Problem())
+	if rules != nil {
+		rules.ReportTo(reg.ReportRules)
 	}
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,

@@ -82,17 +82,10 @@ func (c *RulesConfig) resolvers() ([]netip.Addr, error) {
 	return list, nil
 }
 
-// rulesReport passes on what the rules report. They are read before there is a registry
-// that remembers events.
-type rulesReport struct{ to func(slog.Level, string) }
-
-func (r *rulesReport) report(level slog.Level, message string) { r.to(level, message) }
-
 // newPolicy returns the rules of the configuration, nil where it has none. An inspector
 // of the program's own and rules exclude each other.
 func newPolicy(
-	ctx context.Context, c *Config, inspector inspect.Inspector, report *rulesReport,
-	log *slog.Logger,
+	ctx context.Context, c *Config, inspector inspect.Inspector, log *slog.Logger,
 ) (*policy.Policy, error) {
 	if c.Rules.Directory == "" {
 		return nil, nil
@@ -107,7 +100,7 @@ func newPolicy(
 	}
 	return policy.New(ctx, policy.Config{
 		Directory: c.Rules.Directory, Memory: c.Rules.Memory, Resolvers: resolvers,
-		Settled: time.Duration(c.Settle.Timeout), Report: report.report, Log: log,
+		Settled: time.Duration(c.Settle.Timeout), Log: log,
 		Events: policy.Events{
 			File: c.Rules.Events.File, Socket: c.Rules.Events.Socket, Stderr: c.Rules.Events.Stderr,
 		},

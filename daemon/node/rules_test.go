@@ -48,8 +48,7 @@ func TestRulesConfig(t *testing.T) {
 func makePolicy(dir string, inspector inspect.Inspector) (*policy.Policy, error) {
 	c := DefaultConfig()
 	c.Rules.Directory = dir
-	report := &rulesReport{to: func(slog.Level, string) {}}
-	return newPolicy(context.Background(), &c, inspector, report, slog.New(slog.DiscardHandler))
+	return newPolicy(context.Background(), &c, inspector, slog.New(slog.DiscardHandler))
 }
 
 func TestNewPolicy(t *testing.T) {

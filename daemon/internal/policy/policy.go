@@ -30,15 +30,14 @@ type Config struct {
 	Resolvers []netip.Addr
 	// Settled is how long flows stay settled. They are remembered for longer.
 	Settled time.Duration
-	// Report is told what operators should know. Its calls are concurrent.
-	Report func(level slog.Level, message string)
-	Log    *slog.Logger
+	Log     *slog.Logger
 }
 
 // Policy is the rules of a node. Its methods are safe for concurrent use.
 type Policy struct {
 	config    Config
 	life      context.Context // ends with the daemon
+	report    func(level slog.Level, message string)
 	inspector *rules.Inspector
 	names     *names
 	events    *events
@@ -61,6 +60,7 @@ func New(ctx context.Context, c Config) (*Policy, error) {
 	}
 	p := &Policy{
 		config: c, life: ctx, begin: time.Now(), names: newNames(),
+		report:  func(slog.Level, string) {},
 		reloads: make(map[bool]uint64),
 	}
 	var err error
@@ -79,6 +79,13 @@ func New(ctx context.Context, c Config) (*Policy, error) {
 	}
 	p.accept(loaded, seen)
 	return p, nil
+}
+
+// ReportTo has operators told of reloads, and of files that were refused so far. It is
+// called before Run and Reload, and report then at any time.
+func (p *Policy) ReportTo(report func(level slog.Level, message string)) {
+	p.report = report
+	p.reportRefused()
 }
 
 func checkDirectory(dir string) error {
@@ -122,7 +129,7 @@ func (p *Policy) reload() error {
 		return fmt.Errorf("put rules in force: %w", err)
 	}
 	p.accept(loaded, seen)
-	p.config.Report(slog.LevelInfo, fmt.Sprintf(
+	p.report(slog.LevelInfo, fmt.Sprintf(
 		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
 		len(loaded.Sets()), p.config.Directory, len(changed)))
 	return nil
@@ -140,12 +147,23 @@ func (p *Policy) refuse(errs []api.RuleError, seen reading) {
 	p.mu.Lock()
 	p.errs, p.seen = errs, seen
 	p.reloads[false]++
+	p.mu.Unlock()
+	p.reportRefused()
+}
+
+// reportRefused tells of the files that were refused last, if any were.
+func (p *Policy) reportRefused() {
+	p.mu.Lock()
+	errs, none := p.errs, p.rules == nil
+	p.mu.Unlock()
+	if len(errs) == 0 {
+		return
+	}
 	holds := "those of before stay in force"
-	if p.rules == nil {
+	if none {
 		holds = "until they are mended, failure policies decide about all packets"
 	}
-	p.mu.Unlock()
-	p.config.Report(slog.LevelError, fmt.Sprintf(
+	p.report(slog.LevelError, fmt.Sprintf(
 		"rules are refused, %d errors, the first is %s; %s", len(errs), errs[0], holds))
 }
 

@@ -37,7 +37,7 @@ func write(t *testing.T, path, text string) {
 func open(ctx context.Context, t *testing.T, dir string) *Policy {
 	t.Helper()
 	p, err := New(ctx, Config{
-		Directory: dir, Report: func(slog.Level, string) {}, Log: slog.New(slog.DiscardHandler),
+		Directory: dir, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

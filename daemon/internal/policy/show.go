@@ -13,7 +13,7 @@ import (
 
 // Rules returns the rules in force, and what is wrong with files.
 func (p *Policy) Rules() api.Rules {
-	stats := p.inspector.Stats()
+	stats, concerned := p.inspector.Stats(), p.concerned()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	answer := api.Rules{
@@ -26,7 +26,6 @@ func (p *Policy) Rules() api.Rules {
 	}
 	loaded := p.loaded.UTC()
 	answer.Loaded, answer.Files = &loaded, p.rules.Files()
-	concerned := p.concerned()
 	hits := p.hits(stats.Decisions)
 	for _, set := range p.rules.Sets() {
 		answer.Sets = append(answer.Sets, setOf(set, hits, concerned[set.Name]))
