@@ -90,6 +90,7 @@ func hostileCalls(t *testing.T) map[string][][]string {
 		"uninstall": call(append(place, "--dry-run")...),
 		"list":      {{}, {"-n", evil}},
 		"log-level": {{"debug"}, {evil}},
+		"ready":     {{}, {"--runtime-dir", supervisorSays(t, hostileState(t))}},
 		"rules": {
 			{"list"},
 			{"reload"},
@@ -107,6 +108,16 @@ func hostileCalls(t *testing.T) map[string][][]string {
 		"version": {{}, {evil}},
 		"watch":   call("--count", "1"),
 	}
+}
+
+// hostileState is what a supervisor says of itself.
+func hostileState(t *testing.T) string {
+	t.Helper()
+	b, err := json.Marshal(api.SupervisorState{Version: evil, Role: evil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // Nothing that others have written does more to a terminal than be shown, whatever

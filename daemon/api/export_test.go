@@ -40,3 +40,6 @@ func ParseWatch(query string) (WatchRequest, error) { return parseWatch(query) }
 
 // Query is the inverse of ParseWatch.
 func (r *WatchRequest) Query() string { return r.query() }
+
+// ParseSupervisorState reads what a supervisor answers.
+func ParseSupervisorState(b []byte) (SupervisorState, error) { return parseSupervisorState(b) }

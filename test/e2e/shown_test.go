@@ -42,6 +42,8 @@ func expectations() []expected {
 		{"nsqueued --help", "--config file", false},
 		{"nsqueuectl doctor", `(?m)^ok +daemon +`, false},
 		{"nsqueuectl status", `Hook: +nft`, false},
+		{"nsqueuectl ready --runtime-dir /run/nsqueue", `^ready: `, false},
+		{"nsqueuectl ready", `^ready: nsqueued `, false},
 		{"nsqueuectl list", `default/busybox1 `, false},
 		{"nsqueuectl --socket /run/nsqueue/observe.sock list", `default/busybox1 `, false},
 		{"nsqueuectl describe default/busybox1", `(?s)default/busybox1.*active`, false},

@@ -28,6 +28,7 @@ type supervisor struct {
 	log        *slog.Logger
 
 	socket  *socket
+	state   stateSocket
 	signals *signals
 	store   store
 	backoff backoff
@@ -63,12 +64,17 @@ func (s *supervisor) open(before *handover) error {
 	}
 	if err != nil {
 		s.store.closer.close()
+		return err
 	}
-	return err
+	if s.state, err = openState(s.config.RuntimeDir); err != nil {
+		s.log.Error("nobody can ask this supervisor whether it is ready", slog.Any("error", err))
+	}
+	return nil
 }
 
 func (s *supervisor) close() {
 	s.signals.close()
+	s.state.close()
 	s.socket.close()
 	s.store.close()
 	s.store.closer.close()
@@ -110,9 +116,11 @@ func (s *supervisor) serve() error {
 				return err
 			}
 		}
-		if done, err := s.proceed(time.Now()); done {
+		now := time.Now()
+		if done, err := s.proceed(now); done {
 			return err
 		}
+		s.tellState(now)
 	}
 }
 
@@ -121,9 +129,10 @@ func (s *supervisor) wait() error {
 	fds := []unix.PollFd{
 		{Fd: int32(s.signals.read), Events: unix.POLLIN},
 		{Fd: int32(s.socket.fd), Events: unix.POLLIN},
+		{Fd: s.state.pollFD(), Events: unix.POLLIN},
 	}
 	timeout := -1
-	if due := s.due(); !due.IsZero() {
+	if due := sooner(s.due(), s.state.restUntil); !due.IsZero() {
 		timeout = max(0, int(time.Until(due)/time.Millisecond)+1)
 	}
 	if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
