@@ -3,7 +3,6 @@
 package compile
 
 import (
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -119,10 +118,9 @@ func (d *document) pods(n *yaml.Node) {
 
 // patterns reads names of namespaces, in which a star stands for any letters.
 func (d *document) patterns(n *yaml.Node) (list []string) {
-	valid := regexp.MustCompile(`^[a-z0-9*-]{1,63}$`)
 	d.list(n, "the list of namespaces", func(one *yaml.Node) {
 		text := d.text(one, "a namespace")
-		if text != "" && !valid.MatchString(text) {
+		if text != "" && !isMadeOf(text, lower+digits+"*-") {
 			d.errorf(one, "%q is no namespace: write it as in agents or team-*", text)
 		}
 		list = append(list, text)
@@ -133,10 +131,25 @@ func (d *document) patterns(n *yaml.Node) (list []string) {
 	return list
 }
 
+// The characters of names, and how many a name has at most.
+const (
+	lower   = "abcdefghijklmnopqrstuvwxyz"
+	upper   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789"
+	maxName = 63
+)
+
+// isMadeOf reports whether a text is short enough for a name, and has these characters
+// alone.
+func isMadeOf(text, characters string) bool {
+	return len(text) <= maxName && strings.Trim(text, characters) == ""
+}
+
 // name reads a name that ends in logs, metrics and the words of operators.
 func (d *document) name(n *yaml.Node, what string) string {
 	text := d.text(n, what)
-	if text != "" && !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`).MatchString(text) {
+	if text != "" && (!isMadeOf(text, lower+upper+digits+"_.-") ||
+		strings.Contains("_.-", text[:1])) {
 		d.errorf(n, "%s has letters, digits, -, _ and ., 63 at most, not %q", what, text)
 	}
 	return text
@@ -145,7 +158,8 @@ func (d *document) name(n *yaml.Node, what string) string {
 // identifier reads a name that stands in expressions.
 func (d *document) identifier(n *yaml.Node, what string) string {
 	text := d.text(n, what)
-	if text != "" && !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`).MatchString(text) {
+	if text != "" && (!isMadeOf(text, lower+upper+digits+"_") ||
+		strings.Contains(digits, text[:1])) {
 		d.errorf(n, "%s has letters, digits and _, 63 at most, and starts with no digit, not %q",
 			what, text)
 		return ""
