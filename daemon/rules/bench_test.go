@@ -11,13 +11,33 @@ import (
 )
 
 // thousand is a set with 1,000 rules.
-func thousand(tb testing.TB) *Rules {
+func thousand(tb testing.TB) *Rules { return mustCompile(tb, thousandRules()) }
+
+func thousandRules() string {
 	var b strings.Builder
 	b.WriteString("  default: reject\n  rules:\n")
 	for i := range 1000 {
 		fmt.Fprintf(&b, "  - {name: r%d, when: pod.namespace != 'x' && server.port == %d && tls.sni == 'n%d.example', action: accept}\n", i, 400+i%50, i)
 	}
-	return mustCompile(tb, set("s", b.String()))
+	return set("s", b.String())
+}
+
+// BenchmarkLoad compiles 1,000 rules: all, and after a program with one other rule.
+func BenchmarkLoad(b *testing.B) {
+	file := File{Name: "s.yaml", Data: []byte(thousandRules())}
+	other := strings.Replace(thousandRules(), "n999.example", "other.example", 1)
+	for name, before := range map[string]*Rules{
+		"all": new(Rules), "one other": mustCompile(b, other),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := compileAfter(before.program, nil, []File{file}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 func BenchmarkAttach(b *testing.B) {

@@ -74,6 +74,14 @@ func Load(paths ...string) (*Rules, error) { return LoadBy(os.ReadFile, paths...
 
 // LoadBy is Load with a function that reads each file, those that sets name included.
 func LoadBy(read func(path string) ([]byte, error), paths ...string) (*Rules, error) {
+	return new(Rules).LoadNext(read, paths...)
+}
+
+// LoadNext is LoadBy for rules that are to follow r. What is the same in both is taken over
+// from r, and not compiled again.
+func (r *Rules) LoadNext(
+	read func(path string) ([]byte, error), paths ...string,
+) (*Rules, error) {
 	var files []compile.File
 	var errs Errors
 	for _, path := range paths {
@@ -90,8 +98,8 @@ func LoadBy(read func(path string) ([]byte, error), paths ...string) (*Rules, er
 			files = append(files, compile.File{Name: name, Data: data})
 		}
 	}
-	r, err := compileBy(read, files)
-	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what compileBy returns
+	next, err := compileAfter(r.program, read, files)
+	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what compileAfter returns
 		errs = append(errs, more...)
 	} else if err != nil {
 		return nil, err
@@ -99,17 +107,19 @@ func LoadBy(read func(path string) ([]byte, error), paths ...string) (*Rules, er
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	return r, nil
+	return next, nil
 }
 
 // File is a file of rules that was read already.
 type File = compile.File
 
 // Compile is Load for files that were read already.
-func Compile(files ...File) (*Rules, error) { return compileBy(os.ReadFile, files) }
+func Compile(files ...File) (*Rules, error) { return compileAfter(nil, os.ReadFile, files) }
 
-func compileBy(read func(path string) ([]byte, error), files []File) (*Rules, error) {
-	program, err := compile.Compile(files, compile.Options{ReadFile: read})
+func compileAfter(
+	before *compile.Program, read func(path string) ([]byte, error), files []File,
+) (*Rules, error) {
+	program, err := compile.Compile(files, compile.Options{ReadFile: read, Before: before})
 	if err != nil {
 		return nil, err
 	}

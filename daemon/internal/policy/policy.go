@@ -5,6 +5,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,7 @@ func (p *Policy) reload() error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	seen := make(reading)
-	loaded, err := rules.LoadBy(seen.read, p.config.Directory)
+	loaded, err := p.inForce().LoadNext(seen.read, p.config.Directory)
 	if err != nil {
 		p.refuse(errorsOf(err, p.config.Directory), seen)
 		return nil
@@ -133,6 +134,13 @@ func (p *Policy) reload() error {
 		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
 		len(loaded.Sets()), p.config.Directory, len(changed)))
 	return nil
+}
+
+// inForce returns the rules that are, if any.
+func (p *Policy) inForce() *rules.Rules {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.rules, new(rules.Rules))
 }
 
 func (p *Policy) accept(r *rules.Rules, seen reading) {

@@ -13,10 +13,10 @@ package compile
 
 import (
 	"cmp"
-	"fmt"
 	"hash/maphash"
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 )
@@ -33,6 +33,9 @@ type Options struct {
 	ReadFile func(name string) ([]byte, error)
 	// Labels tells that the labels of pods are known.
 	Labels bool
+	// Before is a program whose rules and sets are taken over where the files still have
+	// the same. Nil: all is compiled.
+	Before *Program
 }
 
 // Compile compiles files of rules. It returns a program, or all that is wrong with any of
@@ -40,17 +43,16 @@ type Options struct {
 func Compile(files []File, options Options) (*Program, error) {
 	var errs Errors
 	documents := readFiles(files, &errs)
-	base, err := environment(nil)
-	if err != nil {
-		return nil, fmt.Errorf("declare the names of rules: %w", err)
-	}
-	program := &Program{
-		variables: Variables(), seed: maphash.MakeSeed(),
-		indexFrom: indexFrom, groupFrom: groupFrom,
-	}
+	program := newProgram(&options)
+	before := setsOf(options.Before)
+	base := sync.OnceValues(func() (*cel.Env, error) { return environment(nil) })
 	for _, d := range documents {
 		program.files = append(program.files, d.files()...)
-		if err := d.compile(base, options, program); err != nil {
+		s := &scope{
+			doc: d, labels: options.Labels, base: base, digests: make(map[string]digest),
+			used: make(map[string]bool), before: before[d.set.Name],
+		}
+		if err := s.document(options.ReadFile, program); err != nil {
 			return nil, err
 		}
 		program.Sets = append(program.Sets, d.set)
@@ -95,30 +97,35 @@ func (d *document) files() (list []string) {
 	return list
 }
 
-// compile compiles the expressions of a document. An error that it returns is none of the
+// newProgram returns an empty program. What it shares with the one before lets rules of
+// that one be rules of this one, too.
+func newProgram(o *Options) *Program {
+	p := &Program{labels: o.Labels, indexFrom: indexFrom, groupFrom: groupFrom}
+	if o.Before != nil && o.Before.labels != o.Labels {
+		o.Before = nil
+	}
+	if o.Before == nil {
+		p.variables, p.seed = Variables(), maphash.MakeSeed()
+	} else {
+		p.variables, p.seed = o.Before.variables, o.Before.seed
+	}
+	return p
+}
+
+// document compiles the expressions of a document. An error that it returns is none of the
 // document's.
-func (d *document) compile(base *cel.Env, options Options, p *Program) error {
-	s := &scope{
-		doc: d, labels: options.Labels, variables: d.values(p.variables),
-		digests: make(map[string]digest), used: make(map[string]bool),
-	}
-	for i := range d.sets {
-		more := d.sets[i].addFile(d, options.ReadFile)
-		s.digests["sets."+d.sets[i].name] = digestNode(d.sets[i].node, more)
-	}
-	var err error
-	if s.env, err = base.Extend(d.setVariables()...); err != nil {
-		return fmt.Errorf("declare the sets of %s: %w", d.set.Name, err)
-	}
-	if err := s.own(); err != nil {
-		return err
-	}
+func (s *scope) document(read func(string) ([]byte, error), p *Program) error {
+	d := s.doc
+	s.sets(read)
+	s.variables = d.values(p.variables)
+	s.declared = d.setVariables()
+	s.own()
 	s.pods()
 	for i := range d.rules {
 		s.rule(&d.rules[i], p.seed)
 		d.set.Rules = append(d.set.Rules, d.rules[i].rule)
 	}
-	return nil
+	return s.err
 }
 
 // values returns what expressions of the document may name, but for its own variables.
@@ -140,26 +147,32 @@ func (d *document) values(variables []Variable) map[string]value {
 }
 
 // own compiles the document's variables. Each may use those before it.
-func (s *scope) own() error {
-	for _, v := range s.doc.variables {
+func (s *scope) own() {
+	for i := range s.doc.variables {
+		v := &s.doc.variables[i]
 		if v.name == "" || v.text == nil {
 			continue
 		}
-		clear(s.used)
-		result, t, ok := s.compile(v.text, false)
-		if !ok {
-			// What uses it is not told another error.
-			t, result = cel.DynType, value{}
-		}
 		name := "variables." + v.name
-		s.variables[name], s.digests[name] = result, s.digestOf(v.text, s.used)
-		env, err := s.env.Extend(cel.Variable(name, t))
-		if err != nil {
-			return fmt.Errorf("declare %s: %w", name, err)
+		own, ok := s.sameVariable(v)
+		if !ok {
+			own = s.variable(v)
 		}
-		s.env = env
+		s.variables[name], s.digests[name] = own.value, own.digest
+		s.declare(cel.Variable(name, own.celType))
+		s.doc.set.variables = append(s.doc.set.variables, own)
 	}
-	return nil
+}
+
+func (s *scope) variable(v *variableDocument) variable {
+	clear(s.used)
+	result, t, ok := s.compile(v.text, false)
+	if !ok {
+		// What uses it is not told another error.
+		t, result = cel.DynType, value{}
+	}
+	used := s.usedNames()
+	return variable{v.name, result, t, used, s.digestOf(v.text, used)}
 }
 
 func (s *scope) pods() {
@@ -175,26 +188,37 @@ func (s *scope) pods() {
 	s.doc.set.when = when.tri
 }
 
-// rule compiles the expressions of a rule.
+// rule compiles the expressions of a rule, unless they are those of a rule before.
 func (s *scope) rule(r *ruleDocument, seed maphash.Seed) {
-	clear(s.used)
-	s.message(r)
-	if r.when == nil {
-		return
-	}
-	when, ok := s.condition(r.when)
-	if !ok {
-		return
-	}
 	rule := r.rule
-	rule.digest = s.digestOf(r.node, s.used)
+	if !s.sameRule(r) && !s.conditions(r, seed) {
+		return
+	}
 	decides := rule.Action != Log && rule.Action != Count && rule.Action != Mark
-	if decides && when.reads&OfAuthor != 0 && !s.doc.trust {
+	if decides && rule.Reads&OfAuthor != 0 && !s.doc.trust {
 		s.doc.errorf(r.when, "the author of a pod writes its annotations and labels, and could "+
 			"loosen this rule: say trustAnnotations: true in spec, or use them in pods.when")
 	}
+}
+
+// conditions compiles the expressions of a rule. It returns false if the rule has no
+// condition.
+func (s *scope) conditions(r *ruleDocument, seed maphash.Seed) bool {
+	clear(s.used)
+	s.message(r)
+	if r.when == nil {
+		return false
+	}
+	when, ok := s.condition(r.when)
+	if !ok {
+		return false
+	}
+	rule := r.rule
+	rule.used = s.usedNames()
+	rule.digest = s.digestOf(r.node, rule.used)
 	rule.When, rule.Reads = r.when.Value, when.reads
 	rule.split(when, seed)
+	return true
 }
 
 func (s *scope) message(r *ruleDocument) {

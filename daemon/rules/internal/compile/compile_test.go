@@ -60,12 +60,15 @@ func mustCompile(tb testing.TB, texts ...string) *Program {
 	return program
 }
 
-func compileTexts(texts ...string) (*Program, error) {
+func compileTexts(texts ...string) (*Program, error) { return compileAfter(nil, texts...) }
+
+// compileAfter compiles texts after those of another program.
+func compileAfter(before *Program, texts ...string) (*Program, error) {
 	var files []File
 	for i, text := range texts {
 		files = append(files, File{Name: string(rune('a'+i)) + ".yaml", Data: []byte(text)})
 	}
-	return Compile(files, Options{Labels: true, ReadFile: func(name string) ([]byte, error) {
+	return Compile(files, Options{Labels: true, Before: before, ReadFile: func(name string) ([]byte, error) {
 		if name != "/etc/nsqueue/sets/ads.txt" {
 			return nil, errors.New("there is no such file")
 		}

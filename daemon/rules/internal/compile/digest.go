@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"maps"
-	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -19,9 +17,9 @@ import (
 type digest [sha256.Size]byte
 
 // digestOf returns what stands for what was written in a node and for what it uses.
-func (s *scope) digestOf(n *yaml.Node, used map[string]bool) digest {
+func (s *scope) digestOf(n *yaml.Node, used []string) digest {
 	parts := make([][]byte, 0, 2*len(used))
-	for _, name := range slices.Sorted(maps.Keys(used)) {
+	for _, name := range used {
 		d := s.digests[name]
 		parts = append(parts, []byte(name), d[:])
 	}

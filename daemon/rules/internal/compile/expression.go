@@ -23,13 +23,39 @@ const maxCost = 10_000
 // scope is what the expressions of one document may name.
 type scope struct {
 	doc       *document
-	env       *cel.Env
+	before    *compiled        // the set of this name in the program before, if any
 	variables map[string]value // by their names in expressions
 	labels    bool
+
+	base     func() (*cel.Env, error)
+	declared []cel.EnvOption
+	env      *cel.Env // what is declared; nil until an expression has to be checked
+	err      error    // why that is impossible, which is no fault of the document
+
 	// digests stand for what the names of sets and variables mean.
 	digests map[string]digest
 	// used has those names of them that were found since it was made.
 	used map[string]bool
+}
+
+// declare adds to what expressions may name.
+func (s *scope) declare(o cel.EnvOption) {
+	s.declared, s.env = append(s.declared, o), nil
+}
+
+// environment returns what expressions are checked against, or nil.
+func (s *scope) environment() *cel.Env {
+	if s.env != nil || s.err != nil {
+		return s.env
+	}
+	base, err := s.base()
+	if err == nil {
+		s.env, err = base.Extend(s.declared...)
+	}
+	if err != nil {
+		s.env, s.err = nil, fmt.Errorf("declare the names of rules: %w", err)
+	}
+	return s.env
 }
 
 // expression is one expression that is being compiled.
@@ -56,7 +82,11 @@ func (s *scope) compile(n *yaml.Node, message bool) (value, *cel.Type, bool) {
 		s.doc.wrongKind(n, "an expression", "a text, as in server.port == 443")
 		return value{}, nil, false
 	}
-	checked, issues := s.env.Compile(n.Value)
+	env := s.environment()
+	if env == nil {
+		return value{}, nil, false
+	}
+	checked, issues := env.Compile(n.Value)
 	e := &expression{scope: s, node: n, message: message}
 	if issues.Err() != nil {
 		for _, issue := range issues.Errors() {

@@ -19,6 +19,7 @@ type Program struct {
 	files []string
 	steps []step
 
+	labels               bool // those of pods are known
 	variables            []Variable
 	seed                 maphash.Seed
 	indexFrom, groupFrom int

@@ -45,6 +45,8 @@ type Set struct {
 	when                 func(*Flow) Tri // nil: all pods
 	first                int             // the number of its first step
 	steps                int
+	sets                 []namedSet
+	variables            []variable
 }
 
 // Rule is a rule of a set.
@@ -57,6 +59,12 @@ type Rule struct {
 	// Settle says that the kernel may have the rest of a flow that the rule decided.
 	Settle         bool
 	Mark, MarkMask uint32
+	expressions
+}
+
+// expressions are what a rule asks and says. Equal rules of programs that follow each other
+// share them.
+type expressions struct {
 	// When is the condition as it was written.
 	When string
 	// Reads has the stages that the condition reads.
@@ -68,7 +76,8 @@ type Rule struct {
 	keys    keys
 	message func(*Flow) (string, bool)
 	says    nameSet // variables in message
-	digest  digest
+	used    []string
+	digest  digest // of all that is written in the rule, and of what its names mean
 }
 
 // Message returns what the rule's author wanted to be told with an event. It makes a new

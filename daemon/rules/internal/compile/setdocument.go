@@ -60,25 +60,44 @@ func (s *setDocument) addPrefixes(d *document, n *yaml.Node) {
 	})
 }
 
-// addFile adds the names of the file that a set takes them from.
-func (s *setDocument) addFile(d *document, read func(string) ([]byte, error)) []byte {
+// sets completes the document's sets with what their files have.
+func (s *scope) sets(read func(string) ([]byte, error)) {
+	for i := range s.doc.sets {
+		set := &s.doc.sets[i]
+		data := set.readFile(s.doc, read)
+		d := digestNode(set.node, data)
+		if !s.sameNames(set, d) {
+			set.addLines(s.doc, data)
+		}
+		s.digests["sets."+set.name] = d
+		s.doc.set.sets = append(s.doc.set.sets, namedSet{set.name, set.domains, set.prefixes, d})
+	}
+}
+
+// readFile reads the file that a set takes its names from.
+func (s *setDocument) readFile(d *document, read func(string) ([]byte, error)) []byte {
 	if s.file == nil {
 		return nil
 	}
-	name := s.file.Value
 	if read == nil {
 		d.errorf(s.file, "no files with names can be read here: list them in domains")
 		return nil
 	}
-	data, err := read(name)
+	data, err := read(s.file.Value)
 	if err != nil {
 		d.errorf(s.file, "%v", err)
 		return nil
 	}
+	return data
+}
+
+func (s *setDocument) addLines(d *document, data []byte) {
+	if s.file == nil {
+		return
+	}
 	for _, wrong := range s.domains.AddLines(string(data)) {
 		*d.errs = append(*d.errs, Error{
-			File: name, Line: wrong.Line, Column: 1, Text: wrong.Err.Error(),
+			File: s.file.Value, Line: wrong.Line, Column: 1, Text: wrong.Err.Error(),
 		})
 	}
-	return data
 }
