@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,6 +70,45 @@ func TestContainerWithoutMounts(t *testing.T) {
 	r.wantInspected(t, c, pod, peer)
 	if s := status(); len(s.Problems) != 0 {
 		t.Errorf("problems %+v", s.Problems)
+	}
+	if o := c.run(t, "DEL"); o.failed || o.stderr != "" {
+		t.Errorf("DEL: %s%s", o.stdout, o.stderr)
+	}
+}
+
+// TestContainerSaysWhatIsMissing restarts a daemon whose supervisor keeps its queues, in
+// a container that has none of what it takes to see pods. The pod stays attached, and
+// status and doctor name all of it.
+func TestContainerSaysWhatIsMissing(t *testing.T) {
+	r := newWrappedRig(t, api.Fail, "unshare", "--mount", "--propagation", "private",
+		"setpriv", "--bounding-set", "-sys_ptrace", "sh", "-c",
+		`mount -t tmpfs none /run/netns && mount --bind /proc/$$ /proc/1 &&
+			program="$1" && shift &&
+			exec "$program" supervise --max-deaths 0 --runtime-dir "$0" -- "$@"`, t.TempDir())
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t)
+	pod, peer := nstest.Pair(t)
+	c := r.attachAs(t, "lives", pod)
+	if out, err := exec.Command(filepath.Join(binDir(t), "nsqueuectl"), "--socket", r.Socket(),
+		"upgrade").CombinedOutput(); err != nil {
+		t.Fatalf("upgrade: %v: %s", err, out)
+	}
+	r.wantInspected(t, c, pod, peer)
+	for _, command := range []string{"status", "doctor"} {
+		var out []byte
+		said := func() bool {
+			// Doctor finds more that is wrong with a machine that has no CNI chain.
+			out, _ = exec.Command(filepath.Join(binDir(t), "nsqueuectl"), "--socket", r.Socket(),
+				command).CombinedOutput()
+			text := strings.Join(strings.Fields(string(out)), " ")
+			return strings.Contains(text, "propagation HostToContainer") &&
+				strings.Contains(text, "hostPID: true") && strings.Contains(text, "CAP_SYS_PTRACE")
+		}
+		if !nstest.Poll(patience, said) {
+			t.Errorf("%s does not say what is missing: %s", command, out)
+		}
 	}
 	if o := c.run(t, "DEL"); o.failed || o.stderr != "" {
 		t.Errorf("DEL: %s%s", o.stdout, o.stderr)

@@ -17,6 +17,9 @@ import (
 // ErrHidden is in the chain of [Census.Hidden].
 var ErrHidden = errors.New("nsqueued cannot see the processes of the node")
 
+// TraceNeeded says what it takes to look into processes of the node.
+const TraceNeeded = "CAP_SYS_PTRACE and an AppArmor profile that allows ptrace are needed"
+
 // initialPIDNamespace is the inode of the PID namespace that the kernel booted
 // with (PROC_PID_INIT_INO).
 const initialPIDNamespace = 0xEFFFFFFC
@@ -49,8 +52,7 @@ func Take(all uint64) *Census {
 		}
 		dir := filepath.Join("/proc", e.Name())
 		if err := c.process(dir, pid); err != nil {
-			c.hide(fmt.Errorf("the netns of process %d: %w (CAP_SYS_PTRACE and an AppArmor "+
-				"profile that allows ptrace are needed)", pid, err))
+			c.hide(fmt.Errorf("the netns of process %d: %w (%s)", pid, err, TraceNeeded))
 		}
 	}
 	c.hide(c.mounts())
@@ -139,7 +141,7 @@ func blind(all uint64) error {
 		return fmt.Errorf("/proc is that of another PID namespace: %w", err)
 	}
 	if st.Ino != all {
-		return errors.New("it runs in a PID namespace of its own (hostPID: true ends that)")
+		return errors.New(ownNamespace(mayTrace()))
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -149,6 +151,15 @@ func blind(all uint64) error {
 		return fmt.Errorf("/proc is mounted with %s, and CAP_SYS_PTRACE is missing", option)
 	}
 	return nil
+}
+
+// ownNamespace says what is missing in a PID namespace that is not the node's.
+func ownNamespace(mayTrace bool) string {
+	text := "it runs in a PID namespace of its own (hostPID: true ends that)"
+	if !mayTrace {
+		text += ", and without CAP_SYS_PTRACE, which it then needs as well"
+	}
+	return text
 }
 
 // hidepid returns the option by which the uppermost /proc hides processes of

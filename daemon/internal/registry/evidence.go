@@ -128,15 +128,20 @@ func (s *seenNetns) retain(cookies map[uint64]bool) {
 
 // missing says why it cannot be told whether a pod lives, and what ends that.
 func (s *seenNetns) missing(rec *state.Record, census *netns.Census) string {
-	text := "its netns has no path"
-	if path := rec.Netns.Path; path != "" {
-		text = "its netns is not at " + path
-		if s.notAt(rec) != absent {
-			text += ", where it was never seen (in a container, its directory must be mounted " +
-				"with propagation HostToContainer)"
-		}
+	return fmt.Sprintf("%s; %s", s.noPath(rec), census.Hidden)
+}
+
+// noPath says why the netns is not found by its path, and what ends that.
+func (s *seenNetns) noPath(rec *state.Record) string {
+	path := rec.Netns.Path
+	switch {
+	case path == "":
+		return "its netns has no path"
+	case s.notAt(rec) == absent:
+		return "its netns is not at " + path
 	}
-	return fmt.Sprintf("%s; %s", text, census.Hidden)
+	return "its netns is not at " + path + ", where it was never seen (in a container, its " +
+		"directory must be mounted with propagation HostToContainer)"
 }
 
 // doubts are the attachments of which it cannot be told whether their pods live.

@@ -62,7 +62,9 @@ type daemon struct {
 	// hidden: the node is a container to the registry, which does not see all
 	// processes.
 	hidden bool
-	log    io.Writer
+	// node is the PID namespace of the node, 0 where this process is in it.
+	node uint64
+	log  io.Writer
 
 	store *state.Store
 }
@@ -110,6 +112,9 @@ func (d *daemon) run() {
 func (d *daemon) pidNamespace() uint64 {
 	if d.hidden {
 		return 0
+	}
+	if d.node != 0 {
+		return d.node
 	}
 	var st unix.Stat_t
 	nstest.Must(d.t, unix.Stat("/proc/self/ns/pid", &st))

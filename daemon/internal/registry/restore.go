@@ -263,7 +263,12 @@ func (r *Registry) find(
 			return ns, err
 		}
 	}
-	return reopen(rec, census().Find(rec.Netns.Dev, rec.Netns.Ino))
+	ns, err := reopen(rec, census().Find(rec.Netns.Dev, rec.Netns.Ino))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%s, and elsewhere it cannot be opened: %w (%s)",
+			r.seen.noPath(rec), err, netns.TraceNeeded)
+	}
+	return ns, err
 }
 
 // reopen opens the netns of a record; nil where it is another one by now.

@@ -117,6 +117,13 @@ func (s *Supervisor) remove(match func(name string) bool) {
 	s.held = left
 }
 
+// Lose closes all that is held, as the end of a supervisor does.
+func (s *Supervisor) Lose() {
+	s.t.Helper()
+	s.sync()
+	s.remove(func(string) bool { return true })
+}
+
 // Names returns what is held under which name.
 func (s *Supervisor) Names() map[string]int {
 	s.mu.Lock()
