@@ -86,11 +86,18 @@ inspectBudget: 1m
 queue: {length: 60000, receiveBuffer: 67108864, receiveBufferTotal: 68719476736}
 `
 
+func (r *rig) configFile() string { return filepath.Join(r.dir, "nsqueued.yaml") }
+
+func (r *rig) writeConfig() {
+	r.t.Helper()
+	text := []byte(fmt.Sprintf(config, r.dir, r.policy))
+	nstest.Must(r.t, os.WriteFile(r.configFile(), text, 0o600))
+}
+
 // start runs the supervisor and returns when the daemon answers.
 func (r *rig) start() {
 	r.t.Helper()
-	file := filepath.Join(r.dir, "nsqueued.yaml")
-	nstest.Must(r.t, os.WriteFile(file, []byte(fmt.Sprintf(config, r.dir, r.policy)), 0o600))
+	r.writeConfig()
 	argv := []string{
 		"supervise", "--runtime-dir", r.dir,
 		"--max-deaths", strconv.Itoa(r.maxDeaths), "--death-window", r.deathWindow.String(),
@@ -102,7 +109,7 @@ func (r *rig) start() {
 	if r.watchdog != 0 {
 		argv = append(argv, "--watchdog", r.watchdog.String(), "--abort-grace", "100ms")
 	}
-	argv = append(append(argv, "--", "--config", file), r.args...)
+	argv = append(append(argv, "--", "--config", r.configFile()), r.args...)
 	cmd := exec.Command(filepath.Join(r.dir, nsqueued), argv...)
 	nstest.Must(r.t, link(filepath.Join(r.bin, nsqueued), cmd.Path))
 	cmd.Stdout, cmd.Stderr = &r.log, &r.log

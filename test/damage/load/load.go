@@ -37,6 +37,7 @@ type Flow struct {
 	different int          // how many numbers have arrived
 	last      atomic.Int64
 	longest   atomic.Int64
+	recent    atomic.Int64 // the longest since Gap was called
 }
 
 // How a datagram arrived.
@@ -139,8 +140,10 @@ func (f *Flow) read() error {
 
 func (f *Flow) note(datagram []byte) {
 	now := int64(boottime.Now())
-	if gap := now - f.last.Swap(now); gap > f.longest.Load() {
-		f.longest.Store(gap)
+	gap := now - f.last.Swap(now)
+	f.longest.Store(max(gap, f.longest.Load()))
+	if gap > f.recent.Load() {
+		f.recent.Store(gap)
 	}
 	n := binary.BigEndian.Uint32(datagram)
 	if n >= MaxDatagrams {
@@ -154,6 +157,10 @@ func (f *Flow) note(datagram []byte) {
 		f.arrived[n] = seen
 	}
 }
+
+// Gap returns the longest time in which nothing arrived since it was called last. Call
+// it again when something has arrived: a gap that goes on is not in it.
+func (f *Flow) Gap() time.Duration { return time.Duration(f.recent.Swap(0)) }
 
 // Idle returns for how long nothing has arrived.
 func (f *Flow) Idle() time.Duration { return boottime.Now() - time.Duration(f.last.Load()) }

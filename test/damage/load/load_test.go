@@ -65,3 +65,27 @@ func TestOver(t *testing.T) {
 		}
 	}
 }
+
+// TestStream has a stream stand still and go on.
+func TestStream(t *testing.T) {
+	from, to := net.Pipe()
+	defer to.Close()
+	s := NewStream(from, to, 1<<20)
+	var sent, received error
+	var running sync.WaitGroup
+	running.Go(func() { sent = s.Send() })
+	nstest.Must(t, func() error {
+		_, err := to.Read(make([]byte, 1))
+		return err
+	}())
+	began := time.Now()
+	const stall = 10 * time.Millisecond
+	nstest.Eventually(t, time.Minute, "time passes", func() bool { return time.Since(began) > stall })
+	running.Go(func() { received = s.Receive() })
+	nstest.Eventually(t, time.Minute, "data", func() bool { return s.Stall() > 0 })
+	s.Stop()
+	running.Wait()
+	if sent != nil || received != nil || s.Lost() != 1 {
+		t.Errorf("%d bytes lost, errors %v, %v; want the one that was read beside", s.Lost(), sent, received)
+	}
+}
