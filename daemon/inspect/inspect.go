@@ -244,6 +244,11 @@ type Verdict struct {
 	// settled. It is a request: where settling is off, or not possible, packets
 	// keep coming.
 	Settle bool
+	// Reason names what decided, for people: nsqueuectl watch shows it and finds
+	// packets by it, whole or by what is before a slash, as in SET/RULE. Where rules
+	// decide, it is the name of the rule. Make it once, not for each packet. Of a long
+	// one the beginning is shown, and none where the failure policy decides.
+	Reason string
 	// Payload replaces a packet that is accepted or queued, from its IP header on;
 	// nil keeps it. The daemon corrects checksums as [FixChecksums] does. Lengths
 	// are the inspector's job: that of the IP header must be the payload's, and

@@ -27,6 +27,7 @@ type heldFlow struct {
 type decidedFlow struct {
 	id      uint64
 	verdict compile.Verdict
+	by      string
 }
 
 // hold keeps a packet until its flow is decided. One that cannot be kept is dropped: its
@@ -51,7 +52,7 @@ func (h *held) hold(packet *inspect.Packet, flow uint64, now time.Duration) insp
 // note takes what was decided.
 func (h *held) note(n *Note) {
 	if n.Kind == judge.Decided && h.flows[n.ID] != nil {
-		h.decided = append(h.decided, decidedFlow{n.ID, n.Verdict})
+		h.decided = append(h.decided, decidedFlow{n.ID, n.Verdict, n.Name()})
 	}
 }
 
@@ -59,7 +60,7 @@ func (h *held) note(n *Note) {
 // by the packet at which it was decided.
 func (h *held) release(o *judge.Outcome) {
 	for _, d := range h.decided {
-		v := inspect.Verdict{Action: inspect.Drop}
+		v := inspect.Verdict{Action: inspect.Drop, Reason: d.by}
 		if d.verdict == compile.Accepted {
 			v.Action = inspect.Accept
 		}

@@ -82,11 +82,12 @@ func TestHold(t *testing.T) {
 			t.Fatalf("released before the decision: %+v", s.released)
 		}
 		send(16, 122, host+"\r\n\r\n", want)
-		held := inspect.Verdict{Action: inspect.Drop, Mark: 1, MarkMask: 1}
+		action, reason := inspect.Drop, "s/default"
 		if want == inspect.Accept {
-			held.Action = inspect.Accept
+			action, reason = inspect.Accept, "s/web"
 		}
-		if len(s.released) != 2 || s.released[0].Action != held.Action || s.released[1].Mark != 1 {
+		if len(s.released) != 2 || s.released[0].Action != action || s.released[1].Mark != 1 ||
+			s.released[0].Reason != reason {
 			t.Errorf("released %+v", s.released)
 		}
 	}

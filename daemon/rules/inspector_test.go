@@ -85,7 +85,8 @@ func TestInspector(t *testing.T) {
 	for n, want := range []inspect.Action{
 		inspect.Reject, inspect.Accept, inspect.Accept, inspect.NoVerdict, inspect.NoVerdict,
 	} {
-		if v := verdicts[n]; v.Action != want || v.Settle != (n < 3) {
+		reason := [...]string{"s/ssh", "s/default", "", "", ""}[n]
+		if v := verdicts[n]; v.Action != want || v.Settle != (n < 3) || v.Reason != reason {
 			t.Errorf("packet %d: %+v, want %v", n, v, want)
 		}
 	}

@@ -76,7 +76,9 @@ func fill(to *judge.Packet, from *inspect.Packet) {
 }
 
 func verdictOf(o judge.Outcome) inspect.Verdict {
-	v := inspect.Verdict{Settle: o.Settle, Mark: o.Mark, MarkMask: o.MarkMask}
+	v := inspect.Verdict{
+		Settle: o.Settle, Mark: o.Mark, MarkMask: o.MarkMask, Reason: o.By,
+	}
 	switch o.Action {
 	case judge.None:
 		return inspect.Verdict{}

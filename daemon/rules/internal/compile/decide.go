@@ -48,16 +48,29 @@ func (d Decision) Settle() bool {
 }
 
 // Name returns what decided as set/rule, set/default or set/midstream, or nothing after
-// the end of all sets. It makes a new text.
+// the end of all sets. The text is as old as the rules.
 func (d Decision) Name() string { return nameOf(d.Set, d.Rule, d.Midstream) }
 
 func nameOf(set *Set, rule *Rule, midstream bool) string {
-	if set == nil {
+	switch {
+	case set == nil:
 		return ""
+	case rule != nil:
+		return rule.path
+	case midstream:
+		return set.ofMidstream
 	}
-	ofSet, ofRule := NamesOf(set, rule, midstream)
-	return ofSet + "/" + ofRule
+	return set.ofDefault
 }
+
+// What stands for a rule in the name of a decision that no rule has made.
+const (
+	byDefault   = "default"
+	byMidstream = "midstream"
+)
+
+// Nobody is the name of the set that packets are refused by which no rule has refused.
+const Nobody = "nsqueue"
 
 // NamesOf returns the names of what decides or has an effect: of a set, and of its rule,
 // which is default or midstream where no rule is meant. Both are empty after the end of
@@ -69,9 +82,9 @@ func NamesOf(set *Set, rule *Rule, midstream bool) (ofSet, ofRule string) {
 	case rule != nil:
 		return set.Name, rule.Name
 	case midstream:
-		return set.Name, "midstream"
+		return set.Name, byMidstream
 	}
-	return set.Name, "default"
+	return set.Name, byDefault
 }
 
 // Effect is what a rule does besides deciding, or would do if its set did not audit.

@@ -69,6 +69,10 @@ func readDocument(r *reader, n *yaml.Node) *document {
 func (d *document) metadata(n *yaml.Node) {
 	d.mapping(n, "metadata", field{"name", true, func(n *yaml.Node) {
 		d.named, d.set.Name = n, d.name(n, "the name of a set of rules")
+		if d.set.Name == Nobody {
+			d.errorf(n, "%s stands for what is refused without a rule: name the set otherwise",
+				Nobody)
+		}
 	}})
 }
 
@@ -213,7 +217,7 @@ func (d *document) readRule(n *yaml.Node) ruleDocument {
 		field{"message", false, func(n *yaml.Node) { r.message = n }},
 		field{"settle", false, func(n *yaml.Node) { rule.Settle = d.flag(n, "settle") }},
 		field{"mark", false, func(n *yaml.Node) { mark = n }})
-	if rule.Name == "default" || rule.Name == "midstream" {
+	if rule.Name == byDefault || rule.Name == byMidstream {
 		d.errorf(n, "%s is what a set decides without a rule: name the rule otherwise", rule.Name)
 	}
 	d.readMark(n, rule, mark)

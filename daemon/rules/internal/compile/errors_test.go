@@ -41,6 +41,7 @@ func TestErrors(t *testing.T) {
 		{rule("|\n      tls.sni == 'x' &&\n        server.port / 2 == 1"), "11:21", "/ is not"},
 		{rule(`'tls.sni == "it''s" && server.port / 2 == 1'`), "9:46", "/ is not"},
 		{set("s", "rule: []"), "5:3", "it has priority, mode"},
+		{set("nsqueue", "rules: []"), "3:18", "name the set otherwise"},
 		{set("s", "priority: high"), "5:13", "a number from 0"},
 		{set("s", "mode: audit"), "5:9", "one of Enforce, Audit"},
 		{set("s", "default: log"), "5:12", "one of accept, drop, reject, next"},

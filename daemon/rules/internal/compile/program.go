@@ -61,6 +61,7 @@ func (p *Program) link(errs *Errors) {
 	p.lists = make(map[string]*List)
 	for _, set := range p.Sets {
 		set.first = len(p.steps)
+		set.nameDecisions()
 		if set.AcceptMidstream {
 			p.steps = append(p.steps, step{
 				ask: knownFlag(Packet, func(f *Flow) bool { return f.Midstream }),

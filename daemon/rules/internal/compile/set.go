@@ -47,6 +47,8 @@ type Set struct {
 	steps                int
 	sets                 []namedSet
 	variables            []variable
+	ofDefault            string // what the decision by its default is named
+	ofMidstream          string
 }
 
 // Rule is a rule of a set.
@@ -59,6 +61,7 @@ type Rule struct {
 	// Settle says that the kernel may have the rest of a flow that the rule decided.
 	Settle         bool
 	Mark, MarkMask uint32
+	path           string // what decisions by the rule are named
 	expressions
 }
 
@@ -88,6 +91,14 @@ func (r *Rule) Message(f *Flow) string {
 	}
 	text, _ := r.message(f)
 	return text
+}
+
+// nameDecisions makes the names of what the set decides.
+func (s *Set) nameDecisions() {
+	s.ofDefault, s.ofMidstream = s.Name+"/"+byDefault, s.Name+"/"+byMidstream
+	for _, r := range s.Rules {
+		r.path = s.Name + "/" + r.Name
+	}
 }
 
 // selects reports whether the set's rules are for the pod of the flow.

@@ -97,22 +97,20 @@ func (p *Pod) remember(f *facts, d compile.Decision, mark, mask uint32) {
 	number, ok := p.rulingOf[r]
 	if !ok && len(p.rulings) <= math.MaxUint16 {
 		number = uint16(len(p.rulings))
-		p.rulings = append(p.rulings, r)
+		p.rulings = append(p.rulings, r.answered())
 		p.rulingOf[r] = number
 	}
 	f.ruling = number
 	if number == 0 { // there is no room: it is decided again
+		p.rulings[0] = r.answered()
 		f.rules--
 	}
 }
 
 // answer returns what was decided of a flow, as that of a packet.
 func (p *Pod) answer(f *facts) Outcome {
-	r := &p.rulings[f.ruling]
-	o := Outcome{
-		Action: actionOf(r.Verdict), Settle: r.Decision.Settle(),
-		Mark: r.mark, MarkMask: r.mask, Flow: uint64(f.id),
-	}
+	o := p.rulings[f.ruling].outcome
+	o.Flow = uint64(f.id)
 	if f.has(datagrams) || p.awaitsUser(f) ||
 		f.has(refused) && !p.isConnection() && !f.has(outward) {
 		o.Settle = false

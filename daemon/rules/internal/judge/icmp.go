@@ -27,7 +27,7 @@ func (p *Pod) icmp() Outcome {
 		return Outcome{}
 	}
 	if p.forged() {
-		return Outcome{Action: Drop}
+		return Outcome{Action: Drop, By: byChecksum}
 	}
 	v6 := f.flow.Protocol == inspect.ProtoICMPv6
 	if isError(b[0], v6) && len(b) > icmpHeader && p.concernsAccepted(b[icmpHeader:]) {

@@ -44,7 +44,7 @@ func (p *Pod) mergedMessages(b []byte, cut bool) Outcome {
 	for rest := b; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 		if size == 0 || m.Parse(rest[:min(size, len(rest))]) != nil {
 			p.outside++
-			return Outcome{Action: Drop}
+			return Outcome{Action: Drop, By: byOutside}
 		}
 	}
 	return p.datagrams(b, cut, size)

@@ -50,11 +50,25 @@ type Note struct {
 	Audit  bool
 }
 
-// Name returns what decided or had the effect as set/rule, set/default or set/midstream,
-// or nothing after the end of all sets. It makes a new text.
+// Name returns what decided or had the effect as set/rule, set/default, set/midstream or
+// nsqueue/reason, or nothing after the end of all sets. It makes no new text.
 func (n *Note) Name() string {
+	switch n.Kind {
+	case Conflict:
+		return byConflict
+	case Subflow:
+		return bySubflow
+	}
 	return compile.Decision{Set: n.Set, Rule: n.Rule, Midstream: n.Midstream}.Name()
 }
+
+// The names of what no rule decides.
+const (
+	byConflict = compile.Nobody + "/conflict"
+	bySubflow  = compile.Nobody + "/mptcp-join"
+	byChecksum = compile.Nobody + "/checksum" // the receiver would not take the packet
+	byOutside  = compile.Nobody + "/outside"  // nobody could have kept its bytes
+)
 
 // Observer is told what happens to flows. The calls are made while a packet waits and
 // must neither block nor call the Pod.

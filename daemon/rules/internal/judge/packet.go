@@ -67,4 +67,7 @@ type Outcome struct {
 	Mark, MarkMask uint32
 	// Flow is the number of the packet's flow among those of the pod, and 0 for none.
 	Flow uint64
+	// By is the name of what decided, as that of a [Note], and empty if nothing did. It
+	// is no new text.
+	By string
 }

@@ -85,7 +85,7 @@ type Pod struct {
 	usesNames bool     // some rule asks for what the server is called
 	list      []string // for a moment
 
-	rulings  []ruling
+	rulings  []answered
 	rulingOf map[ruling]uint16
 
 	frame   frame
@@ -123,6 +123,24 @@ type tools struct {
 type ruling struct {
 	compile.Decision
 	mark, mask uint32
+}
+
+// answered is a ruling with the answer to packets of its flows.
+type answered struct {
+	ruling
+
+	outcome Outcome
+}
+
+func (r ruling) answered() answered {
+	o := Outcome{
+		Action: actionOf(r.Verdict), Settle: r.Decision.Settle(), Mark: r.mark, MarkMask: r.mask,
+		By: r.Name(),
+	}
+	if r.Set == nil && o.Action != Accept { // no end of sets refuses
+		o.By = byConflict
+	}
+	return answered{r, o}
 }
 
 // New returns a Pod without flows.
@@ -167,7 +185,7 @@ func (p *Pod) SetRules(rules *compile.List) {
 	p.usesNames = rules != nil && rules.ReadsNames()
 	p.bytes = rules != nil && rules.Reads()&(compile.App|compile.Message) != 0
 	p.enforces = rules != nil && slices.ContainsFunc(rules.Rules(), enforces)
-	p.rulings = append(p.rulings[:0], ruling{})
+	p.rulings = append(p.rulings[:0], answered{})
 	p.rulingOf = make(map[ruling]uint16)
 }
 
@@ -193,10 +211,11 @@ func (p *Pod) Renew(rules *compile.List) {
 	p.epoch++
 	clear(p.rulingOf)
 	for i := range p.rulings {
-		r := &p.rulings[i]
+		r := p.rulings[i].ruling
 		r.Set, r.Rule = sets[r.Set], ruleOf[r.Rule]
+		p.rulings[i] = r.answered()
 		if i > 0 {
-			p.rulingOf[*r] = uint16(i)
+			p.rulingOf[r] = uint16(i)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func (p *Pod) quic(r flowtab.Ref, w *work, b []byte, cut, fromClient bool) Outco
 		return p.completeQUIC(r, w)
 	case status == quic.Conflict:
 		p.tellConflict(r, f)
-		return Outcome{Action: Drop, Flow: uint64(f.id)}
+		return Outcome{Action: Drop, Flow: uint64(f.id), By: byConflict}
 	case isDecided && status == quic.Limit:
 		p.finish(r, w)
 		return p.anotherHello(r, b)

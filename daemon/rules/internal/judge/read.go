@@ -179,5 +179,5 @@ func (p *Pod) secondName(r flowtab.Ref, w *work) Outcome {
 	p.flow.AppError = conflict.String()
 	p.remember(f, compile.Decision{Verdict: compile.Dropped}, w.mark, w.markMask)
 	p.finish(r, w)
-	return Outcome{Action: Drop, Flow: uint64(p.table.Facts(r).id)}
+	return Outcome{Action: Drop, Flow: uint64(p.table.Facts(r).id), By: byConflict}
 }

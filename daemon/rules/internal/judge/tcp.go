@@ -24,7 +24,7 @@ func (p *Pod) tcp() Outcome {
 		w = p.state(r)
 	}
 	if (w != nil || r == 0 || g.Opens()) && p.forged() {
-		return Outcome{Action: Drop}
+		return Outcome{Action: Drop, By: byChecksum}
 	}
 	switch {
 	case g.Opens() && p.isAnother(r, w):
@@ -132,7 +132,7 @@ func (p *Pod) refuseSubflow(f *facts) Outcome {
 	p.fill(&p.frame.key, p.frame.side, f)
 	p.note = Note{Kind: Subflow, Verdict: compile.Rejected}
 	p.tell(f)
-	return Outcome{Action: Reject, Flow: uint64(f.id)}
+	return Outcome{Action: Reject, Flow: uint64(f.id), By: bySubflow}
 }
 
 // add begins an undecided flow.
@@ -217,12 +217,14 @@ func (p *Pod) rememberedBefore(w *work, client flowtab.Side) Outcome {
 
 // refuse drops a segment, whatever the rules say.
 func (p *Pod) refuse(r flowtab.Ref, f *facts, why stream.Status) Outcome {
+	o := Outcome{Action: Drop, Flow: uint64(f.id), By: byOutside}
 	if why == stream.Conflict {
 		p.tellConflict(r, f)
+		o.By = byConflict
 	} else {
 		p.outside++
 	}
-	return Outcome{Action: Drop, Flow: uint64(f.id)}
+	return o
 }
 
 func (p *Pod) tellConflict(r flowtab.Ref, f *facts) {
@@ -240,7 +242,7 @@ func (p *Pod) conclude(r flowtab.Ref, w *work) Outcome {
 		p.finish(r, w)
 		return p.answer(p.table.Facts(r))
 	}
-	settles := p.rulings[f.ruling].Decision.Settle()
+	settles := p.rulings[f.ruling].outcome.Settle
 	if len(w.toServer.Bytes()) == 0 {
 		p.finish(r, w)
 		return p.answer(p.table.Facts(r))

@@ -172,7 +172,7 @@ func TestConflict(t *testing.T) {
 		copy(bad[:60], good[:60])
 		b.want("out of order", c.fromClient(ack, c.cseq+50, good[50:150]), "pass")
 		b.want("other bytes", c.fromClient(ack, c.cseq, bad[:140]), "drop")
-		if got := b.notes.take(); got != "conflict drop unknown conflict" && got != "conflict drop conflict" {
+		if got := b.notes.take(); got != "conflict drop nsqueue/conflict unknown conflict" && got != "conflict drop nsqueue/conflict conflict" {
 			t.Error(got)
 		}
 		b.want("the same bytes", c.fromClient(ack, c.cseq, good[:50]), "pass")
@@ -187,7 +187,7 @@ func TestConflictAfterDecision(t *testing.T) {
 	seq := c.cseq - uint32(len(good))
 	b.want("other hello", c.fromClient(ack, seq, bad), "drop")
 	b.want("same hello", c.fromClient(ack, seq, good), "accept")
-	b.told("accept s/tls tls www.allowed.example; conflict drop tls www.allowed.example conflict")
+	b.told("accept s/tls tls www.allowed.example; conflict drop nsqueue/conflict tls www.allowed.example conflict")
 }
 
 func TestMidstream(t *testing.T) {
@@ -287,7 +287,7 @@ func TestSubflow(t *testing.T) {
 	capable := []byte{30, 4, 0, 1}
 	b := newBench(t, allowList)
 	b.want("MP_JOIN", b.web().fromClient(syn, 1, nil, join...), "reject")
-	b.told("subflow reject")
+	b.told("subflow reject nsqueue/mptcp-join")
 	b.want("MP_CAPABLE", b.web().fromClient(syn, 1, nil, capable...), "pass")
 	b = newBench(t, "\n  default: accept\n  rules: [{name: m, when: tcp.mptcp && server.port == 80, action: drop}]")
 	b.want("no rule needs bytes", b.web().fromClient(syn, 1, nil, join...), "accept!")
@@ -379,7 +379,7 @@ func TestSecondHello(t *testing.T) {
 	b.want("retry", c.reply([]byte("retry")), "accept")
 	b.want("change of ciphers", c.say([]byte{20, 3, 3, 0, 1, 1}), "accept")
 	b.want("another name", c.say(clientHello(t, "b.example")), "drop")
-	b.told("accept s/r tls a.example; conflict drop tls a.example conflict")
+	b.told("accept s/r tls a.example; conflict drop nsqueue/conflict tls a.example conflict")
 	b.want("again", c.say([]byte("x")), "drop!")
 
 	c = b.conn("10.0.0.1:40001", "203.0.113.5:443").open()

@@ -25,7 +25,7 @@ func (p *Pod) udp() Outcome {
 	}
 	r := p.table.Find(&f.key, f.now)
 	if (r == 0 || p.state(r) != nil || p.table.Facts(r).has(datagrams)) && p.forged() {
-		return Outcome{Action: Drop}
+		return Outcome{Action: Drop, By: byChecksum}
 	}
 	size := f.packet.SegmentSize
 	switch {
