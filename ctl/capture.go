@@ -45,7 +45,8 @@ func newCapture(run runner) *cobra.Command {
 		Short: "Write packets and their verdicts to a file for Wireshark",
 		Long: `Write the packets that nsqueued inspects from now on to a pcapng file, until
 Ctrl-C or one of the limits. The file has an interface for each pod, and the
-verdict and marks as the comment of each packet. FILE - is standard output.
+verdict, rule and marks as the comment of each packet. FILE - is standard
+output.
 
 Verdicts never wait for the capture. It leaves out, and counts, packets that
 come faster than --rate or faster than they can be written. It writes as much of
@@ -195,7 +196,8 @@ func (r *recorder) record(e *api.PacketEvent) error {
 	return r.WritePacket(&pcapng.Packet{
 		Interface: i, Time: e.Time, Data: e.Payload, Length: e.Length,
 		Direction: direction[e.Direction],
-		Comment: printable.Line(fmt.Sprintf("verdict: %s, origin mark: 0x%08x, set mark: 0x%08x",
-			e.Verdict, e.OriginMark, e.SetMark)),
+		Comment: printable.Line(fmt.Sprintf(
+			"verdict: %s%s, origin mark: 0x%08x, set mark: 0x%08x",
+			e.Verdict, ruleOf(e), e.OriginMark, e.SetMark)),
 	})
 }

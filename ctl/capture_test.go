@@ -40,8 +40,8 @@ func TestCapture(t *testing.T) {
 	}
 	for word, n := range map[string]int{
 		"nsqueuectl ": 1, "default/busybox1": 2, "0fd4/eth0": 1, "interface eth0": 2,
-		"verdict: accept, origin mark: 0x00000000, set mark: 0x00000000": 2,
-		"verdict: drop, origin mark: 0x00000010, set mark: 0xff000010":   1,
+		"verdict: accept, origin mark: 0x00000000, set mark: 0x00000000":                  2,
+		"verdict: drop, rule: web/default, origin mark: 0x00000010, set mark: 0xff000010": 1,
 		"\x45\x01\x02\x03": 3,
 	} {
 		if got := strings.Count(string(text), word); got != n {

@@ -17,9 +17,27 @@ import (
 // completionTimeout is how long a shell may wait for names.
 const completionTimeout = 2 * time.Second
 
-// completeNames completes an argument by names of attachments. Where the daemon
-// does not answer there are none: a shell shows no errors.
+// completeNames completes an argument by names of attachments.
 func completeNames(run runner, names func([]api.Attachment) []string) cobra.CompletionFunc {
+	return completeBy(run, func(ctx context.Context, c *command) ([]string, error) {
+		l, err := c.client.List(ctx)
+		return names(l.Attachments), err
+	})
+}
+
+// completeRules completes an argument by names of rules and of their sets.
+func completeRules(run runner) cobra.CompletionFunc {
+	return completeBy(run, func(ctx context.Context, c *command) ([]string, error) {
+		rules, err := c.client.Rules(ctx)
+		return ruleNames(&rules), err
+	})
+}
+
+// completeBy completes an argument by what the daemon knows. Where it does not answer
+// there is nothing: a shell shows no errors.
+func completeBy(
+	run runner, ask func(context.Context, *command) ([]string, error),
+) cobra.CompletionFunc {
 	return func(
 		cmd *cobra.Command, args []string, begin string,
 	) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -27,8 +45,8 @@ func completeNames(run runner, names func([]api.Attachment) []string) cobra.Comp
 		_ = run(cmd.Context(), func(ctx context.Context, c *command) error {
 			ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 			defer cancel()
-			l, err := c.client.List(ctx)
-			found = names(l.Attachments)
+			var err error
+			found, err = ask(ctx, c)
 			return err
 		})
 		found = slices.DeleteFunc(found, func(name string) bool {
@@ -103,6 +121,18 @@ func namespaceNames(attachments []api.Attachment) []string {
 	for i := range attachments {
 		if p := attachments[i].Pod; p.Namespace != "" {
 			names = append(names, p.Namespace)
+		}
+	}
+	return names
+}
+
+// ruleNames are the sets of rules and their rules, with what these do.
+func ruleNames(rules *api.Rules) []string {
+	var names []string
+	for _, set := range rules.Sets {
+		names = append(names, set.Name+"\tall of the set")
+		for _, rule := range set.Rules {
+			names = append(names, set.Name+"/"+rule.Name+"\t"+rule.Action)
 		}
 	}
 	return names

@@ -12,7 +12,12 @@ import (
 
 // The shells' scripts ask by __complete.
 func TestCompletion(t *testing.T) {
-	d := apitest.Daemon{Attachments: attachments()}
+	d := apitest.Daemon{Attachments: attachments(), Ruled: api.Rules{Sets: []api.RuleSet{
+		{Name: "web", Rules: []api.Rule{
+			{Name: "name", Action: "accept"}, {Name: "default", Action: "reject"},
+		}},
+		{Name: "dns", Rules: []api.Rule{{Name: "default", Action: "next"}}},
+	}}}
 	twin := attachments()[0]
 	twin.ContainerID, twin.Pod = "0fd31c8e5a2bffff02", api.Pod{Namespace: "kube-system", Name: "dns"}
 	d.Attachments = append(d.Attachments, twin)
@@ -29,6 +34,8 @@ func TestCompletion(t *testing.T) {
 		"watch --namespace k":  "kube-system",
 		"capture --direction ": "in out forward",
 		"watch --verdict ":     "accept drop queue reject",
+		"watch --rule w":       "web\tall of the set web/default\treject web/name\taccept",
+		"capture --rule web/d": "web/default\treject",
 		"stats --sort ":        "packets bits drops settled time pod",
 		"list -o ":             "table wide json yaml",
 	} {

@@ -49,7 +49,7 @@ type filterFlags struct {
 	podFilter
 
 	direction, protocol, verdict string
-	address                      string
+	address, rule                string
 	noProbes                     bool
 	port                         uint16
 	rate                         uint32
@@ -70,10 +70,13 @@ func (f *filterFlags) addTo(cmd *cobra.Command, run runner, rate uint32) {
 		"leave out packets from and to the node itself")
 	flags.StringVar(&f.verdict, "verdict", "",
 		"`VERDICT`: accept, drop, queue or reject")
+	flags.StringVar(&f.rule, "rule", "",
+		"packets decided by `SET/RULE`, or SET, only")
 	flags.Uint32Var(&f.rate, "rate", rate, "at most `N` packets a second, 0: all")
 	completeFlag(cmd, "direction", words("in", "out", "forward"))
 	completeFlag(cmd, "protocol", words("tcp", "udp", "icmp", "icmpv6", "sctp", "udplite"))
 	completeFlag(cmd, "verdict", words("accept", "drop", "queue", "reject"))
+	completeFlag(cmd, "rule", completeRules(run))
 }
 
 // watchPackets watches at a low priority. It continues with the next daemon when
@@ -113,6 +116,7 @@ func (f *filterFlags) request() (api.WatchRequest, error) {
 	req := api.WatchRequest{
 		Namespace: f.namespace, Pod: f.pod, Direction: f.direction, Protocol: f.protocol,
 		Port: f.port, Verdict: f.verdict, Rate: f.rate, Address: f.address, NoProbes: f.noProbes,
+		Rule: f.rule,
 	}
 	if err := req.Validate(); err != nil {
 		return req, usageErrorf("%s", err)

@@ -38,11 +38,17 @@ nsqueued itself selects the packets. With --no-probes it leaves out all packets
 between pods and addresses of the node: probes of the kubelet, and everything
 else that the node sends or forwards under its own address.
 
+A packet has the rule that decided it, or its flow before, as SET/RULE. RULE is
+default or midstream where the set decided without one. SET is nsqueue where a
+packet is refused whatever rules say. A packet of a flow that is not decided has
+no rule.
+
 watch continues when nsqueued restarts; it neither shows nor counts the packets
 in between.`,
 		Example: `  nsqueuectl watch
   nsqueuectl watch --pod default/busybox1 --count 10
-  nsqueuectl watch -n default --protocol udp --port 53 --verdict drop`,
+  nsqueuectl watch -n default --protocol udp --port 53 --verdict drop
+  nsqueuectl watch --verdict reject --rule agents/default`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
@@ -120,10 +126,19 @@ func packetLine(e *api.PacketEvent) string {
 		name = "container: " + shortID(e.ContainerID) + "/" + e.Ifname
 	}
 	return fmt.Sprintf("packet: %d, origin mark: 0x%08x, set mark: 0x%08x, %s, %s, "+
-		"%s -> %s, %s, length: %d, verdict: %s, time: %s",
+		"%s -> %s, %s, length: %d, verdict: %s%s, time: %s",
 		e.Packet, e.OriginMark, e.SetMark, name, e.Direction,
 		endpoint(e.Source, e.SourcePort), endpoint(e.Destination, e.DestinationPort),
-		e.Protocol, e.Length, e.Verdict, e.Time.UTC().Format(packetTime))
+		e.Protocol, e.Length, e.Verdict, ruleOf(e),
+		e.Time.UTC().Format(packetTime))
+}
+
+// ruleOf prints what decided the packet.
+func ruleOf(e *api.PacketEvent) string {
+	if e.Rule == "" {
+		return ""
+	}
+	return ", rule: " + e.Rule
 }
 
 // endpoint prints an address, with its port where the protocol has ports.

@@ -29,7 +29,7 @@ func packets() []api.PacketEvent {
 		{
 			Packet: 2, Key: key, Direction: "out", Protocol: "tcp", Length: 60, Verdict: "drop",
 			Source: addr("fd00::1"), SourcePort: 40000, Destination: addr("fd00::2"),
-			DestinationPort: 443, OriginMark: 0x10, SetMark: 0xff000010,
+			DestinationPort: 443, OriginMark: 0x10, SetMark: 0xff000010, Rule: "web/default",
 		},
 		{Packet: 7, Time: testNow(), Pod: pod, Direction: "in", Protocol: "udp", Verdict: "accept"},
 	}
@@ -39,7 +39,7 @@ const packetLines = "" +
 	"packet: 1, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
 	"10.230.12.2 -> 10.230.96.4, icmp, length: 84, verdict: accept, time: 2026-01-02T03:04:05.000006Z\n" +
 	"packet: 2, origin mark: 0x00000010, set mark: 0xff000010, container: 0fd31c8e5a2b/eth0, out, " +
-	"[fd00::1]:40000 -> [fd00::2]:443, tcp, length: 60, verdict: drop, time: 0001-01-01T00:00:00.000000Z\n" +
+	"[fd00::1]:40000 -> [fd00::2]:443, tcp, length: 60, verdict: drop, rule: web/default, time: 0001-01-01T00:00:00.000000Z\n" +
 	"packet: 7, origin mark: 0x00000000, set mark: 0x00000000, pod: default/busybox1, in, " +
 	"? -> ?, udp, length: 0, verdict: accept, time: 2026-01-02T03:04:05.000000Z\n"
 
@@ -66,6 +66,7 @@ func TestWatchFilters(t *testing.T) {
 		"-n default --pod busybox1",
 		"--address 10.0.0.0/8 --no-probes",
 		"--direction in --protocol tcp --port 443 --verdict drop",
+		"--verdict reject --rule web/default",
 	} {
 		args := append([]string{"watch", "--count", "1"}, strings.Fields(line)...)
 		if o := nsqueuectl(t.Context(), socket, args...); o.status != 0 {
@@ -78,6 +79,7 @@ func TestWatchFilters(t *testing.T) {
 		{Namespace: "default", Pod: "busybox1", Rate: watchRate},
 		{Address: "10.0.0.0/8", NoProbes: true, Rate: watchRate},
 		{Direction: "in", Protocol: "tcp", Port: 443, Verdict: "drop", Rate: watchRate},
+		{Verdict: "reject", Rule: "web/default", Rate: watchRate},
 	}
 	if diff := cmp.Diff(want, d.Watched()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)

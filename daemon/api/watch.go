@@ -36,6 +36,10 @@ type PacketEvent struct {
 	OriginMark      uint32     `json:"originMark"`
 	SetMark         uint32     `json:"setMark"`
 	Verdict         string     `json:"verdict"`
+	// Rule is what decided, as SET/RULE where it was a rule; absent where nothing has
+	// or the inspector does not say. RULE is default or midstream where the set decided
+	// without a rule, and SET is nsqueue where the packet is dropped whatever rules say.
+	Rule string `json:"rule,omitempty"`
 	// Payload is the packet's beginning, from its IP header on, as long as was
 	// asked for and was copied from the kernel.
 	Payload []byte `json:"payload,omitempty"`
@@ -52,7 +56,9 @@ type WatchRequest struct {
 	Direction string // in, out, forward or unknown
 	Protocol  string // a name, such as tcp, or a number
 	Port      uint16 // source or destination
-	Verdict   string // accept, drop, queue or none
+	Verdict   string // accept, drop, queue, reject or none
+	// Rule is what decided, or all of it that is before a slash: SET or SET/RULE.
+	Rule string
 	// Address is an address or a network (CIDR) that the source or the destination
 	// is, or is in.
 	Address string
@@ -88,6 +94,9 @@ func (r *WatchRequest) Validate() error {
 				watchProtocols())
 		}
 	}
+	if err := ValidateRule(r.Rule); err != nil {
+		return err
+	}
 	if _, err := r.Network(); err != nil {
 		return err
 	}
@@ -122,7 +131,7 @@ func (r *WatchRequest) query() string {
 	q := url.Values{}
 	for name, value := range map[string]string{
 		"namespace": r.Namespace, "pod": r.Pod, "direction": r.Direction, "protocol": r.Protocol,
-		"verdict": r.Verdict, "address": r.Address,
+		"verdict": r.Verdict, "address": r.Address, "rule": r.Rule,
 	} {
 		if value != "" {
 			q.Set(name, value)
@@ -152,6 +161,7 @@ func parseWatch(query string) (WatchRequest, error) {
 	texts := map[string]*string{
 		"namespace": &r.Namespace, "pod": &r.Pod, "direction": &r.Direction,
 		"protocol": &r.Protocol, "verdict": &r.Verdict, "address": &r.Address,
+		"rule": &r.Rule,
 	}
 	for name, values := range q {
 		value := values[0]

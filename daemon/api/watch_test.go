@@ -22,6 +22,7 @@ func TestWatchRequestArrives(t *testing.T) {
 		{
 			Namespace: "a&b=c", Pod: "ü", Direction: "in", Protocol: "sctp", Port: 65535,
 			Verdict: "drop", Rate: 1000, Payload: api.MaxPayload, Address: "fd00::/8", NoProbes: true,
+			Rule: "a/b",
 		},
 		{Protocol: "255"},
 	}
@@ -39,6 +40,7 @@ func TestWatchRequestArrives(t *testing.T) {
 func TestWatchRequestRefused(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)
+	long := strings.Repeat("a", 257)
 	for query, message := range map[string]string{
 		"prot=tcp":                    `parameter "prot" is unknown`,
 		"prot=1":                      `parameter "prot" is unknown`,
@@ -56,6 +58,11 @@ func TestWatchRequestRefused(t *testing.T) {
 		"address=fe80::1%25":          `address "fe80::1%": want`,
 		"address=fe80::1%251":         `address "fe80::1%1": want`,
 		"address=::ffff:10.0.0.0/104": `address "::ffff:10.0.0.0/104": want`,
+		"rule=a/":                     `rule "a/": want SET or SET/RULE`,
+		"rule=/a":                     `rule "/a": want SET or SET/RULE`,
+		"rule=%ff":                    `rule "\xff": want SET or SET/RULE`,
+		"rule=" + long:                "of at most 256 bytes",
+		"rule=a&rule=b":               `parameter "rule": want one value`,
 		"%zz":                         "parse query:",
 		"payload=4294967296":          `parameter "payload": "4294967296": want a number from 0 to 4294967295`,
 	} {
@@ -97,7 +104,7 @@ func TestObserversSeeNoContent(t *testing.T) {
 func FuzzParseWatch(f *testing.F) {
 	for _, query := range []string{
 		"", "port=53&protocol=udp", "pod=a&namespace=b&direction=in", "payload=1&rate=2&verdict=drop",
-		"address=10.0.0.0/8&noProbes=true", "%", "a;b", "port=1&port=1",
+		"address=10.0.0.0/8&noProbes=true", "rule=a/b&verdict=reject", "%", "a;b", "port=1&port=1",
 	} {
 		f.Add(query)
 	}

@@ -81,7 +81,8 @@ func (f *filter) wantsPod(s *seen) bool {
 	return (r.Namespace == "" || r.Namespace == a.PodNamespace) &&
 		(r.Pod == "" || r.Pod == a.PodName) &&
 		(r.Direction == "" || r.Direction == s.packet.Direction.String()) &&
-		(r.Verdict == "" || r.Verdict == s.verdict.Action.String())
+		(r.Verdict == "" || r.Verdict == s.verdict.Action.String()) &&
+		(r.Rule == "" || api.MatchRule(r.Rule, api.CutRule(s.verdict.Reason)))
 }
 
 func (f *filter) wantsAddresses(flow *inspect.Flow) bool {

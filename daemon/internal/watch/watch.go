@@ -203,6 +203,7 @@ func event(s *seen, number uint64) api.PacketEvent {
 		OriginMark: p.Mark,
 		SetMark:    s.mark,
 		Verdict:    s.verdict.Action.String(),
+		Rule:       api.CutRule(s.verdict.Reason),
 		Protocol:   "unknown",
 	}
 	if f, ok := s.headers(); ok {

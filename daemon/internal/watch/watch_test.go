@@ -66,6 +66,35 @@ func watchingHub(
 
 func accept() inspect.Verdict { return inspect.Verdict{Action: inspect.Accept} }
 
+// testRules asks for packets by what decided them.
+func testRules(t *testing.T) {
+	t.Helper()
+	long := strings.Repeat("ü", 200)
+	for _, test := range []struct {
+		asked, reason, shown string
+		want                 int
+	}{
+		{"", "", "", 1},
+		{"", "a/b", "a/b", 1},
+		{"a", "a/b", "a/b", 1},
+		{"a/b", "a/b", "a/b", 1},
+		{"a", "a", "a", 1},
+		{"a", "ab/b", "", 0},
+		{"a/b", "a/bc", "", 0},
+		{"a/b", "a", "", 0},
+		{"a", "", "", 0},
+		{"", "x" + long, "x" + long[:254], 1},
+		{long[:256], long, long[:256], 1},
+	} {
+		events := watching(t, api.WatchRequest{Rule: test.asked}, func(h *Hub) {
+			h.Observe(udp(28), inspect.Verdict{Action: inspect.Drop, Reason: test.reason}, 0)
+		})
+		if len(events) != test.want || test.want == 1 && events[0].Rule != test.shown {
+			t.Errorf("decided by %.10q, to one who asks for %.10q: %+v", test.reason, test.asked, events)
+		}
+	}
+}
+
 func TestFilter(t *testing.T) {
 	for _, test := range []struct {
 		req  api.WatchRequest
@@ -111,6 +140,7 @@ func TestFilter(t *testing.T) {
 			t.Errorf("a rejected packet, to one who asks for %s: %+v", verdict, events)
 		}
 	}
+	testRules(t)
 	broken := &inspect.Packet{Payload: []byte{1}, Attachment: udp(0).Attachment}
 	events := watching(t, api.WatchRequest{}, func(h *Hub) { h.Observe(broken, accept(), 0) })
 	if len(events) != 1 || events[0].Protocol != "unknown" {
@@ -348,17 +378,20 @@ func TestRateIsRenewed(t *testing.T) {
 
 // A watcher costs a packet that it does not ask for no memory.
 func TestFilterAllocatesNothing(t *testing.T) {
-	watching(t, api.WatchRequest{Protocol: "tcp"}, func(h *Hub) {
-		p := udp(28)
-		if n := testing.AllocsPerRun(100, func() { h.Observe(p, accept(), 0) }); n != 0 {
-			t.Errorf("%v allocations", n)
-		}
-	})
+	for _, req := range []api.WatchRequest{{Protocol: "tcp"}, {Rule: "a/c"}} {
+		watching(t, req, func(h *Hub) {
+			p, v := udp(28), inspect.Verdict{Action: inspect.Accept, Reason: "a/b"}
+			if n := testing.AllocsPerRun(100, func() { h.Observe(p, v, 0) }); n != 0 {
+				t.Errorf("%+v: %v allocations", req, n)
+			}
+		})
+	}
 }
 
 func BenchmarkObserve(b *testing.B) {
 	for name, req := range map[string]api.WatchRequest{
 		"other": {Protocol: "tcp"}, "full": {}, "rate": {Rate: 1000},
+		"rule": {Rule: "a"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			var h Hub
