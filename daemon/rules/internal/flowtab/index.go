@@ -40,7 +40,7 @@ func (t *Table[U, F]) find(k *Key, hash uint32) (number uint32, ok bool) {
 
 // index adds an entry. It keeps a quarter of the slots free, or fewer where there is
 // no memory for a larger index.
-func (t *Table[U, F]) index(number uint32) bool {
+func (t *Table[U, F]) index(hash, number uint32) bool {
 	n := t.entries.count
 	if n*4 > len(t.slots)*3 && t.resize(max(minSlots, len(t.slots)*2)) {
 		return true
@@ -48,7 +48,7 @@ func (t *Table[U, F]) index(number uint32) bool {
 	if n*16 > len(t.slots)*15 {
 		return false
 	}
-	t.place(t.entries.at(number).hash, number)
+	t.place(hash, number)
 	return true
 }
 
@@ -61,7 +61,7 @@ func (t *Table[U, F]) place(hash, number uint32) {
 	t.slots[i] = slotOf(hash, number)
 }
 
-// resize makes the index anew, with all entries, from the hashes that they keep.
+// resize makes the index anew, with all entries.
 func (t *Table[U, F]) resize(size int) bool {
 	if !t.entries.account.Take(size * slotSize) {
 		return false
@@ -69,7 +69,7 @@ func (t *Table[U, F]) resize(size int) bool {
 	t.entries.account.Give(len(t.slots) * slotSize)
 	t.slots = make([]uint32, size)
 	for i, ok := t.entries.next(0); ok; i, ok = t.entries.next(i + 1) {
-		t.place(t.entries.at(i).hash, i)
+		t.place(t.hash(&t.entries.at(i).key), i)
 	}
 	return true
 }
@@ -82,7 +82,7 @@ func (t *Table[U, F]) unindex(hash, number uint32) {
 		hole = (hole + 1) & mask
 	}
 	for i := (hole + 1) & mask; t.slots[i] != 0; i = (i + 1) & mask {
-		home := t.entries.at(t.slots[i]&numberMask-1).hash & mask
+		home := t.hash(&t.entries.at(t.slots[i]&numberMask-1).key) & mask
 		if (i-home)&mask >= (i-hole)&mask {
 			t.slots[hole] = t.slots[i]
 			hole = i

@@ -377,3 +377,10 @@ func BenchmarkAdd(b *testing.B) {
 		tab.Decide(r, facts{})
 	}
 }
+
+// Many flows are remembered for long.
+func TestSizeOfEntries(t *testing.T) {
+	if n := unsafe.Sizeof(entry[[7]uint32]{}); n > 80 {
+		t.Errorf("a flow takes %d bytes, 28 of them its facts", n)
+	}
+}
