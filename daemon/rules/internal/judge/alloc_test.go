@@ -108,11 +108,25 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func TestSizes(t *testing.T) {
-	if n := unsafe.Sizeof(facts{}); n > 32 {
+	if n := unsafe.Sizeof(facts{}); n > 28 {
 		t.Errorf("what is remembered of a flow takes %d bytes", n)
 	}
 	if n := unsafe.Sizeof(work{}); n > 2048 {
 		t.Errorf("the work of a flow takes %d bytes", n)
+	}
+}
+
+// What is charged for undecided connections is little more than what they said.
+func TestMemoryOfTheUndecided(t *testing.T) {
+	const connections, said = 256, 256
+	hello := clientHello(t, "www.allowed.example")[:said]
+	b := newBench(t, tenRules)
+	for n := range connections {
+		b.conn(fmt.Sprintf("10.0.0.1:%d", 40000+n), "203.0.113.5:443").open().say(hello)
+	}
+	s := b.Stats()
+	if each := s.Memory / connections; s.Undecided != connections || each > 2048+said {
+		t.Errorf("%d are undecided, %d bytes each", s.Undecided, each)
 	}
 }
 

@@ -8,14 +8,14 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/rules/internal/budget"
 )
 
-// Buffers have one of four sizes, each twice the one before.
+// Buffers have one of six sizes, each twice the one before.
 const (
-	smallest = 2 << 10
-	classes  = 4
+	smallest = 512
+	classes  = 6
 	largest  = smallest << (classes - 1)
 )
 
-// idlePerClass bounds the buffers of a size that a pool keeps: 480 KiB in all.
+// idlePerClass bounds the buffers of a size that a pool keeps: 504 KiB in all.
 const idlePerClass = 16
 
 // Pool has the buffers of a node. Goroutines may share it. The zero value is ready.
