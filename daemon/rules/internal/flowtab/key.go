@@ -48,6 +48,10 @@ func KeyOf(source, destination netip.Addr, sourcePort, destinationPort uint16,
 }
 
 func endOf(a netip.Addr) end {
+	if a.Is4() {
+		b := a.As4()
+		return end{0, 0xffff<<32 | uint64(binary.BigEndian.Uint32(b[:]))}
+	}
 	b := a.As16()
 	return end{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }

@@ -98,9 +98,14 @@ func (t *Table[U, F]) Find(k *Key, now time.Duration) Ref {
 	if !ok {
 		return 0
 	}
-	e := t.entries.at(number)
-	e.last, e.referenced = seconds(now), true
+	t.Touch(refOf(number), now)
 	return refOf(number)
+}
+
+// Touch notes a packet of the flow, as Find does.
+func (t *Table[U, F]) Touch(r Ref, now time.Duration) {
+	e := t.entries.at(r.number())
+	e.last, e.referenced = seconds(now), true
 }
 
 // Add begins an undecided flow, with a zero state and zero facts. A flow with the

@@ -31,7 +31,8 @@ func (s *script) bytes(n int) []byte {
 }
 
 // FuzzJudge plays a script of packets, of which some fit together. Nothing panics, what
-// was refused for good stays refused, and all memory comes back.
+// was refused for good stays refused, and all memory comes back. The answers are those of
+// a pod that looks at each packet.
 func FuzzJudge(f *testing.F) {
 	hello := clientHello(f, "www.blocked.example")
 	payloads := [][]byte{
@@ -54,7 +55,10 @@ func FuzzJudge(f *testing.F) {
 			return
 		}
 		s := script(data)
-		p := New(Config{Rules: lists[s.next(len(lists))], Flows: 8, Memory: 128 << 10, Observer: &notes{}})
+		c := Config{Rules: lists[s.next(len(lists))], Flows: 8, Memory: 128 << 10, Observer: &notes{}}
+		p := New(c)
+		c.Observer = nil
+		attentive := New(c)
 		now := time.Hour
 		seqs := [2]uint32{1000, 5000}
 		pod, peer := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("203.0.113.5")
@@ -87,18 +91,26 @@ func FuzzJudge(f *testing.F) {
 				case 0:
 					now += 20 * time.Second
 					p.Tick(now)
+					attentive.Tick(now)
 				case 1:
-					p.SetRules(lists[s.next(len(lists))])
+					list := lists[s.next(len(lists))]
+					p.SetRules(list)
+					attentive.SetRules(list)
 				default:
 					packet.Payload = s.bytes(80)
 				}
 			}
 			packet.Length = len(packet.Payload)
+			packet.Merged = s.next(8) == 1
 			if s.next(8) == 0 {
 				packet.Payload = packet.Payload[:len(packet.Payload)*s.next(16)/16]
 			}
 			now += time.Duration(s.next(100)) * time.Millisecond
-			p.Judge(&packet, now)
+			attentive.forgetRepeats()
+			want := attentive.Judge(&packet, now)
+			if o := p.Judge(&packet, now); o != want {
+				t.Fatalf("%+v, want %+v: %x", o, want, packet.Payload)
+			}
 			if used := p.account.Used(); used > 128<<10 {
 				t.Fatalf("%d bytes are taken", used)
 			}

@@ -12,11 +12,16 @@ import (
 
 // Judge takes a packet that came at a moment, which is never before the last one.
 func (p *Pod) Judge(packet *Packet, now time.Duration) Outcome {
+	if r := p.repeatOf(packet); r.answers(packet) {
+		p.table.Touch(r.flow, now)
+		return r.outcome
+	}
 	f := &p.frame
 	if !f.read(packet, now) {
 		return Outcome{}
 	}
 	o := p.judge()
+	p.noteRepeat(packet, o)
 	f.packet, f.ip.Payload, f.flow.Transport = nil, nil, nil
 	return o
 }

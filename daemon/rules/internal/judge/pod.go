@@ -88,6 +88,8 @@ type Pod struct {
 	rulings  []answered
 	rulingOf map[ruling]uint16
 
+	repeats [2]repeat   // of packets from the pod, and to it
+	steady  flowtab.Ref // the flow whose decision of before is the answer; 0: none
 	frame   frame
 	flow    compile.Flow     // what rules are asked about
 	scratch compile.Progress // of decisions that are not prepared by others
@@ -178,6 +180,7 @@ const floor = 64 << 10
 // ones, and decided flows are decided again, from what is remembered of them, when their
 // next packet comes.
 func (p *Pod) SetRules(rules *compile.List) {
+	p.forgetRepeats()
 	p.rules = rules
 	p.version++
 	p.epoch++
@@ -207,6 +210,7 @@ func (p *Pod) Renew(rules *compile.List) {
 	for i, rule := range p.rules.Rules() {
 		ruleOf[rule] = newRules[i]
 	}
+	p.forgetRepeats()
 	p.rules = rules
 	p.epoch++
 	clear(p.rulingOf)
@@ -223,6 +227,7 @@ func (p *Pod) Renew(rules *compile.List) {
 // Tick ends what waits for too long. It is to be called about each second, or more often
 // where sets hold packets.
 func (p *Pod) Tick(now time.Duration) {
+	p.forgetRepeats()
 	p.frame.now = now
 	p.expireQUIC(now)
 	if now-p.expired < time.Second {

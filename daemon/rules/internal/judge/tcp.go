@@ -43,7 +43,7 @@ func (p *Pod) tcp() Outcome {
 	case w == nil && g.Flags&stream.RST != 0:
 		return Outcome{Action: Accept, Flow: uint64(p.table.Facts(r).id)}
 	case w == nil:
-		return p.remembered(r)
+		return p.steadily(r)
 	case f.side == p.table.Client(r):
 		return p.fromClient(r, w, &g)
 	}

@@ -32,7 +32,7 @@ func (p *Pod) udp() Outcome {
 	case size == 0 && f.packet.Merged && p.reads():
 		return p.merged(r, payload, cut)
 	case size <= 0 || size >= len(payload):
-		return p.datagram(payload, cut)
+		return p.datagramOf(r, payload, cut)
 	}
 	return p.datagrams(payload, cut, size)
 }
@@ -72,8 +72,12 @@ func datagram(b []byte, length int) (payload []byte, cut, ok bool) {
 
 // datagram judges one datagram.
 func (p *Pod) datagram(b []byte, cut bool) Outcome {
+	return p.datagramOf(p.table.Find(&p.frame.key, p.frame.now), b, cut)
+}
+
+// datagramOf judges one datagram of a flow, or one that begins with a flow.
+func (p *Pod) datagramOf(r flowtab.Ref, b []byte, cut bool) Outcome {
 	f := &p.frame
-	r := p.table.Find(&f.key, f.now)
 	if r == 0 || p.beginsOwn(r) || p.asksItself(r, b) {
 		return p.firstDatagram(b, cut)
 	}
@@ -88,7 +92,7 @@ func (p *Pod) datagram(b []byte, cut bool) Outcome {
 	case fromClient && p.bytes && isInitial(b):
 		return p.anotherHello(r, b)
 	}
-	return p.remembered(r)
+	return p.steadily(r)
 }
 
 // reads reports whether rules read what datagrams carry, or need what is learnt from it.
