@@ -62,6 +62,8 @@ type Inspector struct {
 	mu   sync.RWMutex // guards what follows, and is taken before the lock of a pod
 	pods map[*inspect.Attachment]*pod
 	gone gone
+	// refusals are of the pods that are there.
+	refusals map[podName]*refusals
 }
 
 type counts struct {
@@ -86,6 +88,7 @@ func New(o Options) *Inspector {
 	}
 	i := &Inspector{
 		options: o, pods: make(map[*inspect.Attachment]*pod),
+		refusals:  make(map[podName]*refusals),
 		replacing: make(chan struct{}, 1), changes: make(chan inspect.Change),
 	}
 	i.node = budget.New(int64(cmp.Or(o.NodeMemory, defaultNodeMemory)), 0, nil)
@@ -110,6 +113,7 @@ func (i *Inspector) add(p *pod) bool {
 	if p.loaded != i.loaded.Load() {
 		return false
 	}
+	p.refused = i.acquireLocked(p.attachment)
 	i.pods[p.attachment] = p
 	return true
 }
@@ -124,6 +128,7 @@ func (i *Inspector) Detached(a *inspect.Attachment) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.pods, a)
+	i.releaseLocked(a)
 	i.gone.add(last)
 }
 

@@ -18,7 +18,7 @@ type pod struct {
 	attachment *inspect.Attachment
 	facts      *Pod
 	inspector  *Inspector
-	refused    atomic.Uint64
+	refused    *refusals                   // set where it becomes known
 	last       atomic.Pointer[judge.Stats] // that somebody asked for
 
 	mu     sync.Mutex // guards what follows
@@ -190,7 +190,7 @@ func (p *pod) count(v compile.Verdict) {
 	case compile.Dropped:
 		c.dropped.Add(1)
 	}
-	p.refused.Add(1)
+	p.refused.count.Add(1)
 }
 
 // gone has the counters of pods that are no more.

@@ -54,7 +54,8 @@ type PodStats struct {
 	Attachment       *inspect.Attachment
 	Flows, Undecided int
 	Memory           int64
-	// Refused is how many flows and messages were rejected or dropped.
+	// Refused is how many flows and messages of the pod were rejected or dropped, on all
+	// interfaces that it has and had while there was one.
 	Refused uint64
 }
 
@@ -90,7 +91,7 @@ func (i *Inspector) PodStats() []PodStats {
 		s := p.stats()
 		list = append(list, PodStats{
 			Attachment: p.attachment, Flows: s.Flows, Undecided: s.Undecided, Memory: s.Memory,
-			Refused: p.refused.Load(),
+			Refused: p.refused.count.Load(),
 		})
 	}
 	return list

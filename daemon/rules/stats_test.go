@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -63,5 +64,46 @@ func TestStatsOfBusyPod(t *testing.T) {
 	}
 	if list := i.PodStats(); len(list) != 1 || list[0].Flows != 1 {
 		t.Errorf("%+v", list)
+	}
+}
+
+// refusedOf returns how often each pod was refused.
+func refusedOf(i *Inspector) map[string]uint64 {
+	refused := make(map[string]uint64)
+	for _, p := range i.PodStats() {
+		refused[p.Attachment.PodName] = p.Refused
+	}
+	return refused
+}
+
+// A pod with several interfaces keeps its count while one of them is left.
+func TestRefusalsDoNotFall(t *testing.T) {
+	i := New(Options{Rules: mustCompile(t, set("s", ports))})
+	attach := func(pod, ifname string) *inspect.Attachment {
+		a := &inspect.Attachment{PodNamespace: "agents", PodName: pod, Ifname: ifname}
+		i.Attached(a)
+		i.Inspect(datagram(a, 1, 22))
+		return a
+	}
+	first, second, other := attach("a", "eth0"), attach("a", "net1"), attach("b", "eth0")
+	for _, step := range []struct {
+		detached *inspect.Attachment
+		want     map[string]uint64
+	}{
+		{nil, map[string]uint64{"a": 2, "b": 1}},
+		{first, map[string]uint64{"a": 2, "b": 1}},
+		{other, map[string]uint64{"a": 2}},
+		{second, map[string]uint64{}},
+	} {
+		if step.detached != nil {
+			i.Detached(step.detached)
+		}
+		if got := refusedOf(i); !maps.Equal(got, step.want) {
+			t.Errorf("%v, want %v", got, step.want)
+		}
+	}
+	attach("a", "eth0")
+	if got := refusedOf(i)["a"]; got != 1 {
+		t.Errorf("the next pod of that name has %d refused, want 1", got)
 	}
 }

@@ -135,7 +135,7 @@ func (p *Policy) Names(since time.Duration) api.ObservedNames { return p.names.l
 type Numbers struct {
 	rules.Stats
 
-	// Pods' refusals by namespace/name.
+	// Refused has what was refused of each pod.
 	Refused map[api.Pod]uint64
 	// Accepted and Failed are readings of the files. Succeeded says how the last one
 	// ended, and Age how long ago the rules in force were read.
@@ -154,7 +154,7 @@ func (p *Policy) Numbers() Numbers {
 	}
 	for _, s := range p.inspector.PodStats() {
 		a := s.Attachment
-		n.Refused[api.Pod{Namespace: a.PodNamespace, Name: a.PodName}] += s.Refused
+		n.Refused[api.Pod{Namespace: a.PodNamespace, Name: a.PodName}] = s.Refused
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
