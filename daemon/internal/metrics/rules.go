@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
+	"github.com/nsqueue/nsqueue/daemon/rules"
 )
 
 // Rules is what the metrics of rules are asked of.
@@ -132,9 +133,7 @@ func (c *ruleCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, verdict := range []string{accepted, dropped, rejected} {
 		s.counter(c.verdicts, n.Verdicts[verdict], verdict)
 	}
-	for key, count := range n.Errors {
-		s.counter(c.errors, count, key[0], key[1])
-	}
+	c.collectErrors(s, &n)
 	c.collectDecisions(s, &n)
 	if c.refused != nil {
 		refused := make(sums)
@@ -143,6 +142,19 @@ func (c *ruleCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		refused.send(s, c.refused, 2)
 	}
+}
+
+// collectErrors sends those for want of memory from the start, because an alert asks
+// whether they grow: a series that begins with 1 does not.
+func (c *ruleCollector) collectErrors(s *sink, n *policy.Numbers) {
+	errs := make(sums)
+	for _, protocol := range rules.Protocols() {
+		errs.add(0, protocol, "memory")
+	}
+	for key, count := range n.Errors {
+		errs.add(count, key[0], key[1])
+	}
+	errs.send(s, c.errors, 2)
 }
 
 func (c *ruleCollector) collectDecisions(s *sink, n *policy.Numbers) {

@@ -68,7 +68,14 @@ nsqueue_rules_flows 21
 nsqueue_rules_flows_undecided 22
 nsqueue_rules_memory_bytes 23
 nsqueue_rules_outside_drops_total 25
+nsqueue_rules_parser_errors_total{error="memory",protocol="dns"} 0
+nsqueue_rules_parser_errors_total{error="memory",protocol="h2"} 0
+nsqueue_rules_parser_errors_total{error="memory",protocol="http"} 0
+nsqueue_rules_parser_errors_total{error="memory",protocol="none"} 0
+nsqueue_rules_parser_errors_total{error="memory",protocol="quic"} 0
+nsqueue_rules_parser_errors_total{error="memory",protocol="ssh"} 0
 nsqueue_rules_parser_errors_total{error="memory",protocol="tls"} 38
+nsqueue_rules_parser_errors_total{error="memory",protocol="unknown"} 0
 nsqueue_rules_parser_errors_total{error="midstream",protocol=""} 39
 nsqueue_rules_reload_success 1
 nsqueue_rules_reloads_total{result="failure"} 42

@@ -80,6 +80,15 @@ func (a app) String() string {
 	return [...]string{"none", "unknown", "tls", "quic", "http", "h2", "dns", "ssh"}[a]
 }
 
+// Protocols returns the values of app.protocol.
+func Protocols() []string {
+	list := make([]string, apps)
+	for a := range apps {
+		list[a] = a.String()
+	}
+	return list
+}
+
 // failure is a value of app.error.
 type failure uint8
 
