@@ -66,6 +66,27 @@ type Rules struct {
 	Memory int64 `json:"memory"`
 	// Verdicts counts decisions by accept, drop and reject.
 	Verdicts map[string]uint64 `json:"verdicts"`
+	// ServerNames are absent where no rule of an attachment asks for server.names.
+	ServerNames *ServerNames `json:"serverNames,omitempty"`
+}
+
+// ServerNames says how the daemon comes to know what pods have resolved. The counts are
+// since it has started.
+type ServerNames struct {
+	// Attachments is how many there are some of whose rules ask for server.names.
+	Attachments int `json:"attachments"`
+	// Resolvers are the addresses whose DNS answers count; none means that all do.
+	Resolvers []string `json:"resolvers"`
+	// Questions were asked of resolvers, and Answers named an address.
+	Questions uint64 `json:"questions"`
+	Answers   uint64 `json:"answers"`
+	// Refused were asked of resolvers that are declared, and rules have refused them:
+	// RefusedBy, as SET/RULE, the last.
+	Refused   uint64 `json:"refused"`
+	RefusedBy string `json:"refusedBy,omitempty"`
+	// Others were asked of servers whose answers do not count, of Other the last.
+	Others uint64 `json:"others"`
+	Other  string `json:"other,omitempty"`
 }
 
 // RulesState is what a status tells of the rules.

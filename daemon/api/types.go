@@ -363,6 +363,9 @@ type Status struct {
 	Hook          HookStatus `json:"hook"`
 	Attachments   int        `json:"attachments"`
 	Counters      Counters   `json:"counters"`
+	// Untold says why ends of rejected packets were not told, and is absent where all
+	// were.
+	Untold *Untold `json:"untold,omitempty"`
 	// Orphans are packets that a daemon before this one had read but not
 	// answered when it died. They got the policy's verdict.
 	Orphans  uint64    `json:"orphans"`
@@ -375,6 +378,22 @@ type Status struct {
 	Buffers     Buffers     `json:"buffers"`
 	// Rules are absent where the daemon has none.
 	Rules *RulesState `json:"rules,omitempty"`
+}
+
+// Untold counts rejected packets of which an end was not told, since the daemon has
+// started, by why.
+type Untold struct {
+	// TooMany were more a second than are answered in a pod.
+	TooMany uint64 `json:"tooMany"`
+	// NoSocket had no raw socket to be answered by. SocketError is the last reason, and
+	// NotPermitted says that the daemon may not have one.
+	NoSocket     uint64 `json:"noSocket"`
+	SocketError  string `json:"socketError,omitempty"`
+	NotPermitted bool   `json:"notPermitted,omitempty"`
+	// Unsent had an answer that the pod's kernel did not take, the last one because of
+	// SendError.
+	Unsent    uint64 `json:"unsent"`
+	SendError string `json:"sendError,omitempty"`
 }
 
 // Ready says whether pods may be sent here. Its error is an [*Error] with

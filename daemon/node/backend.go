@@ -212,7 +212,8 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Version: api.Version(), PID: os.Getpid(), Started: b.started,
 		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
 		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
-		Counters: b.registry.Total(), Orphans: b.registry.Orphans(),
+		Counters: b.registry.Total(), Untold: b.registry.Untold(),
+		Orphans:  b.registry.Orphans(),
 		Problems: b.registry.Problems(), Doubts: b.registry.Doubts(),
 	}
 	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()

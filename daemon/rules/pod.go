@@ -197,6 +197,7 @@ func (p *pod) count(v compile.Verdict) {
 type gone struct {
 	errors             map[[2]string]uint64
 	checksums, outside uint64
+	names              NameStats
 }
 
 func (g *gone) add(s judge.Stats) {
@@ -208,10 +209,13 @@ func (g *gone) add(s judge.Stats) {
 	}
 	g.checksums += s.Checksums
 	g.outside += s.Outside
+	g.names.Add(s.Names)
 }
 
 func (g *gone) addTo(s *Stats) {
-	add(s, &judge.Stats{Errors: g.errors, Checksums: g.checksums, Outside: g.outside})
+	add(s, &judge.Stats{
+		Errors: g.errors, Checksums: g.checksums, Outside: g.outside, Names: g.names,
+	})
 }
 
 func add(s *Stats, of *judge.Stats) {
@@ -220,4 +224,5 @@ func add(s *Stats, of *judge.Stats) {
 	}
 	s.Checksums += of.Checksums
 	s.Outside += of.Outside
+	s.Names.Add(of.Names)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/rules/internal/judge"
 )
 
 // Stats are numbers of an Inspector. Its counters only grow, whatever comes and goes.
@@ -28,9 +29,14 @@ type Stats struct {
 	Checksums, Outside uint64
 	// Conflicts and Subflows are as the kinds of a [Note].
 	Conflicts, Subflows uint64
+	// Names are about questions of pods whose rules ask for server.names.
+	Names NameStats
 	// Replaced is how often rules were replaced.
 	Replaced uint64
 }
+
+// NameStats count what was seen of the resolving of names.
+type NameStats = judge.NameStats
 
 // Hits is how often something decided, or had an effect.
 type Hits struct {
@@ -57,6 +63,8 @@ type PodStats struct {
 	// Refused is how many flows and messages of the pod were rejected or dropped, on all
 	// interfaces that it has and had while there was one.
 	Refused uint64
+	// ReadsNames says that some of its rules ask for server.names.
+	ReadsNames bool
 }
 
 // Stats returns the numbers of the moment, or of a pod that is busy all the time its last
@@ -91,7 +99,7 @@ func (i *Inspector) PodStats() []PodStats {
 		s := p.stats()
 		list = append(list, PodStats{
 			Attachment: p.attachment, Flows: s.Flows, Undecided: s.Undecided, Memory: s.Memory,
-			Refused: p.refused.count.Load(),
+			Refused: p.refused.count.Load(), ReadsNames: s.ReadsNames,
 		})
 	}
 	return list

@@ -35,6 +35,8 @@ const (
 	checkCPU         = "cpu limit"
 	checkDescriptors = "descriptors"
 	checkRules       = "rules"
+	checkNames       = "server names"
+	checkRejects     = "rejects"
 	checkProblems    = "problems"
 	checkAttachments = "attachments"
 )

@@ -124,6 +124,8 @@ func (e *examination) checks() []check {
 		{checkDescriptors, local(e.descriptors), true},
 		{checkBuffers, local(e.buffers), true},
 		{checkRules, local(e.rules), true},
+		{checkNames, e.serverNames, true},
+		{checkRejects, local(e.rejects), true},
 		{checkProblems, local(e.problems), true},
 		{checkAttachments, e.attachments, true},
 		{checkMarks, e.marks, true},

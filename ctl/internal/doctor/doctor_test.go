@@ -142,8 +142,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 15 {
-		t.Errorf("checks %v, want 15", checks)
+	if len(checks) != 17 {
+		t.Errorf("checks %v, want 17", checks)
 	}
 }
 
@@ -538,4 +538,85 @@ func TestCPULimitUnseen(t *testing.T) {
 	p.groups("0::/\n", "cgroup2 cgroup2 rw")
 	p.write(filepath.Join(p.Proc, pid, "status"), "NSpid:\t"+pid+"\t1\n")
 	p.want()
+}
+
+// The ends of rejected packets that are not told are reported by why.
+func TestUntold(t *testing.T) {
+	const since = "not told since nsqueued has started, so that clients wait for their own timeouts: "
+	for _, tt := range []struct {
+		untold *api.Untold
+		want   []string
+	}{
+		{nil, []string{"unknown rejects : 9 rejected packets had an end that was not told; this " +
+			"nsqueued does not report why"}},
+		{
+			&api.Untold{NoSocket: 2, SocketError: "socket: no", NotPermitted: true},
+			[]string{"warning rejects : an end of 2 rejected packets was " + since +
+				"nsqueued lacks CAP_NET_RAW (socket: no)"},
+		},
+		{
+			&api.Untold{NoSocket: 1, SocketError: "socket: full", Unsent: 2, SendError: "no", TooMany: 3},
+			[]string{
+				"warning rejects : an end of 1 rejected packet was " + since +
+					"nsqueued cannot open a raw socket in the pod's netns (socket: full)",
+				"warning rejects : an end of 2 rejected packets was " + since +
+					"the pod's kernel took no answer (no)",
+				"warning rejects : an end of 3 rejected packets was " + since +
+					"a pod had more than 1,000 a second",
+			},
+		},
+	} {
+		p := newPatient(t)
+		p.daemon.Change(func(s *api.Status) {
+			s.Counters.Rejected, s.Counters.Untold, s.Untold = 10, 9, tt.untold
+		})
+		p.want(tt.want...)
+	}
+}
+
+// Rules that read server.names depend on the DNS answers that nsqueued sees.
+func TestServerNames(t *testing.T) {
+	const none = "warning server names 10.96.0.10, 10.96.0.11: rules of 2 attachments read " +
+		"server.names, and no DNS answer of rules.resolvers was seen since nsqueued has started, " +
+		"so that server.names is empty: "
+	both := []string{"10.96.0.10", "10.96.0.11"}
+	for _, tt := range []struct {
+		names *api.ServerNames
+		want  string // empty for nothing
+	}{
+		{nil, ""},
+		{&api.ServerNames{Resolvers: both, Answers: 1, Others: 5}, ""},
+		{
+			&api.ServerNames{Answers: 1},
+			"warning server names : rules of 2 attachments read server.names, and rules.resolvers " +
+				"names no DNS server: the answers of any server count, also of one that a pod's " +
+				"author runs",
+		},
+		{&api.ServerNames{Resolvers: both}, none + "pods have not asked"},
+		{&api.ServerNames{Resolvers: both, Questions: 7}, none + "7 questions of pods had none"},
+		{
+			&api.ServerNames{Resolvers: both, Questions: 7, Others: 1, Other: "192.0.2.1"},
+			none + "pods ask others, 192.0.2.1 the last of 1 question",
+		},
+		{
+			&api.ServerNames{Resolvers: both, Others: 1, Refused: 3, RefusedBy: "s/default"},
+			none + "rules refuse what pods ask them, s/default the last of 3 questions",
+		},
+	} {
+		p := newPatient(t)
+		loaded := time.Now()
+		p.daemon.Change(func(s *api.Status) {
+			s.Rules = &api.RulesState{Directory: "/rules", Loaded: &loaded, Sets: 1}
+			s.Counters.Packets = 1
+		})
+		if tt.names != nil {
+			tt.names.Attachments = 2
+		}
+		p.daemon.Ruled.ServerNames = tt.names
+		if tt.want == "" {
+			p.want()
+		} else {
+			p.want(tt.want)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/reject"
 )
 
 // Counters are what readers have counted; see [nfqueue.Counters].
@@ -37,6 +38,12 @@ func (c *Counters) add(r *nfqueue.Counters) {
 	c.Errors += r.Errors.Load()
 	c.InspectNanoseconds += r.InspectNanoseconds.Load()
 }
+
+// UntoldCounts say why ends were not told of rejected packets; see [reject.UntoldCounts].
+type UntoldCounts = reject.UntoldCounts
+
+// Untold returns them for all netns, also for those that are gone.
+func (f *Factory) Untold() UntoldCounts { return f.untold.Counts() }
 
 // readerCounters adds up what the readers of a netns have counted, also those that
 // it has no more. One goroutine sets the readers; sum may be called at any time.

@@ -61,7 +61,7 @@ func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
 		return nil, err
 	}
 	return &Datapath{
-		factory: f, ns: clone, selector: s, rejects: reject.NewSender(clone),
+		factory: f, ns: clone, selector: s, rejects: reject.NewSender(clone, &f.untold),
 		stored: newStoredFDs(f.options.Store, ns.ID().Cookie, !s.Bypass),
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/reject"
 )
 
 // Options are what all netns of a node have in common. Those that have no
@@ -53,6 +54,7 @@ type Factory struct {
 	pollers  *pollers
 	buffers  *buffers
 	closings *closings
+	untold   reject.Untold
 }
 
 // NewFactory starts the goroutines that read. The caller closes the factory.

@@ -217,6 +217,7 @@ func flowID(a *inspect.Attachment, id uint64) uint64 {
 func (p *Policy) Note(a *inspect.Attachment, pod *rules.Pod, n *rules.Note) {
 	if n.Kind == rules.Decided {
 		p.names.note(pod, n)
+		p.resolving.note(p.config.Resolvers, n)
 	}
 	p.events.note(a, pod, n, p.now())
 }

@@ -41,6 +41,7 @@ type Policy struct {
 	report    func(level slog.Level, message string)
 	inspector *rules.Inspector
 	names     *names
+	resolving resolving
 	events    *events
 	begin     time.Time
 

@@ -20,6 +20,7 @@ func (p *Policy) Rules() api.Rules {
 		Directory: p.config.Directory, Files: []string{}, Sets: []api.RuleSet{},
 		Errors: append([]api.RuleError{}, p.errs...), Flows: stats.Flows,
 		Undecided: stats.Undecided, Memory: stats.Memory, Verdicts: stats.Verdicts,
+		ServerNames: p.serverNames(&stats.Names),
 	}
 	if p.rules == nil {
 		return answer

@@ -2,7 +2,12 @@
 
 package registry
 
-import "github.com/nsqueue/nsqueue/daemon/api"
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+)
 
 // Total adds up the counters of all netns that are or were under inspection
 // since the daemon has started.
@@ -14,6 +19,27 @@ func (r *Registry) Total() api.Counters {
 		total.Add(n.counters())
 	}
 	return total
+}
+
+// Untold says why ends of flows were not told that their packets are rejected; nil where
+// all were.
+func (r *Registry) Untold() *api.Untold {
+	n := r.datapaths.Untold()
+	if n.TooMany+n.NoSocket+n.Unsent == 0 {
+		return nil
+	}
+	return &api.Untold{
+		TooMany: n.TooMany, NoSocket: n.NoSocket, Unsent: n.Unsent,
+		SocketError: textOf(n.SocketError), SendError: textOf(n.SendError),
+		NotPermitted: errors.Is(n.SocketError, fs.ErrPermission),
+	}
+}
+
+func textOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // Orphans returns how many packets daemons before this one had read but not

@@ -32,9 +32,10 @@ const (
 // leave the pod are queued: their mark or their socket cannot exempt them, because a
 // pod could have the same. So the sender knows the last ones again, see Sent.
 type Sender struct {
-	ns    *netns.NetNS
-	began time.Time
-	sent  *sent
+	ns     *netns.NetNS
+	began  time.Time
+	sent   *sent
+	untold *Untold
 
 	mu      sync.Mutex
 	closed  bool
@@ -43,14 +44,16 @@ type Sender struct {
 	limit   limit
 	used    time.Duration // when the sockets were used last, since began
 	refused time.Duration // until when none is opened
+	refusal *socketError  // why not
 	timer   *time.Timer
 }
 
-// NewSender returns a sender for a netns, which stays the caller's until Close.
-func NewSender(ns *netns.NetNS) *Sender {
+// NewSender returns a sender for a netns, which stays the caller's until Close. It counts
+// what it cannot send.
+func NewSender(ns *netns.NetNS, untold *Untold) *Sender {
 	return &Sender{
 		ns: ns, began: time.Now(), sent: newSent(), sockets: make(map[int]int, 2),
-		limit: newLimit(0),
+		limit: newLimit(0), untold: untold,
 	}
 }
 
@@ -64,7 +67,6 @@ func (s *Sender) Sent(p *inspect.Packet) bool { return s.sent.take(p) }
 func (s *Sender) Reject(p *inspect.Packet, mark uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Since(s.began)
 	if s.answers == nil {
 		s.answers = NewAnswers()
 	}
@@ -72,15 +74,31 @@ func (s *Sender) Reject(p *inspect.Packet, mark uint32) bool {
 	if len(answers) == 0 {
 		return true
 	}
-	if s.closed || now < s.refused || !s.limit.allows(now) {
+	if err := s.sendAll(p, answers, mark); err != nil {
+		s.untold.note(err)
 		return false
 	}
-	s.used = now
-	var errs []error
-	for i := range answers {
-		errs = append(errs, s.send(p, &answers[i], mark))
+	return true
+}
+
+func (s *Sender) sendAll(p *inspect.Packet, answers []Answer, mark uint32) error {
+	now := time.Since(s.began)
+	switch {
+	case s.closed:
+		return errClosed
+	case now < s.refused:
+		return s.refusal
+	case !s.limit.allows(now):
+		return errTooMany
 	}
-	return errors.Join(errs...) == nil
+	s.used = now
+	var first error
+	for i := range answers {
+		if err := s.send(p, &answers[i], mark); first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // send sends one answer, unless the pod's end has no address of the pod: its packet has a
@@ -114,8 +132,8 @@ func (s *Sender) socket(a *Answer) (int, error) {
 	}
 	fd, err := open(s.ns, domain)
 	if err != nil {
-		s.refused = time.Since(s.began) + retry
-		return -1, err
+		s.refused, s.refusal = time.Since(s.began)+retry, &socketError{err}
+		return -1, s.refusal
 	}
 	s.sockets[domain] = fd
 	if s.timer == nil {

@@ -32,7 +32,7 @@ func newTestSender(tb testing.TB, pod *nstest.NetNS) *Sender {
 	tb.Helper()
 	ns, err := netns.Open(pod.Path())
 	nstest.Must(tb, err)
-	s := NewSender(ns)
+	s := NewSender(ns, new(Untold))
 	tb.Cleanup(func() { nstest.Must(tb, errors.Join(s.Close(), ns.Close())) })
 	return s
 }
@@ -183,6 +183,9 @@ func TestSenderIsLimited(t *testing.T) {
 	if told < burst || told > most {
 		t.Errorf("%d told, want %d to %d", told, burst, most)
 	}
+	if n := s.untold.Counts(); n != (UntoldCounts{TooMany: uint64(10*burst - told)}) {
+		t.Errorf("%+v of %d that were not told", n, 10*burst-told)
+	}
 	s.began = s.began.Add(-time.Second)
 	if !s.Reject(p, 0) {
 		t.Error("not told a second later")
@@ -204,8 +207,8 @@ func TestFullSocketIsNotWaitedFor(t *testing.T) {
 	for range burst {
 		full = full || !s.Reject(p, 0)
 	}
-	if !full {
-		t.Error("a full socket takes everything")
+	if n := s.untold.Counts(); !full || n.Unsent == 0 || n.SendError == nil || n.NoSocket > 0 {
+		t.Errorf("a full socket takes everything: %+v", n)
 	}
 }
 
@@ -222,6 +225,9 @@ func TestNoSocket(t *testing.T) {
 	nstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
 	if told || s.Reject(p, 0) {
 		t.Error("told")
+	}
+	if n := s.untold.Counts(); n.NoSocket != 2 || !errors.Is(n.SocketError, unix.EMFILE) {
+		t.Errorf("%+v", n)
 	}
 	s.began = s.began.Add(-retry)
 	if !s.Reject(p, 0) {

@@ -96,7 +96,7 @@ func rejectAll(t *testing.T, h hook.Hook, s hook.Selector) {
 // readRejecting has the queue read, and its rejected packets answered.
 func (f *fixture) readRejecting(i inspect.Inspector, s hook.Selector) {
 	f.Helper()
-	sender := reject.NewSender(f.ns)
+	sender := reject.NewSender(f.ns, new(reject.Untold))
 	f.Cleanup(func() { nstest.Must(f.T, sender.Close()) })
 	r := readWith(f.T, f.ns, queueNumber, i, sender)
 	if s.Settle.On() {

@@ -63,7 +63,14 @@ type Stats struct {
 	// Checksums counts packets that were dropped for a wrong checksum, and Outside
 	// those whose bytes could not be kept where they were.
 	Checksums, Outside uint64
+	// Names are about the resolving of names, where rules ask for them.
+	Names NameStats
+	// ReadsNames says that rules ask for them.
+	ReadsNames bool
 }
+
+// NameStats count what was seen of the resolving of names.
+type NameStats = names.Stats
 
 // Pod judges the packets of one pod.
 type Pod struct {
@@ -265,7 +272,10 @@ func (p *Pod) Undecided(tell func(*Note)) {
 
 // Stats returns the numbers of the moment.
 func (p *Pod) Stats() Stats {
-	s := Stats{Memory: p.account.Used(), Checksums: p.checksums, Outside: p.outside}
+	s := Stats{
+		Memory: p.account.Used(), Checksums: p.checksums, Outside: p.outside,
+		Names: p.resolved.Stats(), ReadsNames: p.usesNames,
+	}
 	s.Flows, s.Undecided = p.table.Len()
 	s.Errors = make(map[[2]string]uint64)
 	for a := range p.failures {

@@ -74,6 +74,27 @@ type Table struct {
 	oldest    int // the question that gives way next
 	addrs     addrs
 	key       []byte
+	stats     Stats
+}
+
+// Stats count what a table was told.
+type Stats struct {
+	// Asked are questions to resolvers, and Answers those answers that named an address.
+	Asked, Answers uint64
+	// Others are questions to servers whose answers do not count, and Other is the last
+	// of these.
+	Others uint64
+	Other  netip.Addr
+}
+
+// Add adds up what two tables were told.
+func (s *Stats) Add(o Stats) {
+	s.Asked += o.Asked
+	s.Answers += o.Answers
+	s.Others += o.Others
+	if o.Other.IsValid() {
+		s.Other = o.Other
+	}
 }
 
 // New returns an empty table.
@@ -84,8 +105,11 @@ func New(c Config) *Table {
 // Asked notes that the pod asks a question.
 func (t *Table) Asked(q *Question, now time.Duration) {
 	if !t.trusts(q.Server.Addr()) {
+		t.stats.Others++
+		t.stats.Other = plain(q.Server.Addr())
 		return
 	}
+	t.stats.Asked++
 	asked := t.digest(q)
 	asked.until = now + patience
 	if i := t.find(&asked); i >= 0 {
@@ -115,6 +139,7 @@ func (t *Table) Answered(q *Question, a *Answer, now time.Duration) bool {
 	if len(a.Names) == 0 || len(a.Addrs) == 0 || string(a.Names[0]) != string(q.Name) {
 		return true
 	}
+	t.stats.Answers++
 	until := now + min(max(time.Duration(a.TTL)*time.Second, MinTTL), MaxTTL)
 	t.addrs.add(t.chain(a.Names), a.Addrs, until, now)
 	return true
@@ -142,6 +167,9 @@ func (t *Table) Lookup(addr netip.Addr, now time.Duration, names []string) []str
 
 // Expire forgets what is too old. Without it, that is forgotten when others need room.
 func (t *Table) Expire(now time.Duration) { t.addrs.expire(now) }
+
+// Stats returns what the table was told so far.
+func (t *Table) Stats() Stats { return t.stats }
 
 // Len returns how many addresses the table has, each once for each of its chains.
 func (t *Table) Len() int { return t.addrs.count }
