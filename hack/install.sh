@@ -7,6 +7,8 @@
 #   PREFIX            where nsqueued and nsqueuectl go: sbin and bin (/usr/local)
 #   CNI_BIN_DIR       where nsqueue goes (/opt/cni/bin)
 #   SYSTEMD_UNIT_DIR  where the unit goes, such as /etc/systemd/system (nowhere)
+#
+# It makes /etc/nsqueue/rules.d, for files of rules.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,6 +34,9 @@ install -d "$root$plugins" "$root$prefix/sbin" "$root$prefix/bin"
 install -m 755 bin/nsqueue "$root$plugins/nsqueue"
 install -m 755 bin/nsqueued "$root$prefix/sbin/nsqueued"
 install -m 755 bin/nsqueuectl "$root$prefix/bin/nsqueuectl"
+# What is in it is the administrator's: nothing here reads, changes or removes it.
+[ -d "$root/etc/nsqueue/rules.d" ] ||
+	install -d -m 755 "$root/etc" "$root/etc/nsqueue" "$root/etc/nsqueue/rules.d"
 [ -z "$units" ] || {
 	install -d "$root$units"
 	sed "s,/usr/local/sbin/,$prefix/sbin/," deploy/systemd/nsqueued.service \

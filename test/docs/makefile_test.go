@@ -94,6 +94,35 @@ func TestMakeInstallWithoutGo(t *testing.T) {
 	m.want(t, "built ")
 }
 
+// The directory for files of rules is made, and left as it is where it is there.
+func TestMakeInstallMakesRulesDirectory(t *testing.T) {
+	m := newMakeInstall(t)
+	for program := range programs() {
+		m.write(t, filepath.Join(m.dir, "bin", program), "built "+program)
+	}
+	dir := filepath.Join(m.dest, "etc/nsqueue/rules.d")
+	wantMode := func(want os.FileMode) {
+		t.Helper()
+		if out, err := m.run(t); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		info, err := os.Stat(dir)
+		if err != nil || !info.IsDir() || info.Mode().Perm() != want {
+			t.Errorf("%v, %v; want mode %v", info, err, want)
+		}
+	}
+	wantMode(0o755)
+	file := filepath.Join(dir, "a.yaml")
+	m.write(t, file, "kind: RuleSet")
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	wantMode(0o700)
+	if text, err := os.ReadFile(file); err != nil || string(text) != "kind: RuleSet" {
+		t.Errorf("the file of rules: %q, %v", text, err)
+	}
+}
+
 // Where a program is not built, and there is a go, all are built.
 func TestMakeInstallBuilds(t *testing.T) {
 	m := newMakeInstall(t)
