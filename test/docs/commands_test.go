@@ -3,8 +3,10 @@
 package docs
 
 import (
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +80,32 @@ func TestElsewhere(t *testing.T) {
 		}
 		if e.Why == "" || e.Test != "" && !named {
 			t.Errorf("%s: why is it not run, and which test stands for it? %+v", e.Line, e)
+		}
+	}
+}
+
+// Each command that is shown is run by test/e2e, and it is said what it must say, or it is
+// said why not. Nothing is said of commands that no page shows.
+func TestExpected(t *testing.T) {
+	run := make(map[string]bool)
+	for page, text := range pages(t) {
+		for _, line := range shown.Commands(text) {
+			if _, elsewhere := shown.FindElsewhere(line); elsewhere {
+				continue
+			}
+			run[line] = true
+			if _, ok := shown.FindExpected(line); !ok {
+				t.Errorf("%s: %s: say in shown.AllExpected what it must say, or in "+
+					"shown.AllElsewhere why it is not run", page, line)
+			}
+		}
+	}
+	for _, e := range shown.AllExpected() {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(run)), e.IsAbout) {
+			t.Errorf("no page shows %s", e.Command)
+		}
+		if _, err := regexp.Compile(e.Says); err != nil || e.Says == "" {
+			t.Errorf("%s: %q: %v", e.Command, e.Says, err)
 		}
 	}
 }

@@ -6,13 +6,10 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -23,54 +20,6 @@ import (
 
 // repository is where the pages are.
 const repository = "../.."
-
-// expected is what a command says that the documentation shows.
-type expected struct {
-	// command begins with this.
-	command string
-	// says is an expression for something in its output.
-	says string
-	// goesOn until it is interrupted.
-	goesOn bool
-}
-
-func (e expected) isAbout(line string) bool { return strings.HasPrefix(line, e.command) }
-
-// expectations are for all commands that are run; of several the first counts.
-func expectations() []expected {
-	return []expected{
-		{"nsqueued --help", "--config file", false},
-		{"nsqueuectl doctor", `(?m)^ok +daemon +`, false},
-		{"nsqueuectl status", `Hook: +nft`, false},
-		{"nsqueuectl ready --runtime-dir /run/nsqueue", `^ready: `, false},
-		{"nsqueuectl ready", `^ready: nsqueued `, false},
-		{"nsqueuectl list", `default/busybox1 `, false},
-		{"nsqueuectl --socket /run/nsqueue/observe.sock list", `default/busybox1 `, false},
-		{"nsqueuectl describe default/busybox1", `(?s)default/busybox1.*active`, false},
-		{"nsqueuectl stats", `default/busybox1 `, true},
-		{"nsqueuectl watch --pod default/busybox1 --protocol tcp", `default/busybox1, .*, tcp, .*verdict: accept`, true},
-		{"nsqueuectl watch --pod default/busybox1 --verdict drop", `default/busybox1, .*verdict: drop`, true},
-		{"nsqueuectl capture -w - --pod default/busybox1 --protocol tcp | tshark", "TCP", true},
-		{"nsqueuectl capture -w dns.pcapng --port 53 --count 100", "100 packets written", false},
-		{"nsqueuectl capture -w drops.pcapng --verdict drop --count 1000", "1000 packets written", false},
-		{"nsqueuectl events --follow", "takeOver", true},
-		{"nsqueuectl events", "takeOver", false},
-		{"nsqueuectl install --dry-run", "nsqueue", false},
-		{"nsqueuectl install --watch", "watching /etc/cni/net.d", true},
-		{"nsqueuectl install --exclude-namespaces kube-system --watch", "watching /etc/cni/net.d", true},
-		{"nsqueuectl install", "10-flannel.conflist", false},
-		{"nsqueuectl uninstall", "10-flannel.conflist", false},
-		{"nsqueuectl adopt --dry-run", "would adopt", false},
-		{"nsqueuectl adopt", "adopted", false},
-		{"nsqueuectl upgrade", "upgraded", false},
-		{"nsqueuectl attach --netns /run/netns/vpn", "vpn", false},
-		{"nsqueuectl detach --all", "detached", false},
-		{"nsqueuectl detach 0fd31c8e5a2b", "0fd31c8e5a2b", false},
-		{"nsqueuectl log-level debug", "debug", false},
-		{"nsqueuectl completion bash", "__nsqueuectl", false},
-		{"curl --unix-socket /run/nsqueue/observe.sock", "nsqueue_packets_total", false},
-	}
-}
 
 // TestShownCommands runs what the documentation shows, page by page and in its
 // order, on a node that is set up as the documentation says. What an earlier page
@@ -105,23 +54,18 @@ func TestShownCommands(t *testing.T) {
 			}
 		})
 	}
-	for _, e := range expectations() {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(ran)), e.isAbout) {
-			t.Errorf("no page shows %s", e.command)
-		}
-	}
 }
 
 // runShown runs a command as a shell does. One that goes on is interrupted when it
 // has said what is expected of it; each must end well.
 func runShown(t *testing.T, dir, line string) {
 	t.Helper()
-	want, err := expectation(line)
-	if err != nil {
-		t.Error(err)
+	want, ok := shown.FindExpected(line)
+	if !ok {
+		t.Errorf("%s: test/docs tells what is missing", line)
 		return
 	}
-	says := regexp.MustCompile(want.says)
+	says := regexp.MustCompile(want.Says)
 	// The machine that runs the tests may limit their processor time, which doctor
 	// is right to call wrong.
 	limited := regexp.MustCompile(`(?m)^wrong +cpu limit`)
@@ -133,18 +77,18 @@ func runShown(t *testing.T, dir, line string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if want.goesOn {
+	if want.GoesOn {
 		if !nstest.Poll(patience, func() bool { return says.MatchString(out.String()) }) {
-			t.Errorf("%s: did not say %q within %v", line, want.says, patience)
+			t.Errorf("%s: did not say %q within %v", line, want.Says, patience)
 		}
 		interruptFirst(t, cmd.Process.Pid)
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if limited.MatchString(out.String()) {
 		err = nil
 	}
 	if err != nil || !says.MatchString(out.String()) {
-		t.Errorf("%s: %v, want it to say %q:\n%s", line, err, want.says, end(out.String()))
+		t.Errorf("%s: %v, want it to say %q:\n%s", line, err, want.Says, end(out.String()))
 	}
 	t.Logf("%s: %v", line, time.Since(begin).Round(time.Millisecond))
 }
@@ -170,14 +114,4 @@ func interruptFirst(t *testing.T, shell int) {
 func end(output string) string {
 	const enough = 2000
 	return output[max(0, len(output)-enough):]
-}
-
-func expectation(line string) (expected, error) {
-	for _, e := range expectations() {
-		if e.isAbout(line) {
-			return e, nil
-		}
-	}
-	return expected{}, fmt.Errorf("%s: say in expectations what it must say, or in package shown "+
-		"why it is not run", line)
 }

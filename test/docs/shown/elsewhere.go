@@ -64,6 +64,7 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueuectl rules test ", ruled, "ctl: TestRulesTest"},
 		{"nsqueuectl rules suggest ", ruled, "ctl: TestRulesSuggest"},
 		{"nsqueuectl describe", mention, "test/e2e: TestOperatorLooks"},
+		{"nsqueuectl watch", mention, "test/e2e: TestOperatorLooks"},
 		{"nsqueuectl capture", mention, "test/e2e: TestCapture"},
 		{"nsqueuectl attach", mention, "ctl: TestAttach"},
 		{"nsqueuectl detach", mention, "ctl: TestDetach"},
