@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fault names the points of an attachment's life at which a test can
-// kill the daemon, to show that nothing is ever half attached. Only builds with
-// the tag faultpoints can do it; in all others a point is nothing.
+// Package fault names the points of an attachment's life, and of a hand-over between
+// supervisors, at which a test can kill or stop the process, to show that nothing is
+// ever half done. Only builds with the tag faultpoints can do it; in all others a
+// point is nothing.
 package fault
 
 // Variable is the environment variable that names a file with the name of the
-// point at which the process is to die.
+// point at which the process is to die, or, after [Stop], to be stopped.
 const Variable = "NSQUEUE_FAULT"
+
+// Stop before the name of a point has the process stopped there (SIGSTOP).
+const Stop = "stop "
 
 // Point is a moment between two steps.
 type Point string
@@ -38,6 +42,49 @@ const (
 // SpoolCarriedOut lies between the effect of a spooled call and the removal of
 // its file.
 const SpoolCarriedOut Point = "spool: carried out"
+
+// The points of a supervisor that takes over from another one, in their order.
+const (
+	TakeConnected   Point = "take: connected"
+	TakeOffered     Point = "take: offered"
+	TakePrepared    Point = "take: daemon prepared"
+	TakeSent        Point = "take: sent"
+	TakeDescriptors Point = "take: descriptors received"
+	TakeAll         Point = "take: all received"
+	TakeHave        Point = "take: have sent"
+	TakeDelivered   Point = "take: delivered to the daemon"
+	TakeServing     Point = "take: daemon ready"
+	TakeReady       Point = "take: ready sent"
+)
+
+// The points of the one that gives, in their order.
+const (
+	GiveConnected   Point = "give: connected"
+	GiveOffered     Point = "give: offered"
+	GiveStopping    Point = "give: daemon told to stop"
+	GiveStopped     Point = "give: daemon stopped"
+	GiveDescriptors Point = "give: descriptors sent"
+	GiveAll         Point = "give: all sent"
+	GiveHad         Point = "give: have received"
+	GiveReady       Point = "give: ready received"
+	GiveLetGo       Point = "give: let go"
+)
+
+// Taking returns the points of taking over.
+func Taking() []Point {
+	return []Point{
+		TakeConnected, TakeOffered, TakePrepared, TakeSent, TakeDescriptors, TakeAll, TakeHave,
+		TakeDelivered, TakeServing, TakeReady,
+	}
+}
+
+// Giving returns the points of giving.
+func Giving() []Point {
+	return []Point{
+		GiveConnected, GiveOffered, GiveStopping, GiveStopped, GiveDescriptors, GiveAll, GiveHad,
+		GiveReady, GiveLetGo,
+	}
+}
 
 // Attaching returns the points of attaching.
 func Attaching() []Point {

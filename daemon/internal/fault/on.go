@@ -10,19 +10,22 @@ import (
 	"syscall"
 )
 
-// At kills the process if it is the point's turn. The file is removed first, so
-// that the next process lives.
+// At kills or stops the process if it is the point's turn. The file is removed first,
+// so that the next process lives.
 func At(p Point) {
 	file := os.Getenv(Variable)
 	if file == "" {
 		return
 	}
 	text, err := os.ReadFile(file)
-	if err != nil || strings.TrimSpace(string(text)) != string(p) {
+	name, stop := strings.CutPrefix(strings.TrimSpace(string(text)), Stop)
+	if err != nil || name != string(p) || os.Remove(file) != nil {
 		return
 	}
-	if os.Remove(file) == nil {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // the signal comes before this is left
+	if stop {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		return
 	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {} // the signal comes before this is left
 }
