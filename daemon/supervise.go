@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/daemon/internal/supervise"
 	"github.com/nsqueue/nsqueue/daemon/node"
 )
@@ -29,17 +31,29 @@ Signals:
                    this process and start its daemon; no packet is lost
                    (also: nsqueuectl upgrade)
 
-If this process is killed alone, the daemon stops in order.`
+If this process is killed alone, the daemon stops in order.
+
+With --handover-dir, supervisors follow each other without losing a packet, also
+those of two containers, which share only that directory and the daemon's. The one
+that starts prepares a daemon, takes everything from the active one, and is the
+active one; the other stays as a standby. At SIGTERM an active supervisor gives to a
+standby, or waits up to --linger for another one to take over. If none comes, pods
+under Ignore get their network back, those under Fail are cut off until the next
+start. A second SIGTERM ends the waiting. There is no SIGUSR2 then: start the new
+version beside the old one.`
 
 func superviseCommand() *cobra.Command {
 	c := supervise.DefaultConfig()
+	c.Version, c.StateVersion = api.Version(), state.Version
 	formats := false
 	format := node.LogText
 	cmd := &cobra.Command{
-		Use:     supervise.Command + " [flags] -- [nsqueued's flags]",
-		Short:   "Run nsqueued, restart it when it dies, and upgrade it, without losing a packet",
-		Long:    superviseHelp,
-		Example: "  nsqueued supervise -- --config /etc/nsqueue/nsqueued.yaml",
+		Use:   supervise.Command + " [flags] -- [nsqueued's flags]",
+		Short: "Run nsqueued, restart it when it dies, and upgrade it, without losing a packet",
+		Long:  superviseHelp,
+		Example: `  nsqueued supervise -- --config /etc/nsqueue/nsqueued.yaml
+  nsqueued supervise --runtime-dir /run/nsqueue-pod --handover-dir /run/nsqueue \
+      --linger 20s --max-deaths 0 -- --config /etc/nsqueue/nsqueued.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if formats {
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), supervise.HandoverFormats())
@@ -78,5 +92,11 @@ func superviseCommand() *cobra.Command {
 		"`number` of deaths within --death-window after which to give up, 0 is never")
 	f.DurationVar(&c.DeathWindow, "death-window", c.DeathWindow,
 		"see --max-deaths; a daemon that lives for longer starts afresh")
+	f.StringVar(&c.HandoverDir, "handover-dir", "",
+		"`directory` that this supervisor shares with those before and after it")
+	f.DurationVar(&c.Linger, "linger", 0,
+		"how long to serve after SIGTERM until a successor has taken over")
+	f.StringVar(&c.Instance, "instance", "",
+		"`name` of the installation, NAMESPACE/RELEASE; only supervisors of one follow each other")
 	return cmd
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
-	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
 // Run serves until ctx ends and returns when everything it started has
@@ -35,11 +34,6 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 		return err
 	}
 	defer fds.Close()
-	store, err := state.Open(c.StateDir)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
 	hangups, release := catchHangups(&c)
 	defer release()
 	rules, err := newPolicy(ctx, &c, inspector, log)
@@ -50,6 +44,16 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 		inspector = rules.Inspector()
 		defer func() { err = errors.Join(err, endPolicy(rules)) }()
 	}
+	super := &supervised{Store: fds, log: log}
+	hook, err := super.await(ctx, &c, rules)
+	if err != nil {
+		return err
+	}
+	store, err := super.openState(ctx, c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
 	shown := metrics.New()
 	reg, err := newRegistry(&c, store, fds, inspector, shown, log)
 	if err != nil {
@@ -60,7 +64,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	}
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
-		super: &supervised{Store: fds, log: log}, metrics: shown, hangups: hangups,
+		super: super, metrics: shown, hangups: hangups, hook: hook,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
 }
@@ -74,6 +78,7 @@ type daemon struct {
 	super     *supervised
 	metrics   *metrics.Metrics
 	hangups   <-chan os.Signal // nil: no rules
+	hook      *choice          // nil: not chosen so far
 	log       *slog.Logger
 	level     *slog.LevelVar
 }
@@ -114,7 +119,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(d.config.FailurePolicy)))
-	d.super.ready(d.registry.Count())
+	if err := d.super.ready(d.registry.Count()); err != nil {
+		workers.close()
+		return errors.Join(err, d.registry.Suspend())
+	}
 	if d.config.Adopt.Existing {
 		workers.add(b.adoptExisting)
 	}
@@ -160,9 +168,11 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 	if err != nil {
 		return api.HookStatus{}, err
 	}
-	h, err := chooseHook(d.config.Hook, d.config.KmodPath)
-	if err != nil {
-		return api.HookStatus{}, err
+	h := d.hook
+	if h == nil {
+		if h, err = chooseHook(d.config.Hook, d.config.KmodPath); err != nil {
+			return api.HookStatus{}, err
+		}
 	}
 	chosen := h.status()
 	d.log.Info("hook chosen", slog.String("hook", chosen.Kind),

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The variables that a supervisor sets. All are systemd's but the last two.
+// The variables that a supervisor sets. All are systemd's but those that begin with
+// NSQUEUE.
 const (
 	EnvNotifySocket = "NOTIFY_SOCKET"
 	EnvListenPID    = "LISTEN_PID"
@@ -27,6 +28,12 @@ const (
 	EnvSupervisor = "NSQUEUE_SUPERVISOR"
 	// EnvRestarts is how often that has started a daemon again.
 	EnvRestarts = "NSQUEUE_RESTARTS"
+	// EnvLease is a descriptor: the daemon's end of its lease, see package succession.
+	EnvLease = "NSQUEUE_LEASE"
+	// EnvDescriptors is a descriptor: the socket that stored descriptors will come by.
+	EnvDescriptors = "NSQUEUE_DESCRIPTORS"
+	// EnvRole is the path of the file that says what the supervisor is to others.
+	EnvRole = "NSQUEUE_ROLE"
 )
 
 // MaxNames is how long the list of names can be for the kernel to still start a
@@ -78,6 +85,7 @@ func FromEnvironment(env Environment) (*Store, error) {
 	for _, name := range []string{
 		EnvNotifySocket, EnvListenPID, EnvListenFDs, EnvListenNames, pidfdID,
 		EnvWatchdog, EnvWatchdogPID, EnvCapacity, EnvSupervisor, EnvRestarts,
+		EnvLease, EnvDescriptors, EnvRole,
 	} {
 		if unsetErr := env.Unsetenv(name); unsetErr != nil && err == nil {
 			err = fmt.Errorf("unset %s: %w", name, unsetErr)
@@ -98,9 +106,10 @@ func (s *Store) read(env Environment) error {
 	// Even where the rest is wrong: they must not leak into child processes.
 	s.inherited = takeOver(names)
 	for _, name := range names {
-		s.stored[name]++
-		s.total++
-		s.length += len(name) + 1
+		s.countLocked(name)
+	}
+	if err := s.takeChannels(env); err != nil {
+		return err
 	}
 	address := env.Getenv(EnvNotifySocket)
 	if address == "" {
@@ -117,6 +126,13 @@ func (s *Store) read(env Environment) error {
 	}
 	s.notify, err = dial(address)
 	return err
+}
+
+// countLocked counts one more descriptor that is stored under the name.
+func (s *Store) countLocked(name string) {
+	s.stored[name]++
+	s.total++
+	s.length += len(name) + 1
 }
 
 // inheritedNames returns the names of the descriptors that are meant for this

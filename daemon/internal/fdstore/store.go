@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // The kinds of supervisors.
@@ -43,6 +45,9 @@ type Store struct {
 	supervisor Supervisor
 	capacity   int
 	inherited  []Descriptor
+	lease      *succession.Lease // nil for most supervisors
+	waiting    *succession.Conn  // nil unless descriptors are to come
+	roleFile   string
 
 	mu     sync.Mutex // also keeps messages in order
 	notify *notifier  // nil without a supervisor and after Close
@@ -57,7 +62,13 @@ type Store struct {
 // Keeps reports whether what is put into the store outlives this process. It
 // stops doing so when `nsqueued supervise` dies before its daemon: that gets
 // SIGTERM then, a moment before this says no. Ask last, after all answers.
+//
+// Of supervisors that hand over to each other, any may keep it, and all of them have
+// let go before the daemon's last stop.
 func (s *Store) Keeps() bool {
+	if s.lease != nil {
+		return s.capacity > 0 && s.lease.Kept()
+	}
 	orphaned := s.supervisor.Kind == Supervise && s.getppid() != s.supervisor.PID
 	return s.capacity > 0 && !orphaned
 }
@@ -172,8 +183,12 @@ func (s *Store) tellRemovalsLocked() error {
 	return nil
 }
 
-// Ready tells the supervisor that the daemon serves.
+// Ready tells the supervisor that the daemon serves. It returns ErrRevoked where the
+// daemon may not do so any more.
 func (s *Store) Ready(status string) error {
+	if s.lease != nil && !s.lease.Claim() {
+		return ErrRevoked
+	}
 	return s.tell("READY=1\nSTATUS=" + oneLine(status))
 }
 

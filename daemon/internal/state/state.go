@@ -6,6 +6,7 @@
 package state
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,29 @@ type Store struct {
 }
 
 const suffix = ".json"
+
+// OpenWithin is [Open] for a directory that another process may have open, which is
+// about to end.
+func OpenWithin(ctx context.Context, stateDir string, limit time.Duration) (*Store, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(retryLock)
+	defer tick.Stop()
+	for {
+		s, err := Open(stateDir)
+		if !errors.Is(err, ErrInUse) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+// retryLock is how often OpenWithin tries. Packets wait meanwhile.
+const retryLock = 2 * time.Millisecond
 
 // Open makes the directory below stateDir where it is missing, and locks it
 // until Close. One that is there may be read-only.
@@ -238,6 +262,25 @@ func (s *Store) Load() (Contents, error) {
 		}
 	}
 	return c, nil
+}
+
+// Check reports the files of a newer daemon below stateDir, as [Store.Load] does. It
+// changes nothing, and another process may have the directory open.
+func Check(stateDir string) error {
+	dir := filepath.Join(stateDir, "attachments")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), suffix) {
+			continue
+		}
+		if _, err := load(filepath.Join(dir, e.Name())); errors.Is(err, ErrNewer) {
+			return err
+		}
+	}
+	return nil
 }
 
 // orderly is the name of the file by which a daemon says that it has answered

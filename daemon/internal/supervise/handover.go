@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // envHandover is the descriptor of the memory that has what a supervisor hands
@@ -47,7 +48,7 @@ func parseHandover(b []byte) (*handover, error) {
 		return nil, fmt.Errorf("handover has socket %d at %q", h.Socket, h.Path)
 	}
 	for _, held := range h.Held {
-		if err := checkName(held.Name); err != nil {
+		if err := succession.CheckName(held.Name); err != nil {
 			return nil, err
 		}
 		if held.FD < fdstore.FirstFD {

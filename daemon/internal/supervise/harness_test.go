@@ -32,6 +32,8 @@ type rig struct {
 	exited chan struct{}
 	// isolated has the processes run in a netns of their own.
 	isolated bool
+	// shared is the hand-over directory, empty for none.
+	shared string
 }
 
 // buffer is a bytes.Buffer that is read while it is written to.
@@ -107,7 +109,7 @@ func (r *rig) start(t *testing.T, settings ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // ended in order below
 	r.cmd = exec.CommandContext(ctx, r.program(), append([]string{"supervisor"}, settings...)...)
-	r.cmd.Env = append(os.Environ(), dirEnv+"="+r.dir)
+	r.cmd.Env = append(os.Environ(), dirEnv+"="+r.dir, sharedEnv+"="+r.shared)
 	r.cmd.Stderr = &r.log
 	if r.isolated {
 		r.cmd.SysProcAttr = isolation()

@@ -4,8 +4,10 @@ package supervise
 
 import (
 	"errors"
-	"fmt"
 	"strings"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // maxMessage is the largest notification that systemd reads, too.
@@ -14,6 +16,8 @@ const maxMessage = 4096
 // message is what a daemon says in one datagram.
 type message struct {
 	ready, alive, stopping bool
+	// prepared: it waits for descriptors.
+	prepared bool
 	// trigger is the daemon's own word that it hangs.
 	trigger       bool
 	store, remove bool
@@ -32,6 +36,8 @@ func parseMessage(b []byte) (message, error) {
 		switch key, value, _ := strings.Cut(line, "="); key {
 		case "READY":
 			m.ready = value == "1"
+		case fdstore.PreparedMessage:
+			m.prepared = value == "1"
 		case "STOPPING":
 			m.stopping = value == "1"
 		case "WATCHDOG":
@@ -43,7 +49,7 @@ func parseMessage(b []byte) (message, error) {
 		case "FDSTOREREMOVE":
 			m.remove = value == "1"
 		case "FDNAME":
-			if err := checkName(value); err != nil {
+			if err := succession.CheckName(value); err != nil {
 				return message{}, err
 			}
 			m.name = value
@@ -53,17 +59,4 @@ func parseMessage(b []byte) (message, error) {
 		return message{}, errors.New("notification stores and removes at once")
 	}
 	return m, nil
-}
-
-// checkName is systemd's rule: names travel in a list with colons.
-func checkName(name string) error {
-	if name == "" || len(name) > 255 {
-		return fmt.Errorf("descriptor name of %d bytes: want 1 to 255", len(name))
-	}
-	for i := range len(name) {
-		if c := name[i]; c < ' ' || c >= 0x7f || c == ':' {
-			return fmt.Errorf("descriptor name %q: want printable ASCII without a colon", name)
-		}
-	}
-	return nil
 }

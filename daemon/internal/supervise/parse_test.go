@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 func TestParseMessage(t *testing.T) {
@@ -48,7 +49,7 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add([]byte("FDSTORE=1\nFDNAME=q1i\nFDPOLL=0"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseMessage(b)
-		if err == nil && (checkName(m.name) != nil || m.store && m.remove) {
+		if err == nil && (succession.CheckName(m.name) != nil || m.store && m.remove) {
 			t.Errorf("%q is %+v", b, m)
 		}
 	})
@@ -101,7 +102,7 @@ func FuzzParseHandover(f *testing.F) {
 			return
 		}
 		for _, held := range h.Held {
-			if held.FD < 3 || checkName(held.Name) != nil {
+			if held.FD < 3 || succession.CheckName(held.Name) != nil {
 				t.Errorf("%q is %+v", b, h)
 			}
 		}

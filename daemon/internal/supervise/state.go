@@ -122,7 +122,7 @@ func sooner(a, b time.Time) time.Time {
 // describe is the state as it is told.
 func (s *supervisor) describe() *api.SupervisorState {
 	state := &api.SupervisorState{
-		Version: api.Version(), PID: os.Getpid(), Role: api.RoleActive,
+		Version: api.Version(), PID: os.Getpid(), Role: s.shared.apiRole(),
 		Restarts: s.restarts, Descriptors: len(s.store.held),
 	}
 	if s.worker != nil {

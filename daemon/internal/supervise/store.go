@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // held is a descriptor in the store.
@@ -86,9 +87,11 @@ func (s *store) strict() int {
 }
 
 // names is the list as the environment carries it.
-func (s *store) names() string {
-	names := make([]string, len(s.held))
-	for i, h := range s.held {
+func (s *store) names() string { return namesOf(s.held) }
+
+func namesOf(list []held) string {
+	names := make([]string, len(list))
+	for i, h := range list {
 		names[i] = h.Name
 	}
 	return strings.Join(names, ":")
@@ -102,6 +105,15 @@ func (s *store) closeOnExec(yes bool) error {
 		}
 	}
 	return nil
+}
+
+// named is what is held, as it is handed over.
+func (s *store) named() []succession.Named {
+	list := make([]succession.Named, len(s.held))
+	for i, h := range s.held {
+		list[i] = succession.Named{Name: h.Name, FD: h.FD}
+	}
+	return list
 }
 
 func (s *store) close() {

@@ -20,6 +20,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // Config is how a daemon is supervised. Start from [DefaultConfig].
@@ -46,6 +49,20 @@ type Config struct {
 	// that it never does.
 	MaxDeaths   int
 	DeathWindow time.Duration
+	// HandoverDir is shared with the supervisors that follow this one or were before
+	// it, perhaps in other mount and PID namespaces; empty where there are none.
+	HandoverDir string
+	// Linger is how long the daemon goes on after SIGTERM for a successor to come.
+	Linger time.Duration
+	// Instance is whose supervisor this is. Only those of one follow each other.
+	Instance string
+	// Version of this program, and StateVersion of the state files that its daemon
+	// knows.
+	Version      string
+	StateVersion int
+
+	// at is called at each point of a hand-over, by tests.
+	at func(fault.Point)
 }
 
 // DefaultConfig returns what a supervisor does that is told nothing.
@@ -61,6 +78,7 @@ func DefaultConfig() Config {
 		AbortGrace:  2 * time.Second,
 		MaxDeaths:   3,
 		DeathWindow: 10 * time.Second,
+		at:          fault.At,
 	}
 }
 
@@ -92,6 +110,34 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s %v: want more than 0s", d.name, d.value))
 		}
 	}
+	return errors.Join(append(errs, c.validateHandover())...)
+}
+
+// maxInstance is the length of the name of a namespace and a name in it, with a slash.
+const maxInstance = 253 + 1 + 253
+
+func (c *Config) validateHandover() error {
+	var errs []error
+	if c.Linger < 0 {
+		errs = append(errs, fmt.Errorf("linger %v: want 0s or more", c.Linger))
+	}
+	if len(c.Instance) > maxInstance {
+		errs = append(errs, fmt.Errorf("instance of %d bytes: want at most %d", len(c.Instance),
+			maxInstance))
+	}
+	switch {
+	case c.HandoverDir != "":
+		if err := succession.CheckDir(c.HandoverDir); err != nil {
+			errs = append(errs, fmt.Errorf("hand-over directory %w", err))
+		}
+		if filepath.Clean(c.HandoverDir) == filepath.Clean(c.RuntimeDir) {
+			errs = append(errs, fmt.Errorf("hand-over directory %q: the runtime directory must be "+
+				"another one, which each supervisor has for itself", c.HandoverDir))
+		}
+	case c.Linger != 0 || c.Instance != "":
+		errs = append(errs, errors.New(
+			"linger and instance: they have no meaning without a hand-over directory"))
+	}
 	return errors.Join(errs...)
 }
 
@@ -111,7 +157,10 @@ func (e *ExitError) ExitCode() int { return e.Code }
 
 // Run supervises a daemon until SIGTERM or SIGINT, and stops it then. SIGHUP is
 // passed on; SIGUSR2 replaces this process and the daemon by what is at the
-// executable's path by then. Run reaps every child of this process, so that it
+// executable's path by then.
+//
+// With a hand-over directory, Run takes over from the active supervisor of it before
+// that, and gives to the next one. Run reaps every child of this process, so that it
 // must be the process' only business, and can be its container's init.
 func Run(c Config, log *slog.Logger) error {
 	if err := c.Validate(); err != nil {
@@ -130,6 +179,10 @@ func Run(c Config, log *slog.Logger) error {
 		return err
 	}
 	defer s.close()
-	s.start()
+	if s.shared != nil {
+		s.shared.begin(time.Now())
+	} else {
+		s.start()
+	}
 	return s.serve()
 }

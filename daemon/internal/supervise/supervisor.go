@@ -32,6 +32,7 @@ type supervisor struct {
 	signals *signals
 	store   store
 	backoff backoff
+	shared  *shared // nil without a hand-over directory
 
 	goal     goal
 	worker   *worker   // nil while none runs
@@ -66,6 +67,9 @@ func (s *supervisor) open(before *handover) error {
 		s.store.closer.close()
 		return err
 	}
+	if s.config.HandoverDir != "" {
+		s.shared = newShared(s)
+	}
 	if s.state, err = openState(s.config.RuntimeDir); err != nil {
 		s.log.Error("nobody can ask this supervisor whether it is ready", slog.Any("error", err))
 	}
@@ -78,6 +82,7 @@ func (s *supervisor) close() {
 	s.socket.close()
 	s.store.close()
 	s.store.closer.close()
+	s.shared.close() // after all else: who has the lock then finds nothing in use
 }
 
 // start starts a worker now, or plans to try again.
@@ -111,6 +116,7 @@ func (s *supervisor) serve() error {
 		if err := s.reap(); err != nil {
 			return err
 		}
+		s.shared.receive(time.Now())
 		for _, sig := range caught {
 			if err := s.handle(sig); err != nil {
 				return err
@@ -131,8 +137,10 @@ func (s *supervisor) wait() error {
 		{Fd: int32(s.socket.fd), Events: unix.POLLIN},
 		{Fd: s.state.pollFD(), Events: unix.POLLIN},
 	}
+	fds = s.shared.poll(fds)
 	timeout := -1
-	if due := sooner(s.due(), s.state.restUntil); !due.IsZero() {
+	due := sooner(sooner(s.due(), s.state.restUntil), s.shared.due())
+	if !due.IsZero() {
 		timeout = max(0, int(time.Until(due)/time.Millisecond)+1)
 	}
 	if _, err := unix.Poll(fds, timeout); err != nil && !errors.Is(err, unix.EINTR) {
@@ -144,6 +152,9 @@ func (s *supervisor) wait() error {
 // due is the next time at which there is something to do by the clock.
 func (s *supervisor) due() time.Time {
 	if s.worker == nil {
+		if !s.shared.serves() {
+			return time.Time{}
+		}
 		return s.startAt
 	}
 	if !s.worker.killAt.IsZero() {
@@ -191,6 +202,9 @@ func (s *supervisor) notified(d datagram) {
 	case m.remove:
 		s.store.remove(func(name string) bool { return name == m.name })
 	}
+	if m.status != "" {
+		s.worker.status = m.status
+	}
 	now := time.Now()
 	if m.ready {
 		s.ready(m.status)
@@ -201,12 +215,16 @@ func (s *supervisor) notified(d datagram) {
 	if m.trigger {
 		s.worker.deadline = now
 	}
+	if m.prepared {
+		s.shared.prepared(now)
+	}
 }
 
 func (s *supervisor) ready(status string) {
 	s.worker.ready = true
 	s.log.Info("daemon ready", slog.Int("pid", s.worker.pid), slog.String("status", status))
 	s.upgraded = false
+	s.shared.daemonReady()
 }
 
 // reap collects every child that has ended: as a container's init, this
@@ -238,9 +256,13 @@ func (s *supervisor) died(status unix.WaitStatus) {
 	now, w := time.Now(), s.worker
 	s.worker = nil
 	var text string
+	w.close()
 	text, s.code = ending(status)
 	if s.goal != toRun {
 		s.log.Info("daemon stopped", slog.Int("pid", w.pid), slog.String("status", text))
+		return
+	}
+	if s.shared.daemonEnded(w, text, now) {
 		return
 	}
 	s.log.Error("daemon died", slog.Int("pid", w.pid), slog.String("status", text))
@@ -269,6 +291,8 @@ func (s *supervisor) plan(now time.Time, lived time.Duration) {
 // handle does what a signal asks for.
 func (s *supervisor) handle(sig unix.Signal) error {
 	switch {
+	case (sig == unix.SIGTERM || sig == unix.SIGINT) && s.shared != nil:
+		s.shared.terminate(time.Now())
 	case sig == unix.SIGTERM || sig == unix.SIGINT:
 		s.goal = toStop
 		s.stopWorker()
@@ -289,6 +313,9 @@ func (s *supervisor) stopWorker() {
 
 // proceed does what is due, and reports whether the supervisor is done.
 func (s *supervisor) proceed(now time.Time) (bool, error) {
+	if done, err := s.shared.proceed(now); done {
+		return true, err
+	}
 	if s.worker != nil {
 		s.check(now)
 		return false, nil
@@ -301,6 +328,9 @@ func (s *supervisor) proceed(now time.Time) (bool, error) {
 		s.log.Error("upgrade failed: this version goes on", slog.Any("error", err))
 		s.goal = toRun
 		s.start()
+		return false, nil
+	}
+	if !s.shared.serves() {
 		return false, nil
 	}
 	if s.givesUp() {

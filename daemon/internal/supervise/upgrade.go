@@ -31,6 +31,11 @@ const askTimeout = 15 * time.Second
 
 // upgrade begins to replace the daemon and this process.
 func (s *supervisor) upgrade() error {
+	if s.shared != nil {
+		s.log.Error("upgrade refused: this supervisor hands over to another one; start the new " +
+			"version beside it, with the same --handover-dir")
+		return nil
+	}
 	version, err := s.askSuccessor()
 	if err != nil {
 		s.log.Error("upgrade refused: the daemon goes on as it is", slog.Any("error", err))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // worker is a daemon that runs.
@@ -21,22 +22,47 @@ type worker struct {
 	pid     int
 	started time.Time
 	ready   bool
+	// status is what it has said of itself last.
+	status string
 	// deadline is when the daemon is taken for hung; zero is never.
 	deadline time.Time
 	// killAt is when it is killed, after it was told to end; zero if it was not.
 	killAt time.Time
+	// told: it was told to end, which is no death then.
+	told bool
+	// lease is nil without a hand-over directory.
+	lease *succession.Lease
+	// waiting is what descriptors go to a prepared daemon by; nil once it has them.
+	waiting  *succession.Conn
+	outbox   *succession.Outbox // nil until there is something to send
+	prepared bool
 }
 
 // spawn starts a daemon that inherits what is in the store.
 func (s *supervisor) spawn(now time.Time) (*worker, error) {
+	w := &worker{started: now, deadline: now.Add(s.config.StartTimeout)}
+	return w, s.execute(w, s.store.held, nil)
+}
+
+// execute starts the daemon, with stored descriptors and those that variables name.
+func (s *supervisor) execute(w *worker, stored []held, named map[string]int) error {
 	program := s.self()
 	target := s.config.Worker
 	if target == "" {
 		target = program
 	}
+	set := s.variables(target, stored)
 	files := []uintptr{0, 1, 2}
-	for _, h := range s.store.held {
+	for _, h := range stored {
 		files = append(files, uintptr(h.FD))
+	}
+	if err := s.addLease(w, set, &files); err != nil {
+		w.close()
+		return err
+	}
+	for variable, fd := range named {
+		set[variable] = strconv.Itoa(len(files))
+		files = append(files, uintptr(fd))
 	}
 	name := target
 	if target == procSelf {
@@ -44,15 +70,42 @@ func (s *supervisor) spawn(now time.Time) (*worker, error) {
 	}
 	argv := append([]string{name}, s.config.Args...)
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
-		Env: s.environment(target), Files: files,
+		Env: environment(set), Files: files,
 		// Tied to the thread that forks. No thread of this process ends before
 		// the process does, because no goroutine is locked to one.
 		Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		w.close()
+		return fmt.Errorf("start %s: %w", name, err)
 	}
-	return &worker{pid: pid, started: now, deadline: now.Add(s.config.StartTimeout)}, nil
+	w.pid = pid
+	return nil
+}
+
+// addLease gives the daemon its lease, where there may be another supervisor.
+func (s *supervisor) addLease(w *worker, set map[string]string, files *[]uintptr) error {
+	if s.shared == nil {
+		return nil
+	}
+	var err error
+	if w.lease, err = succession.NewLease(); err != nil {
+		return err
+	}
+	read, _ := w.lease.Ends()
+	set[fdstore.EnvLease] = strconv.Itoa(len(*files))
+	set[fdstore.EnvRole] = succession.ReportPath(s.config.RuntimeDir)
+	*files = append(*files, uintptr(read))
+	return nil
+}
+
+// close closes what goes with a daemon that has ended.
+func (w *worker) close() {
+	w.lease.Close()
+	if w.waiting != nil {
+		w.waiting.Close()
+		w.waiting = nil
+	}
 }
 
 const procSelf = "/proc/self/exe"
@@ -70,24 +123,32 @@ func (s *supervisor) self() string {
 	return s.executable
 }
 
-// environment is this process' own, and the protocol's variables.
-func (s *supervisor) environment(target string) []string {
+// variables are the protocol's.
+func (s *supervisor) variables(target string, stored []held) map[string]string {
 	set := map[string]string{
 		envReexec:               target,
 		envHandover:             "",
 		fdstore.EnvNotifySocket: s.socket.path,
 		fdstore.EnvCapacity:     strconv.Itoa(s.config.MaxDescriptors),
 		fdstore.EnvListenPID:    "",
-		fdstore.EnvListenFDs:    strconv.Itoa(len(s.store.held)),
-		fdstore.EnvListenNames:  s.store.names(),
+		fdstore.EnvListenFDs:    strconv.Itoa(len(stored)),
+		fdstore.EnvListenNames:  namesOf(stored),
 		fdstore.EnvWatchdog:     "",
 		fdstore.EnvWatchdogPID:  "",
 		fdstore.EnvSupervisor:   strconv.Itoa(os.Getpid()),
 		fdstore.EnvRestarts:     strconv.Itoa(s.restarts),
+		fdstore.EnvLease:        "",
+		fdstore.EnvDescriptors:  "",
+		fdstore.EnvRole:         "",
 	}
 	if s.config.Watchdog > 0 {
 		set[fdstore.EnvWatchdog] = strconv.FormatInt(s.config.Watchdog.Microseconds(), 10)
 	}
+	return set
+}
+
+// environment is this process' own with these variables, those without a value not.
+func environment(set map[string]string) []string {
 	var env []string
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")

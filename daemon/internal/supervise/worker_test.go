@@ -25,6 +25,9 @@ import (
 // dirEnv is the directory that a test shares with its processes.
 const dirEnv = "SUPERVISE_TEST_DIR"
 
+// sharedEnv is the hand-over directory; the runtime directory is another one then.
+const sharedEnv = "SUPERVISE_TEST_SHARED"
+
 // TestMain makes the test binary the supervisor and the daemon as well.
 func TestMain(m *testing.M) {
 	if err := Reexec(); err != nil {
@@ -87,6 +90,10 @@ func runSupervisor() error {
 	c := DefaultConfig()
 	c.RuntimeDir = os.Getenv(dirEnv)
 	c.Args = []string{"worker"}
+	if shared := os.Getenv(sharedEnv); shared != "" {
+		c.HandoverDir, c.RuntimeDir = shared, filepath.Join(c.RuntimeDir, "run")
+		c.Version, c.StateVersion = version(), 1
+	}
 	for _, arg := range os.Args[2:] {
 		name, text, _ := strings.Cut(arg, "=")
 		if name == "deaths" {
@@ -103,7 +110,7 @@ func runSupervisor() error {
 		}
 		*map[string]*time.Duration{
 			"watchdog": &c.Watchdog, "start": &c.StartTimeout, "stop": &c.StopTimeout,
-			"abort": &c.AbortGrace, "window": &c.DeathWindow,
+			"abort": &c.AbortGrace, "window": &c.DeathWindow, "linger": &c.Linger,
 		}[name] = d
 	}
 	// Orphans become children of this process, as of a container's init.
@@ -119,6 +126,11 @@ func runWorker() error {
 	s, err := fdstore.FromEnvironment(fdstore.ProcessEnvironment())
 	if err != nil {
 		return err
+	}
+	if s.Waits() {
+		if err := s.Await(); err != nil {
+			return err
+		}
 	}
 	var inherited []string
 	for _, d := range s.Inherited() {

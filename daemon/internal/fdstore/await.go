@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fdstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
+)
+
+// PreparedMessage is the notification of a daemon that waits for descriptors.
+const PreparedMessage = "NSQUEUE_PREPARED"
+
+// ErrRevoked says that another supervisor has taken back what this daemon was to serve
+// with, because it was not ready in time.
+var ErrRevoked = errors.New("this daemon was not ready in time: another supervisor goes on")
+
+// takeChannels takes over what a supervisor passes besides stored descriptors.
+func (s *Store) takeChannels(env Environment) error {
+	lease, err := channel(env, EnvLease)
+	if err == nil && lease >= 0 {
+		s.lease = succession.LeaseOf(lease, -1)
+	}
+	waiting, waitErr := channel(env, EnvDescriptors)
+	if waitErr == nil && waiting >= 0 {
+		s.waiting = succession.NewConn(waiting)
+	}
+	s.roleFile = env.Getenv(EnvRole)
+	return errors.Join(err, waitErr)
+}
+
+// channel returns an inherited descriptor that no other process inherits from here,
+// -1 where there is none.
+func channel(env Environment, name string) (int, error) {
+	if env.Getenv(name) == "" {
+		return -1, nil
+	}
+	fd, err := number(env, name, maxInherited)
+	if err == nil && fd < FirstFD {
+		err = fmt.Errorf("%s is %d: want at least %d", name, fd, FirstFD)
+	}
+	if err != nil {
+		return -1, err
+	}
+	unix.CloseOnExec(fd)
+	return fd, nil
+}
+
+// Shared reports whether the supervisor is one of two that hand over to each other.
+// The daemon of the other one may need a moment to end.
+func (s *Store) Shared() bool { return s.lease != nil }
+
+// RoleFile is where the supervisor says what it is to others, empty where there are
+// none.
+func (s *Store) RoleFile() string { return s.roleFile }
+
+// Waits reports whether the descriptors are still with another daemon: prepare all
+// that can be, and call [Store.Await].
+func (s *Store) Waits() bool { return s.waiting != nil }
+
+// Await tells the supervisor that the daemon is prepared, and returns when it has the
+// descriptors.
+func (s *Store) Await() error {
+	if err := s.tell(PreparedMessage + "=1"); err != nil {
+		return err
+	}
+	defer s.waiting.Close()
+	for {
+		m, fds, err := s.waiting.Receive()
+		switch {
+		case errors.Is(err, succession.ErrAgain):
+			if err := pollIn(s.waiting.FD()); err != nil {
+				return err
+			}
+		case errors.Is(err, io.EOF):
+			return errors.New("the supervisor has no use for this daemon any more")
+		case err != nil:
+			return err
+		case m.Kind == succession.Descriptors:
+			s.inherit(m.Names, fds)
+		case m.Kind == succession.Start && m.Count == len(s.inherited):
+			return nil
+		default:
+			succession.CloseAll(fds)
+			return fmt.Errorf("%d descriptors have come, and %s says %d",
+				len(s.inherited), m.Kind, m.Count)
+		}
+	}
+}
+
+// StopWaiting has [Store.Await] return an error.
+func (s *Store) StopWaiting() {
+	if s.waiting != nil {
+		_ = unix.Shutdown(s.waiting.FD(), unix.SHUT_RD)
+	}
+}
+
+func (s *Store) inherit(names []string, fds []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, fd := range fds {
+		s.inherited = append(s.inherited, Descriptor{
+			Name: names[i], File: os.NewFile(uintptr(fd), names[i]),
+		})
+		s.countLocked(names[i])
+	}
+}
+
+// pollIn waits until there is something to read.
+func pollIn(fd int) error {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+		return os.NewSyscallError("poll", err)
+	}
+	return nil
+}

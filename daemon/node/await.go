@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/policy"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
+)
+
+// await waits for the descriptors of another supervisor's daemon, which serves until
+// this one is prepared. It does what can be done before, and what may fail: the hook
+// that it returns is chosen. Where nothing is to come, it returns nil at once.
+func (s *supervised) await(
+	ctx context.Context, c *Config, rules *policy.Policy,
+) (*choice, error) {
+	if !s.Waits() {
+		return nil, nil //nolint:nilnil // there is nothing to wait for
+	}
+	hook, err := s.prepare(c, rules)
+	if err != nil {
+		s.warn(s.Status(err.Error()))
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, s.StopWaiting)()
+	s.log.Info("prepared: waiting for the queues of the daemon before this one")
+	if err := s.Await(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	return hook, nil
+}
+
+// prepare does what needs no descriptor.
+func (s *supervised) prepare(c *Config, rules *policy.Policy) (*choice, error) {
+	if rules != nil {
+		if r := rules.State(); r.Loaded == nil {
+			return nil, fmt.Errorf("rules of %s: %s: the daemon that serves goes on",
+				r.Directory, r.Problem)
+		}
+	}
+	if err := state.Check(c.StateDir); err != nil {
+		return nil, err
+	}
+	return chooseHook(c.Hook, c.KmodPath)
+}
+
+// statePatience is how long the daemon of another supervisor may take to end.
+const statePatience = 20 * time.Second
+
+// openState waits for the end of a daemon that another supervisor had, if there is one.
+func (s *supervised) openState(ctx context.Context, dir string) (*state.Store, error) {
+	if s.Shared() {
+		return state.OpenWithin(ctx, dir, statePatience)
+	}
+	return state.Open(dir)
+}
