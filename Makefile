@@ -24,11 +24,10 @@ KDIR := /lib/modules/$(shell uname -r)/build
 BUSY := test
 ROUNDS := 3
 
-.PHONY: help
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: build build-tests cni-plugins demo
+.PHONY: help build build-tests cni-plugins demo
 build: ## build nsqueue, nsqueued and nsqueuectl into bin/
 	@echo 'building nsqueue, nsqueued, nsqueuectl into bin/'
 	@hack/build.sh bin '$(VERSION)'
@@ -46,7 +45,6 @@ demo: cni-plugins build ## show the problem and its end on this machine (root)
 
 # The tests of a tier have its name as their build tag. What has no tag needs no
 # privilege, and no program but Go, git and a C compiler.
-.PHONY: test test-all test-busy
 test: ## run the tiers unit, netns, e2e and damage (root, some minutes)
 	@hack/tiers.sh test
 
@@ -56,7 +54,7 @@ test-all: ## run all tiers: those of test, runtimes and vm (root)
 test-busy: ## run BUSY (test) ROUNDS times (3) on a machine that is kept busy (root)
 	@hack/busy.sh '$(BUSY)' '$(ROUNDS)'
 
-.PHONY: test-unit test-netns test-e2e test-damage test-runtimes test-vm
+.PHONY: test test-all test-busy test-unit test-netns test-e2e test-damage test-runtimes test-vm
 test-unit: ## run the tests that need no privilege, with the race detector
 	@hack/tier.sh unit
 
@@ -87,7 +85,7 @@ kmod: ## build nsqueue.ko for the running kernel, or for the headers in KDIR
 deb-dkms: ## make the Debian package that builds the module on each node
 	@$(MAKE) -C kmod deb-dkms
 
-.PHONY: bench bench-smoke bench-docs bench-build
+.PHONY: bench bench-smoke bench-docs bench-rivals bench-build
 bench: bench-build ## measure nsqueued beside other readers (root, 12 minutes, quiet machine)
 	@hack/timed.sh $@ bin/test/bench $(BENCHFLAGS)
 
@@ -99,6 +97,9 @@ bench-docs: bench-build ## run the benchmark and write docs/performance.{md,svg}
 	@hack/timed.sh $@ bin/test/bench --json bin/test/bench.json $(BENCHFLAGS)
 	@bin/test/bench-plot --json bin/test/bench.json \
 		--svg docs/performance.svg --markdown docs/performance.md
+
+bench-rivals: ## compare the rule engine alone with Suricata, which it downloads
+	@hack/timed.sh $@ hack/bench-rivals.sh $(BENCHFLAGS)
 
 bench-build: build
 	@hack/need.sh bench

@@ -29,18 +29,19 @@ func columns() [][2]string {
 }
 
 // Contenders returns the table of the rows.
-func (r *Report) Contenders() Table { return tableOf("reader", columns(), r.Rows) }
+func (r *Report) Contenders() Table { return Columns("reader", columns(), r.Rows) }
 
 // RuleTable returns the table of the rows with rules.
 func (r *Report) RuleTable() Table {
 	if r.Rules == nil {
 		return nil
 	}
-	return tableOf("nsqueued", ruleColumns(), r.Rules.Rows)
+	return Columns("nsqueued", ruleColumns(), r.Rules.Rows)
 }
 
-// tableOf makes a table of rows, without columns in which no row has a value.
-func tableOf(what string, columns [][2]string, rows []Row) Table {
+// Columns makes a table of rows, without columns in which no row has a value. Each column
+// has its heading and its metric.
+func Columns(what string, columns [][2]string, rows []Row) Table {
 	head, keys := []string{what}, []string(nil)
 	for _, c := range columns {
 		for _, row := range rows {
@@ -137,7 +138,7 @@ func (r *Report) Print(w io.Writer) {
 	} {
 		if len(t) > 1 {
 			fmt.Fprintln(w)
-			t.print(w)
+			t.Print(w)
 		}
 	}
 	if facts := r.Facts(); len(facts) > 0 {
@@ -145,8 +146,8 @@ func (r *Report) Print(w io.Writer) {
 	}
 }
 
-// print aligns the first column left and the others right.
-func (t Table) print(w io.Writer) {
+// Print writes the table for a terminal: the first column left, the others right.
+func (t Table) Print(w io.Writer) {
 	widths := make([]int, len(t[0]))
 	for _, row := range t {
 		for i, cell := range row {

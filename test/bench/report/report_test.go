@@ -35,11 +35,11 @@ func TestSpread(t *testing.T) {
 
 func TestRatioIsTakenRoundByRound(t *testing.T) {
 	// The second round was disturbed, for both.
-	got := ratio(spreadOf([]float64{1, 20, 3}), spreadOf([]float64{2, 40, 6}))
+	got := Ratio(spreadOf([]float64{1, 20, 3}), spreadOf([]float64{2, 40, 6}))
 	if diff := cmp.Diff(spreadOf([]float64{0.5, 0.5, 0.5}), got); diff != "" {
 		t.Error(diff)
 	}
-	if got := ratio(spreadOf([]float64{1}), spreadOf([]float64{0})); len(got.Rounds) != 0 {
+	if got := Ratio(spreadOf([]float64{1}), spreadOf([]float64{0})); len(got.Rounds) != 0 {
 		t.Errorf("ratio to 0 is %v, want none", got)
 	}
 }

@@ -87,7 +87,7 @@ func (r *Report) judgeRules() {
 		if row == nil || to == nil {
 			continue
 		}
-		got := ratio(row.Metrics[c.metric], to.Metrics[c.metric])
+		got := Ratio(row.Metrics[c.metric], to.Metrics[c.metric])
 		if len(got.Rounds) > 0 {
 			r.Targets = append(r.Targets, Target{
 				What: rulesThereof + c.what, Got: got, Want: c.want, Stretch: c.stretch,

@@ -39,8 +39,8 @@ func (s Spread) String() string {
 	return number(s.Median) + " (" + number(s.Min) + "–" + number(s.Max) + ")"
 }
 
-// ratio compares two rows round by round: what disturbs a round disturbs both.
-func ratio(a, b Spread) Spread {
+// Ratio compares two rows round by round: what disturbs a round disturbs both.
+func Ratio(a, b Spread) Spread {
 	var rounds []float64
 	for i := range min(len(a.Rounds), len(b.Rounds)) {
 		if b.Rounds[i] > 0 {

@@ -152,7 +152,7 @@ func (r *Report) compare(metric, name, to string) Spread {
 	case to == "":
 		return row.Metrics[metric]
 	}
-	return ratio(row.Metrics[metric], other.Metrics[metric])
+	return Ratio(row.Metrics[metric], other.Metrics[metric])
 }
 
 // judgeLatency compares what the readers add to the way without a queue.
@@ -162,7 +162,7 @@ func (r *Report) judgeLatency() {
 		return
 	}
 	added := func(row *Row) Spread { return minus(row.Metrics[PingP50], none.Metrics[PingP50]) }
-	if got := ratio(added(ours), added(classic)); len(got.Rounds) > 0 {
+	if got := Ratio(added(ours), added(classic)); len(got.Rounds) > 0 {
 		r.Targets = append(r.Targets, Target{
 			What: "added round trip p50, low load, to classic C", Got: got, Want: 1.2, Stretch: 1,
 		})
