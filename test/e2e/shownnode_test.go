@@ -31,37 +31,24 @@ const (
 	confDir        = "/etc/cni/net.d"
 )
 
-// buildShownInspector builds the program that the README shows, of the version
-// that the other programs are.
+// buildShownInspector builds the nsqueued of the node, of the version that the other
+// programs are.
 func buildShownInspector(t *testing.T) string {
 	t.Helper()
-	readme, err := os.ReadFile(filepath.Join(repository, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(readme), "```go\n")
-	source, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("README.md shows no inspector")
-	}
-	dir := t.TempDir()
-	file, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "inspector")
-	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	program := filepath.Join(t.TempDir(), "inspector")
 	version := strings.Fields(run(t, filepath.Join(binDir(t), "nsqueued"), "--version"))[1]
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program, "-ldflags",
-		"-X github.com/nsqueue/nsqueue/daemon/api.version="+version, file)
+		"-X github.com/nsqueue/nsqueue/daemon/api.version="+version, "./test/e2e/inspector")
 	build.Dir = repository
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the inspector of README.md: %v\n%s", err, out)
+		t.Fatalf("build the inspector: %v\n%s", err, out)
 	}
 	return program
 }
 
-// startShownNode sets up what the documentation is about: nsqueued with the
-// README's inspector under a supervisor, nsqueue in flannel's chain, the pods that
+// startShownNode sets up what the documentation is about: nsqueued with an
+// inspector under a supervisor, nsqueue in flannel's chain, the pods that
 // talk, one that is older, and a netns that no CNI plugin made.
 func startShownNode(t *testing.T, inspector string) {
 	t.Helper()
