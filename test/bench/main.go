@@ -82,6 +82,7 @@ type size struct {
 	attachPods         int
 	connections        int // of TLS
 	queries, refused   int
+	queryTurns         int // more of them for those that are compared
 	reloads            int
 	crowd, crowdRate   int // flows that nobody decides, and how many a second
 }
@@ -90,7 +91,7 @@ func fullSize() size {
 	return size{
 		flood: 300_000, window: 960, pace: 100_000, rate: 50_000, ping: 1500, pingRate: 1000,
 		tcp: 2, tcpTurns: 6, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000,
-		attachPods: 200, connections: 2000, queries: 5000, refused: 500, reloads: 16,
+		attachPods: 200, connections: 2000, queries: 5000, queryTurns: 4, refused: 500, reloads: 16,
 		crowd: 100_000, crowdRate: 20_000,
 	}
 }
@@ -100,7 +101,8 @@ func quickSize() size {
 	return size{
 		flood: 10_000, window: 960, pace: 5000, rate: 50_000, ping: 50, pingRate: 1000,
 		tcp: 1, tcpTurns: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
-		connections: 40, queries: 50, refused: 20, reloads: 2, crowd: 5000, crowdRate: 20_000,
+		connections: 40, queries: 50, queryTurns: 1, refused: 20, reloads: 2,
+		crowd: 5000, crowdRate: 20_000,
 	}
 }
 

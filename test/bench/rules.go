@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nsqueue/nsqueue/test/bench/report"
@@ -97,6 +98,33 @@ func takeTurns(ctx context.Context, o *options, all []*contender, rows []report.
 				o.rounds, c.name, last(row, report.FloodCPU), last(row, report.TLSCPU),
 				last(row, report.DNSCPU))
 		}
+		if err := askInTurns(ctx, o.size.queryTurns, all, rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askInTurns measures queries once more, judged by rules and by none. What a query costs
+// changes within seconds, so the two follow each other closely.
+func askInTurns(ctx context.Context, turns int, all []*contender, rows []report.Row) error {
+	var pair []int
+	for i, c := range all {
+		if c.name == report.RulesNone || c.name == report.RulesDNS {
+			pair = append(pair, i)
+		}
+	}
+	for range turns {
+		for _, i := range pair {
+			read, err := all[i].start(ctx)
+			if err != nil {
+				return fmt.Errorf("%s: %w", all[i].name, err)
+			}
+			if err := errors.Join(all[i].queries(read, &rows[i]), read.stop()); err != nil {
+				return fmt.Errorf("%s: %w", all[i].name, err)
+			}
+		}
+		slices.Reverse(pair)
 	}
 	return nil
 }
