@@ -25,7 +25,10 @@ func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "nsqueued:", printable.Text(err.Error()))
 		code := 1
-		if exit, ok := errors.AsType[*supervise.ExitError](err); ok {
+		if exit, ok := errors.AsType[interface {
+			error
+			ExitCode() int
+		}](err); ok {
 			code = exit.ExitCode()
 		}
 		os.Exit(code)
@@ -42,8 +45,7 @@ func run() error {
 }
 
 func command() *cobra.Command {
-	config := ""
-	flags := node.DefaultConfig()
+	set := newSettings()
 	cmd := &cobra.Command{
 		Use:   "nsqueued",
 		Short: "Inspect the packets of every pod on this node",
@@ -54,7 +56,10 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := effective(cmd, config, &flags)
+			c, err := set.config(cmd)
+			if err == nil {
+				err = c.Validate()
+			}
 			if err != nil {
 				return err
 			}
@@ -64,27 +69,10 @@ func command() *cobra.Command {
 			return node.Run(cmd.Context(), c, inspect.AcceptAll{})
 		},
 	}
-	cmd.AddCommand(superviseCommand())
+	cmd.AddCommand(superviseCommand(), checkCommand())
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	f := cmd.Flags()
-	f.StringVar(&config, "config", "", "configuration `file` (YAML, kind "+node.ConfigKind+")")
-	f.StringVar(&flags.Socket, "socket", flags.Socket, "`path` of the API's unix socket")
-	f.StringVar(&flags.StateDir, "state-dir", flags.StateDir,
-		"`directory` of what survives a restart, on a tmpfs")
-	f.StringVar(&flags.Hook, "hook", flags.Hook, "what queues packets: auto, nft or kmod")
-	f.StringVar(&flags.KmodPath, "kmod-path", "",
-		"`file` of the module for --hook kmod (default: the installed one)")
-	f.StringVar((*string)(&flags.FailurePolicy), "failure-policy", string(flags.FailurePolicy),
-		"Ignore or Fail, for attach requests that name none")
-	f.BoolVar(&flags.Adopt.Existing, "adopt-existing", flags.Adopt.Existing,
-		"at the start, attach pods that are older than nsqueued")
-	f.StringVar(&flags.Rules.Directory, "rules", "", "`directory` of the rules to inspect by")
-	f.StringVar((*string)(&flags.LogLevel), "log-level", string(flags.LogLevel),
-		"debug, info, warn or error; nsqueuectl log-level changes it later")
-	f.StringVar(&flags.LogFormat, "log-format", flags.LogFormat, "text or json")
-	f.StringVar(&flags.MetricsAddress, "metrics-address", "",
-		"`host:port` in numbers where Prometheus scrapes /metrics (default: observe.sock alone)")
+	set.addTo(cmd)
 	return cmd
 }
 
@@ -103,33 +91,4 @@ func answerHangups(c *node.Config) func() {
 		signal.Stop(hangups)
 		close(hangups)
 	}
-}
-
-// effective returns the file's configuration, or the default, with the flags
-// that were given over it.
-func effective(cmd *cobra.Command, path string, flags *node.Config) (node.Config, error) {
-	c := node.DefaultConfig()
-	if path != "" {
-		var err error
-		if c, err = node.LoadConfig(path); err != nil {
-			return node.Config{}, err
-		}
-	}
-	for name, set := range map[string]func(){
-		"socket":          func() { c.Socket = flags.Socket },
-		"state-dir":       func() { c.StateDir = flags.StateDir },
-		"hook":            func() { c.Hook = flags.Hook },
-		"kmod-path":       func() { c.KmodPath = flags.KmodPath },
-		"failure-policy":  func() { c.FailurePolicy = flags.FailurePolicy },
-		"adopt-existing":  func() { c.Adopt.Existing = flags.Adopt.Existing },
-		"rules":           func() { c.Rules.Directory = flags.Rules.Directory },
-		"log-level":       func() { c.LogLevel = flags.LogLevel },
-		"log-format":      func() { c.LogFormat = flags.LogFormat },
-		"metrics-address": func() { c.MetricsAddress = flags.MetricsAddress },
-	} {
-		if cmd.Flags().Changed(name) {
-			set()
-		}
-	}
-	return c, c.Validate()
 }

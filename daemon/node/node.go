@@ -24,7 +24,12 @@ import (
 // Where systemd or `nsqueued supervise` has started the process and keeps its
 // descriptors, what waits in the queues waits for the next Run, whether this
 // one ends in order or not.
+//
+// Where [EnvCheck] asks for it, Run checks instead, and changes nothing.
 func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error) {
+	if format := os.Getenv(EnvCheck); format != "" {
+		return checkInstead(&c, inspector, format)
+	}
 	if err := c.Validate(); err != nil {
 		return err
 	}

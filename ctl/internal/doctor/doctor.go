@@ -17,25 +17,18 @@ import (
 )
 
 // Result of a check.
-type Result string
+type Result = api.FindingResult
 
-// The results. Only Wrong means that something must be done.
+// The results.
 const (
-	OK      Result = "ok"
-	Warning Result = "warning"
-	Wrong   Result = "wrong"
-	Unknown Result = "unknown" // the check could not be made
+	OK      = api.FindingOK
+	Warning = api.FindingWarning
+	Wrong   = api.FindingWrong
+	Unknown = api.FindingUnknown
 )
 
 // Finding is what a check has found.
-type Finding struct {
-	Check  string `json:"check"`
-	Result Result `json:"result"`
-	// Where is the file, process or attachment that the finding is about.
-	Where  string `json:"where,omitempty"`
-	What   string `json:"what"`
-	Remedy string `json:"remedy,omitempty"`
-}
+type Finding = api.Finding
 
 // Report is everything that was found, in the order of the checks.
 type Report struct {

@@ -32,6 +32,7 @@ func FindExpected(line string) (Expected, bool) {
 func AllExpected() []Expected {
 	return []Expected{
 		{"nsqueued --help", "--config file", false},
+		{"nsqueued check", `(?m)^ok +hook +nft`, false},
 		{"nsqueuectl doctor", `(?m)^ok +daemon +`, false},
 		{"nsqueuectl status", `Hook: +nft`, false},
 		{"nsqueuectl ready --runtime-dir /run/nsqueue", `^ready: `, false},

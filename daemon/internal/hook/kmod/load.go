@@ -50,19 +50,37 @@ func runModprobe(command string) error {
 	return nil
 }
 
-func loadFile(dir, file string) error {
-	text, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
-	if err != nil {
-		return fmt.Errorf("find out what nsqueue.ko depends on: %w", err)
+// Find returns the file that [Load] would load for a file of the caller's choice or, with
+// an empty one, the installed module. It loads nothing.
+func Find(file string) (string, error) {
+	if file != "" {
+		_, err := dependencies(file)
+		return file, err
 	}
-	index := parseDep(text)
+	release, err := kernelRelease()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(modulesDir, release)
+	index, err := readDep(dir)
+	if err == nil {
+		file, err = index.installed(dir)
+	}
+	if err == nil {
+		_, err = os.Stat(file)
+	}
+	return file, err
+}
+
+func loadFile(dir, file string) error {
+	index, err := readDep(dir)
+	if err != nil {
+		return err
+	}
 	if file == "" {
-		installed, ok := index["nsqueue"]
-		if !ok {
-			return fmt.Errorf("nsqueue.ko is not installed below %s: install it, or name the file "+
-				"with --kmod-path", dir)
+		if file, err = index.installed(dir); err != nil {
+			return err
 		}
-		file = filepath.Join(dir, installed.file)
 	}
 	needs, err := dependencies(file)
 	if err != nil {
@@ -74,6 +92,25 @@ func loadFile(dir, file string) error {
 		}
 	}
 	return initModule(file)
+}
+
+// readDep reads what the modules below a directory depend on.
+func readDep(dir string) (depIndex, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
+	if err != nil {
+		return nil, fmt.Errorf("find out what nsqueue.ko depends on: %w", err)
+	}
+	return parseDep(text), nil
+}
+
+// installed returns the file of the module that is installed.
+func (x depIndex) installed(dir string) (string, error) {
+	entry, ok := x["nsqueue"]
+	if !ok {
+		return "", fmt.Errorf("nsqueue.ko is not installed below %s: install it, or name the file "+
+			"with --kmod-path", dir)
+	}
+	return filepath.Join(dir, entry.file), nil
 }
 
 // depEntry is an entry of modules.dep: its file and, the nearest first, all
