@@ -53,10 +53,7 @@ check
 hack/need.sh release
 hack/fetch.sh cyclonedx-gomod
 
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
-export GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT='' GOFLAGS=-buildvcs=false
-umask 022
+. hack/reproducible.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 out=$work/out
