@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
-# The default target prints the others. Everything that is built or fetched
-# goes to bin/, except for what `make install` is told. What is longer than some
-# lines is a script in hack/.
+# The default target prints the others. Everything that is built or fetched goes to bin/, except
+# for what `make install` is told. What is longer than some lines is a script in hack/.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -12,8 +11,7 @@ export MAKE
 
 VERSION = $(shell hack/version.sh)
 
-# Where hack/install.sh puts things. SYSTEMD_UNIT_DIR is such as
-# /etc/systemd/system; empty installs no unit.
+# Where hack/install.sh puts things; an empty SYSTEMD_UNIT_DIR is none.
 export DESTDIR :=
 export PREFIX := /usr/local
 export CNI_BIN_DIR := /opt/cni/bin
@@ -105,13 +103,16 @@ bench-build: build
 	@hack/need.sh bench
 	@hack/bench-build.sh
 
-.PHONY: docs install release clean
+.PHONY: docs install image release clean
 docs: ## write the pages and the picture that are made of the code and of docs/*.dot
 	@hack/need.sh docs
 	@hack/docs.sh
 
 install: ## install what is built below DESTDIR (PREFIX, CNI_BIN_DIR, SYSTEMD_UNIT_DIR)
 	@hack/install.sh
+
+image: ## make the container image in bin/image/ (amd64 and arm64; IMAGE is its name)
+	@hack/timed.sh $@ hack/image.sh '$(VERSION)' 'bin/image/nsqueue-$(VERSION).tar'
 
 release: ## make the files of release VERSION in bin/release/VERSION/
 	@hack/release.sh $(if $(filter command%,$(origin VERSION)),'$(VERSION)')

@@ -14,7 +14,7 @@ unit) need="$compiler git:git" ;; # the compiler is the race detector's
 netns) need=$filter ;;
 e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	systemd-analyze:systemd tshark:tshark
-	capinfos:wireshark-common curl:curl" ;;
+	capinfos:wireshark-common curl:curl buildah:buildah skopeo:skopeo" ;;
 runtimes) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
 vm) need="$filter gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils ip:iproute2" ;;
 demo) need='iptables:iptables busybox:busybox-static curl:curl' ;;

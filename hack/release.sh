@@ -5,6 +5,7 @@
 #
 #   nsqueue-VERSION-linux-ARCH.tar.gz   the programs, and what belongs to them
 #   nsqueue-VERSION-linux-ARCH.cdx.json the modules in them (CycloneDX)
+#   nsqueue-VERSION-image.tar           the container image of both architectures
 #   nsqueue-VERSION-source.tar.gz       the commit
 #   nsqueue-dkms_VERSION_all.deb        the kernel module's source for DKMS
 #   SHA256SUMS
@@ -63,6 +64,7 @@ for arch in amd64 arm64; do
 	echo "building for $arch"
 	programs $arch
 done
+hack/image.sh "$version" "$out/nsqueue-$version-image.tar"
 git -c tar.umask=0022 archive --prefix="nsqueue-$version/" \
 	--add-virtual-file="nsqueue-$version/VERSION:$version" HEAD |
 	gzip -9n >"$out/nsqueue-$version-source.tar.gz"

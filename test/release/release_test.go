@@ -106,6 +106,7 @@ func TestRelease(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) { p.checkPrograms(t, arch) })
 	}
+	t.Run("image", p.checkImage)
 	t.Run("source", p.checkSource)
 	t.Run("module", p.checkModule)
 }
