@@ -39,6 +39,9 @@ func AllElsewhere() []Elsewhere {
 		release  = "it changes the repository of the project"
 		debug    = "it is for the machine of a developer, and goes on"
 		ruled    = "it wants rules, which that node has none of"
+		runtime  = "it wants a runtime that has Kubernetes' pods"
+		registry = "it wants a registry, which these tests have none of"
+		cluster  = "it wants Kubernetes, which these tests have none of"
 		perf     = "it wants perf, and a kernel that lets it trace"
 	)
 	return []Elsewhere{
@@ -46,6 +49,9 @@ func AllElsewhere() []Elsewhere {
 		{"NSQUEUE_BIN=$PWD/bin go ", builds, "test/damage: TestKilledWorker"},
 		{`NSQUEUE_VM_QEMU="-icount shift=0" `, kernel, "test/vm/guest/kmod: TestCost"},
 		{"perf ", perf, ""},
+		{"ctr -n k8s.io images import ", runtime, "test/runtimes: TestRuntimes"},
+		{"skopeo copy --all ", registry, "test/release: TestRelease"},
+		{"kubectl -n kube-system exec ", cluster, "test/runtimes: TestRuntimes"},
 		{"systemctl ", machine, "test/systemd: TestUnit"},
 		{"sudo modprobe nsqueue", kernel, "daemon/internal/hook/kmod: TestLoad"},
 		{"sudo nsenter --net=/run/netns/pod1 ", kernel, "test/vm/guest/kmod: TestDirections"},
