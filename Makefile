@@ -65,7 +65,7 @@ test-e2e: cni-plugins build-tests ## run the built programs in a real CNI chain 
 test-damage: cni-plugins build-tests ## damage the built programs while packets flow (root)
 	@hack/tier.sh damage
 
-test-runtimes: cni-plugins build-tests ## run it under containerd 1.6 and 2, flanneld, podman (root)
+test-runtimes: cni-plugins build-tests image ## run it under containerd 1.6 and 2, flanneld, podman (root)
 	@hack/tier.sh runtimes
 
 test-vm: cni-plugins build-tests ## try the module in Debian's kernels, in QEMU

@@ -38,7 +38,13 @@ const (
 )
 
 // handlers are those that are not the default.
-func handlers() []string { return []string{direct, stock, strict, lenient, broken, shaped, dual} }
+func handlers() []string {
+	all := []string{direct, stock, strict, lenient, broken, shaped, dual}
+	for _, h := range hiddens() {
+		all = append(all, h.name)
+	}
+	return all
+}
 
 // netDir is where a handler's CNI configurations are.
 func netDir(handler string) string {
@@ -85,7 +91,7 @@ func (n *node) configureNetworks() error {
 	if err != nil {
 		return err
 	}
-	for handler, change := range map[string]func(list map[string]any){
+	changes := map[string]func(list map[string]any){
 		recorded: func(map[string]any) {},
 		direct: func(l map[string]any) {
 			last(l)["type"] = "nsqueue" + record.RealSuffix
@@ -110,7 +116,14 @@ func (n *node) configureNetworks() error {
 			}, all[2]}
 		},
 		dual: n.makeDualStack,
-	} {
+	}
+	for _, h := range hiddens() {
+		changes[h.name] = func(l map[string]any) {
+			last(l)["type"] = "nsqueue" + record.RealSuffix
+			last(l)["socket"] = h.dir() + "/nsqueued.sock"
+		}
+	}
+	for handler, change := range changes {
 		var list map[string]any
 		if err := json.Unmarshal(file, &list); err != nil {
 			return err

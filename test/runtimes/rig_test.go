@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +35,8 @@ const cgroupParent = "/nsqueue-test-runtimes"
 // rig is two nodes with all that a node needs.
 type rig struct {
 	bin     string
+	image   string // of nsqueue
+	archive string // that has the image
 	nodes   []*node
 	fabric  *cluster.Switch
 	started time.Time
@@ -49,6 +53,7 @@ type node struct {
 	runtime  *cluster.Process
 	nsqueued *cluster.Process
 	others   []*cluster.Process
+	watched  []*watched
 
 	// What nsqueued held when its first pod was gone.
 	supervisorBefore, workerBefore chain.Usage
@@ -66,11 +71,11 @@ func newCluster(t *testing.T) *rig {
 		c.nodes = append(c.nodes, c.newNode(t, i+1, version))
 	}
 	c.startEtcd(t)
-	archive := c.image(t)
+	archives := []string{c.podImage(t), c.nsqueueImage(t)}
 	var ready sync.WaitGroup
 	for _, n := range c.nodes {
 		ready.Go(func() {
-			if err := n.start(archive); err != nil {
+			if err := n.start(archives); err != nil {
 				t.Errorf("start %s: %v", n.Name, err)
 			}
 		})
@@ -133,8 +138,8 @@ func (c *rig) startEtcd(t *testing.T) {
 
 func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// image makes the archive of the pods' image and returns where it is.
-func (c *rig) image(t *testing.T) string {
+// podImage makes the archive of the pods' image and returns where it is.
+func (c *rig) podImage(t *testing.T) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "image.tar"))
 	nstest.Must(t, err)
@@ -148,6 +153,18 @@ func (c *rig) image(t *testing.T) string {
 	return f.Name()
 }
 
+// nsqueueImage returns where the archive of the image is that was built with the
+// programs in bin/.
+func (c *rig) nsqueueImage(t *testing.T) string {
+	t.Helper()
+	out, err := osexec.Command(filepath.Join(c.bin, "nsqueued"), "--version").Output()
+	nstest.Must(t, err)
+	version := strings.TrimSpace(strings.TrimPrefix(string(out), "nsqueued "))
+	c.image = "ghcr.io/nsqueue/nsqueue:" + version
+	c.archive = filepath.Join(c.bin, "image/nsqueue-"+version+".tar")
+	return c.archive
+}
+
 // launch starts a program that ends with the node.
 func (n *node) launch(name string, args ...string) error {
 	p, err := n.Launch(nil, name, args...)
@@ -158,7 +175,7 @@ func (n *node) launch(name string, args ...string) error {
 }
 
 // start runs what a node runs, until the runtime says that it takes pods.
-func (n *node) start(archive string) error {
+func (n *node) start(archives []string) error {
 	err := n.launch("flanneld", fmt.Sprintf("--etcd-endpoints=http://%s:2379", "192.168.77.1"),
 		"--iface=eth0", "--ip-masq")
 	if err != nil {
@@ -173,7 +190,7 @@ func (n *node) start(archive string) error {
 	if err := n.startDaemon(); err != nil {
 		return err
 	}
-	return n.startRuntime(archive)
+	return n.startRuntime(archives)
 }
 
 // life is how long a daemon has to live for its death not to count as part of a
@@ -192,8 +209,8 @@ func (n *node) startDaemon() error {
 	return n.await("nsqueued", func() bool { return n.worker() != 0 })
 }
 
-// startRuntime runs containerd and gives it the pods' image.
-func (n *node) startRuntime(archive string) error {
+// startRuntime runs containerd and gives it the images.
+func (n *node) startRuntime(archives []string) error {
 	var err error
 	n.runtime, err = n.Launch(nil, "containerd", "--config", "/etc/containerd/config.toml")
 	if err != nil {
@@ -205,15 +222,18 @@ func (n *node) startRuntime(archive string) error {
 	}); err != nil {
 		return err
 	}
-	body, err := os.ReadFile(archive)
-	if err != nil {
-		return err
-	}
-	if err := n.Write("/tmp/image.tar", string(body)); err != nil {
-		return err
-	}
-	if _, err := n.Run("ctr", "-n", "k8s.io", "images", "import", "/tmp/image.tar"); err != nil {
-		return err
+	for _, archive := range archives {
+		body, err := os.ReadFile(archive)
+		if err != nil {
+			return err
+		}
+		path := nodeArchive(archive)
+		if err := n.Write(path, string(body)); err != nil {
+			return err
+		}
+		if _, err := n.Run("ctr", "-n", "k8s.io", "images", "import", path); err != nil {
+			return err
+		}
 	}
 	return n.await("containerd takes pods", func() bool {
 		ctx, cancel := timeout()

@@ -32,7 +32,7 @@ func binDir(t testing.TB) string {
 	t.Helper()
 	return chain.BinDir(t,
 		"nsqueued", "nsqueuectl", "cni/bandwidth", "runtimes/bin/containerd", "runtimes/bin/flannel",
-		"runtimes/debian/root/usr/bin/podman", "test/recorder", "test/podtool")
+		"runtimes/debian/root/usr/bin/podman", "test/recorder", "test/podtool", "image")
 }
 
 // TestRuntimes makes the two nodes once; the subtests use them one after the
@@ -43,6 +43,7 @@ func TestRuntimes(t *testing.T) {
 		name string
 		run  func(*testing.T, *rig)
 	}{
+		{"hiding containers", testHidingContainers},
 		{"ping across nodes", testPingAcrossNodes},
 		{"traffic", testTraffic},
 		{"settings", testSettings},
@@ -54,15 +55,18 @@ func TestRuntimes(t *testing.T) {
 		{"storm", testStorm},
 		{"added time", testAddedTime},
 		{"podman", testPodman},
+		{"image", testImage},
 		{"CRI-O's calls", testCRIO},
 		{"nerdctl's calls", testNerdctl},
 		{"calls", testCalls},
 		{"installer", testInstall},
+		{"not fooled", testNotFooled},
 		{"nothing is left", func(t *testing.T, c *rig) {
 			for _, n := range c.nodes {
 				n.checkNothingLeft(t)
 			}
 		}},
+		{"shipped pod", testShipped},
 	} {
 		ok := t.Run(step.name, func(t *testing.T) { step.run(t, c) })
 		if !ok {

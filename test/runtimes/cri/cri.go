@@ -153,29 +153,58 @@ func (p *Pod) start(ctx context.Context) error {
 	if p.Command == nil {
 		return nil
 	}
-	r, err := p.client.Runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{
-		PodSandboxId: p.ID, SandboxConfig: p.config,
-		Config: &runtime.ContainerConfig{
-			Metadata: &runtime.ContainerMetadata{
-				Name: "main", Attempt: p.config.GetMetadata().GetAttempt(),
-			},
-			Image:   &runtime.ImageSpec{Image: p.Image},
-			Command: p.Command,
-			LogPath: "main.log",
-			Linux: &runtime.LinuxContainerConfig{
-				SecurityContext: &runtime.LinuxContainerSecurityContext{
-					NamespaceOptions: namespaces(),
-				},
+	p.Container, err = p.add(ctx, &runtime.ContainerConfig{
+		Metadata: &runtime.ContainerMetadata{
+			Name: "main", Attempt: p.config.GetMetadata().GetAttempt(),
+		},
+		Image:   &runtime.ImageSpec{Image: p.Image},
+		Command: p.Command,
+		LogPath: "main.log",
+		Linux: &runtime.LinuxContainerConfig{
+			SecurityContext: &runtime.LinuxContainerSecurityContext{
+				NamespaceOptions: namespaces(),
 			},
 		},
 	})
-	if err != nil {
-		return err
-	}
-	p.Container = r.GetContainerId()
-	_, err = p.client.Runtime.StartContainer(ctx,
-		&runtime.StartContainerRequest{ContainerId: p.Container})
 	return err
+}
+
+// add starts a container in the pod, and returns its ID.
+func (p *Pod) add(ctx context.Context, config *runtime.ContainerConfig) (string, error) {
+	r, err := p.client.Runtime.CreateContainer(ctx, &runtime.CreateContainerRequest{
+		PodSandboxId: p.ID, SandboxConfig: p.config, Config: config,
+	})
+	if err != nil {
+		return "", err
+	}
+	_, err = p.client.Runtime.StartContainer(ctx,
+		&runtime.StartContainerRequest{ContainerId: r.GetContainerId()})
+	return r.GetContainerId(), err
+}
+
+// RunConfig makes a pod as it is asked for, and starts its containers one after the
+// other. Exec runs in the first one. A pod that could not be made is taken down again.
+func (c *Client) RunConfig(ctx context.Context, sandbox *runtime.PodSandboxConfig,
+	containers []*runtime.ContainerConfig,
+) (*Pod, error) {
+	name := sandbox.GetMetadata().GetName()
+	p := &Pod{Spec: Spec{Name: name}, client: c, config: sandbox}
+	r, err := c.Runtime.RunPodSandbox(ctx, &runtime.RunPodSandboxRequest{Config: sandbox})
+	if err != nil {
+		return nil, fmt.Errorf("run sandbox of %s: %w", name, err)
+	}
+	p.ID = r.GetPodSandboxId()
+	for i, config := range containers {
+		id, err := p.add(ctx, config)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("start container %s of pod %s: %w",
+				config.GetMetadata().GetName(), name, err), p.Remove(ctx))
+		}
+		if i == 0 {
+			p.Container = id
+		}
+	}
+	return p, nil
 }
 
 // Exec runs a command in the container and returns what it wrote. Only the context

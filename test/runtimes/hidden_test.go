@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build runtimes
+
+package runtimes
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/test/nstest"
+	"github.com/nsqueue/nsqueue/test/runtimes/cri"
+	"github.com/nsqueue/nsqueue/test/runtimes/manifest"
+)
+
+// hidden is a container that hides something of the node from its nsqueued.
+type hidden struct {
+	// name is that of the pod, of a runtime handler and of a directory.
+	name   string
+	change func(p *manifest.Pod)
+	// says is what doctor finds.
+	says []string
+}
+
+// hiddens are what a container may hide, and last all of it. The first one hides
+// nothing.
+func hiddens() []hidden {
+	ownPIDs := func(p *manifest.Pod) { p.Spec.HostPID = false }
+	untraced := func(p *manifest.Pod) { p.Deny("SYS_PTRACE") }
+	all := func(p *manifest.Pod) { p.Unpropagate(); ownPIDs(p); untraced(p) }
+	return []hidden{
+		{"shipped", func(*manifest.Pod) {}, nil},
+		{"unpropagated", (*manifest.Pod).Unpropagate, nil},
+		{"own-pids", ownPIDs, nil},
+		{"untraced", untraced, nil},
+		{"blind", all, []string{
+			"propagation HostToContainer", "hostPID: true", "without CAP_SYS_PTRACE",
+		}},
+	}
+}
+
+// dir is where the container has its state and its socket: all of them are there at
+// the same time, beside the node's own daemon.
+func (h hidden) dir() string { return "/run/nsqueue-" + h.name }
+
+// fooling is how long nothing may happen: three rounds in which nsqueued looks for pods
+// that are gone, and the time for which it waits in doubt.
+const fooling = 90 * time.Second
+
+// watched is a container that hides something, with pods that are not to be forgotten.
+type watched struct {
+	*contained
+	hidden
+
+	pods  []*cri.Pod
+	since time.Time
+}
+
+// testHidingContainers starts them. They live beside the other tests, of which this
+// takes no time then.
+func testHidingContainers(t *testing.T, c *rig) {
+	if missing(t, unix.CAP_SYS_RESOURCE) {
+		t.Log("@@ this machine's root has no CAP_SYS_RESOURCE: the containers go without")
+	}
+	for _, n := range c.nodes {
+		t.Run(n.version, func(t *testing.T) {
+			t.Parallel()
+			for _, h := range hiddens() {
+				n.watched = append(n.watched, n.watch(t, h, c.loadPod(t)))
+			}
+		})
+	}
+}
+
+// watch starts a container and the pods that it inspects.
+func (n *node) watch(t *testing.T, h hidden, p *manifest.Pod) *watched {
+	t.Helper()
+	h.change(p)
+	p.Metadata.Name = h.name
+	p.Volume("run").HostPath.Path = h.dir()
+	p.Spec.Containers = p.Spec.Containers[:1]
+	w := &watched{contained: n.run(t, p), hidden: h}
+	for _, name := range []string{"server", "client"} {
+		pod, err := n.client.Run(t.Context(),
+			spec(cri.Spec{Name: h.name + "-" + name, Handler: h.name}), 0)
+		nstest.Must(t, err)
+		w.pods = append(w.pods, pod)
+	}
+	w.inspects(t, w.pods[1], w.pods[0])
+	w.since = time.Now()
+	return w
+}
+
+// testNotFooled wants all of the pods to be inspected that each of the containers had,
+// also after its daemon was replaced, and that each says what it cannot see.
+func testNotFooled(t *testing.T, c *rig) {
+	for _, n := range c.nodes {
+		for _, w := range n.watched {
+			t.Run(n.version+" "+w.name, func(t *testing.T) { w.notFooled(t) })
+		}
+	}
+}
+
+func (w *watched) notFooled(t *testing.T) {
+	defer w.contained.remove(t)
+	nstest.Poll(fooling, func() bool { return time.Since(w.since) >= fooling })
+	w.inspects(t, w.pods[1], w.pods[0])
+	events, err := w.daemon.Events(lasting(t))
+	nstest.Must(t, err)
+	for _, e := range events {
+		if e.Kind == api.EventLostDetach || e.Kind == api.EventDetach {
+			t.Errorf("a living pod was detached: %+v", e)
+		}
+	}
+	w.checkDoubts(t)
+	w.checkDoctor(t)
+	w.exec(t, "upgrade")
+	w.inspects(t, w.pods[1], w.pods[0])
+	for _, p := range w.pods {
+		remove(t, p)
+	}
+	s, err := w.daemon.Status(lasting(t))
+	nstest.Must(t, err)
+	if s.Attachments != 0 || s.Spooled != 0 {
+		t.Errorf("is left: %+v", s)
+	}
+}
+
+// checkDoubts wants status to name what hides pods where nsqueued cannot tell whether
+// they live, and to be sure where one of the proofs is seen.
+func (w *watched) checkDoubts(t *testing.T) {
+	t.Helper()
+	var s api.Status
+	nstest.Must(t, json.Unmarshal([]byte(w.exec(t, "status", "-o", "json")), &s))
+	switch {
+	case w.name != "blind" && s.Doubts != nil:
+		t.Errorf("in doubt: %+v", s.Doubts)
+	case w.name == "blind" && (s.Doubts == nil || s.Doubts.Attachments != len(w.pods) ||
+		!strings.Contains(s.Doubts.Reason, "hostPID")):
+		t.Errorf("doubts: %+v", s.Doubts)
+	}
+}
+
+// checkDoctor wants doctor, run in the container, to name what hides the pods.
+func (w *watched) checkDoctor(t *testing.T) {
+	t.Helper()
+	out, err := w.pod.Exec(t.Context(), nsqueuectl, "doctor")
+	text := strings.Join(strings.Fields(out), " ")
+	for _, want := range w.says {
+		if !strings.Contains(text, want) {
+			t.Errorf("doctor does not say %q: %v\n%s", want, err, out)
+		}
+	}
+}
