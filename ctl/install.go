@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -51,7 +52,8 @@ type installFlags struct {
 	plugin, mode, policy  string
 	excluded, annotations []string
 	passed                []string
-	watch                 bool
+	watch, waitLock       bool
+	afterReady, network   string
 }
 
 const installHelp = `Add nsqueue to the chain of CNI plugins that the container runtime calls for
@@ -67,7 +69,13 @@ sorts first.
 With --watch the command does not end. flannel and k3s rewrite their file at
 each start; nsqueuectl then adds the entry again, and nsqueued adopts the pods
 that started meanwhile. If another program undoes more than 5 repairs a minute,
-nsqueuectl pauses before it repairs the file again.`
+nsqueuectl pauses before it repairs the file again. Only one such command runs
+for a directory; --wait-lock waits for the end of the one before.
+
+In a container that comes and goes with nsqueued's, --after-ready has the plugin
+copied only when the nsqueued of that container serves, and --network writes the
+entry of a network before that network's own file is there, so that no pod of a
+new node starts without it.`
 
 func newInstall(run runner) *cobra.Command {
 	var f installFlags
@@ -77,7 +85,8 @@ func newInstall(run runner) *cobra.Command {
 		Long:  installHelp,
 		Example: `  nsqueuectl install --dry-run
   nsqueuectl install --exclude-namespaces kube-system
-  nsqueuectl install --watch`,
+  nsqueuectl install --watch
+  nsqueuectl install --watch --wait-lock --timeout 0s`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			socket := cmd.Flag("socket").Value.String()
@@ -101,6 +110,12 @@ func newInstall(run runner) *cobra.Command {
 	flags.StringSliceVar(&f.passed, "pass-annotations", nil,
 		"`NAMES` of annotations that inspectors see, as\nnsqueue.io/* (default); '': none")
 	flags.BoolVar(&f.watch, "watch", false, "keep running, and repair what other programs\nundo")
+	flags.BoolVar(&f.waitLock, "wait-lock", false,
+		"with --watch: wait until no other one runs\nfor the same directory")
+	flags.StringVar(&f.afterReady, "after-ready", "",
+		"`DIRECTORY` of a supervisor, its --runtime-dir:\nits nsqueued must serve first")
+	flags.StringVar(&f.network, "network", "",
+		"`NAME` of a network, such as cbr0, whose file\nmay be missing so far (needs drop-ins)")
 	return cmd
 }
 
@@ -154,15 +169,31 @@ func (f *installFlags) installer(
 	if !slices.Contains([]string{"auto", "append", "drop-in"}, f.mode) {
 		return nil, usageErrorf("mode %q: want auto, append or drop-in", f.mode)
 	}
-	if f.watch && f.dryRun {
-		return nil, usageErrorf("--watch and --dry-run exclude each other")
+	if err := f.validate(); err != nil {
+		return nil, err
 	}
 	mode := conflist.Mode(f.mode)
 	if f.mode == "auto" {
 		found := findRuntimes(ctx, p)
 		mode = found.mode()
 	}
-	return &conflist.Installer{Dir: f.confDir, Entry: e, Mode: mode}, nil
+	return &conflist.Installer{Dir: f.confDir, Entry: e, Mode: mode, Network: f.network}, nil
+}
+
+// validate refuses flags that make no sense together.
+func (f *installFlags) validate() error {
+	switch {
+	case f.watch && f.dryRun:
+		return usageErrorf("--watch and --dry-run exclude each other")
+	case f.waitLock && !f.watch:
+		return usageErrorf("--wait-lock goes with --watch")
+	case f.network != "" && !conflist.IsNetworkName(f.network):
+		return usageErrorf("network %q: want letters, digits, '_', '.' or '-', "+
+			"the first a letter or digit", f.network)
+	case f.network != "" && f.mode == string(conflist.Append):
+		return usageErrorf("--network needs drop-ins, and --mode append makes none")
+	}
+	return nil
 }
 
 // prepare asks the programs of the node: the runtime, and the plugin to copy.
@@ -191,7 +222,18 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 		c.noteElsewhere(p)
 		return c.writeDryRun(&installed{ConfDir: i.Dir, Plan: p, Plugin: plugin})
 	}
+	lock, err := c.awaitTurn(ctx, &f)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if f.waitLock || f.afterReady != "" { // the node may be another one than before
+		if i, plugin, err = c.prepare(ctx, &f, socket); err != nil {
+			return err
+		}
+	}
 	c.warnWithoutDaemon(ctx, i.Entry)
+	c.noteNetwork(i)
 	if err := plugin.install(); err != nil { // before anything names it
 		return fmt.Errorf("copy plugin: %w", err)
 	}
@@ -233,6 +275,32 @@ func (c *command) installWhenReady(ctx context.Context, i *conflist.Installer,
 			conflist.ErrNoConfig, i.Dir, timeout)
 	}
 	return p, err
+}
+
+// awaitTurn waits until the installation may begin. It returns the lock of a watch, nil
+// for none.
+func (c *command) awaitTurn(ctx context.Context, f *installFlags) (lock *os.File, err error) {
+	if f.watch {
+		if lock, err = c.lockWatch(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	if f.afterReady == "" {
+		return lock, nil
+	}
+	if err := c.awaitServing(ctx, f.afterReady, f.timeout); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// noteNetwork says that the entry cannot come before the network.
+func (c *command) noteNetwork(i *conflist.Installer) {
+	if i.Network != "" && i.Mode != conflist.DropIn {
+		fmt.Fprintf(c.err, "note: the runtime reads no drop-ins, so that the entry waits for the "+
+			"file of network %s\n", i.Network)
+	}
 }
 
 // noteElsewhere names the files whose entry is not called for pods.

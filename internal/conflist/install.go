@@ -32,13 +32,26 @@ type Installer struct {
 	Entry *cnipod.Entry
 	// Mode is where the entry goes.
 	Mode Mode
+	// Network is a network whose own file may be missing so far: its drop-in is written all
+	// the same. Only mode DropIn knows it; empty means none.
+	Network string
 	// Before is that of [atomicfile.Options].
 	Before func(atomicfile.Step) error
 }
 
 // Install adds the entry to the chain of the active configuration, and returns the
 // changes that it made. It ends when there is nothing left to change.
-func (i *Installer) Install() (*Plan, error) { return i.execute(i.Plan) }
+func (i *Installer) Install() (*Plan, error) {
+	if i.early() {
+		if err := os.MkdirAll(i.Dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return i.execute(i.Plan)
+}
+
+// early says whether the entry may be written before the network is there.
+func (i *Installer) early() bool { return i.Network != "" && i.Mode == DropIn }
 
 // Uninstall removes the entry from all configurations. They are then as if Install
 // had never been called, byte for byte.

@@ -98,6 +98,9 @@ func (i *Installer) Plan() (*Plan, error) {
 	}
 	p := &Plan{Changes: []Change{}}
 	s.removeConversions(p)
+	if s.active == nil && i.early() {
+		return p, i.planEarly(p)
+	}
 	if s.active == nil && len(p.Changes) == 0 {
 		return nil, fmt.Errorf("%w in %s", ErrNoConfig, i.Dir)
 	}
@@ -113,6 +116,28 @@ func (i *Installer) Plan() (*Plan, error) {
 		return nil, fmt.Errorf("%s: %w", p.Active, err)
 	}
 	return p, nil
+}
+
+// planEarly plans the drop-in of a network whose own file is missing so far. Runtimes read
+// both together, once that is there.
+func (i *Installer) planEarly(p *Plan) error {
+	own, _, err := i.dropIns(i.Network)
+	if err != nil {
+		return err
+	}
+	p.Network, p.Mode = i.Network, DropIn
+	path := filepath.Join(i.Dir, i.Network, dropInName)
+	p.Elsewhere = slices.DeleteFunc(p.Elsewhere, func(other string) bool { return other == path })
+	if own != nil {
+		if same, err := isEntry(i.Entry, own.text); same || err != nil {
+			return err
+		}
+	}
+	after, err := encodeEntry(i.Entry, "", "  ")
+	if err != nil {
+		return err
+	}
+	return p.write(path, append(after, '\n'))
 }
 
 // removeConversions plans to remove the conversions that runtimes do not use, and
@@ -295,16 +320,16 @@ func (p *Plan) write(path string, after []byte) error {
 	return nil
 }
 
-// isNetworkName reports whether the specification allows a name. Drop-ins need a
+// IsNetworkName reports whether the specification allows a name. Drop-ins need a
 // directory of that name.
-func isNetworkName(name string) bool {
+func IsNetworkName(name string) bool {
 	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`).MatchString(name)
 }
 
 // dropIns returns nsqueue's drop-in of a network, nil if there is none, and the
 // number of other drop-ins.
 func (i *Installer) dropIns(network string) (own *file, others int, err error) {
-	if !isNetworkName(network) {
+	if !IsNetworkName(network) {
 		return nil, 0, fmt.Errorf("%w: network name %q", ErrInvalid, network)
 	}
 	dir := filepath.Join(i.Dir, network)
@@ -370,7 +395,7 @@ func (i *Installer) planRemoval(p *Plan, f *found) error {
 		return nil
 	}
 	l, err := loadList(f.text)
-	if err == nil && isNetworkName(l.Name) {
+	if err == nil && IsNetworkName(l.Name) {
 		p.networks = append(p.networks, filepath.Join(i.Dir, l.Name))
 	}
 	after, action, err := Remove(f.text)

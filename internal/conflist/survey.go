@@ -172,7 +172,7 @@ func (s *Survey) readChain(dir string) error {
 	if d, err := s.findDelegate(f); err == nil && d != nil {
 		s.useDelegate(d)
 	}
-	if l.LoadOnlyInlinedPlugins || !isNetworkName(l.Name) {
+	if l.LoadOnlyInlinedPlugins || !IsNetworkName(l.Name) {
 		return nil
 	}
 	return s.readDropIns(filepath.Join(dir, l.Name))

@@ -143,6 +143,9 @@ func (k *Watcher) repair(w *watch) (*Plan, error) {
 		return nil, err
 	}
 	p, err := i.Install()
+	if err == nil && p.Active == "" && p.Mode == DropIn {
+		return p, w.add(filepath.Join(i.Dir, p.Network))
+	}
 	if err != nil || p.Active == "" {
 		return p, err
 	}
