@@ -35,6 +35,8 @@ func TestCompletion(t *testing.T) {
 		"capture --direction ": "in out forward",
 		"watch --verdict ":     "accept drop queue reject",
 		"watch --rule w":       "web\tall of the set web/default\treject web/name\taccept",
+		"events --rule web/d":  "web/default\treject",
+		"events --verdict ":    "reject drop",
 		"capture --rule web/d": "web/default\treject",
 		"stats --sort ":        "packets bits drops settled time pod",
 		"list -o ":             "table wide json yaml",

@@ -29,8 +29,8 @@ func newDescribe(run runner) *cobra.Command {
 		Long: `Show everything nsqueued knows of the attachments of one container or pod: pod,
 netns and hook, the packets that wait in the queues now, those that the kernel
 has dropped there, verdicts and errors, problems, the rules that concern it in
-their order, and the latest events. The beginning of a container ID is enough if
-only one container matches.
+their order, the latest events, and what rules refused of late. The beginning of
+a container ID is enough if only one container matches.
 
 The kernel drops packets when a queue is full (under failure policy Fail), or
 when the receive buffer of its reader is full.`,
@@ -147,8 +147,15 @@ func (c *command) writeDescription(d *description) error {
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)
 	}
-	return errors.Join(f.Write(c.out), c.writeQueues(d.QueueStates), c.writeEffective(d.Rules),
-		c.writeRecent(d.Events))
+	refused, others := partRefusals(d.Events)
+	errs := []error{
+		f.Write(c.out), c.writeQueues(d.QueueStates), c.writeEffective(d.Rules),
+		c.writeRecent("Events", others),
+	}
+	if len(refused) > 0 {
+		errs = append(errs, c.writeRecent("Refused", refused))
+	}
+	return errors.Join(errs...)
 }
 
 // addAnnotations adds the annotations, each with the beginning of its value.
@@ -213,17 +220,30 @@ func (c *command) writeEffective(rules []api.EffectiveRule) error {
 	return c.writeTable(&t)
 }
 
-func (c *command) writeRecent(events []api.Event) error {
+// partRefusals has refusals apart from other events, which they would push out.
+func partRefusals(events []api.Event) (refusals, others []api.Event) {
+	for _, e := range events {
+		if e.Refusal.Rule != "" {
+			refusals = append(refusals, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return refusals, others
+}
+
+// writeRecent prints the latest events, under a title.
+func (c *command) writeRecent(title string, events []api.Event) error {
 	if len(events) == 0 {
-		_, err := fmt.Fprintln(c.out, "Events:  none")
+		_, err := fmt.Fprintln(c.out, title+":  none")
 		return err
 	}
-	fmt.Fprintln(c.out, "Events:")
+	fmt.Fprintln(c.out, title+":")
 	for i := max(0, len(events)-recentEvents); i < len(events); i++ {
 		e := &events[i]
 		const indent = "                                  "
 		if _, err := fmt.Fprintf(c.out, "%s  %-10s  %s\n", eventTime(e), e.Kind,
-			text.Wrap(e.Message, indent)); err != nil {
+			text.Wrap(eventMessage(e), indent)); err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,23 @@ Events:
                                   took nsqueued some time to find out
 `
 
+// What rules refuse does not push out other events.
+func TestDescribeRefusals(t *testing.T) {
+	one := described()[0]
+	for range 2 * recentEvents {
+		one.Events = append(one.Events, refused()[1])
+	}
+	d := apitest.Daemon{Described: []api.Description{one}}
+	d.Attachments = []api.Attachment{one.Attachment}
+	o := nsqueuectl(t.Context(), d.Start(t), "describe", "default/busybox1")
+	_, events, _ := strings.Cut(o.stdout, "Events:\n")
+	events, refusals, _ := strings.Cut(events, "Refused:\n")
+	if !strings.Contains(events, "repaired") ||
+		strings.Count(refusals, "rejected by web/default") != recentEvents {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	all := described()
 	d := apitest.Daemon{Described: all, RuledBy: []api.EffectiveRule{

@@ -20,7 +20,7 @@ const followPoll = 500 * time.Millisecond
 
 func newEvents(run runner) *cobra.Command {
 	follow := false
-	var pods podFilter
+	var f eventFilter
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show what happened to attachments",
@@ -31,35 +31,73 @@ but not answered (orphans), repairs, failures, full queues and slow inspectors
 that interfere with nsqueued (security). nsqueued remembers the last 512 events;
 its log has all of them.
 
+Where rules decide, events also tell what they refused (refusal), or would have
+refused in mode Audit (audit): the rule, the address, and the name that was
+asked for. nsqueued remembers the last 64 of each attachment and 512 in all,
+apart from the other events. Those that are alike are one, with how often it
+came. --rule and --verdict choose among them. The log does not have them.
+
 With --follow it continues until Ctrl-C, also when nsqueued restarts. -o json
 then prints one JSON object per line, -o yaml one document per event.`,
 		Example: `  nsqueuectl events --pod default/busybox1
-  nsqueuectl events --follow -o json`,
+  nsqueuectl events --follow -o json
+  nsqueuectl events --verdict reject --rule agents/default`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), func(ctx context.Context, c *command) error {
-				if err := pods.parse(); err != nil {
+				if err := f.parse(); err != nil {
 					return err
 				}
 				if follow {
-					return followEvents(ctx, c, pods)
+					return followEvents(ctx, c, f)
 				}
-				return events(ctx, c, pods)
+				return events(ctx, c, f)
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "continue with new events")
-	pods.addTo(cmd, run)
+	f.addTo(cmd, run)
 	return cmd
 }
 
-func (c *command) fetchEvents(ctx context.Context, pods podFilter) ([]api.Event, error) {
-	list, err := call(ctx, c, c.client.Events)
-	return slices.DeleteFunc(list, func(e api.Event) bool { return !pods.matches(e.Pod) }), err
+// eventFilter says which events a command is about.
+type eventFilter struct {
+	podFilter
+
+	rule, verdict string
 }
 
-func events(ctx context.Context, c *command, pods podFilter) error {
-	list, err := c.fetchEvents(ctx, pods)
+func (f *eventFilter) addTo(cmd *cobra.Command, run runner) {
+	f.podFilter.addTo(cmd, run)
+	cmd.Flags().StringVar(&f.rule, "rule", "", "what `SET/RULE`, or SET, refused only")
+	cmd.Flags().StringVar(&f.verdict, "verdict", "",
+		"what was refused with `VERDICT` only: reject or drop")
+	completeFlag(cmd, "rule", completeRules(run))
+	completeFlag(cmd, "verdict", words("reject", "drop"))
+}
+
+func (f *eventFilter) parse() error {
+	if err := api.ValidateRule(f.rule); err != nil {
+		return usageErrorf("%s", err)
+	}
+	if f.verdict != "" && f.verdict != "reject" && f.verdict != "drop" {
+		return usageErrorf("verdict %q: want reject or drop", f.verdict)
+	}
+	return f.podFilter.parse()
+}
+
+func (f *eventFilter) matchesEvent(e *api.Event) bool {
+	return f.matches(e.Pod) && api.MatchRule(f.rule, e.Refusal.Rule) &&
+		(f.verdict == "" || f.verdict == e.Refusal.Verdict)
+}
+
+func (c *command) fetchEvents(ctx context.Context, f eventFilter) ([]api.Event, error) {
+	list, err := call(ctx, c, c.client.Events)
+	return slices.DeleteFunc(list, func(e api.Event) bool { return !f.matchesEvent(&e) }), err
+}
+
+func events(ctx context.Context, c *command, f eventFilter) error {
+	list, err := c.fetchEvents(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -77,18 +115,30 @@ func events(ctx context.Context, c *command, pods podFilter) error {
 	for i := range list {
 		e := &list[i]
 		t.Add(eventTime(e), string(e.Kind), c.id(e.ContainerID)+"/"+e.Ifname, e.Pod.String(),
-			e.Message)
+			eventMessage(e))
 	}
 	return c.writeTable(&t)
+}
+
+// eventMessage is the message, with how often it came.
+func eventMessage(e *api.Event) string {
+	message := e.Message
+	if n := e.Refusal.Count; n > 1 {
+		message += fmt.Sprintf(" (%d times)", n)
+	}
+	if n := e.Refusal.Suppressed; n > 0 {
+		message += fmt.Sprintf(" (and %d more of the rule)", n)
+	}
+	return message
 }
 
 func eventTime(e *api.Event) string { return e.Time.UTC().Format(time.RFC3339) }
 
 // followEvents prints events as they happen, also those of later daemons.
-func followEvents(ctx context.Context, c *command, pods podFilter) error {
+func followEvents(ctx context.Context, c *command, f eventFilter) error {
 	var seen []api.Event
 	return c.refresh(ctx, followPoll, func(ctx context.Context) error {
-		list, err := c.fetchEvents(ctx, pods)
+		list, err := c.fetchEvents(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -132,5 +182,5 @@ func (c *command) printEvent(e *api.Event) error {
 		return c.writeItem(e)
 	}
 	return c.printLine("%s  %-10s  %s/%s  %s  %s", eventTime(e), e.Kind,
-		shortID(e.ContainerID), e.Ifname, e.Pod, strings.Join(strings.Fields(e.Message), " "))
+		shortID(e.ContainerID), e.Ifname, e.Pod, strings.Join(strings.Fields(eventMessage(e)), " "))
 }

@@ -58,6 +58,63 @@ TIME                  KIND      ATTACHMENT         POD               MESSAGE
 	}
 }
 
+// refused are events about what rules have decided.
+func refused() []api.Event {
+	list := happened()[:1]
+	for i, kind := range []api.EventKind{api.EventRefusal, api.EventAudit} {
+		r := api.Refusal{
+			Rule: []string{"web/default", "web/names"}[i], Verdict: []string{"reject", "drop"}[i],
+			Direction: "out", Protocol: "tcp", Address: "192.0.2.1", Port: 443,
+			App: "tls", Name: "a.example", Count: uint64(1 + i), Suppressed: uint64(3 * i),
+		}
+		list = append(list, api.Event{
+			Time: testNow().Add(time.Minute), Kind: kind, Key: list[0].Key, Pod: list[0].Pod,
+			Message: r.Text(kind == api.EventAudit), Refusal: r,
+		})
+	}
+	return list
+}
+
+// Events about refusals are chosen by what has decided.
+func TestRefusals(t *testing.T) {
+	const rejected = "rejected by web/default: tcp to 192.0.2.1:443, tls a.example\n"
+	const audited = "would be dropped by web/names: tcp to 192.0.2.1:443, tls a.example" +
+		" (2 times) (and 3 more of the rule)\n"
+	d := apitest.Daemon{Happened: refused()}
+	socket := d.Start(t)
+	for line, want := range map[string]string{
+		"--rule web":                        rejected + audited,
+		"--rule web/default":                rejected,
+		"--rule web/names --verdict drop":   audited,
+		"--verdict reject":                  rejected,
+		"--verdict reject --rule web/names": "",
+		"--rule we":                         "",
+	} {
+		o := nsqueuectl(t.Context(), socket, append([]string{"events"}, strings.Fields(line)...)...)
+		var got strings.Builder
+		for row := range strings.Lines(o.stdout) {
+			if _, message, ok := strings.Cut(row, "default/busybox1  "); ok {
+				got.WriteString(message)
+			}
+		}
+		if got.String() != want || o.status != 0 {
+			t.Errorf("%s: %+v, want %q", line, o, want)
+		}
+	}
+	for _, line := range []string{"--verdict accept", "--rule /a"} {
+		o := nsqueuectl(t.Context(), socket, append([]string{"events"}, strings.Fields(line)...)...)
+		if o.status != 2 || !strings.Contains(o.err, "want ") {
+			t.Errorf("%s: %+v", line, o)
+		}
+	}
+	o := nsqueuectl(t.Context(), socket, "events", "-o", "json")
+	var got api.EventList
+	err := json.Unmarshal([]byte(o.stdout), &got)
+	if diff := cmp.Diff(refused(), got.Events); err != nil || diff != "" {
+		t.Errorf("events (-want +got):\n%s%v", diff, err)
+	}
+}
+
 func TestNoEvents(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)

@@ -463,6 +463,10 @@ const (
 	EventRules EventKind = "rules"
 	// EventDoubt: it cannot be told whether the pod lives; it stays attached.
 	EventDoubt EventKind = "doubt"
+	// EventRefusal: rules refused something of the pod's.
+	EventRefusal EventKind = "refusal"
+	// EventAudit: rules would have refused it, if their set did not only audit.
+	EventAudit EventKind = "audit"
 )
 
 // Routine reports that events of the kind are many, and need no attention.
@@ -475,7 +479,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
 		EventPanic, EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
-		EventDoubt, EventRules,
+		EventDoubt, EventRules, EventRefusal, EventAudit,
 	}
 }
 
@@ -488,6 +492,8 @@ type Event struct {
 	// Netns is the cookie of the attachment's netns.
 	Netns   uint64 `json:"netns"`
 	Message string `json:"message"`
+	// Refusal is there where the kind is refusal or audit.
+	Refusal Refusal `json:"refusal,omitzero"`
 }
 
 // EventList is the answer to an events call, the oldest event first.

@@ -65,7 +65,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 		return err
 	}
 	if rules != nil {
-		rules.ReportTo(reg.ReportRules)
+		rules.ReportTo(reg)
 	}
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,

@@ -7,6 +7,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,4 +36,30 @@ func TestRefusalShown(t *testing.T) {
 		netip.AddrPortFrom(e.Destination, e.DestinationPort).String() != address(r.server.IPv4) || e.Direction != "out" {
 		t.Errorf("%+v", e)
 	}
+	nstest.Eventually(t, patience, "an event about the refusal", func() bool {
+		return len(r.refusals(t, "--rule", "sandbox", "--verdict", "reject")) == 1
+	})
+	event := r.refusals(t)[0]
+	if event.Refusal.Rule != e.Rule || event.Refusal.Name != badName || event.Pod != e.Pod ||
+		event.Refusal.Address != r.server.IPv4.String() || event.Netns == 0 {
+		t.Errorf("%+v", event)
+	}
+	if n := len(r.refusals(t, "--rule", "sandbox/other")) + len(r.refusals(t, "--verdict", "drop")); n > 0 {
+		t.Errorf("%d events pass filters that are about others", n)
+	}
+	text := run(t, r.operator(t).Path, "describe", "agents/a", "--socket", r.Socket())
+	if !strings.Contains(text, "Refused:") || !strings.Contains(text, badName) {
+		t.Errorf("describe does not show it:\n%s", text)
+	}
+}
+
+// refusals returns the events about what rules refused.
+func (r *rulesRig) refusals(t *testing.T, flags ...string) []api.Event {
+	t.Helper()
+	var list api.EventList
+	out := r.ctl(t, append([]string{"events", "-o", "json"}, flags...)...)
+	nstest.Must(t, json.Unmarshal(out, &list))
+	return slices.DeleteFunc(list.Events, func(e api.Event) bool {
+		return e.Kind != api.EventRefusal
+	})
 }

@@ -98,7 +98,8 @@ func ruleCounters() []single {
 		counter("subflows", "Further ways of multipath TCP connections, which are refused.",
 			func(n *policy.Numbers) uint64 { return n.Subflows }),
 		counter("events_dropped", "Event lines that were lost: the file or socket was too slow, "+
-			"or not there.", func(n *policy.Numbers) uint64 { return n.Dropped }),
+			"or not there. Refusals that were too many at once for nsqueuectl events, too.",
+			func(n *policy.Numbers) uint64 { return n.Dropped }),
 		counter("events_suppressed", "Events that were left out, because one rule had too many "+
 			"about one pod.", func(n *policy.Numbers) uint64 { return n.Suppressed }),
 	}

@@ -30,13 +30,14 @@ const limitedKeys = 20000
 
 // events writes what rules refuse, log, or would refuse.
 type events struct {
-	sinks   []*evesink.Sink
-	limiter *eve.Limiter
-	lines   sync.Pool // of *[]byte
+	sinks    []*evesink.Sink
+	limiter  *eve.Limiter
+	refusals refusals
+	lines    sync.Pool // of *[]byte
 }
 
 func newEvents(c *Events, log *slog.Logger) (*events, error) {
-	e := &events{limiter: eve.NewLimiter(limitedKeys)}
+	e := &events{limiter: eve.NewLimiter(limitedKeys), refusals: newRefusals()}
 	e.lines.New = func() any { return new([]byte) }
 	outputs := []evesink.Config{}
 	if c.File != "" {
@@ -72,24 +73,30 @@ func (e *events) reopen() {
 	}
 }
 
-// dropped returns how many lines had no room.
+// dropped returns how many lines and refusals had no room.
 func (e *events) dropped() uint64 {
-	n := uint64(0)
+	n := e.refusals.dropped.Load()
 	for _, s := range e.sinks {
 		n += s.Stats().Dropped
 	}
 	return n
 }
 
-// note writes an event, unless there are too many of the same pod and rule.
+// note passes on an event, unless there are too many of the same pod and rule.
 func (e *events) note(a *inspect.Attachment, pod *rules.Pod, n *rules.Note, now time.Duration) {
-	if len(e.sinks) == 0 || !worthAnEvent(n) {
+	if !worthAnEvent(n) || len(e.sinks) == 0 && !isRefusal(n) {
 		return
 	}
 	set, rule := ruleOf(n)
 	key := eve.Key{Pod: a.ContainerID, Rule: eve.SignatureID(set, rule)}
 	suppressed, ok := e.limiter.Allow(key, now)
 	if !ok {
+		return
+	}
+	if isRefusal(n) {
+		e.refusals.add(a, n, set+"/"+rule, suppressed)
+	}
+	if len(e.sinks) == 0 {
 		return
 	}
 	event := eventOf(a, pod, n)

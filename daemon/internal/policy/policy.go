@@ -38,7 +38,7 @@ type Config struct {
 type Policy struct {
 	config    Config
 	life      context.Context // ends with the daemon
-	report    func(level slog.Level, message string)
+	reporter  Reporter
 	inspector *rules.Inspector
 	names     *names
 	resolving resolving
@@ -62,8 +62,8 @@ func New(ctx context.Context, c Config) (*Policy, error) {
 	}
 	p := &Policy{
 		config: c, life: ctx, begin: time.Now(), names: newNames(),
-		report:  func(slog.Level, string) {},
-		reloads: make(map[bool]uint64),
+		reporter: nobody{},
+		reloads:  make(map[bool]uint64),
 	}
 	var err error
 	if p.events, err = newEvents(&c.Events, c.Log); err != nil {
@@ -83,10 +83,23 @@ func New(ctx context.Context, c Config) (*Policy, error) {
 	return p, nil
 }
 
-// ReportTo has operators told of reloads, and of files that were refused so far. It is
-// called before Run and Reload, and report then at any time.
-func (p *Policy) ReportTo(report func(level slog.Level, message string)) {
-	p.report = report
+// Reporter remembers for operators what happens.
+type Reporter interface {
+	// ReportRules tells of files of rules.
+	ReportRules(level slog.Level, message string)
+	// ReportRefusal tells what rules refused, or would have. Not each is told.
+	ReportRefusal(event api.Event)
+}
+
+type nobody struct{}
+
+func (nobody) ReportRules(slog.Level, string) {}
+func (nobody) ReportRefusal(api.Event)        {}
+
+// ReportTo has operators told of reloads, of files that were refused so far, and of
+// refusals while Run goes on. It is called before Run and Reload, and r then at any time.
+func (p *Policy) ReportTo(r Reporter) {
+	p.reporter = r
 	p.reportRefused()
 }
 
@@ -131,7 +144,7 @@ func (p *Policy) reload() error {
 		return fmt.Errorf("put rules in force: %w", err)
 	}
 	p.accept(loaded, seen)
-	p.report(slog.LevelInfo, fmt.Sprintf(
+	p.reporter.ReportRules(slog.LevelInfo, fmt.Sprintf(
 		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
 		len(loaded.Sets()), p.config.Directory, len(changed)))
 	return nil
@@ -172,7 +185,7 @@ func (p *Policy) reportRefused() {
 	if none {
 		holds = "until they are mended, failure policies decide about all packets"
 	}
-	p.report(slog.LevelError, fmt.Sprintf(
+	p.reporter.ReportRules(slog.LevelError, fmt.Sprintf(
 		"rules are refused, %d errors, the first is %s; %s", len(errs), errs[0], holds))
 }
 

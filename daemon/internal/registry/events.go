@@ -15,18 +15,24 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// eventsLength is how many events are remembered, routine and others each.
-const eventsLength = 512
+// eventsLength is how many events are remembered, of routine, refusals and others each,
+// and refusalsOfOne how many refusals of one attachment, so that one which is refused all
+// the time does not make those of others forgotten.
+const (
+	eventsLength  = 512
+	refusalsOfOne = 64
+)
 
 // events holds the latest events, the oldest first, and logs them. Those of routine
 // are apart so that a node that is drained does not make it forget the others, and
-// so are warnings, of which the authors of pods can make many. It is safe for
-// concurrent use.
+// so are warnings, of which the authors of pods can make many, and refusals. It is safe
+// for concurrent use.
 type events struct {
 	base *slog.Logger
 
 	mu              sync.Mutex
 	routine, others []api.Event
+	refusals        []api.Event
 	counts          map[api.EventKind]uint64
 }
 
@@ -69,6 +75,15 @@ func (r *Registry) ReportRules(level slog.Level, message string) {
 	r.events.base.Log(context.Background(), level, "rules", slog.String("message", message))
 }
 
+// ReportRefusal remembers what rules refused. It is not logged: there are many, and they
+// have a file of their own.
+func (r *Registry) ReportRefusal(event api.Event) {
+	if a := r.named(event.Key); a != nil {
+		event.Netns = a.record.Netns.Cookie
+	}
+	r.events.add(event)
+}
+
 // warn reports what the call that made the attachment was wrong about.
 func (e *events) warn(rec *state.Record) {
 	if len(rec.Warnings) > 0 {
@@ -80,7 +95,11 @@ func (e *events) add(event api.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := &e.others
-	if event.Kind.Routine() || event.Kind == api.EventWarning {
+	switch {
+	case event.Kind == api.EventRefusal || event.Kind == api.EventAudit:
+		e.forgetFor(&event)
+		list = &e.refusals
+	case event.Kind.Routine() || event.Kind == api.EventWarning:
 		list = &e.routine
 	}
 	if len(*list) == eventsLength {
@@ -90,9 +109,33 @@ func (e *events) add(event api.Event) {
 	e.counts[event.Kind]++
 }
 
+// forgetFor makes room for a refusal. It takes the place of one that is alike, or of the
+// oldest of its attachment where that has many.
+func (e *events) forgetFor(event *api.Event) {
+	oldest, count := -1, 0
+	for i := range e.refusals {
+		old := &e.refusals[i]
+		if old.Key != event.Key {
+			continue
+		}
+		if old.Kind == event.Kind && old.Refusal.Alike(event.Refusal) {
+			event.Refusal.Count += old.Refusal.Count
+			event.Refusal.Suppressed += old.Refusal.Suppressed
+			e.refusals = slices.Delete(e.refusals, i, i+1)
+			return
+		}
+		if count++; oldest < 0 {
+			oldest = i
+		}
+	}
+	if count >= refusalsOfOne {
+		e.refusals = slices.Delete(e.refusals, oldest, oldest+1)
+	}
+}
+
 func (e *events) list() []api.Event {
 	e.mu.Lock()
-	list := slices.Concat(e.routine, e.others)
+	list := slices.Concat(e.routine, e.refusals, e.others)
 	e.mu.Unlock()
 	slices.SortStableFunc(list, func(a, b api.Event) int { return a.Time.Compare(b.Time) })
 	return list

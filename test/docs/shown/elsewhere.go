@@ -64,6 +64,8 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueued supervise", mention, "test/damage: TestKilledWorker"},
 		{"nsqueued --adopt-existing", "a second daemon is refused", "test/e2e: TestAdoptExisting"},
 		{"nsqueuectl watch --verdict reject --rule ", ruled, "test/e2e: TestRefusalShown"},
+		{"nsqueuectl events --verdict reject", ruled, "test/e2e: TestRefusalShown"},
+		{"nsqueuectl events --rule ", ruled, "test/e2e: TestRefusalShown"},
 		{"nsqueuectl rules list", ruled, "ctl: TestRulesList"},
 		{"nsqueuectl rules check ", ruled, "ctl: TestRulesCheck"},
 		{"nsqueuectl rules try ", ruled, "ctl: TestRulesTry"},
