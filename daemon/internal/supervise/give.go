@@ -105,11 +105,8 @@ func (h *shared) receiveFrom(p *peer, now time.Time) {
 		case errors.Is(err, succession.ErrAgain):
 			h.give(p, steps, now)
 			return
-		case errors.Is(err, io.EOF):
-			h.give(p, p.giver.Gone(), now)
-			return
 		case err != nil:
-			h.give(p, p.giver.Broken(err), now)
+			h.lastOf(p, steps, err, now)
 			return
 		}
 		if m.Kind != succession.Abort || !begins(steps) {
@@ -123,6 +120,21 @@ func (h *shared) receiveFrom(p *peer, now time.Time) {
 		case succession.Ready:
 			h.at(fault.GiveReady)
 		}
+	}
+}
+
+// lastOf ends with a peer whose connection has ended. What it has said before holds,
+// but that it takes.
+func (h *shared) lastOf(p *peer, steps []succession.Step, err error, now time.Time) {
+	if !begins(steps) {
+		h.give(p, steps, now)
+	}
+	switch {
+	case !slices.Contains(h.peers, p): // by its last word
+	case errors.Is(err, io.EOF):
+		h.give(p, p.giver.Gone(), now)
+	default:
+		h.give(p, p.giver.Broken(err), now)
 	}
 }
 
