@@ -27,13 +27,10 @@ type layer struct {
 // root, and is as old as the epoch.
 func packTree(dir string, epoch int64) (*layer, error) {
 	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
+	z := gzip.NewWriter(&b)
 	sum := sha256.New()
 	t := tar.NewWriter(io.MultiWriter(z, sum))
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == dir {
 			return err
 		}
