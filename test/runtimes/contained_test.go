@@ -38,7 +38,7 @@ func (c *rig) loadPod(t *testing.T) *manifest.Pod {
 	t.Helper()
 	p, err := manifest.Load(shippedPod)
 	nstest.Must(t, err)
-	p.SetImage(c.image)
+	p.Each(func(of *manifest.Container) { of.Image = c.image })
 	if missing(t, unix.CAP_SYS_RESOURCE) {
 		p.Deny("SYS_RESOURCE")
 	}
@@ -62,10 +62,12 @@ func (n *node) run(t *testing.T, p *manifest.Pod) *contained {
 	for _, v := range p.Spec.Volumes {
 		nstest.Must(t, os.MkdirAll(n.File(v.HostPath.Path), 0o755))
 	}
-	configs, err := p.Configs()
+	first, then, err := p.Configs()
 	nstest.Must(t, err)
-	pod, err := n.client.RunConfig(t.Context(), p.Sandbox(cgroupParent), configs)
-	nstest.Must(t, err)
+	pod, err := n.client.RunConfig(t.Context(), p.Sandbox(cgroupParent), first, then)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, n.podLog(p.Metadata.Name, "check"))
+	}
 	socket := filepath.Join(p.Volume("run").HostPath.Path, filepath.Base(api.DefaultSocket))
 	d := &contained{node: n, pod: pod, daemon: api.NewClient(n.File(socket))}
 	if !nstest.Poll(patience, func() bool {
@@ -78,8 +80,11 @@ func (n *node) run(t *testing.T, p *manifest.Pod) *contained {
 }
 
 // log is what the daemon in the container wrote.
-func (d *contained) log() string {
-	b, err := os.ReadFile(d.File("/run/pod-logs/kube-system_" + d.pod.Name + "/nsqueued.log"))
+func (d *contained) log() string { return d.podLog(d.pod.Name, "nsqueued") }
+
+// podLog is what a container of a pod of kube-system wrote.
+func (n *node) podLog(pod, container string) string {
+	b, err := os.ReadFile(n.File("/run/pod-logs/kube-system_" + pod + "/" + container + ".log"))
 	if err != nil {
 		return err.Error()
 	}

@@ -23,8 +23,8 @@ type hidden struct {
 	// name is that of the pod, of a runtime handler and of a directory.
 	name   string
 	change func(p *manifest.Pod)
-	// says is what doctor finds.
-	says []string
+	// doctor and check are what the two say of it.
+	doctor, check []string
 }
 
 // hiddens are what a container may hide, and last all of it. The first one hides
@@ -34,13 +34,13 @@ func hiddens() []hidden {
 	untraced := func(p *manifest.Pod) { p.Deny("SYS_PTRACE") }
 	all := func(p *manifest.Pod) { p.Unpropagate(); ownPIDs(p); untraced(p) }
 	return []hidden{
-		{"shipped", func(*manifest.Pod) {}, nil},
-		{"unpropagated", (*manifest.Pod).Unpropagate, nil},
-		{"own-pids", ownPIDs, nil},
-		{"untraced", untraced, nil},
+		{"shipped", func(*manifest.Pod) {}, nil, nil},
+		{"unpropagated", (*manifest.Pod).Unpropagate, nil, nil},
+		{"own-pids", ownPIDs, nil, []string{"Set hostPID: true"}},
+		{"untraced", untraced, nil, []string{"CAP_SYS_PTRACE is missing"}},
 		{"blind", all, []string{
 			"propagation HostToContainer", "hostPID: true", "without CAP_SYS_PTRACE",
-		}},
+		}, []string{"Set hostPID: true", "CAP_SYS_PTRACE is missing"}},
 	}
 }
 
@@ -118,7 +118,8 @@ func (w *watched) notFooled(t *testing.T) {
 		}
 	}
 	w.checkDoubts(t)
-	w.checkDoctor(t)
+	w.says(t, w.doctor, nsqueuectl, "doctor")
+	w.says(t, w.check, "/usr/local/bin/nsqueued", "check")
 	w.exec(t, "upgrade")
 	w.inspects(t, w.pods[1], w.pods[0])
 	for _, p := range w.pods {
@@ -146,14 +147,14 @@ func (w *watched) checkDoubts(t *testing.T) {
 	}
 }
 
-// checkDoctor wants doctor, run in the container, to name what hides the pods.
-func (w *watched) checkDoctor(t *testing.T) {
+// says wants a program, run in the container, to say what hides the pods.
+func (w *watched) says(t *testing.T, texts []string, argv ...string) {
 	t.Helper()
-	out, err := w.pod.Exec(t.Context(), nsqueuectl, "doctor")
-	text := strings.Join(strings.Fields(out), " ")
-	for _, want := range w.says {
-		if !strings.Contains(text, want) {
-			t.Errorf("doctor does not say %q: %v\n%s", want, err, out)
+	out, err := w.pod.Exec(t.Context(), argv...)
+	line := strings.Join(strings.Fields(out), " ")
+	for _, want := range texts {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q does not say %q: %v\n%s", argv, want, err, out)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/nstest"
 	"github.com/nsqueue/nsqueue/test/runtimes/cri"
+	"github.com/nsqueue/nsqueue/test/runtimes/manifest"
 )
 
 // testImage has each program that reads images read that of nsqueue.
@@ -58,7 +59,9 @@ func testShipped(t *testing.T, c *rig) {
 			t.Parallel()
 			n.strip(t)
 			p := c.loadPod(t)
-			p.Spec.Containers[0].Args = append(p.Spec.Containers[0].Args, "--rules=/run/nsqueue/rules")
+			for _, of := range []*manifest.Container{&p.Spec.InitContainers[0], &p.Spec.Containers[0]} {
+				of.Args = append(of.Args, "--rules=/run/nsqueue/rules")
+			}
 			d := n.run(t, p)
 			defer d.remove(t)
 			d.tryShipped(t)

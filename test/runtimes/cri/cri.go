@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
 // Client talks to one runtime. It is safe for concurrent use.
@@ -182,10 +184,11 @@ func (p *Pod) add(ctx context.Context, config *runtime.ContainerConfig) (string,
 	return r.GetContainerId(), err
 }
 
-// RunConfig makes a pod as it is asked for, and starts its containers one after the
-// other. Exec runs in the first one. A pod that could not be made is taken down again.
+// RunConfig makes a pod as it is asked for. The first containers must succeed, one after
+// the other, before it starts the others. Exec runs in the first one of these. A pod that
+// could not be made is taken down again.
 func (c *Client) RunConfig(ctx context.Context, sandbox *runtime.PodSandboxConfig,
-	containers []*runtime.ContainerConfig,
+	first, then []*runtime.ContainerConfig,
 ) (*Pod, error) {
 	name := sandbox.GetMetadata().GetName()
 	p := &Pod{Spec: Spec{Name: name}, client: c, config: sandbox}
@@ -194,18 +197,54 @@ func (c *Client) RunConfig(ctx context.Context, sandbox *runtime.PodSandboxConfi
 		return nil, fmt.Errorf("run sandbox of %s: %w", name, err)
 	}
 	p.ID = r.GetPodSandboxId()
-	for i, config := range containers {
+	if err := p.addAll(ctx, first, then); err != nil {
+		return nil, errors.Join(fmt.Errorf("start pod %s: %w", name, err), p.Remove(ctx))
+	}
+	return p, nil
+}
+
+func (p *Pod) addAll(ctx context.Context, first, then []*runtime.ContainerConfig) error {
+	for _, config := range first {
+		id, err := p.add(ctx, config)
+		if err == nil {
+			err = p.succeed(ctx, id)
+		}
+		if err != nil {
+			return fmt.Errorf("run container %s: %w", config.GetMetadata().GetName(), err)
+		}
+	}
+	for i, config := range then {
 		id, err := p.add(ctx, config)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("start container %s of pod %s: %w",
-				config.GetMetadata().GetName(), name, err), p.Remove(ctx))
+			return fmt.Errorf("start container %s: %w", config.GetMetadata().GetName(), err)
 		}
 		if i == 0 {
 			p.Container = id
 		}
 	}
-	return p, nil
+	return nil
 }
+
+// succeed waits for the end of a container, which must be a success.
+func (p *Pod) succeed(ctx context.Context, id string) error {
+	var s *runtime.ContainerStatus
+	var err error
+	nstest.Poll(patience, func() bool {
+		var r *runtime.ContainerStatusResponse
+		r, err = p.client.Runtime.ContainerStatus(ctx,
+			&runtime.ContainerStatusRequest{ContainerId: id})
+		s = r.GetStatus()
+		return err != nil || s.GetState() == runtime.ContainerState_CONTAINER_EXITED
+	})
+	ended := s.GetState() == runtime.ContainerState_CONTAINER_EXITED
+	if err == nil && (!ended || s.GetExitCode() != 0) {
+		err = fmt.Errorf("state %v, exit code %d", s.GetState(), s.GetExitCode())
+	}
+	return err
+}
+
+// patience is how long a container may run that is to end.
+const patience = 5 * time.Minute
 
 // Exec runs a command in the container and returns what it wrote. Only the context
 // limits its time.

@@ -52,11 +52,20 @@ func (p *Pod) seccomp() *runtime.SecurityProfile {
 	return &runtime.SecurityProfile{ProfileType: runtime.SecurityProfile_Unconfined}
 }
 
-// Configs are what a kubelet asks for then: the containers.
-func (p *Pod) Configs() ([]*runtime.ContainerConfig, error) {
+// Configs are what a kubelet asks for then: containers that run to their end one after
+// the other, and those of the pod.
+func (p *Pod) Configs() (first, then []*runtime.ContainerConfig, err error) {
+	if first, err = p.configs(p.Spec.InitContainers); err != nil {
+		return nil, nil, err
+	}
+	then, err = p.configs(p.Spec.Containers)
+	return first, then, err
+}
+
+func (p *Pod) configs(containers []Container) ([]*runtime.ContainerConfig, error) {
 	var all []*runtime.ContainerConfig
-	for i := range p.Spec.Containers {
-		c := &p.Spec.Containers[i]
+	for i := range containers {
+		c := &containers[i]
 		mounts, err := p.mounts(c)
 		if err != nil {
 			return nil, err

@@ -34,6 +34,7 @@ type Spec struct {
 	HostPID          bool        `json:"hostPID"`
 	PriorityClass    string      `json:"priorityClassName"`
 	SecurityContext  Security    `json:"securityContext"`
+	InitContainers   []Container `json:"initContainers"`
 	Containers       []Container `json:"containers"`
 	Volumes          []Volume    `json:"volumes"`
 	DNSPolicy        string      `json:"dnsPolicy"`
@@ -114,30 +115,30 @@ func Load(path string) (*Pod, error) {
 	return p, nil
 }
 
-// SetImage has all containers run the image.
-func (p *Pod) SetImage(image string) {
-	for i := range p.Spec.Containers {
-		p.Spec.Containers[i].Image = image
+// Each calls a function with each container, those that run first included.
+func (p *Pod) Each(f func(c *Container)) {
+	for _, list := range [][]Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			f(&list[i])
+		}
 	}
 }
 
 // Deny takes a capability from all containers.
 func (p *Pod) Deny(capability string) {
-	for i := range p.Spec.Containers {
-		c := &p.Spec.Containers[i].SecurityContext.Capabilities
-		c.Add = slices.DeleteFunc(slices.Clone(c.Add),
-			func(s string) bool { return s == capability })
-	}
+	p.Each(func(c *Container) {
+		add := &c.SecurityContext.Capabilities.Add
+		*add = slices.DeleteFunc(slices.Clone(*add), func(s string) bool { return s == capability })
+	})
 }
 
 // Unpropagate has no container see what is mounted in its volumes later.
 func (p *Pod) Unpropagate() {
-	for i := range p.Spec.Containers {
-		mounts := p.Spec.Containers[i].Mounts
-		for j := range mounts {
-			mounts[j].Propagation = ""
+	p.Each(func(c *Container) {
+		for i := range c.Mounts {
+			c.Mounts[i].Propagation = ""
 		}
-	}
+	})
 }
 
 // Volume returns the volume of that name, to be changed; nil if there is none.

@@ -27,9 +27,9 @@ func load(t *testing.T) *Pod {
 
 func TestConfigs(t *testing.T) {
 	p := load(t)
-	configs, err := p.Configs()
-	if err != nil {
-		t.Fatal(err)
+	first, configs, err := p.Configs()
+	if err != nil || len(first) != 1 {
+		t.Fatalf("%d containers run first: %v", len(first), err)
 	}
 	s := configs[0].GetLinux().GetSecurityContext()
 	o := s.GetNamespaceOptions()
@@ -58,14 +58,14 @@ func TestChanges(t *testing.T) {
 	p := load(t)
 	p.Deny("SYS_PTRACE")
 	p.Unpropagate()
-	p.SetImage("other")
+	p.Each(func(c *Container) { c.Image = "other" })
 	p.Spec.HostPID = false
 	p.Volume("run").HostPath.Path = "/elsewhere"
-	configs, err := p.Configs()
+	first, then, err := p.Configs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range configs {
+	for _, c := range append(first, then...) {
 		s := c.GetLinux().GetSecurityContext()
 		if slices.Contains(s.GetCapabilities().GetAddCapabilities(), "SYS_PTRACE") ||
 			s.GetNamespaceOptions().GetPid() != runtime.NamespaceMode_CONTAINER ||
@@ -74,7 +74,7 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	p.Spec.Volumes = nil
-	if _, err := p.Configs(); err == nil || !strings.Contains(err.Error(), "which is no volume") {
+	if _, _, err := p.Configs(); err == nil || !strings.Contains(err.Error(), "which is no volume") {
 		t.Errorf("without volumes: %v", err)
 	}
 }
@@ -91,9 +91,11 @@ func TestCapabilitiesAreExplained(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)`").FindAllStringSubmatch(table, -1) {
 		explained = append(explained, row[1])
 	}
-	has := load(t).Spec.Containers[0].SecurityContext.Capabilities.Add
-	if !slices.Equal(explained, has) {
-		t.Errorf("docs/install.md explains %v; the pod has %v", explained, has)
+	spec := load(t).Spec
+	for _, c := range []Container{spec.InitContainers[0], spec.Containers[0]} {
+		if has := c.SecurityContext.Capabilities.Add; !slices.Equal(explained, has) {
+			t.Errorf("docs/install.md explains %v; %s has %v", explained, c.Name, has)
+		}
 	}
 }
 
