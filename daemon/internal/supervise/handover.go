@@ -122,6 +122,8 @@ func (s *supervisor) becomeNew() error {
 	// may: what it asks for is the same.
 	signal.Ignore(unix.SIGHUP, unix.SIGUSR2)
 	defer signal.Notify(s.signals.caught, unix.SIGHUP, unix.SIGUSR2)
+	s.oom.undo()
+	defer s.oom.lower(s.log)
 	env := append(os.Environ(), envHandover+"="+strconv.Itoa(fd))
 	err = syscall.Exec(s.executable, os.Args, env)
 	return fmt.Errorf("execute %s: %w", s.executable, err)

@@ -29,6 +29,7 @@ type supervisor struct {
 
 	socket  *socket
 	state   stateSocket
+	oom     oomScore
 	signals *signals
 	store   store
 	backoff backoff
@@ -73,6 +74,8 @@ func (s *supervisor) open(before *handover) error {
 	if s.state, err = openState(s.config.RuntimeDir); err != nil {
 		s.log.Error("nobody can ask this supervisor whether it is ready", slog.Any("error", err))
 	}
+	s.oom = oomScore{proc: "/proc"}
+	s.oom.lower(s.log)
 	return nil
 }
 

@@ -80,6 +80,9 @@ func (s *supervisor) execute(w *worker, stored []held, named map[string]int) err
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	w.pid = pid
+	if err := s.oom.giveBack(pid); err != nil {
+		s.log.Warn("the daemon keeps the supervisor's oom_score_adj", slog.Any("error", err))
+	}
 	return nil
 }
 
