@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -156,19 +157,18 @@ type fdListener struct {
 	*boundedListener
 	unix *net.UnixListener
 	log  *slog.Logger
-	// anyone: every user that can connect may talk to the daemon.
-	anyone bool
+	// group, unless it is negative, has members that may talk to the daemon as well.
+	group int
 
 	refusedAt time.Time // when a refusal was logged last
 }
 
 func newFDListener(l *net.UnixListener, conns *connLimit, log *slog.Logger) *fdListener {
-	return &fdListener{boundedListener: newBoundedListener(l, conns), unix: l, log: log}
+	return &fdListener{boundedListener: newBoundedListener(l, conns), unix: l, log: log, group: -1}
 }
 
-// Accept returns the next connection whose peer is root or this very user,
-// unless anyone may connect. Others take no room from these. Only one goroutine
-// may call it.
+// Accept returns the next connection whose peer is root, this very user, or a member of
+// the group. Others take no room from these. Only one goroutine may call it.
 func (l *fdListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.unix.AcceptUnix()
@@ -182,31 +182,48 @@ func (l *fdListener) Accept() (net.Conn, error) {
 	}
 }
 
-// welcome reports whether the peer may talk to the daemon.
+// welcome reports whether the peer may talk to the daemon. What the kernel says of it counts,
+// in whatever container it is, and not only the mode of the socket's file, which others may
+// have changed.
 func (l *fdListener) welcome(c *net.UnixConn) bool {
-	if l.anyone {
+	peer, err := fdcontrol.Peer(c)
+	if err == nil && (peer.Uid == 0 || peer.Uid == uint32(os.Geteuid()) || l.isMember(c, peer)) {
 		return true
 	}
-	uid := ^uint32(0) // where it cannot be told
-	if peer, err := fdcontrol.Peer(c); err == nil {
-		uid = peer.Uid
+	if err != nil { // it cannot be told who it is
+		peer = &syscall.Ucred{Uid: ^uint32(0), Gid: ^uint32(0)}
 	}
-	if uid == 0 || uid == uint32(os.Geteuid()) {
-		return true
-	}
-	l.refused(uid)
+	l.refused(peer)
 	return false
+}
+
+// isMember reports whether the peer is in the group, first or among others.
+func (l *fdListener) isMember(c *net.UnixConn, peer *syscall.Ucred) bool {
+	if l.group < 0 {
+		return false
+	}
+	if peer.Gid == uint32(l.group) {
+		return true
+	}
+	groups, err := fdcontrol.PeerGroups(c)
+	return err == nil && slices.Contains(groups, uint32(l.group))
 }
 
 // refusalLogInterval keeps a peer from filling the log.
 const refusalLogInterval = 10 * time.Second
 
-func (l *fdListener) refused(uid uint32) {
-	if now := time.Now(); now.Sub(l.refusedAt) >= refusalLogInterval {
-		l.refusedAt = now
-		l.log.Warn("connection refused: only root and the daemon's own user may connect",
-			slog.Uint64("uid", uint64(uid)))
+func (l *fdListener) refused(peer *syscall.Ucred) {
+	now := time.Now()
+	if now.Sub(l.refusedAt) < refusalLogInterval {
+		return
 	}
+	l.refusedAt = now
+	attrs := []any{slog.Uint64("uid", uint64(peer.Uid)), slog.Uint64("gid", uint64(peer.Gid))}
+	if l.group >= 0 {
+		attrs = append(attrs, slog.Int("group", l.group))
+	}
+	l.log.Warn("connection refused: only root, the daemon's own user, and the group of an "+
+		"observers' socket may connect", attrs...)
 }
 
 type connKey struct{}

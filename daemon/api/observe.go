@@ -47,16 +47,17 @@ func observerLimits() limits {
 	return l
 }
 
-// ServeObservers answers calls that change nothing, of every client that can
-// connect to l, as [Serve] does. Its connections and calls are bounded apart from those of
-// Serve: however many come, they take no room from there.
+// ServeObservers answers calls that change nothing, as [Serve] does: of root, of the daemon's
+// own user, and of the members of a group, unless its ID is negative. Its connections and
+// calls are bounded apart from those of Serve: however many come, they take no room from
+// there.
 func ServeObservers(
-	ctx context.Context, l *net.UnixListener, o Observed, log *slog.Logger,
+	ctx context.Context, l *net.UnixListener, group int, o Observed, log *slog.Logger,
 ) error {
 	limits := observerLimits()
 	conns := newConnLimit(limits.conns, limits.silence)
 	listener := newFDListener(l, conns, log)
-	listener.anyone = true
+	listener.group = group
 	h := observerHandler(ctx, o, log, limits)
 	return serveHTTP(ctx, listener, conns, h, log, limits)
 }

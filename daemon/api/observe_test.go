@@ -232,7 +232,7 @@ func TestObserversStarveNobody(t *testing.T) {
 	ended := make(chan error, 2)
 	log := slog.New(slog.DiscardHandler)
 	go func() { ended <- api.Serve(ctx, l, d, log) }()
-	go func() { ended <- api.ServeObservers(ctx, looking, d, log) }()
+	go func() { ended <- api.ServeObservers(ctx, looking, -1, d, log) }()
 	for range 2 * api.MaxObserverConns() {
 		c, err := net.Dial("unix", looking.Addr().String())
 		if err != nil {
@@ -295,20 +295,40 @@ func TestObserversGroup(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(socket), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	for gid, wantOK := range map[uint32]bool{group: true, group + 1: false} {
+	list := func(credential *syscall.Credential) (string, bool) {
+		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 		cmd.Env = []string{"NSQUEUE_TEST_LIST=" + socket}
 		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: gid}}
+		credential.Uid = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 		out, err := cmd.CombinedOutput()
 		if _, isExit := errors.AsType[*exec.ExitError](err); err != nil && !isExit {
 			t.Fatal(err)
 		}
-		if (err == nil) != wantOK || !wantOK && !strings.Contains(string(out), "permission denied") {
-			t.Errorf("group %d: %v: %s", gid, err, out)
+		return string(out), err == nil
+	}
+	outsider := func() *syscall.Credential {
+		return &syscall.Credential{Gid: group + 1, Groups: []uint32{1, 2, group + 2}}
+	}
+	for name, member := range map[string]*syscall.Credential{
+		"first": {Gid: group}, "supplementary": {Gid: group + 1, Groups: []uint32{1, group, 3}},
+	} {
+		if out, ok := list(member); !ok {
+			t.Errorf("%s group: %s", name, out)
 		}
 	}
-	if diff := cmp.Diff([]string{"list"}, d.Calls()); diff != "" {
+	if out, ok := list(outsider()); ok || !strings.Contains(out, "permission denied") {
+		t.Errorf("another group: %v: %s", ok, out)
+	}
+	// Who opens the file to all has not opened the daemon.
+	if err := os.Chmod(socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, ok := list(outsider()); ok || strings.Contains(out, "permission denied") {
+		t.Errorf("another group, open file: %v: %s", ok, out)
+	}
+	if diff := cmp.Diff([]string{"list", "list"}, d.Calls()); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }

@@ -89,7 +89,7 @@ func (s *observers) start(c *Config) {
 		s.failed("socket", err)
 	} else {
 		s.serve(l.Addr(), func(ctx context.Context) error {
-			return api.ServeObservers(ctx, l, s.observed, s.log)
+			return api.ServeObservers(ctx, l, group, s.observed, s.log)
 		})
 	}
 	if c.MetricsAddress == "" {

@@ -118,7 +118,7 @@ func (d *Daemon) StartObservers(tb testing.TB, group int) string {
 		tb.Fatal(err)
 	}
 	d.serve(tb, func(ctx context.Context) error {
-		return api.ServeObservers(ctx, l, d, slog.New(slog.DiscardHandler))
+		return api.ServeObservers(ctx, l, group, d, slog.New(slog.DiscardHandler))
 	})
 	return path
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -93,5 +94,52 @@ func TestPeer(t *testing.T) {
 	defer f.Close()
 	if _, err := fdcontrol.Peer(f); !errors.Is(err, syscall.ENOTSOCK) {
 		t.Errorf("no socket: %v, want %v", err, syscall.ENOTSOCK)
+	}
+}
+
+// The groups are those of this process, however many there are.
+func TestPeerGroups(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	got, err := fdcontrol.PeerGroups(server.(*net.UnixConn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := []int{}
+	for _, group := range got {
+		numbers = append(numbers, int(group))
+	}
+	slices.Sort(own)
+	slices.Sort(numbers)
+	if !slices.Equal(numbers, own) {
+		t.Errorf("groups %d, want %d", numbers, own)
+	}
+}
+
+func TestPeerGroupsOfNoSocket(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if groups, err := fdcontrol.PeerGroups(f); err == nil {
+		t.Errorf("groups %d", groups)
 	}
 }

@@ -499,7 +499,7 @@ func (p *patient) serveObservers(l *net.UnixListener) {
 	ctx, cancel := context.WithCancel(p.t.Context())
 	served := make(chan error, 1)
 	go func() {
-		served <- api.ServeObservers(ctx, l, &p.daemon, slog.New(slog.DiscardHandler))
+		served <- api.ServeObservers(ctx, l, -1, &p.daemon, slog.New(slog.DiscardHandler))
 	}()
 	p.t.Cleanup(func() {
 		cancel()
