@@ -26,6 +26,8 @@ func (s *settings) addTo(cmd *cobra.Command) {
 	f.StringVar(&flags.Hook, "hook", flags.Hook, "what queues packets: auto, nft or kmod")
 	f.StringVar(&flags.KmodPath, "kmod-path", "",
 		"`file` of the module for --hook kmod (default: the installed one)")
+	f.StringVar(&flags.KmodSysctls, "kmod-sysctls", flags.KmodSysctls,
+		"`directory` of the network's sysctls, for --hook kmod in a container")
 	f.StringVar((*string)(&flags.FailurePolicy), "failure-policy", string(flags.FailurePolicy),
 		"Ignore or Fail, for attach requests that name none")
 	f.BoolVar(&flags.Adopt.Existing, "adopt-existing", flags.Adopt.Existing,
@@ -53,6 +55,7 @@ func (s *settings) config(given *cobra.Command) (node.Config, error) {
 		"state-dir":       func() { c.StateDir = flags.StateDir },
 		"hook":            func() { c.Hook = flags.Hook },
 		"kmod-path":       func() { c.KmodPath = flags.KmodPath },
+		"kmod-sysctls":    func() { c.KmodSysctls = flags.KmodSysctls },
 		"failure-policy":  func() { c.FailurePolicy = flags.FailurePolicy },
 		"adopt-existing":  func() { c.Adopt.Existing = flags.Adopt.Existing },
 		"rules":           func() { c.Rules.Directory = flags.Rules.Directory },

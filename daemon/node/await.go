@@ -47,7 +47,7 @@ func (s *supervised) prepare(c *Config, rules *policy.Policy) (*choice, error) {
 	if err := state.Check(c.StateDir); err != nil {
 		return nil, err
 	}
-	return chooseHook(c.Hook, c.KmodPath)
+	return chooseHook(c)
 }
 
 // statePatience is how long the daemon of another supervisor may take to end.

@@ -62,7 +62,7 @@ func (k *checker) hook() {
 		k.loadable()
 		return
 	}
-	c, err := chooseHook(k.config.Hook, k.config.KmodPath)
+	c, err := chooseHook(k.config)
 	if err != nil {
 		k.add(api.FindingWrong, checkHook, "", err.Error(),
 			"Use a kernel with what is missing, or the kernel module nsqueue.ko (hook: kmod).")

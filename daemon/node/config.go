@@ -18,6 +18,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook/kmod"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
 )
 
@@ -44,6 +45,9 @@ type Config struct {
 	Hook string `json:"hook"`
 	// KmodPath is the file of the module for hook kmod; empty means the installed one.
 	KmodPath string `json:"kmodPath,omitempty"`
+	// KmodSysctls is the directory of the network's sysctls, by which hook kmod is told what
+	// to do. In a container those at /proc/sys/net are read-only: mount the node's elsewhere.
+	KmodSysctls string `json:"kmodSysctls"`
 	// FailurePolicy of pods whose attach request names none: Ignore or Fail.
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	// LogLevel is debug, info, warn or error.
@@ -113,6 +117,7 @@ func DefaultConfig() Config {
 		Socket:        api.DefaultSocket,
 		StateDir:      filepath.Dir(api.DefaultSocket),
 		Hook:          hookAuto,
+		KmodSysctls:   kmod.DefaultSysctls,
 		FailurePolicy: api.Ignore,
 		LogLevel:      api.LogInfo,
 		LogFormat:     LogText,
@@ -180,6 +185,7 @@ func (c *Config) Validate() error {
 		selector.Validate(), c.InspectBudget.validate("inspectBudget", minBudget, 0),
 		c.Queue.Coalesce.validate("queue.coalesce", minCoalesce, maxCoalesce),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
+		absolute("kmodSysctls", c.KmodSysctls),
 		c.FailurePolicy.Validate(), queue.Validate(), c.Queue.validateTotal(),
 		c.LogLevel.Validate(), validateLogFormat(c.LogFormat),
 		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),

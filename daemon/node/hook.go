@@ -5,6 +5,9 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -36,8 +39,8 @@ func (c *choice) flaw(what, remedy string) {
 }
 
 // chooseHook returns the hook that the configuration asks for.
-func chooseHook(wanted, kmodPath string) (*choice, error) {
-	c, err := chooseKind(wanted, kmodPath)
+func chooseHook(config *Config) (*choice, error) {
+	c, err := chooseKind(config)
 	if err != nil {
 		return nil, err
 	}
@@ -50,15 +53,15 @@ func chooseHook(wanted, kmodPath string) (*choice, error) {
 	return c, err
 }
 
-func chooseKind(wanted, kmodPath string) (*choice, error) {
-	switch hook.Kind(wanted) {
+func chooseKind(config *Config) (*choice, error) {
+	switch hook.Kind(config.Hook) {
 	case hook.NFTables:
 		return chooseNFTables("asked for")
 	case hook.Module:
-		if err := kmod.Load(kmodPath); err != nil {
+		if err := kmod.Load(config.KmodPath); err != nil {
 			return nil, fmt.Errorf("hook kmod: %w", err)
 		}
-		h, err := kmod.New()
+		h, err := kmod.New(config.KmodSysctls)
 		if err != nil {
 			return nil, fmt.Errorf("hook kmod: %w", err)
 		}
@@ -67,7 +70,7 @@ func chooseKind(wanted, kmodPath string) (*choice, error) {
 	if !kmod.Loaded() {
 		return chooseNFTables("kernel module not loaded")
 	}
-	return chooseLoaded()
+	return chooseLoaded(config.KmodSysctls)
 }
 
 func chooseNFTables(reason string) (*choice, error) {
@@ -92,14 +95,18 @@ const replaceModule = "Install the nsqueue.ko of nsqueued's version, unload the 
 
 // chooseLoaded takes the module that is loaded, if it is one that we know, and
 // nftables in reserve, if the kernel has it.
-func chooseLoaded() (*choice, error) {
-	module, err := kmod.New()
+func chooseLoaded(sysctls string) (*choice, error) {
+	module, err := kmod.New(sysctls)
 	if err != nil {
 		c, nftErr := chooseNFTables(err.Error())
 		if nftErr != nil {
 			return nil, errors.Join(err, nftErr)
 		}
-		c.flaw("the kernel module is loaded, and not used: "+err.Error(), replaceModule)
+		remedy := replaceModule
+		if errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrNotExist) {
+			remedy = "Mount the node's /proc/sys/net, and name that directory in kmodSysctls."
+		}
+		c.flaw("the kernel module is loaded, and not used: "+err.Error(), remedy)
 		return c, nil
 	}
 	c := chooseModule(module, "kernel module is loaded")

@@ -175,7 +175,7 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 	}
 	h := d.hook
 	if h == nil {
-		if h, err = chooseHook(d.config.Hook, d.config.KmodPath); err != nil {
+		if h, err = chooseHook(d.config); err != nil {
 			return api.HookStatus{}, err
 		}
 	}

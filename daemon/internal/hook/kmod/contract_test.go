@@ -7,6 +7,7 @@ package kmod
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -45,12 +46,47 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// mountedElsewhere mounts the sysctls of the network as for a container whose own are
+// read-only, and returns where.
+func mountedElsewhere(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount(DefaultSysctls, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// Where the sysctls are read-only, the module is not used, and the error says what to do.
+func TestReadOnlySysctls(t *testing.T) {
+	if err := Load(""); err != nil {
+		t.Fatal(err)
+	}
+	dir := mountedElsewhere(t)
+	err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(dir); !errors.Is(err, unix.EROFS) ||
+		!strings.Contains(err.Error(), "kmodSysctls") {
+		t.Errorf("%v", err)
+	}
+	if _, err := New(DefaultSysctls); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestContract runs where the module can be loaded, see test/vm.
 func TestContract(t *testing.T) {
 	if err := Load(""); err != nil {
 		t.Fatal(err)
 	}
-	h, err := New()
+	h, err := New(mountedElsewhere(t))
 	if err != nil {
 		t.Fatal(err)
 	}

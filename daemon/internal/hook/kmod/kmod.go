@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
@@ -28,9 +31,13 @@ const (
 	modulePath = "/sys/module/nsqueue"
 	// The thread's own, because /proc/net and /proc/sys show what the netns of
 	// the thread that looks is.
-	procPath   = "/proc/thread-self/net/nsqueue"
-	sysctlPath = "/proc/sys/net/nsqueue/"
+	procPath = "/proc/thread-self/net/nsqueue"
 )
+
+// DefaultSysctls is where the sysctls of the network are. In a container they are
+// read-only there, and the node's can be mounted elsewhere: either shows the netns of the
+// thread that looks.
+const DefaultSysctls = "/proc/sys/net"
 
 // Loaded reports whether the module is there.
 func Loaded() bool {
@@ -42,10 +49,12 @@ func Loaded() bool {
 type Hook struct {
 	version string
 	settles bool
+	sysctls string // the directory of the module's
 }
 
-// New checks that the loaded module is one that this package knows.
-func New() (*Hook, error) {
+// New checks that the loaded module is one that this package knows, and can be told what
+// to do in the directory of the network's sysctls.
+func New(sysctls string) (*Hook, error) {
 	text, err := os.ReadFile(procPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("module nsqueue is not loaded: %w", hook.ErrNotSupported)
@@ -65,9 +74,28 @@ func New() (*Hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Hook{
+	h := &Hook{
 		version: strings.TrimSpace(string(version)), settles: state.version >= settleInterface,
-	}, nil
+		sysctls: filepath.Join(sysctls, "nsqueue"),
+	}
+	if err := writable(filepath.Join(h.sysctls, "enabled")); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// writable says what to do where a sysctl cannot be written to.
+func writable(path string) error {
+	err := unix.Access(path, unix.W_OK)
+	if err == nil {
+		return nil
+	}
+	err = &os.PathError{Op: "write to", Path: path, Err: err}
+	if errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: in a container, mount the node's /proc/sys/net elsewhere, and name "+
+			"that directory in kmodSysctls: %w", err, hook.ErrNotSupported)
+	}
+	return err
 }
 
 // Settles reports whether the module can settle flows.
@@ -97,7 +125,7 @@ func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &module{ns: clone}
+	m := &module{ns: clone, sysctls: h.sysctls}
 	s, err := read(m.ns)
 	if err != nil {
 		return nil, errors.Join(err, clone.Close())
@@ -108,8 +136,9 @@ func (h *Hook) Open(ns *netns.NetNS, inherited *os.File) (hook.Handle, error) {
 
 // module is the hook in one netns.
 type module struct {
-	ns     *netns.NetNS
-	before hook.Counters
+	ns      *netns.NetNS
+	sysctls string
+	before  hook.Counters
 	// settles says whether the module can.
 	settles bool
 	// armed says whether flows are settled by what this handle armed, keeps whether those
@@ -271,13 +300,13 @@ func read(at netns.Place) (state, error) {
 
 // sysctl returns the netns' own value; the state shows effective ones.
 func (m *module) sysctl(name string) (string, error) {
-	text, err := netns.ReadFile(m.ns, sysctlPath+name)
+	text, err := netns.ReadFile(m.ns, filepath.Join(m.sysctls, name))
 	return strings.TrimSpace(string(text)), err
 }
 
 func (m *module) write(s setting) error {
 	return m.ns.Do(func() error {
-		return os.WriteFile(sysctlPath+s.name, []byte(s.value), 0)
+		return os.WriteFile(filepath.Join(m.sysctls, s.name), []byte(s.value), 0)
 	})
 }
 
