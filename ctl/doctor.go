@@ -60,7 +60,7 @@ func examine(ctx context.Context, c *command, f directoryFlags) error {
 	stop := c.showProgress(func() string {
 		return fmt.Sprintf("still checking: %s", current.Load())
 	})
-	found := findRuntimes(ctx, p)
+	found := findRuntimes(ctx, p, runningOn(c.root))
 	report := doctor.Examine(ctx, doctor.Options{
 		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: c.version,
 		Now:      boottime.Now,

@@ -174,7 +174,7 @@ func (f *installFlags) installer(
 	}
 	mode := conflist.Mode(f.mode)
 	if f.mode == "auto" {
-		found := findRuntimes(ctx, p)
+		found := findRuntimes(ctx, p, runningOn(root))
 		mode = found.mode()
 	}
 	return &conflist.Installer{Dir: f.confDir, Entry: e, Mode: mode, Network: f.network}, nil

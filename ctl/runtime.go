@@ -25,26 +25,44 @@ type runtimes struct {
 // versionTimeout bounds how long a program may take to say its version.
 const versionTimeout = 5 * time.Second
 
-// findRuntimes asks containerd and CRI-O for their versions.
-func findRuntimes(ctx context.Context, p *profile) runtimes {
+// findRuntimes asks containerd and CRI-O for their versions: those that run, and where none
+// is seen the programs that are installed.
+func findRuntimes(ctx context.Context, p *profile, running *runningPrograms) runtimes {
 	r := runtimes{dropIns: true}
 	for _, known := range []struct {
 		name  string
 		first release // that reads drop-ins
 	}{{"containerd", release{2, 1, 0}}, {"crio", release{1, 33, 0}}} {
-		path, err := findProgram(p.programs, known.name)
-		if err != nil {
-			continue
+		said := running.ask(ctx, known.name)
+		if said == nil {
+			said = askInstalled(ctx, p, known.name)
 		}
-		r.found = append(r.found, known.name)
-		ctx, cancel := context.WithTimeout(ctx, versionTimeout)
-		out, err := exec.CommandContext(ctx, path, "--version").Output()
-		cancel()
-		v, ok := parseRelease(string(out))
-		r.dropIns = r.dropIns && err == nil && ok && !v.before(known.first)
+		if said != nil {
+			r.found = append(r.found, known.name)
+		}
+		for _, text := range said {
+			v, ok := parseRelease(text)
+			r.dropIns = r.dropIns && ok && !v.before(known.first)
+		}
 	}
 	r.dropIns = r.dropIns && len(r.found) > 0
 	return r
+}
+
+// askInstalled returns what the program that is installed says of its version, nil where
+// there is none. It says nothing where it does not run.
+func askInstalled(ctx context.Context, p *profile, name string) []string {
+	path, err := findProgram(p.programs, name)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return []string{""}
+	}
+	return []string{string(out)}
 }
 
 // findProgram looks in a directory, and then in PATH.

@@ -43,7 +43,7 @@ status is 1.`,
 				if err != nil {
 					return err
 				}
-				found := findRuntimes(ctx, p)
+				found := findRuntimes(ctx, p, runningOn(c.root))
 				if !given && slices.Contains(found.found, "crio") {
 					keepPlugin = true
 				}
