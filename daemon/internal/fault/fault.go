@@ -63,7 +63,7 @@ const (
 	GiveOffered     Point = "give: offered"
 	GiveStopping    Point = "give: daemon told to stop"
 	GiveStopped     Point = "give: daemon stopped"
-	GiveDescriptors Point = "give: descriptors sent"
+	GiveDescriptors Point = "give: about to send"
 	GiveAll         Point = "give: all sent"
 	GiveHad         Point = "give: have received"
 	GiveReady       Point = "give: ready received"

@@ -23,7 +23,8 @@ func At(p Point) {
 		return
 	}
 	if stop {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		// To this thread, which is stopped before it goes on.
+		_ = syscall.Tgkill(os.Getpid(), syscall.Gettid(), syscall.SIGSTOP)
 		return
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -26,7 +26,8 @@ const (
 // Giver is the active supervisor's side of one connection. Its methods return what
 // to do; no more than one giver of a supervisor may be in the midst of giving.
 type Giver struct {
-	self Identity
+	self  Identity
+	times Times
 	// Peer is what the other side says of itself, after its Hello.
 	Peer Identity
 	// Standby: the peer does not take by itself.
@@ -39,14 +40,14 @@ type Giver struct {
 }
 
 // NewGiver returns the giver for a peer that has just connected.
-func NewGiver(self Identity, now time.Time) *Giver {
-	return &Giver{self: self, deadline: now.Add(Answer)}
+func NewGiver(self Identity, times Times, now time.Time) *Giver {
+	return &Giver{self: self, times: times, deadline: now.Add(times.Answer)}
 }
 
 // GiverOf returns the giver for a standby that is known already, such as the one
 // that has given to this supervisor.
-func GiverOf(self, peer Identity) *Giver {
-	return &Giver{self: self, Peer: peer, Standby: true, stage: waiting}
+func GiverOf(self, peer Identity, times Times) *Giver {
+	return &Giver{self: self, times: times, Peer: peer, Standby: true, stage: waiting}
 }
 
 // Due is when to call Expired; zero is never.
@@ -127,7 +128,7 @@ func newerState(active, other Identity) string {
 
 // Offer asks a standby to take.
 func (g *Giver) Offer(h Held, now time.Time) []Step {
-	g.stage, g.deadline = offering, now.Add(Preparing)
+	g.stage, g.deadline = offering, now.Add(g.times.Prepare)
 	return []Step{send(Message{
 		Kind: Offer, Identity: g.self, Protocol: Protocol, Count: h.Count,
 	})}
@@ -149,7 +150,7 @@ func (g *Giver) DaemonStopped(count int, now time.Time) []Step {
 	if g.stage != stopping {
 		return nil
 	}
-	g.stage, g.count, g.deadline = sending, count, now.Add(Answer)
+	g.stage, g.count, g.deadline = sending, count, now.Add(g.times.Answer)
 	return []Step{{Do: SendAll}}
 }
 
@@ -158,7 +159,7 @@ func (g *Giver) Sent(now time.Time) []Step {
 	if g.stage != sending {
 		return nil
 	}
-	g.stage, g.deadline = sent, now.Add(Answer)
+	g.stage, g.deadline = sent, now.Add(g.times.Answer)
 	return nil
 }
 
@@ -167,7 +168,7 @@ func (g *Giver) have(m Message, now time.Time) []Step {
 		return g.fail(fmt.Sprintf("the other supervisor has %d of %d descriptors",
 			m.Count, g.count))
 	}
-	g.stage, g.deadline = had, now.Add(giverPatience)
+	g.stage, g.deadline = had, now.Add(g.times.patience())
 	return nil
 }
 

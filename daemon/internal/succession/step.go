@@ -65,18 +65,30 @@ func send(m Message) Step { return Step{Do: Send, Message: m} }
 
 func abort(reason string) Step { return send(Message{Kind: Abort, Reason: reason}) }
 
-// The times after which the side that is not stopped goes on without the other.
-const (
+// Times are those after which the side that is not stopped goes on without the other.
+type Times struct {
 	// Answer is how long a short answer may take.
-	Answer = 10 * time.Second
-	// Preparing is how long a standby may take to prepare its daemon.
-	Preparing = 15 * time.Second
-	// Stopping is how long the giver may take from Take to All. It kills its
-	// daemon after StopLimit.
-	Stopping  = 30 * time.Second
-	StopLimit = 15 * time.Second
-	// Starting is how long the taker's daemon may take until it serves, and
-	// giverPatience how long the giver waits for that.
-	Starting      = 30 * time.Second
-	giverPatience = 40 * time.Second
-)
+	Answer time.Duration
+	// Prepare is how long a standby may take to prepare its daemon.
+	Prepare time.Duration
+	// Stop is how long the giver may take from Take to All. It kills its daemon before
+	// that.
+	Stop time.Duration
+	// Start is how long the taker's daemon may take until it serves.
+	Start time.Duration
+}
+
+// DefaultTimes are those of a node in use.
+func DefaultTimes() Times {
+	return Times{
+		Answer: 10 * time.Second, Prepare: 15 * time.Second,
+		Stop: 30 * time.Second, Start: 30 * time.Second,
+	}
+}
+
+// StopDaemon is when the giver kills its daemon.
+func (t *Times) StopDaemon() time.Duration { return t.Stop / 2 }
+
+// patience is how long the giver waits for the taker's daemon: the taker, if it is not
+// stopped, has given up before that, and ended it.
+func (t *Times) patience() time.Duration { return t.Start + t.Stop/2 }

@@ -51,6 +51,7 @@ func (l Limits) check(count int) string {
 type Taker struct {
 	self    Identity
 	limits  Limits
+	times   Times
 	standby bool
 	// Peer is what the active supervisor says of itself.
 	Peer Identity
@@ -65,16 +66,20 @@ type Taker struct {
 
 // NewTaker returns the taker on a new connection, and its first step. A standby
 // waits until it is asked.
-func NewTaker(self Identity, l Limits, standby bool, now time.Time) (*Taker, []Step) {
-	t := &Taker{self: self, limits: l, standby: standby, deadline: now.Add(Answer)}
+func NewTaker(
+	self Identity, l Limits, times Times, standby bool, now time.Time,
+) (*Taker, []Step) {
+	t := &Taker{
+		self: self, limits: l, times: times, standby: standby, deadline: now.Add(times.Answer),
+	}
 	return t, []Step{send(Message{
 		Kind: Hello, Identity: self, Protocols: protocols(), Standby: standby,
 	})}
 }
 
 // TakerOf returns the taker of a supervisor that has just given to the peer.
-func TakerOf(self, peer Identity, l Limits) *Taker {
-	return &Taker{self: self, Peer: peer, limits: l, standby: true, stage: standing}
+func TakerOf(self, peer Identity, l Limits, times Times) *Taker {
+	return &Taker{self: self, Peer: peer, limits: l, times: times, standby: true, stage: standing}
 }
 
 // Due is when to call Expired; zero is never.
@@ -144,7 +149,7 @@ func (t *Taker) Prepared(now time.Time) []Step {
 	if t.stage != preparing {
 		return nil
 	}
-	t.stage, t.deadline = taking, now.Add(Stopping)
+	t.stage, t.deadline = taking, now.Add(t.times.Stop)
 	return []Step{send(Message{Kind: Take})}
 }
 
@@ -155,7 +160,7 @@ func (t *Taker) all(m Message, now time.Time) []Step {
 	if reason := t.limits.check(m.Count); reason != "" {
 		return t.fail(reason)
 	}
-	t.stage, t.deadline = starting, now.Add(Starting)
+	t.stage, t.deadline = starting, now.Add(t.times.Start)
 	return []Step{send(Message{Kind: Have, Count: m.Count}), {Do: Deliver}}
 }
 
@@ -251,7 +256,7 @@ func (t *Taker) fail(reason string) []Step {
 // Claimed goes on after Claim. Who else has claimed the lease is about to say so.
 func (t *Taker) Claimed(ok bool, now time.Time) []Step {
 	if !ok {
-		t.deadline = now.Add(Answer)
+		t.deadline = now.Add(t.times.Answer)
 		return nil
 	}
 	return t.end(t.reason)

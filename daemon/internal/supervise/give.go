@@ -71,7 +71,7 @@ func (h *shared) accept(now time.Time) {
 			continue
 		}
 		h.peers = append(h.peers, &peer{
-			conn: conn, giver: succession.NewGiver(h.self, now), since: time.Now(),
+			conn: conn, giver: succession.NewGiver(h.self, h.times, now), since: time.Now(),
 		})
 		h.at(fault.GiveConnected)
 	}
@@ -216,7 +216,7 @@ func (h *shared) stopDaemon(p *peer, now time.Time) {
 		return
 	}
 	w.told = true
-	w.tell(unix.SIGTERM, now.Add(min(h.s.config.StopTimeout, succession.StopLimit)))
+	w.tell(unix.SIGTERM, now.Add(min(h.s.config.StopTimeout, h.times.StopDaemon())))
 	h.at(fault.GiveStopping)
 }
 
@@ -289,8 +289,8 @@ func (h *shared) letGo(p *peer) {
 	h.peers = nil
 	h.standby = true
 	h.active = &upstream{
-		conn: p.conn, taker: succession.TakerOf(h.self, p.giver.Peer, h.limits()),
-		since: time.Now(),
+		conn: p.conn, since: time.Now(),
+		taker: succession.TakerOf(h.self, p.giver.Peer, h.limits(), h.times),
 	}
 	h.become(succession.Standby)
 	h.at(fault.GiveLetGo)

@@ -34,6 +34,8 @@ type rig struct {
 	isolated bool
 	// shared is the hand-over directory, empty for none.
 	shared string
+	// soft and hard limits of open files, zero for those of the test.
+	soft, hard uint64
 }
 
 // buffer is a bytes.Buffer that is read while it is written to.
@@ -108,7 +110,8 @@ func (r *rig) mode(t *testing.T, version, mode string) {
 func (r *rig) start(t *testing.T, settings ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // ended in order below
-	r.cmd = exec.CommandContext(ctx, r.program(), append([]string{"supervisor"}, settings...)...)
+	command := append(append(r.limit(), r.program(), "supervisor"), settings...)
+	r.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	r.cmd.Env = append(os.Environ(), dirEnv+"="+r.dir, sharedEnv+"="+r.shared)
 	r.cmd.Stderr = &r.log
 	if r.isolated {
@@ -141,6 +144,17 @@ func (r *rig) start(t *testing.T, settings ...string) {
 			t.Logf("log:\n%s", r.log.String())
 		}
 	})
+}
+
+// limit is what starts the supervisor with other limits of open files.
+func (r *rig) limit() []string {
+	switch {
+	case r.hard > 0:
+		return []string{"prlimit", fmt.Sprintf("--nofile=%d:%d", r.hard, r.hard)}
+	case r.soft > 0:
+		return []string{"prlimit", fmt.Sprintf("--nofile=%d:", r.soft)}
+	}
+	return nil
 }
 
 func forward(r io.ReadCloser, lines chan<- string) {

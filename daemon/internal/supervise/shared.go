@@ -22,6 +22,7 @@ import (
 type shared struct {
 	s     *supervisor
 	self  succession.Identity
+	times succession.Times
 	at    func(fault.Point)
 	role  succession.Role
 	since time.Time // for people
@@ -58,7 +59,7 @@ type upstream struct {
 
 func newShared(s *supervisor) *shared {
 	return &shared{
-		s: s, at: s.config.at, role: succession.Fresh, since: time.Now(),
+		s: s, at: s.config.at, times: s.config.times, role: succession.Fresh, since: time.Now(),
 		self: succession.Identity{
 			Version: s.config.Version, Instance: s.config.Instance,
 			StateVersion: s.config.StateVersion,

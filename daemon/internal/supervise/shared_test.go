@@ -3,12 +3,17 @@
 package supervise
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
@@ -100,4 +105,352 @@ func TestNoSuccessor(t *testing.T) {
 	if !strings.Contains(a.log.String(), "no successor has come") {
 		t.Error("the log does not say so")
 	}
+}
+
+// arrange has the supervisor killed at a point, or stopped.
+func (r *rig) arrange(t *testing.T, what string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, "fault"), []byte(what), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) passed() bool {
+	_, err := os.Stat(filepath.Join(r.dir, "fault"))
+	return err != nil
+}
+
+// serves waits for the next daemon that serves, and returns its birth.
+func (r *rig) serves(t *testing.T) birth {
+	t.Helper()
+	for {
+		rest, inherited, _ := strings.Cut(r.next(t), " inherited=")
+		b := birth{inherited: inherited}
+		if n, _ := fmt.Sscanf(rest, "started %d", &b.pid); n == 0 {
+			continue
+		}
+		for r.next(t) != "ready" {
+		}
+		return b
+	}
+}
+
+// servesAll waits until the daemon serves, and all is held.
+func (r *rig) servesAll(t *testing.T) {
+	t.Helper()
+	eventually(t, "daemon serves all", func() bool {
+		s, err := api.AskSupervisor(t.Context(), filepath.Join(r.dir, "run"))
+		return err == nil && s.Serves() && s.Descriptors == 4
+	})
+}
+
+const all = "q1i=0,q2f=1,t1i=2,l0i=3"
+
+// active returns a supervisor whose daemon has stored descriptors.
+func active(t *testing.T, settings ...string) *rig {
+	t.Helper()
+	r := newShare(t)
+	r.mode(t, "", "put "+fourNames)
+	r.start(t, settings...)
+	r.serving(t)
+	r.mode(t, "", "")
+	return r
+}
+
+// Whoever takes over may be killed at any moment: the one before goes on, with
+// everything.
+func TestTakerKilled(t *testing.T) {
+	for _, point := range fault.Taking() {
+		t.Run(string(point), func(t *testing.T) {
+			a := active(t)
+			b := a.beside(t)
+			b.arrange(t, string(point))
+			b.start(t)
+			<-b.exited
+			switch point {
+			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared:
+				s, err := api.AskSupervisor(t.Context(), filepath.Join(a.dir, "run"))
+				if err != nil || !s.Serves() || s.Descriptors != 4 {
+					t.Errorf("%+v, %v: the daemon was disturbed", s, err)
+				}
+			case fault.TakeSent: // perhaps the giver hears of both at once
+				a.servesAll(t)
+			case fault.TakeReady: // it has been told, and comes back without a descriptor
+				a.role(t, succession.Active)
+				if got := a.serves(t).inherited; got != "" {
+					t.Errorf("the daemon has %s", got)
+				}
+			default:
+				a.want(t, "stopping keeps=true")
+				if got := a.serves(t).inherited; got != all {
+					t.Errorf("the daemon has %s", got)
+				}
+			}
+		})
+	}
+}
+
+// Whoever gives may be killed at any moment: the other one goes on, with everything if
+// it has been sent.
+func TestGiverKilled(t *testing.T) {
+	for _, point := range fault.Giving() {
+		t.Run(string(point), func(t *testing.T) {
+			a := active(t)
+			a.arrange(t, string(point))
+			b := a.beside(t)
+			b.start(t)
+			<-a.exited
+			want := ""
+			switch point {
+			case fault.GiveAll, fault.GiveHad, fault.GiveReady, fault.GiveLetGo:
+				want = all
+			}
+			if got := b.serves(t).inherited; got != want {
+				t.Errorf("the daemon has %s, want %q", got, want)
+			}
+			b.role(t, succession.Active)
+		})
+	}
+}
+
+// A taker that is stopped finds out that the giver goes on. One whose daemon serves
+// by then has taken over.
+func TestTakerStopped(t *testing.T) {
+	for _, point := range fault.Taking() {
+		t.Run(string(point), func(t *testing.T) {
+			a := active(t, "answer=1s", "take=1s", "hand=1s")
+			b := a.beside(t)
+			b.arrange(t, fault.Stop+string(point))
+			b.start(t)
+			eventually(t, "point", b.passed)
+			switch point {
+			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared:
+				kill(t, b.cmd.Process.Pid, unix.SIGCONT)
+				b.takes(t, a)
+				return
+			case fault.TakeDelivered, fault.TakeServing, fault.TakeReady:
+				// Its daemon may be faster than the giver's patience ends.
+				a.role(t, succession.Standby)
+				kill(t, b.cmd.Process.Pid, unix.SIGCONT)
+				b.takes(t, a)
+				return
+			}
+			a.want(t, "stopping keeps=true")
+			if got := a.serves(t).inherited; got != all {
+				t.Errorf("the daemon has %s", got)
+			}
+			kill(t, b.cmd.Process.Pid, unix.SIGCONT)
+			if code := b.exit(t); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			a.role(t, succession.Active)
+		})
+	}
+}
+
+// takes waits until the supervisor has taken over from the other one.
+func (r *rig) takes(t *testing.T, from *rig) {
+	t.Helper()
+	if got := r.serves(t).inherited; got != all {
+		t.Errorf("the daemon has %s", got)
+	}
+	r.role(t, succession.Active)
+	from.role(t, succession.Standby)
+}
+
+// A giver that is stopped finds out that the taker has everything, or has given up.
+func TestGiverStopped(t *testing.T) {
+	for _, point := range fault.Giving() {
+		t.Run(string(point), func(t *testing.T) {
+			a := active(t)
+			a.arrange(t, fault.Stop+string(point))
+			b := a.beside(t)
+			b.start(t, "answer=1s", "hand=1s")
+			eventually(t, "point", a.passed)
+			switch point {
+			case fault.GiveAll, fault.GiveHad, fault.GiveReady, fault.GiveLetGo:
+				if got := b.serves(t).inherited; got != all {
+					t.Errorf("the daemon has %s", got)
+				}
+				kill(t, a.cmd.Process.Pid, unix.SIGCONT)
+				a.role(t, succession.Standby)
+				b.role(t, succession.Active)
+				return
+			}
+			if code := b.exit(t); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			kill(t, a.cmd.Process.Pid, unix.SIGCONT)
+			a.role(t, succession.Active)
+			a.servesAll(t)
+		})
+	}
+}
+
+// What cannot take over is told why, and changes nothing.
+func TestTakeRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings []string
+		mode     string
+		says     string
+	}{
+		"another instance": {[]string{"instance=b/b"}, "", `"" is active on this node, and "b/b" wants`},
+		"older state":      {[]string{"state=0"}, "", "writes state files of version 1"},
+		"no room":          {[]string{"descriptors=3"}, "", "4 descriptors are held"},
+		"cannot start":     {nil, "unprepared", "cannot be started: exited with 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := active(t)
+			b := a.beside(t)
+			b.mode(t, "", tt.mode)
+			b.start(t, tt.settings...)
+			if code := b.exit(t); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			b.logged(t, tt.says)
+			eventually(t, "refusal is noted", func() bool {
+				r := a.role(t, succession.Active)
+				return r.Refusals == 1 && strings.Contains(r.LastRefusal.Reason, tt.says)
+			})
+			a.servesAll(t)
+			if strings.Contains(a.log.String(), "daemon stopped") {
+				t.Error("the daemon was disturbed")
+			}
+		})
+	}
+}
+
+// A daemon that is prepared and does not serve then is followed by the one of before.
+func TestTakeAborted(t *testing.T) {
+	for mode, says := range map[string]string{
+		"crash": "does not start: exited with 3", "mute": "does not serve in time",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			a := active(t)
+			b := a.beside(t)
+			b.mode(t, "", mode)
+			b.start(t, "take=1s")
+			a.want(t, "stopping keeps=true")
+			if got := a.serves(t).inherited; got != all {
+				t.Errorf("the daemon has %s", got)
+			}
+			if code := b.exit(t); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			b.logged(t, says)
+			if r := a.role(t, succession.Active); r.Refusals != 1 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// A standby whose container is started again does not take, and takes when asked.
+func TestStandbyStartsAgain(t *testing.T) {
+	a := active(t)
+	b := a.beside(t)
+	b.start(t)
+	b.takes(t, a)
+	kill(t, a.cmd.Process.Pid, unix.SIGKILL)
+	<-a.exited
+	a.start(t)
+	eventually(t, "standby is known", func() bool {
+		return len(b.role(t, succession.Active).Peers) == 1 && a.role(t, succession.Standby).Peers != nil
+	})
+	kill(t, b.cmd.Process.Pid, unix.SIGTERM)
+	if got := a.serves(t).inherited; got != all {
+		t.Errorf("the daemon has %s", got)
+	}
+	a.role(t, succession.Active)
+	if code := b.exit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// A standby becomes active when the active one dies, and a third one finds it.
+func TestActiveDies(t *testing.T) {
+	a := active(t)
+	b := a.beside(t)
+	b.start(t)
+	b.takes(t, a)
+	c := a.beside(t)
+	c.start(t)
+	c.takes(t, b)
+	b.role(t, succession.Standby)
+	eventually(t, "first one is a standby of the third", func() bool {
+		r := a.role(t, succession.Standby)
+		return len(r.Peers) == 1 && len(c.role(t, succession.Active).Peers) == 2
+	})
+	kill(t, c.cmd.Process.Pid, unix.SIGKILL)
+	eventually(t, "one of the two is active", func() bool {
+		roles := map[succession.Role]int{}
+		for _, r := range []*rig{a, b} {
+			report, err := succession.ReadReport(filepath.Join(r.dir, "run", "role.json"))
+			if err == nil {
+				roles[report.Role]++
+			}
+		}
+		return roles[succession.Active] == 1 && roles[succession.Standby] == 1
+	})
+}
+
+// At SIGTERM the daemon goes on until a successor has taken over.
+func TestLinger(t *testing.T) {
+	a := active(t, "linger=1h")
+	kill(t, a.cmd.Process.Pid, unix.SIGTERM)
+	eventually(t, "it says that it ends", func() bool { return a.role(t, succession.Active).Ending })
+	b := a.beside(t)
+	b.start(t)
+	if got := b.serves(t).inherited; got != all {
+		t.Errorf("the daemon has %s", got)
+	}
+	if code := a.exit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	// A second SIGTERM ends the waiting.
+	c := newShare(t)
+	c.start(t, "linger=1h")
+	c.serves(t)
+	kill(t, c.cmd.Process.Pid, unix.SIGTERM)
+	eventually(t, "it says that it ends", func() bool { return c.role(t, succession.Active).Ending })
+	kill(t, c.cmd.Process.Pid, unix.SIGTERM)
+	c.want(t, "stopping keeps=false")
+	c.exit(t)
+}
+
+// 4,000 descriptors are handed over by processes with a soft limit of 1,024 open
+// files.
+func TestHandOverFourThousand(t *testing.T) {
+	names := make([]string, 4000)
+	for i := range names {
+		names[i] = fdstore.Name{Kind: fdstore.Queue, Cookie: uint64(i)}.String()
+	}
+	a := newShare(t)
+	a.soft = 1024
+	a.mode(t, "", "put "+strings.Join(names, " "))
+	a.start(t)
+	a.serves(t)
+	a.mode(t, "", "")
+	b := a.beside(t)
+	b.soft = 1024
+	b.start(t)
+	got := strings.Split(b.serves(t).inherited, ",")
+	if len(got) != len(names) || got[3999] != names[3999]+"=3999" {
+		t.Errorf("%d descriptors, want %d", len(got), len(names))
+	}
+	b.role(t, succession.Active)
+	a.role(t, succession.Standby)
+}
+
+// A hard limit that is too low is found before anything is stopped.
+func TestHandOverLimit(t *testing.T) {
+	a := active(t)
+	b := a.beside(t)
+	b.hard = 255
+	b.start(t)
+	if code := b.exit(t); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	b.logged(t, "this process may open 255 files: raise its hard limit")
+	a.servesAll(t)
 }

@@ -62,7 +62,8 @@ type Config struct {
 	StateVersion int
 
 	// at is called at each point of a hand-over, by tests.
-	at func(fault.Point)
+	at    func(fault.Point)
+	times succession.Times
 }
 
 // DefaultConfig returns what a supervisor does that is told nothing.
@@ -79,6 +80,7 @@ func DefaultConfig() Config {
 		MaxDeaths:   3,
 		DeathWindow: 10 * time.Second,
 		at:          fault.At,
+		times:       succession.DefaultTimes(),
 	}
 }
 

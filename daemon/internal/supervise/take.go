@@ -45,7 +45,7 @@ func (h *shared) seek(now time.Time) {
 		return
 	}
 	h.seekUntil = time.Time{}
-	taker, steps := succession.NewTaker(h.self, h.limits(), h.standby, now)
+	taker, steps := succession.NewTaker(h.self, h.limits(), h.times, h.standby, now)
 	h.active = &upstream{conn: conn, taker: taker, since: time.Now()}
 	h.take(steps, now)
 	h.at(fault.TakeConnected)
@@ -359,7 +359,8 @@ func (h *shared) activateWith(lock *succession.Lock, now time.Time) {
 	h.standby, h.seekUntil = false, time.Time{}
 	if a := h.active; a != nil && a.conn != nil {
 		h.peers = append(h.peers, &peer{
-			conn: a.conn, giver: succession.GiverOf(h.self, a.taker.Peer), since: time.Now(),
+			conn: a.conn, since: time.Now(),
+			giver: succession.GiverOf(h.self, a.taker.Peer, h.times),
 		})
 	}
 	h.active = nil

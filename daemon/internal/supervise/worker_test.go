@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 )
 
@@ -92,16 +93,22 @@ func runSupervisor() error {
 	c.Args = []string{"worker"}
 	if shared := os.Getenv(sharedEnv); shared != "" {
 		c.HandoverDir, c.RuntimeDir = shared, filepath.Join(c.RuntimeDir, "run")
-		c.Version, c.StateVersion = version(), 1
+		c.Version, c.StateVersion, c.at = version(), 1, atPoint
 	}
 	for _, arg := range os.Args[2:] {
 		name, text, _ := strings.Cut(arg, "=")
-		if name == "deaths" {
+		switch name {
+		case "deaths", "descriptors", "state":
 			n, err := strconv.Atoi(text)
 			if err != nil {
 				return err
 			}
-			c.MaxDeaths = n
+			*map[string]*int{
+				"deaths": &c.MaxDeaths, "descriptors": &c.MaxDescriptors, "state": &c.StateVersion,
+			}[name] = n
+			continue
+		case "instance":
+			c.Instance = text
 			continue
 		}
 		d, err := time.ParseDuration(text)
@@ -111,6 +118,7 @@ func runSupervisor() error {
 		*map[string]*time.Duration{
 			"watchdog": &c.Watchdog, "start": &c.StartTimeout, "stop": &c.StopTimeout,
 			"abort": &c.AbortGrace, "window": &c.DeathWindow, "linger": &c.Linger,
+			"answer": &c.times.Answer, "take": &c.times.Start, "hand": &c.times.Stop,
 		}[name] = d
 	}
 	// Orphans become children of this process, as of a container's init.
@@ -118,6 +126,22 @@ func runSupervisor() error {
 		return err
 	}
 	return Run(c, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+}
+
+// atPoint kills or stops this process at the point that a file names.
+func atPoint(p fault.Point) {
+	file := filepath.Join(os.Getenv(dirEnv), "fault")
+	b, err := os.ReadFile(file)
+	name, stop := strings.CutPrefix(string(b), fault.Stop)
+	if err != nil || name != string(p) || os.Remove(file) != nil {
+		return
+	}
+	if stop {
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+		return
+	}
+	_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	select {}
 }
 
 // runWorker is a daemon that tells on standard output what happens to it.
@@ -128,6 +152,9 @@ func runWorker() error {
 		return err
 	}
 	if s.Waits() {
+		if mode("") == "unprepared" {
+			unix.Exit(3)
+		}
 		if err := s.Await(); err != nil {
 			return err
 		}
@@ -157,6 +184,9 @@ func runWorker() error {
 			return err
 		}
 		return unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "mute":
+		<-caught
+		return nil
 	case "never-ready":
 		if err := askForTheWatchdog(notifications); err != nil {
 			return err
