@@ -95,46 +95,41 @@ func (h *shared) busy(to *peer) string {
 	return ""
 }
 
-// receiveFrom handles what a peer says. All that it has said is heard before anything
-// is begun that a later word may call off.
+// receiveFrom handles what a peer says. It hears all that has been said before it begins
+// to hand over: a later word, or the peer's end, may call that off.
 func (h *shared) receiveFrom(p *peer, now time.Time) {
-	var steps []succession.Step
+	var begin []succession.Step
 	for slices.Contains(h.peers, p) {
 		m, fds, err := p.conn.Receive()
 		switch {
 		case errors.Is(err, succession.ErrAgain):
-			h.give(p, steps, now)
+			h.give(p, begin, now)
+			return
+		case errors.Is(err, io.EOF):
+			h.give(p, p.giver.Gone(), now)
 			return
 		case err != nil:
-			h.lastOf(p, steps, err, now)
+			h.give(p, p.giver.Broken(err), now)
 			return
 		}
-		if m.Kind != succession.Abort || !begins(steps) {
-			h.give(p, steps, now)
-		}
 		h.lend(p, &m, fds)
-		steps = p.giver.Received(m, h.held(p), now)
-		switch m.Kind {
-		case succession.Have:
-			h.at(fault.GiveHad)
-		case succession.Ready:
-			h.at(fault.GiveReady)
+		steps := p.giver.Received(m, h.held(p), now)
+		h.atHeard(m.Kind)
+		if begin = nil; begins(steps) {
+			begin = steps
+			continue
 		}
+		h.give(p, steps, now)
 	}
 }
 
-// lastOf ends with a peer whose connection has ended. What it has said before holds,
-// but that it takes.
-func (h *shared) lastOf(p *peer, steps []succession.Step, err error, now time.Time) {
-	if !begins(steps) {
-		h.give(p, steps, now)
-	}
-	switch {
-	case !slices.Contains(h.peers, p): // by its last word
-	case errors.Is(err, io.EOF):
-		h.give(p, p.giver.Gone(), now)
-	default:
-		h.give(p, p.giver.Broken(err), now)
+// atHeard passes the points of messages that were received.
+func (h *shared) atHeard(kind succession.Kind) {
+	switch kind {
+	case succession.Have:
+		h.at(fault.GiveHad)
+	case succession.Ready:
+		h.at(fault.GiveReady)
 	}
 }
 
