@@ -65,6 +65,9 @@ test-e2e: cni-plugins build-tests ## run the built programs in a real CNI chain 
 test-damage: cni-plugins build-tests ## damage the built programs while packets flow (root)
 	@hack/tier.sh damage
 
+test-handover: cni-plugins build-tests ## hand over between supervisors, ten times each way (root)
+	@hack/tier.sh handover
+
 test-runtimes: cni-plugins build-tests image ## run it under containerd 1.6 and 2, flanneld, podman (root)
 	@hack/tier.sh runtimes
 
@@ -84,7 +87,7 @@ deb-dkms: ## make the Debian package that builds the module on each node
 	@$(MAKE) -C kmod deb-dkms
 
 .PHONY: bench bench-smoke bench-docs bench-rivals bench-build
-bench: bench-build ## measure nsqueued beside other readers (root, 12 minutes, quiet machine)
+bench: bench-build ## measure nsqueued beside other readers (root, 15 minutes, quiet machine)
 	@hack/timed.sh $@ bin/test/bench $(BENCHFLAGS)
 
 bench-smoke: bench-build ## run every part of the benchmark once, shortly (root)

@@ -8,5 +8,6 @@ cd "$(dirname "$0")/.."
 echo 'building what the tests run into bin/test/'
 export CGO_ENABLED=0
 go build -tags faultpoints -o bin/test/nsqueued-faults ./daemon
+go build -tags faultpoints -o bin/test/stamper-faults ./test/damage/stamper
 go build -trimpath -ldflags '-s -w' -o bin/test/ \
 	./test/damage/stamper ./test/runtimes/recorder ./test/runtimes/podtool

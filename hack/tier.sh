@@ -30,6 +30,12 @@ damage)
 	hack/need.sh e2e
 	timed hack/gotest.sh e2e ./test/damage
 	;;
+handover)
+	hack/need.sh e2e
+	export NSQUEUE_HANDOVERS=10
+	timed hack/filtered.sh handover '^ *--- | sent, |TCP|FAIL|^(ok|panic)' \
+		hack/gotest.sh e2e -v -run TestHandOver ./test/damage
+	;;
 runtimes)
 	hack/need.sh runtimes
 	hack/fetch.sh runtimes

@@ -10,6 +10,7 @@
 //   - scale: attaching many pods, and the daemon idle with them
 //   - attach: what a pod's start costs, call by call
 //   - rules: nsqueued with rules beside nsqueued without
+//   - pauses: the longest time without a packet while one nsqueued follows another
 //
 // The contenders take turns behind the very same rules, which nsqueued has
 // made; see bed.
@@ -57,6 +58,7 @@ const (
 	partScale   = "scale"
 	partAttach  = "attach"
 	partRules   = "rules"
+	partPauses  = "pauses"
 )
 
 // options is what the command line says, and how much work that means.
@@ -85,6 +87,7 @@ type size struct {
 	queryTurns         int // more of them for those that are compared
 	reloads            int
 	crowd, crowdRate   int // flows that nobody decides, and how many a second
+	pauses, idlePods   int
 }
 
 func fullSize() size {
@@ -92,7 +95,7 @@ func fullSize() size {
 		flood: 300_000, window: 960, pace: 100_000, rate: 50_000, ping: 1500, pingRate: 1000,
 		tcp: 2, tcpTurns: 6, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000,
 		attachPods: 200, connections: 2000, queries: 5000, queryTurns: 4, refused: 500, reloads: 16,
-		crowd: 100_000, crowdRate: 20_000,
+		crowd: 100_000, crowdRate: 20_000, pauses: 60, idlePods: 250,
 	}
 }
 
@@ -102,12 +105,14 @@ func quickSize() size {
 		flood: 10_000, window: 960, pace: 5000, rate: 50_000, ping: 50, pingRate: 1000,
 		tcp: 1, tcpTurns: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
 		connections: 40, queries: 50, queryTurns: 1, refused: 20, reloads: 2,
-		crowd: 5000, crowdRate: 20_000,
+		crowd: 5000, crowdRate: 20_000, pauses: 2, idlePods: 10,
 	}
 }
 
 func parseOptions(args []string) (*options, error) {
-	all := []string{partUDP, partTCP, partLatency, partLoss, partScale, partAttach, partRules}
+	all := []string{
+		partUDP, partTCP, partLatency, partLoss, partScale, partAttach, partRules, partPauses,
+	}
 	o := &options{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&o.bin, "bin", "bin", "`directory` of the programs")
@@ -171,6 +176,7 @@ func run(ctx context.Context, o *options) error {
 		{o.has(partScale), measureScale},
 		{o.has(partAttach), measureAttach},
 		{o.has(partRules), measureRules},
+		{o.has(partPauses), measurePauses},
 	} {
 		if !step.wanted {
 			continue

@@ -94,32 +94,43 @@ func reloadOnce(ctx context.Context, d *chain.Daemon, dir string, n int) error {
 
 // datagrams sends to the pod while it does something, and tells what became of them.
 func (b *bed) datagrams(during func() error) (load.Result, error) {
-	var to, from *net.UDPConn
-	err := b.pod.Try(func() (err error) {
-		to, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(podAddress)})
-		return err
-	})
-	if err != nil {
-		return load.Result{}, err
-	}
-	defer to.Close()
-	err = b.client.Try(func() (err error) {
-		from, err = net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
-		return err
-	})
+	from, to, err := b.sockets()
 	if err != nil {
 		return load.Result{}, err
 	}
 	defer from.Close()
+	defer to.Close()
 	flow := load.NewFlow(from, to, b.options.size.rate)
 	var running sync.WaitGroup
 	var sent, received error
 	running.Go(func() { sent = flow.Send() })
 	running.Go(func() { received = flow.Receive() })
-	err = errors.Join(to.SetReadBuffer(receiveBuffer), during())
+	err = during()
 	flow.Stop()
 	running.Wait()
 	return flow.Result(), errors.Join(err, sent, received)
+}
+
+// sockets returns those of a flow from the client to the pod.
+func (b *bed) sockets() (from, to *net.UDPConn, err error) {
+	err = b.pod.Try(func() (err error) {
+		to, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(podAddress)})
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	err = b.client.Try(func() (err error) {
+		from, err = net.DialUDP("udp4", nil, to.LocalAddr().(*net.UDPAddr))
+		return err
+	})
+	if err == nil {
+		err = to.SetReadBuffer(receiveBuffer)
+	}
+	if err != nil {
+		_ = to.Close()
+	}
+	return from, to, err
 }
 
 // inspected returns how many packets the daemon has judged.

@@ -4,6 +4,7 @@ package chain
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,8 +40,9 @@ type Container struct {
 	// Log is what supervisor and daemon wrote.
 	Log Log
 
-	cmd    *exec.Cmd
-	exited chan error
+	runtimeDir string
+	cmd        *exec.Cmd
+	exited     chan error
 }
 
 // furnish makes the container of its new namespaces, and becomes the supervisor.
@@ -56,7 +58,9 @@ func StartContainer(c SupervisorConfig) (*Container, error) {
 		"-c", furnish, c.RuntimeDir, c.Program, "supervise",
 		"--runtime-dir", c.RuntimeDir,
 	}, c.Flags, []string{"--"}, c.Args)
-	d := &Container{cmd: exec.Command("sh", argv...), exited: make(chan error, 1)}
+	d := &Container{
+		runtimeDir: c.RuntimeDir, cmd: exec.Command("sh", argv...), exited: make(chan error, 1),
+	}
 	d.cmd.Env = append(os.Environ(), c.Env...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.Log, &d.Log
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
@@ -111,6 +115,21 @@ func (c *Container) Kill() error {
 		}
 	}
 	return nil
+}
+
+// Role is what the supervisor is to those that it shares its hand-over directory with;
+// empty before it says so.
+func (c *Container) Role() string {
+	own := fmt.Sprintf("/proc/%d/root%s/role.json", c.PID(), c.runtimeDir)
+	text, err := os.ReadFile(own)
+	if err != nil {
+		return ""
+	}
+	var report struct{ Role string }
+	if json.Unmarshal(text, &report) != nil {
+		return ""
+	}
+	return report.Role
 }
 
 // Daemon returns the process ID in the node of the supervisor's daemon, 0 where none

@@ -5,11 +5,13 @@
 package damage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -61,7 +63,7 @@ func (c *containers) enter(env ...string) *chain.Container {
 	c.t.Helper()
 	flags := []string{
 		"--max-deaths", "0", "--death-window", c.deathWindow.String(),
-		"--worker", filepath.Join(c.bin, c.inspector),
+		"--worker", cmp.Or(c.worker, filepath.Join(c.bin, c.inspector)),
 	}
 	started, err := chain.StartContainer(chain.SupervisorConfig{
 		Program:    filepath.Join(c.bin, c.program),
@@ -95,20 +97,16 @@ func (c *containers) daemon(one *chain.Container) int {
 	return pid
 }
 
-// endAll detaches what is attached and stops all containers.
+// endAll detaches what is attached and ends all containers.
 func (c *containers) endAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := c.client.DetachAll(ctx); err != nil {
-		c.t.Error(err)
+	if slices.ContainsFunc(c.all, func(one *chain.Container) bool { return !one.Ended() }) {
+		_, err := c.client.DetachAll(ctx)
+		c.check(err)
 	}
 	for _, one := range c.all {
-		if one.Ended() {
-			continue
-		}
-		if err := one.Stop(); err != nil {
-			c.t.Errorf("supervisor: %v", err)
-		}
+		c.check(one.Kill())
 	}
 	if !c.t.Failed() {
 		return
@@ -185,4 +183,7 @@ func TestContainer(t *testing.T) {
 			t.Errorf("%d attachments, problems %v", s.Attachments, s.Problems)
 		}
 	}
+	_, err := c.client.DetachAll(t.Context())
+	nstest.Must(t, err)
+	nstest.Must(t, only.Stop())
 }

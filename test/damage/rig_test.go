@@ -52,6 +52,8 @@ type rig struct {
 	// maxDeaths within deathWindow make the supervisor give up, 0 never.
 	maxDeaths   int
 	deathWindow time.Duration
+	// silence ends the traffic where something is missing, 0 for the load's own.
+	silence time.Duration
 
 	supervisor *exec.Cmd
 	exited     chan error
@@ -245,6 +247,7 @@ func (r *rig) underLoad(pods []*pod, damage func()) load.Result {
 		to := p.ListenUDP(r.t, netip.AddrPortFrom(p.IPv4(), 0).String(),
 			nstest.ReceiveBuffer(64<<20))
 		f := load.NewFlow(p.peer.DialUDP(r.t, to.LocalAddr().String()), to, rate/len(pods))
+		f.Silence = cmp.Or(r.silence, f.Silence)
 		flows = append(flows, f)
 		running.Go(func() { r.check(f.Send()) })
 		running.Go(func() { r.check(f.Receive()) })

@@ -44,6 +44,7 @@ func tables(r *report.Report) string {
 		{"Contenders", r.Contenders()},
 		{"Rules", r.RuleTable()},
 		{"Calls", r.Timings()},
+		{"Pauses", r.PauseTable()},
 		{"Targets", r.TargetTable()},
 	} {
 		if len(part.table) > 1 {

@@ -89,6 +89,18 @@ func (r *Report) Timings() Table {
 	return t
 }
 
+// PauseTable returns the table of the pauses.
+func (r *Report) PauseTable() Table {
+	if r.Pauses == nil {
+		return nil
+	}
+	t := Table{{"longest time without a packet, where", "p50 ms", "p99 ms", "max ms"}}
+	for _, x := range r.Pauses.Times {
+		t = append(t, []string{x.Name, ms(x.P50), ms(x.P99), ms(x.Max)})
+	}
+	return t
+}
+
 func ms(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
 
 // Facts returns the report's single figures, a line each.
@@ -134,7 +146,7 @@ func (r *Report) About() []string {
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintln(w, strings.Join(r.About(), "\n"))
 	for _, t := range []Table{
-		r.Contenders(), r.RuleTable(), r.Timings(), r.TargetTable(),
+		r.Contenders(), r.RuleTable(), r.Timings(), r.PauseTable(), r.TargetTable(),
 	} {
 		if len(t) > 1 {
 			fmt.Fprintln(w)

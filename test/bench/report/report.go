@@ -53,6 +53,7 @@ type Report struct {
 	Scale   *Scale   `json:"scale,omitempty"`
 	Attach  []Timing `json:"attach,omitempty"`
 	Rules   *Rules   `json:"rules,omitempty"`
+	Pauses  *Pauses  `json:"pauses,omitempty"`
 	Targets []Target `json:"targets,omitempty"`
 }
 
@@ -126,8 +127,16 @@ type Timing struct {
 	Max  int64  `json:"maxus"`
 }
 
+// Pauses are the longest times in which no packet came to a pod, by what happened.
+type Pauses struct {
+	Lost  int      `json:"lost"` // packets of all
+	Times []Timing `json:"times"`
+}
+
 // Names of timings that have a target.
 const (
+	PauseHandOver = "another supervisor takes over"
+
 	PluginAdd = "plugin ADD, whole process, daemon included"
 	PluginDel = "plugin DEL, whole process, daemon included"
 )

@@ -78,6 +78,7 @@ func sample() *Report {
 			{Name: "a call", P50: 1000, P99: 2000, Max: 3000},
 			{Name: PluginDel, P50: 4000, P99: 9000, Max: 9000},
 		},
+		Pauses: &Pauses{Times: []Timing{{Name: PauseHandOver, P99: 99_000}}},
 	}
 	for i, name := range []string{None, GoNFQ, Classic, Batch, Full, Settled} {
 		row := Row{Name: name, Label: name}
@@ -100,10 +101,10 @@ func sample() *Report {
 func TestJudgeTakesWhatIsThere(t *testing.T) {
 	r := sample()
 	r.Judge()
-	// 6 for processor time, 2 for TCP, latency, loss, DEL, 4 for scale; the settled
-	// row and the header-only one have no values.
-	if len(r.Targets) != 15 {
-		t.Errorf("got %d targets, want 15: %v", len(r.Targets), r.TargetTable())
+	// 6 for processor time, 2 for TCP, latency, loss, DEL, 4 for scale, 2 for pauses; the
+	// settled row and the header-only one have no values.
+	if len(r.Targets) != 17 {
+		t.Errorf("got %d targets, want 17: %v", len(r.Targets), r.TargetTable())
 	}
 	empty := &Report{}
 	empty.Judge()

@@ -129,6 +129,9 @@ func (r *Report) Judge() {
 	if r.Rules != nil {
 		r.judgeRules()
 	}
+	if r.Pauses != nil {
+		r.judgePauses()
+	}
 }
 
 // judgeCalls looks at the calls that a runtime waits for.
@@ -140,6 +143,22 @@ func (r *Report) judgeCalls() {
 			})
 		}
 	}
+}
+
+// judgePauses looks at what a hand-over costs the pods.
+func (r *Report) judgePauses() {
+	for _, t := range r.Pauses.Times {
+		if t.Name == PauseHandOver {
+			r.Targets = append(r.Targets, Target{
+				What: t.Name + ", longest time without a packet, p99 ms",
+				Got:  single(float64(t.P99) / 1000), Want: 100,
+			})
+		}
+	}
+	r.Targets = append(r.Targets, Target{
+		What: "packets lost while one nsqueued follows another",
+		Got:  single(float64(r.Pauses.Lost)),
+	})
 }
 
 // compare returns the ratios of two rows, or what the first has where there is no

@@ -28,6 +28,10 @@ func Stamp(b []byte) { b[stampAt] = stamped }
 
 // Flow is the traffic from one socket to another.
 type Flow struct {
+	// Silence is how long nothing comes after the end of Send before what is missing
+	// counts as lost.
+	Silence time.Duration
+
 	from, to  *net.UDPConn
 	rate      int // datagrams a second
 	stop      atomic.Bool
@@ -52,7 +56,9 @@ const MaxDatagrams = 4 << 20
 
 // NewFlow prepares a flow. Both sockets stay the caller's.
 func NewFlow(from, to *net.UDPConn, rate int) *Flow {
-	return &Flow{from: from, to: to, rate: rate, arrived: make([]byte, MaxDatagrams)}
+	return &Flow{
+		Silence: silence, from: from, to: to, rate: rate, arrived: make([]byte, MaxDatagrams),
+	}
 }
 
 // burst bounds what is sent at a time to catch up. What is measured is the
@@ -91,9 +97,8 @@ func (f *Flow) Stop() { f.stop.Store(true) }
 const (
 	// look is how often Receive looks whether it is over.
 	look = 100 * time.Millisecond
-	// silence is how long nothing comes after the end of Send before what is
-	// missing counts as lost. A busy machine may not let any process of the test
-	// run for seconds.
+	// silence is long: a busy machine may not let any process of the test run for
+	// seconds.
 	silence = 10 * time.Second
 )
 
@@ -119,7 +124,7 @@ func (f *Flow) over(now time.Duration) bool {
 		return false
 	}
 	quiet := now - time.Duration(max(ended, f.last.Load()))
-	return f.different == int(f.sent.Load()) || quiet >= silence
+	return f.different == int(f.sent.Load()) || quiet >= f.Silence
 }
 
 // read receives for as long as a deadline that is set once allows: setting it

@@ -56,7 +56,7 @@ func TestOver(t *testing.T) {
 		{"no more come", ended, later, later + silence, 9, true},
 		{"stood still before the end", ended, time.Minute, later, 9, false},
 	} {
-		f := &Flow{different: tt.arrived}
+		f := &Flow{Silence: silence, different: tt.arrived}
 		f.sent.Store(10)
 		f.ended.Store(int64(tt.ended))
 		f.last.Store(int64(tt.last))
