@@ -101,7 +101,10 @@ func (n *node) watch(t *testing.T, h hidden, p *manifest.Pod) *watched {
 func testNotFooled(t *testing.T, c *rig) {
 	for _, n := range c.nodes {
 		for _, w := range n.watched {
-			t.Run(n.version+" "+w.name, func(t *testing.T) { w.notFooled(t) })
+			t.Run(n.version+" "+w.name, func(t *testing.T) {
+				t.Parallel()
+				w.notFooled(t)
+			})
 		}
 	}
 }
