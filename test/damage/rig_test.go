@@ -248,6 +248,7 @@ func (r *rig) underLoad(pods []*pod, damage func()) load.Result {
 			nstest.ReceiveBuffer(64<<20))
 		f := load.NewFlow(p.peer.DialUDP(r.t, to.LocalAddr().String()), to, rate/len(pods))
 		f.Silence = cmp.Or(r.silence, f.Silence)
+		f.Window = load.QueueHolds
 		flows = append(flows, f)
 		running.Go(func() { r.check(f.Send()) })
 		running.Go(func() { r.check(f.Receive()) })

@@ -186,6 +186,7 @@ func underLoad(t *testing.T, pod, peer *nstest.NetNS, rate int, damage func()) l
 	t.Helper()
 	to := pod.ListenUDP(t, netip.AddrPortFrom(pod.IPv4(), 0).String(), nstest.ReceiveBuffer(64<<20))
 	f := load.NewFlow(peer.DialUDP(t, to.LocalAddr().String()), to, rate)
+	f.Window = load.QueueHolds
 	var running sync.WaitGroup
 	running.Go(func() { check(t, f.Send()) })
 	running.Go(func() { check(t, f.Receive()) })

@@ -31,9 +31,14 @@ type Flow struct {
 	// Silence is how long nothing comes after the end of Send before what is missing
 	// counts as lost.
 	Silence time.Duration
+	// Window is how many datagrams may be on their way before Send waits, 0 for any
+	// number. A queue that holds so many loses none, for however long a busy machine
+	// leaves its reader no processor.
+	Window int
 
 	from, to  *net.UDPConn
-	rate      int // datagrams a second
+	rate      int          // datagrams a second
+	newest    atomic.Int64 // the highest number that has arrived
 	stop      atomic.Bool
 	sent      atomic.Uint32
 	ended     atomic.Int64 // when Send returned
@@ -56,16 +61,25 @@ const MaxDatagrams = 4 << 20
 
 // NewFlow prepares a flow. Both sockets stay the caller's.
 func NewFlow(from, to *net.UDPConn, rate int) *Flow {
-	return &Flow{
+	f := &Flow{
 		Silence: silence, from: from, to: to, rate: rate, arrived: make([]byte, MaxDatagrams),
 	}
+	f.newest.Store(-1)
+	return f
 }
+
+// QueueHolds is a Window for queues of the default length: it leaves room in them, and
+// in the 1,000 packets of a device's backlog.
+const QueueHolds = 900
 
 // burst bounds what is sent at a time to catch up. What is measured is the
 // reader, not the 1,000 packets of a device's backlog.
 const burst = 64
 
 const tick = 300 * time.Microsecond
+
+// probe is how long a full window stops Send: what is on its way may be lost.
+const probe = 100 * time.Millisecond
 
 // Send sends until Stop, and then returns.
 func (f *Flow) Send() error {
@@ -74,21 +88,27 @@ func (f *Flow) Send() error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	began, base := time.Now(), 0
+	written := began
 	for n := 0; !f.stop.Load() && n < MaxDatagrams; <-ticker.C {
 		due := base + int(time.Since(began).Seconds()*float64(f.rate))
 		if due-n > burst {
 			began, base = time.Now(), n+burst // no burst for what is late
 			due = base
 		}
-		for ; n < due; n++ {
+		for ; n < due && (f.hasRoom(n) || time.Since(written) >= probe); n++ {
 			binary.BigEndian.PutUint32(datagram[:], uint32(n))
 			if _, err := f.from.Write(datagram[:]); err != nil {
 				return fmt.Errorf("send datagram %d: %w", n, err)
 			}
+			written = time.Now()
 		}
 		f.sent.Store(uint32(n))
 	}
 	return nil
+}
+
+func (f *Flow) hasRoom(n int) bool {
+	return f.Window == 0 || int64(n) <= f.newest.Load()+int64(f.Window)
 }
 
 // Stop ends Send.
@@ -157,6 +177,7 @@ func (f *Flow) note(datagram []byte) {
 	if f.arrived[n] == never {
 		f.different++
 	}
+	f.newest.Store(max(f.newest.Load(), int64(n)))
 	f.arrived[n] = uninspected
 	if datagram[stampAt] == stamped {
 		f.arrived[n] = seen

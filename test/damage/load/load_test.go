@@ -38,6 +38,26 @@ func TestFlow(t *testing.T) {
 	}
 }
 
+// TestWindow: no more datagrams than the window are on their way.
+func TestWindow(t *testing.T) {
+	const window = 50
+	f := NewFlow(nil, nil, 1000)
+	f.Window = window
+	for n, want := range map[int]bool{0: true, window - 1: true, window: false} {
+		if got := f.hasRoom(n); got != want {
+			t.Errorf("room for datagram %d: %v, want %v", n, got, want)
+		}
+	}
+	var datagram [Size]byte
+	f.note(datagram[:])
+	if !f.hasRoom(window) || f.hasRoom(window+1) {
+		t.Error("the window does not follow what has arrived")
+	}
+	if f.Window = 0; !f.hasRoom(3 * window) {
+		t.Error("a flow without a window waits")
+	}
+}
+
 // TestOver: what is missing is lost only when nothing has come for long since
 // the sender has ended.
 func TestOver(t *testing.T) {
