@@ -45,6 +45,37 @@ func TestTimeOfRequests(t *testing.T) {
 	b.told("reject s/default http timeout")
 }
 
+// What is kept for requests goes with the client's end, which the server confirms.
+func TestEndOfRequests(t *testing.T) {
+	for name, client := range map[string]func(b *bench, c *conn){
+		"FIN of its own": func(b *bench, c *conn) {
+			b.want("request", c.say(get("www.allowed.example")), "accept")
+			b.want("answer", c.reply([]byte("x")), "accept")
+			b.want("FIN", c.fromClient(fin|ack, c.cseq, nil), "accept")
+		},
+		"FIN with the request": func(b *bench, c *conn) {
+			request := get("www.allowed.example")
+			b.want("request", c.fromClient(fin|ack, c.cseq, request), "accept")
+			c.cseq += uint32(len(request))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, b *bench) {
+				before := b.account.Used()
+				c := b.conn("10.0.0.1:40000", "203.0.113.5:80").open()
+				client(b, c)
+				b.want("answer", c.reply([]byte("x")), "accept")
+				held := b.account.Used()
+				c.cseq++
+				b.want("confirmation", c.reply(nil), "accept!")
+				if now := b.account.Used(); held <= pieceSize || now-before > 256 {
+					t.Errorf("%d bytes are held for an open connection, %d for a closed one", held, now-before)
+				}
+			})
+		})
+	}
+}
+
 func TestRequestsInPieces(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
 		c := b.conn("10.0.0.1:40000", "203.0.113.5:80").open()

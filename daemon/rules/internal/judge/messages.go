@@ -100,6 +100,16 @@ func (p *Pod) between(r flowtab.Ref, w *work) Outcome {
 	return p.unsettled(f)
 }
 
+// closedRequests ends a connection whose client makes no more requests, and whose server
+// knows: what the server says to the last one is not read.
+func (p *Pod) closedRequests(r flowtab.Ref, w *work) Outcome {
+	if !p.table.Facts(r).has(decided) {
+		return p.closed(r, w)
+	}
+	p.finish(r, w)
+	return p.remembered(r)
+}
+
 // endMessages decides a connection whose messages can be read no more.
 func (p *Pod) endMessages(r flowtab.Ref, w *work, why failure) Outcome {
 	f := p.table.Facts(r)

@@ -261,6 +261,9 @@ func (p *Pod) fromServer(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 	f := p.table.Facts(r)
 	if w.phase == following && !w.toServer.Started() {
 		p.acknowledge(w, g, true)
+		if f.app == appHTTP && w.server.ClosedBy(g) {
+			return p.closedRequests(r, w)
+		}
 		return p.toClient(r, w, g)
 	}
 	ack := w.toServer.Acknowledge(g, &p.memory)

@@ -18,6 +18,9 @@ type Tail struct {
 	// ahead are pieces of a body that have passed before those in front of them.
 	ahead [maxAhead]piece
 	n     int
+
+	fin    uint32 // the sequence number of the sender's FIN
+	hasFIN bool
 }
 
 const maxAhead = 16
@@ -42,6 +45,7 @@ func (s *Stream) Follow(t *Tail, m *Memory) bool {
 		return false
 	}
 	*t = Tail{next: s.base + uint32(s.next), until: s.base + uint32(s.next)}
+	t.fin, t.hasFIN = s.base+s.fin, s.hasFIN
 	if s.acked < s.next {
 		if !t.keep(s.buffer[s.acked:s.next], m) {
 			return false
@@ -57,6 +61,12 @@ func (t *Tail) Release(m *Memory) {
 		m.put(t.kept[:cap(t.kept)])
 	}
 	*t = Tail{}
+}
+
+// ClosedBy reports whether a segment of the other side confirms the end of the stream,
+// all of which was read.
+func (t *Tail) ClosedBy(g *Segment) bool {
+	return t.hasFIN && t.fin == t.next && g.Flags&(ACK|RST) == ACK && g.Ack == t.fin+1
 }
 
 // Idle reports whether the receiver has confirmed all bytes that were read.
@@ -83,6 +93,9 @@ func (t *Tail) Acknowledge(g *Segment, m *Memory) {
 // passed without being read.
 func (t *Tail) Push(g *Segment, skip uint64, m *Memory) (b []byte, passed int, s Status) {
 	length := len(g.Payload) + g.Missing
+	if g.Flags&FIN != 0 {
+		t.fin, t.hasFIN = g.Seq+uint32(length), true
+	}
 	if g.Flags&URG != 0 { // the urgent byte can be one of another segment
 		return nil, 0, Malformed
 	}
