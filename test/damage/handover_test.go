@@ -101,17 +101,6 @@ func (r *rig) replaceUnderLoad(pods []*pod, replace func()) error {
 	return nil
 }
 
-func (p *pod) readProc(t *testing.T) string {
-	t.Helper()
-	var b []byte
-	nstest.Must(t, p.Try(func() error {
-		var err error
-		b, err = os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
-		return err
-	}))
-	return string(b)
-}
-
 // TestEverybodyKilled kills the supervisor with its daemon. What then holds is
 // in the kernel alone.
 func TestEverybodyKilled(t *testing.T) {
