@@ -6,7 +6,7 @@
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 
-tags='netns e2e runtimes vm vmguest promtool'
+tags='netns e2e release runtimes vm vmguest promtool'
 # Kernels that the module is built for.
 kernels='6.1 6.12'
 # Libraries stay synchronous. Programs and tests may start goroutines, and so may

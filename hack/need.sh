@@ -14,7 +14,7 @@ unit) need="$compiler git:git" ;; # the compiler is the race detector's
 netns) need=$filter ;;
 e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	systemd-analyze:systemd tshark:tshark
-	capinfos:wireshark-common curl:curl buildah:buildah skopeo:skopeo" ;;
+	capinfos:wireshark-common curl:curl" ;;
 runtimes) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
 vm) need="$filter gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils ip:iproute2" ;;
 demo) need='iptables:iptables busybox:busybox-static curl:curl' ;;
@@ -22,6 +22,7 @@ lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 	shellcheck:shellcheck' ;;
 bench) need="$compiler nft:nftables iperf3:iperf3
 	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev" ;;
+image-readers) need='buildah:buildah skopeo:skopeo' ;;
 release) need='git:git jq:jq dpkg-deb:dpkg' ;;
 docs) need='dot:graphviz /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core' ;;
 *)

@@ -21,8 +21,6 @@ netns)
 	;;
 e2e)
 	hack/need.sh e2e
-	hack/need.sh release
-	hack/fetch.sh cyclonedx-gomod
 	mapfile -t dirs < <(hack/tagged.sh e2e | grep -v damage)
 	timed hack/gotest.sh e2e "${dirs[@]}"
 	;;
@@ -35,6 +33,12 @@ handover)
 	export NSQUEUE_HANDOVERS=10
 	timed hack/filtered.sh handover '^ *--- | sent, |TCP|FAIL|^(ok|panic)' \
 		hack/gotest.sh e2e -v -run TestHandOver ./test/damage
+	;;
+release)
+	hack/need.sh release
+	hack/need.sh image-readers
+	hack/fetch.sh cyclonedx-gomod
+	timed hack/gotest.sh release ./test/release
 	;;
 runtimes)
 	hack/need.sh runtimes
