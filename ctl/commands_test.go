@@ -148,6 +148,31 @@ Problems:            4
 	}
 }
 
+// A status tells what the supervisor is to others.
+func TestStatusOfHandover(t *testing.T) {
+	d := apitest.Daemon{Info: api.Status{
+		Supervisor: api.Supervisor{Kind: api.Supervise, Handover: &api.Handover{
+			Role: api.RoleActive, Since: testNow().Add(-2 * time.Minute), Instance: "kube-system/nsqueue",
+			Peers: []api.HandoverPeer{{
+				Role: api.RoleStandby, Version: "v1.2.2", Since: testNow().Add(-time.Minute),
+			}},
+			Refusals: 3, Ending: true, LastRefusal: &api.HandoverRefusal{
+				At: testNow().Add(-time.Second), Version: "v1.2.4", Reason: "rules are wrong",
+			},
+		}},
+	}}
+	o := nsqueuectl(t.Context(), d.Start(t), "status")
+	for _, line := range []string{
+		"Role:                active of kube-system/nsqueue, for 2m, awaits its successor",
+		"Peer:                standby, v1.2.2, connected for 60s",
+		"Take-overs refused:  3, the last one 1s ago, of version v1.2.4: rules are wrong",
+	} {
+		if !strings.Contains(o.stdout, line+"\n") {
+			t.Errorf("want %q in\n%s", line, o.stdout)
+		}
+	}
+}
+
 // A status tells which rules are in force, or that none are, and why.
 func TestStatusRules(t *testing.T) {
 	loaded := testNow().Add(-2 * time.Hour)

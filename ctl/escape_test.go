@@ -36,7 +36,11 @@ func hostile() *apitest.Daemon {
 	d.Described = []api.Description{{Attachment: a, Problem: evil, Events: d.Happened}}
 	d.Info = api.Status{
 		Version: evil, StateDir: evil, FailurePolicy: evil,
-		Supervisor: api.Supervisor{Kind: evil},
+		Supervisor: api.Supervisor{Kind: evil, Handover: &api.Handover{
+			Role: evil, Instance: evil,
+			Peers:       []api.HandoverPeer{{Role: evil, Version: evil, Instance: evil}},
+			LastRefusal: &api.HandoverRefusal{Version: evil, Instance: evil, Reason: evil},
+		}},
 		Hook: api.HookStatus{
 			Kind: evil, Detail: evil, Reason: evil, Flaws: []api.Flaw{{What: evil, Remedy: evil}},
 		},

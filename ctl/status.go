@@ -23,6 +23,8 @@ func newStatus(run runner) *cobra.Command {
 
   Stored descriptors  copies that the supervisor holds, so that queues stay open
                       while nsqueued restarts
+  Role, Peer          what the supervisor is among those that hand over to each
+                      other, and which others are connected
   Rules               which are in force; none mean that failure policies decide
                       about all packets until files are mended
   Undelivered         CNI calls in the spool that nsqueued must still carry out
@@ -80,6 +82,7 @@ func (c *command) statusFields(s *api.Status) *text.Fields {
 	if s.Supervisor.Capacity > 0 {
 		f.Add("Stored descriptors", "%d of at most %d", s.Supervisor.Stored, s.Supervisor.Capacity)
 	}
+	c.addHandover(&f, s.Supervisor.Handover)
 	f.Add("State directory", "%s", s.StateDir)
 	f.Add("Failure policy", "%s", s.FailurePolicy)
 	addHook(&f, &s.Hook)
@@ -99,6 +102,31 @@ func (c *command) statusFields(s *api.Status) *text.Fields {
 		f.Add("Doubts", "%s", text.Plural(s.Doubts.Attachments, "attachment"))
 	}
 	return &f
+}
+
+// addHandover adds what the supervisor is among others.
+func (c *command) addHandover(f *text.Fields, h *api.Handover) {
+	if h == nil {
+		return
+	}
+	ending := ""
+	if h.Ending {
+		ending = ", awaits its successor"
+	}
+	name := ""
+	if h.Instance != "" {
+		name = " of " + h.Instance
+	}
+	f.Add("Role", "%s%s, for %s%s", h.Role, name, text.Age(c.now().Sub(h.Since)), ending)
+	for i := range h.Peers {
+		p := &h.Peers[i]
+		f.Add("Peer", "%s, %s, connected for %s", p.Role, p.Version,
+			text.Age(c.now().Sub(p.Since)))
+	}
+	if last := h.LastRefusal; last != nil {
+		f.Add("Take-overs refused", "%d, the last one %s ago, of version %s: %s", h.Refusals,
+			text.Age(c.now().Sub(last.At)), last.Version, last.Reason)
+	}
 }
 
 func addHook(f *text.Fields, h *api.HookStatus) {

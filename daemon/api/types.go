@@ -328,6 +328,41 @@ type Supervisor struct {
 	// does not run.
 	Stored   int `json:"stored,omitempty"`
 	Capacity int `json:"capacity,omitempty"`
+	// Handover is absent where no other supervisor can take over.
+	Handover *Handover `json:"handover,omitempty"`
+}
+
+// Handover is what a supervisor is among those of its hand-over directory.
+type Handover struct {
+	Role SupervisorRole `json:"role"`
+	// Since when it has the role.
+	Since time.Time `json:"since"`
+	// Instance is whose supervisor it is.
+	Instance string `json:"instance,omitempty"`
+	// Peers are the others that are connected with it.
+	Peers []HandoverPeer `json:"peers,omitempty"`
+	// Refusals counts those that wanted to take over and did not.
+	Refusals    int              `json:"refusals"`
+	LastRefusal *HandoverRefusal `json:"lastRefusal,omitempty"`
+	// Ending: it was told to end, and waits for a successor.
+	Ending bool `json:"ending,omitempty"`
+}
+
+// HandoverPeer is another supervisor.
+type HandoverPeer struct {
+	Role     SupervisorRole `json:"role"`
+	Version  string         `json:"version"`
+	Instance string         `json:"instance,omitempty"`
+	// Since when it is connected.
+	Since time.Time `json:"since"`
+}
+
+// HandoverRefusal is a supervisor that wanted to take over, and why it did not.
+type HandoverRefusal struct {
+	At       time.Time `json:"at"`
+	Version  string    `json:"version"`
+	Instance string    `json:"instance,omitempty"`
+	Reason   string    `json:"reason"`
 }
 
 // Descriptors are the files that the daemon has open. A Limit of zero says that

@@ -47,11 +47,13 @@ type backend struct {
 	hook       api.HookStatus
 	supervisor api.Supervisor
 	// stored tells what the supervisor keeps.
-	stored  func() (n, capacity int)
-	started time.Time
-	scrape  http.Handler // answers scrapes
-	level   *slog.LevelVar
-	log     *slog.Logger
+	stored func() (n, capacity int)
+	// handover tells what the supervisor is to others.
+	handover func() *api.Handover
+	started  time.Time
+	scrape   http.Handler // answers scrapes
+	level    *slog.LevelVar
+	log      *slog.Logger
 }
 
 // newBackend returns what answers calls until stopping ends.
@@ -64,7 +66,8 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 		stopping: stopping, policy: d.policy, config: d.config, hook: hook,
 		started:    time.Now().UTC(),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
-		scrape: d.metrics.Handler(d.log), level: d.level, log: d.log,
+		handover: d.super.handover,
+		scrape:   d.metrics.Handler(d.log), level: d.level, log: d.log,
 	}
 	observed := metrics.Daemon{
 		Source: d.registry, Hook: hook.Kind, FailurePolicy: d.config.FailurePolicy,
@@ -160,6 +163,10 @@ func (b *backend) Warn(ctx context.Context, report api.WarningReport) error {
 
 // Upgrade asks the supervisor to execute what is installed by now.
 func (b *backend) Upgrade(context.Context) error {
+	if b.handover() != nil {
+		return api.Errorf(api.CodeNotSupervised, "upgrade: supervisors hand over to each other "+
+			"here: start the new version beside this one, with the same --handover-dir")
+	}
 	return upgrade(b.supervisor, os.Getppid(), unix.Kill)
 }
 
@@ -217,6 +224,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Problems: b.registry.Problems(), Doubts: b.registry.Doubts(),
 	}
 	s.Supervisor.Stored, s.Supervisor.Capacity = b.stored()
+	s.Supervisor.Handover = b.handover()
 	if b.policy != nil {
 		s.Rules = b.policy.State()
 	}

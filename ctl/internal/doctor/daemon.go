@@ -32,6 +32,7 @@ const (
 	checkBuffers     = "buffers"
 	checkMarks       = "marks"
 	checkSupervisor  = "supervisor"
+	checkHandover    = "hand-over"
 	checkCPU         = "cpu limit"
 	checkDescriptors = "descriptors"
 	checkRules       = "rules"

@@ -113,6 +113,7 @@ func (e *examination) checks() []check {
 		{checkKernel, local(e.kernel), false},
 		{checkHook, local(e.hook), true},
 		{checkSupervisor, local(e.supervisor), true},
+		{checkHandover, local(e.handover), true},
 		{checkCPU, local(e.cpuLimit), true},
 		{checkDescriptors, local(e.descriptors), true},
 		{checkBuffers, local(e.buffers), true},

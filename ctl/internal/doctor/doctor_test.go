@@ -142,8 +142,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 17 {
-		t.Errorf("checks %v, want 17", checks)
+	if len(checks) != 18 {
+		t.Errorf("checks %v, want 18", checks)
 	}
 }
 

@@ -351,11 +351,13 @@ func TestStandbyStartsAgain(t *testing.T) {
 	b := a.beside(t)
 	b.start(t)
 	b.takes(t, a)
+	before := b.role(t, succession.Active).Peers[0].Since
 	kill(t, a.cmd.Process.Pid, unix.SIGKILL)
 	<-a.exited
 	a.start(t)
 	eventually(t, "standby is known", func() bool {
-		return len(b.role(t, succession.Active).Peers) == 1 && a.role(t, succession.Standby).Peers != nil
+		peers := b.role(t, succession.Active).Peers
+		return len(peers) == 1 && peers[0].Since.After(before)
 	})
 	kill(t, b.cmd.Process.Pid, unix.SIGTERM)
 	if got := a.serves(t).inherited; got != all {

@@ -62,6 +62,10 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueued --config FILE", mention, "test/e2e: TestAdopt"},
 		{"nsqueued supervise -- FLAGS", mention, "test/damage: TestKilledWorker"},
 		{"nsqueued supervise", mention, "test/damage: TestKilledWorker"},
+		{
+			"nsqueued supervise --runtime-dir=/run/nsqueue-pod ", "it goes on in a container",
+			"daemon/internal/supervise: TestTakeAndGiveBack",
+		},
 		{"nsqueued --adopt-existing", "a second daemon is refused", "test/e2e: TestAdoptExisting"},
 		{"nsqueuectl watch --verdict reject --rule ", ruled, "test/e2e: TestRefusalShown"},
 		{"nsqueuectl events --verdict reject", ruled, "test/e2e: TestRefusalShown"},
