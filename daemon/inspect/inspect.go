@@ -230,6 +230,11 @@ type Verdict struct {
 	Action Action
 	// Queue is where [Queue] sends the packet.
 	Queue uint16
+	// Withheld goes with [Reject] of a TCP segment: how many bytes of its sender, right
+	// before this segment, have not gone on because the inspector has dropped or deferred
+	// them. The receiver's reset has the number of the first of them, as the receiver
+	// believes no other.
+	Withheld uint32
 	// Mark holds new values for the mark's bits under MarkMask; the daemon
 	// limits MarkMask to the bits that its configuration leaves to inspectors.
 	// The other bits keep their value.

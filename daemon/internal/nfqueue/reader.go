@@ -21,10 +21,10 @@ type Observer interface {
 // Rejecter tells the ends of flows that their packets are rejected. Its methods are
 // called by the goroutines of several readers, and must not block.
 type Rejecter interface {
-	// Reject is called before the packet's verdict reaches the kernel. The mark is
-	// the one that the packet would go on with. It reports false where an end could
-	// not be told.
-	Reject(p *inspect.Packet, mark uint32) bool
+	// Reject is called before the packet's verdict reaches the kernel. Withheld is that
+	// of [inspect.Verdict], and the mark is the one that the packet would go on with. It
+	// reports false where an end could not be told.
+	Reject(p *inspect.Packet, withheld, mark uint32) bool
 	// Sent reports whether a packet is what Reject has sent, once for each. Such a
 	// packet passes without inspection.
 	Sent(p *inspect.Packet) bool

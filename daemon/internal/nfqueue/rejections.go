@@ -6,8 +6,9 @@ import "github.com/nsqueue/nsqueue/daemon/inspect"
 
 // rejection is a packet that the inspector has rejected.
 type rejection struct {
-	packet inspect.Packet
-	mark   uint32
+	packet   inspect.Packet
+	withheld uint32
+	mark     uint32
 }
 
 // tellRejected has the ends told of the rejected packets. The verdicts come after it:
@@ -15,7 +16,8 @@ type rejection struct {
 func (s *answers) tellRejected() {
 	if r := s.reader.options.Rejecter; r != nil {
 		for i := range s.rejected {
-			if !r.Reject(&s.rejected[i].packet, s.rejected[i].mark) {
+			x := &s.rejected[i]
+			if !r.Reject(&x.packet, x.withheld, x.mark) {
 				s.reader.Counters.Untold.Add(1)
 			}
 		}

@@ -14,14 +14,16 @@ import (
 
 // testRejecter has sent some packets, and tells of every second one.
 type testRejecter struct {
-	sent   int
-	marks  []uint32
-	before func() // what Reject calls
+	sent     int
+	marks    []uint32
+	withheld []uint32
+	before   func() // what Reject calls
 }
 
-func (r *testRejecter) Reject(_ *inspect.Packet, mark uint32) bool {
+func (r *testRejecter) Reject(_ *inspect.Packet, withheld, mark uint32) bool {
 	r.before()
 	r.marks = append(r.marks, mark)
+	r.withheld = append(r.withheld, withheld)
 	return len(r.marks)%2 == 0
 }
 
@@ -36,7 +38,7 @@ func TestReject(t *testing.T) {
 	const packets, sent, mark = 6, 2, 1 << 24
 	w := newWire(t)
 	r := testReader(inspect.Func(func(*inspect.Packet) inspect.Verdict {
-		return inspect.Verdict{Action: inspect.Reject, Settle: true, Mark: mark, MarkMask: mark}
+		return inspect.Verdict{Action: inspect.Reject, Settle: true, Mark: mark, MarkMask: mark, Withheld: 9}
 	}))
 	rejecter := &testRejecter{sent: sent, before: func() {
 		_, _, err := unix.Recvfrom(w.kernels, make([]byte, 8), unix.MSG_PEEK|unix.MSG_DONTWAIT)
@@ -68,8 +70,8 @@ func TestReject(t *testing.T) {
 		t.Errorf("%d inspected, %d dropped, %d accepted, %d untold, %d settled", c.Packets.Load(),
 			c.Dropped.Load(), c.Accepted.Load(), c.Untold.Load(), c.Settled.Load())
 	}
-	if len(rejecter.marks) != packets-sent || rejecter.marks[0]&mark == 0 {
-		t.Errorf("told of marks %#x", rejecter.marks)
+	if len(rejecter.marks) != packets-sent || rejecter.marks[0]&mark == 0 || rejecter.withheld[0] != 9 {
+		t.Errorf("told of marks %#x, withheld %d", rejecter.marks, rejecter.withheld)
 	}
 	rejecter.before = func() {}
 	sendBatch(t, r, w, 1)

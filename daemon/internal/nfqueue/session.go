@@ -274,7 +274,7 @@ func (s *answers) conclude(p *inspect.Packet, v inspect.Verdict) {
 		o.Observe(p, v, mark)
 	}
 	if v.Action == inspect.Reject {
-		s.rejected = append(s.rejected, rejection{*p, mark})
+		s.rejected = append(s.rejected, rejection{*p, v.Withheld, mark})
 	}
 	s.answer(p, v, mark)
 }

@@ -24,6 +24,8 @@ type rejected struct {
 	whole  int    // its length
 	length int    // that of the transport header and what follows
 	nonce  uint32
+	// withheld are the bytes before the packet's that its receiver has not got.
+	withheld uint32
 }
 
 // read reports whether the packet may be answered, as far as its IP header says.

@@ -40,10 +40,11 @@ func NewAnswers() *Answers {
 // Make returns the answers to a rejected packet, which are valid until the next call.
 // There are none where none may be sent: about a reset, an error of ICMP, a message to
 // neighbours, a fragment other than the first, an address that is not one host's, and
-// about what is malformed or cut off. The nonce is put where no end looks at it.
-func (a *Answers) Make(p *inspect.Packet, nonce uint32) []Answer {
+// about what is malformed or cut off. Withheld are the bytes of TCP in front of the packet
+// that its receiver has not got. The nonce is put where no end looks at it.
+func (a *Answers) Make(p *inspect.Packet, withheld, nonce uint32) []Answer {
 	a.list, a.buf = a.list[:0], a.buf[:0]
-	r := rejected{nonce: nonce}
+	r := rejected{withheld: withheld, nonce: nonce}
 	if !r.read(p) {
 		return nil
 	}
@@ -79,7 +80,8 @@ const (
 
 // resets ends the connection at both ends. The numbers are those that they expect: the
 // sender has said by its acknowledgement what it waits for, and the receiver waits for
-// this packet. It is not told where it knows nothing of a connection.
+// this packet, or for the first of the bytes in front of it that were withheld. It is
+// not told where it knows nothing of a connection.
 func (a *Answers) resets(r *rejected) {
 	b := r.flow.Transport
 	if len(b) < tcpHeaderLen || b[tcpFlags]&rst != 0 {
@@ -102,7 +104,7 @@ func (a *Answers) resets(r *rejected) {
 	}
 	a.reset(r, true, acked, end, rst|ack)
 	if flags&(syn|ack) != syn {
-		a.reset(r, false, seq, acked, rst|flags&ack)
+		a.reset(r, false, seq-r.withheld, acked, rst|flags&ack)
 	}
 }
 

@@ -29,6 +29,18 @@ func ip(from, to netip.Addr, protocol byte, transport []byte) []byte {
 	return slices.Concat(b, from.AsSlice(), to.AsSlice(), transport)
 }
 
+// The receiver believes a reset that has the number of the first byte that it has not got.
+func TestWithheld(t *testing.T) {
+	p := packet(ip(client4(), server4(), inspect.ProtoTCP, segment(ack, 3, 200, "data")))
+	for _, a := range NewAnswers().Make(p, 5, 1) {
+		f, _ := packet(a.Packet).Flow()
+		seq, acked := binary.BigEndian.Uint32(f.Transport[4:]), binary.BigEndian.Uint32(f.Transport[8:])
+		if a.Back && (seq != 200 || acked != 7) || !a.Back && (seq != 1<<32-2 || acked != 200) {
+			t.Errorf("back %t: %d, %d", a.Back, seq, acked)
+		}
+	}
+}
+
 // segment is one of TCP, from port 1000 to 443.
 func segment(flags byte, seq, acked uint32, payload string) []byte {
 	b := []byte{1000 >> 8, 1000 & 0xff, 443 >> 8, 443 & 0xff}
@@ -52,7 +64,7 @@ func packet(b []byte) *inspect.Packet {
 func answers(t *testing.T, p *inspect.Packet) []Answer {
 	t.Helper()
 	asked, _ := p.Flow()
-	list := NewAnswers().Make(p, 0xffff0000)
+	list := NewAnswers().Make(p, 0, 0xffff0000)
 	for i, a := range list {
 		f, ok := packet(a.Packet).Flow()
 		from, to := asked.Source, asked.Destination
@@ -251,7 +263,7 @@ func TestNotAnswered(t *testing.T) {
 		"malformed option": with(ip(client4(), server4(), inspect.ProtoUDP,
 			append([]byte{68, 9, 4, 0}, udp...)), func(b []byte) { b[0]++ }),
 	} {
-		if list := NewAnswers().Make(packet(b), 1); len(list) != 0 {
+		if list := NewAnswers().Make(packet(b), 0, 1); len(list) != 0 {
 			t.Errorf("%s: %d answers", name, len(list))
 		}
 	}
@@ -265,7 +277,7 @@ func TestNotAnswered(t *testing.T) {
 	}
 	short := packet(ip(client4(), server4(), inspect.ProtoUDP, udp))
 	short.Payload = short.Payload[:24]
-	if list := NewAnswers().Make(short, 1); len(list) != 0 {
+	if list := NewAnswers().Make(short, 0, 1); len(list) != 0 {
 		t.Errorf("copied too little: %d answers", len(list))
 	}
 }
@@ -275,7 +287,7 @@ func TestAnswersAllocateNothing(t *testing.T) {
 	tcp := packet(ip(client6(), server6(), inspect.ProtoTCP, segment(ack, 1, 2, "data")))
 	udp := packet(ip(client6(), server6(), inspect.ProtoUDP, datagram(5000)))
 	if n := testing.AllocsPerRun(100, func() {
-		if len(a.Make(tcp, 1)) != 2 || len(a.Make(udp, 1)) != 1 {
+		if len(a.Make(tcp, 0, 1)) != 2 || len(a.Make(udp, 0, 1)) != 1 {
 			t.Error("not answered")
 		}
 	}); n != 0 {
@@ -287,7 +299,7 @@ func BenchmarkAnswers(b *testing.B) {
 	a := NewAnswers()
 	p := packet(ip(client4(), server4(), inspect.ProtoTCP, segment(ack, 1, 2, "data")))
 	for b.Loop() {
-		a.Make(p, 1)
+		a.Make(p, 0, 1)
 	}
 }
 
@@ -314,7 +326,7 @@ func FuzzAnswers(f *testing.F) {
 			if a.Destination.IsMulticast() || a.Destination.IsUnspecified() {
 				t.Errorf("to %v", a.Destination)
 			}
-			if again := NewAnswers().Make(packet(a.Packet), 1); len(again) != 0 {
+			if again := NewAnswers().Make(packet(a.Packet), 0, 1); len(again) != 0 {
 				t.Error("an answer is answered")
 			}
 		}

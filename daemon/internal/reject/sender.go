@@ -61,16 +61,17 @@ func NewSender(ns *netns.NetNS, untold *Untold) *Sender {
 // is so once for each.
 func (s *Sender) Sent(p *inspect.Packet) bool { return s.sent.take(p) }
 
-// Reject tells the ends of the flow, unless none may be told. The mark is what the
-// rejected packet goes on with. It reports false where an end could not be told: there
-// are too many such packets, or the kernel takes no answer.
-func (s *Sender) Reject(p *inspect.Packet, mark uint32) bool {
+// Reject tells the ends of the flow, unless none may be told. Withheld are the bytes in
+// front of the packet that its receiver has not got either, and the mark is what the
+// packet would go on with. It reports false where an end could not be told: there are
+// too many such packets, or the kernel takes no answer.
+func (s *Sender) Reject(p *inspect.Packet, withheld, mark uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.answers == nil {
 		s.answers = NewAnswers()
 	}
-	answers := s.answers.Make(p, rand.Uint32())
+	answers := s.answers.Make(p, withheld, rand.Uint32())
 	if len(answers) == 0 {
 		return true
 	}

@@ -99,7 +99,7 @@ func TestForgedSourceIsNotTold(t *testing.T) {
 		} {
 			p := packet(ip(one.from, one.to, inspect.ProtoUDP, datagram(20)))
 			p.Direction = one.direction
-			if got := s.Reject(p, 0); got != one.told {
+			if got := s.Reject(p, 0, 0); got != one.told {
 				t.Errorf("%v from %v to %v: told %t", one.direction, one.from, one.to, got)
 			}
 			patience := silence
@@ -137,7 +137,7 @@ func TestForwardedIsTold(t *testing.T) {
 		at := listen(t, peer, network)
 		p := packet(ip(from, to, inspect.ProtoUDP, datagram(20)))
 		p.Direction, p.InDev, p.OutDev = inspect.Forward, index, index
-		if !s.Reject(p, 0) || !gets(t, at, p.Payload, reply) {
+		if !s.Reject(p, 0, 0) || !gets(t, at, p.Payload, reply) {
 			t.Errorf("%v was not told", from)
 		}
 	}
@@ -149,7 +149,7 @@ func TestIdleSocketsAreClosed(t *testing.T) {
 	s := newTestSender(t, pod)
 	p := packet(ip(pod.IPv4(), peer.IPv4(), inspect.ProtoTCP, segment(ack, 1, 2, "data")))
 	for range 2 {
-		if !s.Reject(p, 1) || len(s.sockets) != 1 {
+		if !s.Reject(p, 0, 1) || len(s.sockets) != 1 {
 			t.Fatalf("not told, or %d sockets", len(s.sockets))
 		}
 		s.closeIdle()
@@ -163,7 +163,7 @@ func TestIdleSocketsAreClosed(t *testing.T) {
 		}
 	}
 	nstest.Must(t, s.Close())
-	if s.Reject(p, 0) {
+	if s.Reject(p, 0, 0) {
 		t.Error("told by what is closed")
 	}
 }
@@ -175,7 +175,7 @@ func TestSenderIsLimited(t *testing.T) {
 	p := packet(ip(pod.IPv4(), peer.IPv4(), inspect.ProtoUDP, datagram(1)))
 	began, told := time.Now(), 0
 	for range 10 * burst {
-		if s.Reject(p, 0) {
+		if s.Reject(p, 0, 0) {
 			told++
 		}
 	}
@@ -187,7 +187,7 @@ func TestSenderIsLimited(t *testing.T) {
 		t.Errorf("%+v of %d that were not told", n, 10*burst-told)
 	}
 	s.began = s.began.Add(-time.Second)
-	if !s.Reject(p, 0) {
+	if !s.Reject(p, 0, 0) {
 		t.Error("not told a second later")
 	}
 }
@@ -199,13 +199,13 @@ func TestFullSocketIsNotWaitedFor(t *testing.T) {
 	// Nobody has this address, so that answers wait for its link address.
 	p := packet(ip(netip.MustParseAddr("10.99.0.77"), pod.IPv4(), inspect.ProtoUDP, datagram(500)))
 	p.Direction = inspect.In
-	if !s.Reject(p, 0) {
+	if !s.Reject(p, 0, 0) {
 		t.Fatal("the first one is not told")
 	}
 	nstest.Must(t, unix.SetsockoptInt(s.sockets[unix.AF_INET], unix.SOL_SOCKET, unix.SO_SNDBUF, 1))
 	full := false
 	for range burst {
-		full = full || !s.Reject(p, 0)
+		full = full || !s.Reject(p, 0, 0)
 	}
 	if n := s.untold.Counts(); !full || n.Unsent == 0 || n.SendError == nil || n.NoSocket > 0 {
 		t.Errorf("a full socket takes everything: %+v", n)
@@ -221,16 +221,16 @@ func TestNoSocket(t *testing.T) {
 	nstest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	none := unix.Rlimit{Max: limit.Max}
 	nstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &none))
-	told := s.Reject(p, 0)
+	told := s.Reject(p, 0, 0)
 	nstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
-	if told || s.Reject(p, 0) {
+	if told || s.Reject(p, 0, 0) {
 		t.Error("told")
 	}
 	if n := s.untold.Counts(); n.NoSocket != 2 || !errors.Is(n.SocketError, unix.EMFILE) {
 		t.Errorf("%+v", n)
 	}
 	s.began = s.began.Add(-retry)
-	if !s.Reject(p, 0) {
+	if !s.Reject(p, 0, 0) {
 		t.Error("not told a second later")
 	}
 }
@@ -242,7 +242,7 @@ func BenchmarkReject(b *testing.B) {
 	p := packet(ip(pod.IPv4(), peer.IPv4(), inspect.ProtoTCP, segment(ack, 1, 2, "data")))
 	for b.Loop() {
 		s.limit.left = burst
-		if !s.Reject(p, 0) {
+		if !s.Reject(p, 0, 0) {
 			b.Fatal("not told")
 		}
 	}
@@ -255,7 +255,7 @@ func BenchmarkFirstReject(b *testing.B) {
 	p := packet(ip(pod.IPv4(), peer.IPv4(), inspect.ProtoTCP, segment(ack, 1, 2, "data")))
 	for b.Loop() {
 		s.limit.left = burst
-		if !s.Reject(p, 0) {
+		if !s.Reject(p, 0, 0) {
 			b.Fatal("not told")
 		}
 		nstest.Must(b, s.closeSockets())

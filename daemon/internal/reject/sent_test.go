@@ -21,8 +21,8 @@ func TestSent(t *testing.T) {
 		"other, IPv6": ip(client6(), server6(), inspect.ProtoSCTP, make([]byte, 20)),
 	} {
 		s := newSent()
-		p := packet(slices.Clone(NewAnswers().Make(packet(b), 7)[0].Packet))
-		another := packet(slices.Clone(NewAnswers().Make(packet(b), 8)[0].Packet))
+		p := packet(slices.Clone(NewAnswers().Make(packet(b), 0, 7)[0].Packet))
+		another := packet(slices.Clone(NewAnswers().Make(packet(b), 0, 8)[0].Packet))
 		if s.take(p) {
 			t.Errorf("%s: known before it was sent", name)
 		}
@@ -44,7 +44,7 @@ func TestSentIsBounded(t *testing.T) {
 	rejected := packet(ip(client4(), server4(), inspect.ProtoTCP, segment(ack, 1, 2, "data")))
 	var all []*inspect.Packet
 	for i := range uint32(2 * maxSent) {
-		b := slices.Clone(NewAnswers().Make(rejected, 1+i)[0].Packet)
+		b := slices.Clone(NewAnswers().Make(rejected, 0, 1+i)[0].Packet)
 		all = append(all, packet(b))
 		s.add(b)
 	}
