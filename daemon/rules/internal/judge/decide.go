@@ -4,6 +4,7 @@ package judge
 
 import (
 	"math"
+	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/rules/internal/compile"
@@ -74,11 +75,23 @@ func (p *Pod) decide(f *facts, w *work) bool {
 	}
 	d := p.ask(f, &w.progress, &w.mark, &w.markMask, false)
 	if d.Verdict == compile.Undecided {
-		w.hold = d.Set.Hold
+		w.hold = p.holds(d.Set)
 		return false
 	}
 	p.rule(f, d, w.mark, w.markMask)
 	return true
+}
+
+// holds reports whether packets wait while a set has not decided. A set that audits
+// changes nothing: those behind it say.
+func (p *Pod) holds(s *compile.Set) bool {
+	if !s.Audit {
+		return s.Hold
+	}
+	sets := p.rules.Sets()
+	return slices.ContainsFunc(sets[slices.Index(sets, s):], func(s *compile.Set) bool {
+		return s.Hold && !s.Audit
+	})
 }
 
 // rule notes what was decided of a flow.
@@ -247,7 +260,7 @@ func (p *Pod) refresh(r flowtab.Ref, w *work) *work {
 	if !f.has(decided) || f.rules == p.version {
 		return w
 	}
-	if w.phase == following && p.follows(r, f) {
+	if w.phase == following && p.follows(r, f, w) {
 		return w
 	}
 	p.judgeAgain(p.table.Key(r), p.table.Client(r), f)
@@ -260,13 +273,15 @@ func (p *Pod) refresh(r flowtab.Ref, w *work) *work {
 
 // follows reports whether the rules still have to see the messages of a flow, which was
 // not refused so far. It is accepted then until the next message.
-func (p *Pod) follows(r flowtab.Ref, f *facts) bool {
+func (p *Pod) follows(r flowtab.Ref, f *facts, w *work) bool {
 	p.fill(p.table.Key(r), p.table.Client(r), f)
 	p.scratch.Reset()
 	var mark, mask uint32
-	if p.ask(f, &p.scratch, &mark, &mask, false).Verdict != compile.Undecided {
+	d := p.ask(f, &p.scratch, &mark, &mask, false)
+	if d.Verdict != compile.Undecided {
 		return false
 	}
+	w.hold = p.holds(d.Set)
 	p.remember(f, compile.Decision{Verdict: compile.Accepted}, mark, mask)
 	return true
 }

@@ -145,5 +145,5 @@ func (p *Pod) answerDNS(
 	case status == stream.Limit:
 		return p.endMessages(r, w, limit), true
 	}
-	return p.between(r, w), true
+	return p.between(r, w, false), true
 }

@@ -67,7 +67,7 @@ func (p *Pod) readMessages(
 	case result.Status == stream.Limit:
 		return p.endMessages(r, w, limit)
 	}
-	return p.between(r, w)
+	return p.between(r, w, len(g.Payload)+g.Missing > 0)
 }
 
 // teachesNames reports whether rules on other flows need what this one says.
@@ -89,13 +89,13 @@ func (p *Pod) beginMessages(r flowtab.Ref, w *work) bool {
 }
 
 // between answers to a packet behind which further messages may follow.
-func (p *Pod) between(r flowtab.Ref, w *work) Outcome {
+func (p *Pod) between(r flowtab.Ref, w *work, payload bool) Outcome {
 	f := p.table.Facts(r)
 	if f.has(decided) {
 		p.table.Watch(r)
 	}
-	if !f.has(decided) || w.hold && !w.http.Idle() {
-		return p.pass(f, w, true)
+	if !f.has(decided) || w.hold && w.hasPart() {
+		return p.pass(f, w, payload)
 	}
 	return p.unsettled(f)
 }
@@ -143,7 +143,7 @@ func (p *Pod) follow(r flowtab.Ref, w *work, g *stream.Segment) Outcome {
 		}
 	}
 	w.http.Skip(uint64(passed))
-	return p.between(r, w)
+	return p.between(r, w, len(g.Payload)+g.Missing > 0)
 }
 
 // feed gives bytes to the parser of the flow's protocol. It returns true if the flow is

@@ -49,7 +49,7 @@ const (
 	Reject
 	// Pass lets a packet pass although its flow is not decided.
 	Pass
-	// Hold wants the packet kept until its flow is decided: [Note.Flow] tells which.
+	// Hold wants the packet kept until its flow is decided: [Note.ID] tells which.
 	Hold
 )
 

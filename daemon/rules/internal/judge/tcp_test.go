@@ -435,6 +435,48 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// Only bytes of the client wait, and only those of messages that are not complete.
+func TestHoldMessages(t *testing.T) {
+	b := newBench(t, "\n  undecided: Hold"+allowList)
+	c := b.conn("10.0.0.1:40000", "203.0.113.5:53").open()
+	question := overTCP(query(1, "www.allowed.example"))
+	for _, what := range []string{"first", "second"} {
+		b.want(what+" length", c.say(question[:2]), "hold")
+		b.want(what+" name", c.say(question[2:20]), "hold")
+		if o := c.reply(nil); o.Action == Hold {
+			t.Errorf("an answer to the %s: %+v", what, o)
+		}
+		if o := c.fromClient(ack, c.cseq, nil); o.Action == Hold {
+			t.Errorf("an empty segment behind the %s: %+v", what, o)
+		}
+		b.want(what+" rest", c.say(question[20:]), "accept")
+	}
+
+	c = b.conn("10.0.0.1:40001", "203.0.113.5:80").open()
+	head := "POST / HTTP/1.1\r\nHost: www.allowed.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+	b.want("head", c.say([]byte(head)), "accept")
+	b.want("half of a line between chunks", c.say([]byte("3\r\nabc\r\n4")), "accept")
+	b.want("chunk", c.say([]byte("\r\nabcd\r\n0\r\n\r\n")), "accept")
+	b.want("half a head", c.say([]byte(head[:20])), "hold")
+	b.want("bare ACK", c.fromClient(ack, c.cseq, nil), "pass")
+	b.want("the rest", c.say([]byte(head[20:])), "accept")
+}
+
+// A set that audits holds nothing: those behind it say whether packets wait.
+func TestHoldOfSetsThatAudit(t *testing.T) {
+	for _, c := range []struct{ first, second, want string }{
+		{"\n  mode: Audit\n  undecided: Hold", "", "pass"},
+		{"\n  mode: Audit", "\n  undecided: Hold", "hold"},
+		{"", "\n  undecided: Hold", "pass"},
+		{"\n  undecided: Hold", "\n  mode: Audit", "hold"},
+	} {
+		b := newBench(t, c.first+allowList+"---\napiVersion: nsqueue.io/v1alpha1\nkind: RuleSet\n"+
+			"metadata: {name: t}\nspec:"+c.second+allowList)
+		half := clientHello(t, "www.allowed.example")[:100]
+		b.want(c.first+c.second, b.web().open().say(half), c.want)
+	}
+}
+
 // An answer to another SYN than that of the stream begins anew.
 func TestAnotherSYN(t *testing.T) {
 	b := newBench(t, allowList)

@@ -138,6 +138,9 @@ func (p *Pod) newQUIC(w *work) bool {
 	return true
 }
 
+// hasPart reports whether the last message of the client has begun and has not ended.
+func (w *work) hasPart() bool { return w.http.InHead() || w.dns[0].InMessage() }
+
 // release gives back what facts hold.
 func (p *Pod) release(f *facts) {
 	p.hellos.release(f.hello)

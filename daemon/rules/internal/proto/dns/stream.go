@@ -82,5 +82,9 @@ func (s *Stream) take(piece []byte) (message []byte, ok bool) {
 // Cut reports whether the message that Next has just returned goes on.
 func (s *Stream) Cut() bool { return s.skip && s.left > 0 }
 
+// InMessage reports whether the stream has a part of a message that Next has not
+// returned.
+func (s *Stream) InMessage() bool { return s.have > 0 && !s.skip }
+
 // Idle reports whether the stream is between two messages, with nothing to keep.
 func (s *Stream) Idle() bool { return s.have == 0 }

@@ -114,6 +114,9 @@ func (p *Parser) Switched() { p.state, p.Buffer = inTunnel, p.Buffer[:0] }
 // Idle reports whether the parser keeps nothing in Buffer.
 func (p *Parser) Idle() bool { return len(p.Buffer) == 0 }
 
+// InHead reports whether the parser has a part of a head.
+func (p *Parser) InHead() bool { return p.state == inHead && len(p.Buffer) > 0 }
+
 func (p *Parser) ended() Status {
 	p.Buffer = p.Buffer[:0]
 	switch p.state {
