@@ -228,6 +228,16 @@ func (a Action) String() string {
 // Verdict is an inspector's answer.
 type Verdict struct {
 	Action Action
+	// Settle asks the kernel to decide the rest of the packet's flow, in both
+	// directions, as this packet: accept or drop, which is what it does after a
+	// [Reject]. The inspector then gets no
+	// more of it for the time that is configured (settle.timeout), whether the
+	// flow is busy or not, unless rules change or a SYN opens another TCP
+	// connection of the same addresses and ports. That SYN is inspected, and so
+	// is a datagram that begins as QUIC's long headers do, which leaves its flow
+	// settled. It is a request: where settling is off, or not possible, packets
+	// keep coming.
+	Settle bool
 	// Queue is where [Queue] sends the packet.
 	Queue uint16
 	// Withheld goes with [Reject] of a TCP segment: how many bytes of its sender, right
@@ -239,16 +249,6 @@ type Verdict struct {
 	// limits MarkMask to the bits that its configuration leaves to inspectors.
 	// The other bits keep their value.
 	Mark, MarkMask uint32
-	// Settle asks the kernel to decide the rest of the packet's flow, in both
-	// directions, as this packet: accept or drop, which is what it does after a
-	// [Reject]. The inspector then gets no
-	// more of it for the time that is configured (settle.timeout), whether the
-	// flow is busy or not, unless rules change or a SYN opens another TCP
-	// connection of the same addresses and ports. That SYN is inspected, and so
-	// is a datagram that begins as QUIC's long headers do, which leaves its flow
-	// settled. It is a request: where settling is off, or not possible, packets
-	// keep coming.
-	Settle bool
 	// Reason names what decided, for people: nsqueuectl watch shows it and finds
 	// packets by it, whole or by what is before a slash, as in SET/RULE. Where rules
 	// decide, it is the name of the rule. Make it once, not for each packet. Of a long

@@ -49,13 +49,14 @@ func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration) inspect.Ver
 	fill(&p.packet, packet)
 	o := p.judge.Judge(&p.packet, p.at(now))
 	p.packet.Payload = nil
+	v := verdictOf(o)
 	if len(p.held.decided) > 0 {
-		p.held.release(&o)
+		p.held.release(&o, packet, &v)
 	}
 	if o.Action == judge.Hold {
-		return p.held.hold(packet, o.Flow, p.now)
+		return p.held.hold(packet, &o, p.now)
 	}
-	return verdictOf(o)
+	return v
 }
 
 // at keeps time from going back: calls for one pod need not come in the order of their
@@ -124,8 +125,8 @@ func (p *pod) tick(now time.Duration) {
 	defer p.mu.Unlock()
 	if !p.closed {
 		p.judge.Tick(p.at(now))
-		p.held.release(&judge.Outcome{})
-		p.held.expire(p.now)
+		p.held.release(&judge.Outcome{}, nil, &inspect.Verdict{})
+		p.held.tick(p.now)
 	}
 }
 

@@ -47,6 +47,11 @@ func limits() []limit {
 		},
 		{"judge", "DefaultTimeout", duration, "undecided, for a flow", gives + "`timeout`"},
 		{
+			"rules", "holdLeak", size,
+			"of a message whose client makes pauses, with `undecided: Hold`",
+			"it is dropped, and sent again after the decision",
+		},
+		{
 			"judge", "DefaultFlows", plain, "flows of a pod that are remembered",
 			"the one without a packet for longest is forgotten",
 		},
@@ -84,7 +89,7 @@ func rulesLimits() (string, error) {
 
 // sourceOf returns where a package of the rules is.
 func sourceOf(name string) string {
-	for _, dir := range []string{rulesDir, "daemon/internal"} {
+	for _, dir := range []string{rulesDir, "daemon/internal", "daemon"} {
 		if _, err := os.Stat(filepath.Join(root, dir, name)); err == nil {
 			return filepath.Join(dir, name)
 		}

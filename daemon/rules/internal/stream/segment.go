@@ -49,6 +49,17 @@ func Parse(transport []byte, length int) (Segment, bool) {
 // Opens reports whether the segment begins a connection: SYN without ACK.
 func (g *Segment) Opens() bool { return g.Flags&(SYN|ACK|RST) == SYN }
 
+// End returns the sequence number behind the segment.
+func (g *Segment) End() uint32 {
+	end := g.Seq + uint32(len(g.Payload)+g.Missing)
+	for _, one := range [...]uint8{SYN, FIN} {
+		if g.Flags&one != 0 {
+			end++
+		}
+	}
+	return end
+}
+
 // Status is what a segment means for its stream.
 type Status uint8
 
