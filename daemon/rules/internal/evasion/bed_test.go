@@ -149,6 +149,13 @@ func (b *bed) serve(ns *nstest.NetNS, address string, options ...nstest.SocketOp
 	return s
 }
 
+// await waits until the server has a client. Before, a reset may come to it earlier than the
+// end of the handshake: the server then never learns of the client.
+func (s *served) await() {
+	c := <-s.conn
+	s.conn <- c
+}
+
 func (s *served) addr() string { return s.listener.Addr().String() }
 
 // wantHello expects that the server gets a hello, or, if its name is blocked, less of it, and

@@ -31,6 +31,7 @@ func TestKernelFragments(t *testing.T) {
 			kernel(t, func(b *bed, name string) {
 				s := b.serve(b.pod, port(of(b.pod), 0))
 				c := b.peer.DialTCP(b.t, s.addr())
+				s.await()
 				hello := record(helloOf(name))
 				list := fragments(next(b.t, c, hello).packet(), 80)
 				slices.Reverse(list)
@@ -49,6 +50,7 @@ func TestKernelMergedSegments(t *testing.T) {
 	kernel(t, func(b *bed, name string) {
 		s := b.serve(b.peer, port(b.peer.IPv4(), 0))
 		c := b.pod.DialTCP(b.t, s.addr())
+		s.await()
 		hello := record(helloOf(name))
 		_, err := c.Write(slices.Concat(hello, make([]byte, 60000)))
 		must(b.t, err)
@@ -175,6 +177,7 @@ func TestKernelSamePorts(t *testing.T) {
 		must(b.t, c.SetLinger(0))
 		must(b.t, c.Close())
 		c = b.pod.DialTCP(b.t, s.addr(), fromPort(b.pod.IPv4(), 40000))
+		s.await()
 		hello := record(helloOf(name))
 		_, err = c.Write(hello)
 		must(b.t, err)
@@ -233,6 +236,7 @@ func TestKernelForgedEnd(t *testing.T) {
 			kernel(t, func(b *bed, name string) {
 				s := b.serve(b.peer, port(b.peer.IPv4(), 0))
 				c := b.pod.DialTCP(b.t, s.addr())
+				s.await()
 				forged := next(b.t, c, nil)
 				forged.flags, forged.seq = flags, forged.seq+1<<24
 				raw(b.t, b.pod, forged.packet())
