@@ -29,6 +29,7 @@ that
   - no calls of the plugin wait in the spool
   - the kernel has what nsqueued needs
   - hook and supervisor are good enough for the failure policy
+  - no container hides from nsqueued what it has to see
   - no control group limits the processor time of nsqueued
   - there are descriptors for more pods, and receive buffers of the set size
   - the packets of each pod reach nsqueued
@@ -63,7 +64,7 @@ func examine(ctx context.Context, c *command, f directoryFlags) error {
 	found := findRuntimes(ctx, p, runningOn(c.root))
 	report := doctor.Examine(ctx, doctor.Options{
 		Socket: c.socket, BinDir: f.binDir, ConfDir: f.confDir, Version: c.version,
-		Now:      boottime.Now,
+		Now: boottime.Now, InPod: c.getenv("KUBERNETES_SERVICE_HOST") != "",
 		Runtimes: found.found, DropIns: found.dropIns,
 		Checking: func(check string) { current.Store(check) },
 	})

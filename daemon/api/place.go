@@ -2,6 +2,8 @@
 
 package api
 
+import "slices"
+
 // Place is where the daemon runs: what the container that it may be in lets it see and
 // do. What could not be found out is absent, or unknown.
 type Place struct {
@@ -18,6 +20,11 @@ type Place struct {
 	Missing []MissingCapability `json:"missingCapabilities,omitempty"`
 	// NetnsDirs are the directories of pods' netns that are there.
 	NetnsDirs []NetnsDir `json:"netnsDirs,omitempty"`
+}
+
+// Lacks reports whether the daemon is known not to have a capability.
+func (p *Place) Lacks(name string) bool {
+	return slices.ContainsFunc(p.Missing, func(c MissingCapability) bool { return c.Name == name })
 }
 
 // Sight says whether the daemon has something of the node's, or its own.

@@ -413,6 +413,8 @@ type Status struct {
 	Buffers     Buffers     `json:"buffers"`
 	// Rules are absent where the daemon has none.
 	Rules *RulesState `json:"rules,omitempty"`
+	// Place is where the daemon runs; daemons of before do not tell.
+	Place *Place `json:"place,omitempty"`
 }
 
 // Untold counts rejected packets of which an end was not told, since the daemon has

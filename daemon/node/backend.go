@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,10 +51,12 @@ type backend struct {
 	stored func() (n, capacity int)
 	// handover tells what the supervisor is to others.
 	handover func() *api.Handover
-	started  time.Time
-	scrape   http.Handler // answers scrapes
-	level    *slog.LevelVar
-	log      *slog.Logger
+	// place is looked at when somebody asks first: it stays as it is.
+	place   func() api.Place
+	started time.Time
+	scrape  http.Handler // answers scrapes
+	level   *slog.LevelVar
+	log     *slog.Logger
 }
 
 // newBackend returns what answers calls until stopping ends.
@@ -65,6 +68,7 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 			announced{registry: d.registry, adopter: a}, d.log),
 		stopping: stopping, policy: d.policy, config: d.config, hook: hook,
 		started:    time.Now().UTC(),
+		place:      sync.OnceValue(func() api.Place { return lookAround(d.config) }),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
 		handover: d.super.handover,
 		scrape:   d.metrics.Handler(d.log), level: d.level, log: d.log,
@@ -228,6 +232,8 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	if b.policy != nil {
 		s.Rules = b.policy.State()
 	}
+	at := b.place()
+	s.Place = &at
 	if s.Descriptors, err = b.registry.Descriptors(); err != nil { // at the limit itself, perhaps
 		b.log.Warn("cannot count open descriptors; status shows none", slog.Any("error", err))
 	}

@@ -60,6 +60,9 @@ func TestDoctor(t *testing.T) {
 	// The test's directories are the test's affair, and so are the machine's limits.
 	nstest.Must(t, os.Chmod(r.dir, 0o711))
 	for _, f := range r.examined(t, conf) {
+		if f.Check == "container" && f.Result != "wrong" { // the test's PID namespace
+			continue
+		}
 		if f.Result != "warning" || f.Check != "descriptors" && f.Check != "buffers" {
 			t.Errorf("%+v", f)
 		}

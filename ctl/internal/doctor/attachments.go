@@ -25,7 +25,7 @@ func (e *examination) problems() {
 		if p.Inspector {
 			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message+"; failure "+
 				"policy "+string(p.FailurePolicy)+" decided the packets that it had not answered",
-				"Fix the inspector: the log of nsqueued (journalctl -u nsqueued) has the stack "+
+				"Fix the inspector: the log of nsqueued ("+e.logRemedy()+") has the stack "+
 					"of a panic. If the inspector is only slow, raise inspectBudget.")
 			continue
 		}

@@ -33,6 +33,7 @@ const (
 	checkMarks       = "marks"
 	checkSupervisor  = "supervisor"
 	checkHandover    = "hand-over"
+	checkContainer   = "container"
 	checkCPU         = "cpu limit"
 	checkDescriptors = "descriptors"
 	checkRules       = "rules"
@@ -53,12 +54,14 @@ func (e *examination) daemon(ctx context.Context) {
 		return
 	case errors.Is(err, api.ErrUnavailable):
 		e.add(Wrong, checkDaemon, e.Socket, err.Error(),
-			"Start nsqueued (systemctl start nsqueued) and see its log (journalctl -u nsqueued), "+
-				"or name its socket with --socket.")
+			e.remedy("Start nsqueued (systemctl start nsqueued) and see its log (journalctl -u "+
+				"nsqueued), or name its socket with --socket.",
+				"See the pod of nsqueued on this node (kubectl get pods, kubectl describe pod), "+
+					"and its log (kubectl logs -c nsqueued). Or name its socket with --socket."))
 		return
 	case err != nil:
 		e.add(Wrong, checkDaemon, e.Socket, "nsqueued answers with an error: "+err.Error(),
-			"See the log of nsqueued (journalctl -u nsqueued).")
+			"See the log of nsqueued ("+e.logRemedy()+").")
 		return
 	}
 	e.reached, e.status = true, s
@@ -94,9 +97,11 @@ func (e *examination) daemonVersion() relation {
 	case different:
 		e.add(Wrong, checkVersions, e.Socket,
 			fmt.Sprintf("nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
-			"Install all programs of one version and restart nsqueued (systemctl restart "+
-				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`). If you build "+
-				"nsqueued yourself, build it against that version of the module.")
+			e.remedy("Install all programs of one version and restart nsqueued (systemctl restart "+
+				"nsqueued, or nsqueuectl upgrade under `nsqueued supervise`).",
+				"Let the rollout end, or give all containers of the pod one image (helm upgrade, "+
+					"or kubectl apply).")+" If you build nsqueued yourself, build it against that "+
+				"version of the module.")
 	case unclear:
 		e.add(Unknown, checkVersions, e.Socket,
 			fmt.Sprintf("not compared: nsqueued is %s, nsqueuectl %s", e.status.Version, e.Version),
@@ -195,7 +200,8 @@ func (e *examination) hook() {
 // supervisor says what restarts the daemon and stores the queues meanwhile.
 func (e *examination) supervisor() {
 	s := &e.status.Supervisor
-	const remedy = "Run nsqueued by its systemd unit, or by `nsqueued supervise`."
+	remedy := e.remedy("Run nsqueued by its systemd unit, or by `nsqueued supervise`.",
+		"Start the container with `nsqueued supervise`, as deploy/image/pod.yaml does.")
 	switch {
 	case s.Kind == api.NoSupervisor || s.Kind == "":
 		e.add(Warning, checkSupervisor, "",
@@ -224,7 +230,10 @@ const kubeletPods = 110
 // descriptors says for how many more pods there is room.
 func (e *examination) descriptors() {
 	d := &e.status.Descriptors
-	const remedy = "Raise LimitNOFILE in the unit of nsqueued, or `ulimit -n` before it is started."
+	remedy := e.remedy(
+		"Raise LimitNOFILE in the unit of nsqueued, or `ulimit -n` before it is started.",
+		"Raise the container runtime's limit of open files (LimitNOFILE in its unit), then "+
+			"restart the pod.")
 	if d.Limit == 0 {
 		e.add(Unknown, checkDescriptors, "", "not checked: this nsqueued does not report them", "")
 		return

@@ -59,6 +59,8 @@ type Options struct {
 	DropIns  bool
 	// Now is the time since boot.
 	Now func() time.Duration
+	// InPod: the program that asks runs in a pod of Kubernetes.
+	InPod bool
 	// Checking, where it is set, is called with the name of each check before it.
 	Checking func(check string)
 	// Proc is where the proc file system is mounted; empty means /proc.
@@ -114,6 +116,7 @@ func (e *examination) checks() []check {
 		{checkHook, local(e.hook), true},
 		{checkSupervisor, local(e.supervisor), true},
 		{checkHandover, local(e.handover), true},
+		{checkContainer, local(e.container), true},
 		{checkCPU, local(e.cpuLimit), true},
 		{checkDescriptors, local(e.descriptors), true},
 		{checkBuffers, local(e.buffers), true},

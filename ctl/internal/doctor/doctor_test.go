@@ -51,6 +51,7 @@ func newPatient(t *testing.T) *patient {
 		Version: version, PID: os.Getpid(), StateDir: p.state, FailurePolicy: api.Ignore,
 		Attachments: 1, Hook: api.HookStatus{Kind: "nft", Reason: "the module is not loaded"},
 		Supervisor:  api.Supervisor{Kind: api.Systemd, PID: 1, Stored: 3, Capacity: 8192},
+		Place:       &api.Place{PIDNamespace: api.OfNode, UserNamespace: api.OfNode},
 		Descriptors: api.Descriptors{Open: 20, Limit: 65536, Room: 20000},
 		Buffers: api.Buffers{
 			Queues: 1, Wanted: 8 << 20, Each: 8 << 20, Total: 1 << 30, Possible: 8 << 20,
@@ -142,8 +143,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 18 {
-		t.Errorf("checks %v, want 18", checks)
+	if len(checks) != 19 {
+		t.Errorf("checks %v, want 19", checks)
 	}
 }
 

@@ -83,7 +83,9 @@ func (e *examination) cpuLimit() {
 		e.add(Wrong, checkCPU, path,
 			"the control group limits nsqueued to "+limit+": when it has used that up, packets "+
 				"of all pods wait for the rest of the period",
-			"Remove CPUQuota= from the unit, or limits.cpu from the container.")
+			e.remedy("Remove CPUQuota= from the unit, or limits.cpu from the container.",
+				"Remove limits.cpu from the container (helm upgrade, or kubectl edit), and from "+
+					"the LimitRange of its namespace."))
 	default:
 		e.ok(checkCPU, "", "no control group limits process %d", e.peer.pid)
 	}
