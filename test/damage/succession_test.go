@@ -351,7 +351,7 @@ func killed() []handOver {
 		{
 			[]string{
 				"give: connected", "give: offered", "give: daemon told to stop",
-				"give: daemon stopped", "give: descriptors sent",
+				"give: daemon stopped", "give: about to send",
 			}, waiting, killGiver,
 		},
 		{
