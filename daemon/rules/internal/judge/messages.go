@@ -75,6 +75,28 @@ func (p *Pod) teachesNames(f *facts) bool {
 	return p.usesNames && f.app == appDNS && f.has(outward)
 }
 
+// mayTeachNames reports whether that is to be seen yet of a flow that is decided.
+func (p *Pod) mayTeachNames(f *facts) bool {
+	server := p.frame.key.End(!p.frame.side)
+	return p.usesNames && f.has(outward) && !f.has(refused) && server.Port() == dnsPort
+}
+
+// readNames looks at the first bytes of such a flow.
+func (p *Pod) readNames(
+	r flowtab.Ref, w *work, result stream.Result, g *stream.Segment,
+) Outcome {
+	f := p.table.Facts(r)
+	p.fill(p.table.Key(r), p.table.Client(r), f)
+	known := f.has(knowsApp) || p.recognise(f, w.toServer.Bytes())
+	switch {
+	case known && p.teachesNames(f):
+		return p.readMessages(r, w, result, g)
+	case known || result.Status.Over():
+		return p.conclude(r, w)
+	}
+	return p.unsettled(f)
+}
+
 // beginMessages prepares a work for the messages of its flow.
 func (p *Pod) beginMessages(r flowtab.Ref, w *work) bool {
 	taken := p.account.Take(pieceSize)

@@ -4,6 +4,7 @@ package judge
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -62,11 +63,37 @@ func TestNamesOfResolvers(t *testing.T) {
 	}
 }
 
+func shakeHands(c *conn) {
+	c.fromClient(syn, c.cseq, nil)
+	c.cseq++
+	c.fromServer(syn|ack, c.sseq, nil)
+	c.sseq++
+}
+
 func TestNamesOverTCP(t *testing.T) {
-	b := newBench(t, namedServers)
-	c := b.conn("10.0.0.1:40000", "10.96.0.10:53").open()
-	q := query(7, "a.example")
-	b.want("query", c.say(overTCP(q)), "accept")
-	b.want("answer", c.reply(overTCP(response(q, "203.0.113.5"))), "accept")
-	b.want("named", b.web().fromClient(syn, 1, nil), "accept!")
+	for name, when := range map[string]string{
+		"decided by its protocol": `server.port == 53 && app.protocol == "dns"`,
+		"decided by its port":     "server.port == 53",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, strings.Replace(namedServers, `server.port == 53 && app.protocol == "dns"`, when, 1))
+			c := b.conn("10.0.0.1:40000", "10.96.0.10:53")
+			shakeHands(c)
+			q := query(7, "a.example")
+			c.say(overTCP(q)[:5])
+			b.want("other half", c.say(overTCP(q)[5:]), "accept")
+			b.want("answer", c.reply(overTCP(response(q, "203.0.113.5"))), "accept")
+			b.want("named", b.web().fromClient(syn, 1, nil), "accept!")
+		})
+	}
+}
+
+// What turns out to be no DNS settles as soon as that is known.
+func TestNoNamesOverTCP(t *testing.T) {
+	b := newBench(t, strings.Replace(namedServers, ` && app.protocol == "dns"`, "", 1))
+	c := b.conn("10.0.0.1:40000", "10.96.0.10:53")
+	shakeHands(c)
+	b.want("what is no DNS", c.say([]byte("SSH-2.0-x\r\n")), "accept")
+	b.want("confirmation", c.reply([]byte("x")), "accept!")
+	b.told("accept s/dns")
 }

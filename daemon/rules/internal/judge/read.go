@@ -34,6 +34,9 @@ func (p *Pod) read(r flowtab.Ref, w *work, g *stream.Segment, result stream.Resu
 	if w.phase == second {
 		return p.readSecond(r, w, result)
 	}
+	if w.phase == opening && f.has(decided) {
+		return p.readNames(r, w, result, g)
+	}
 	p.fill(p.table.Key(r), p.table.Client(r), f)
 	b := w.toServer.Bytes()
 	if !f.has(knowsApp) && !p.recognise(f, b) && !result.Status.Over() {

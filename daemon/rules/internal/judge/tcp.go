@@ -120,11 +120,15 @@ func (p *Pod) open(old flowtab.Ref, g *stream.Segment) Outcome {
 	w.toServer.Init(toServerLimit)
 	fp := p.table.Facts(r)
 	p.fill(&f.key, f.side, fp)
-	if p.decide(fp, w) {
-		p.finish(r, w)
-		return p.answer(p.table.Facts(r))
+	if !p.decide(fp, w) {
+		return p.fromClient(r, w, g)
 	}
-	return p.fromClient(r, w, g)
+	if p.mayTeachNames(fp) {
+		p.table.Watch(r)
+		return p.fromClient(r, w, g)
+	}
+	p.finish(r, w)
+	return p.answer(p.table.Facts(r))
 }
 
 // refuseSubflow refuses a SYN that joins a connection of MPTCP.
