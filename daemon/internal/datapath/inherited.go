@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -33,6 +35,28 @@ func (i *Inherited) Identity() netns.ID { return i.ns.ID() }
 
 // Strict reports whether packets that cannot be inspected are to be dropped.
 func (i *Inherited) Strict() bool { return i.strict }
+
+// Waits reports whether packets wait for a verdict that its kernel has sent already.
+func (i *Inherited) Waits() bool {
+	for _, f := range i.queues {
+		if readable(f) {
+			return true
+		}
+	}
+	return false
+}
+
+func readable(f *os.File) bool {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	err = conn.Control(func(fd uintptr) {
+		n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	})
+	return err == nil && n > 0
+}
 
 // inheritedByCookie is all that was left.
 type inheritedByCookie map[uint64]*Inherited

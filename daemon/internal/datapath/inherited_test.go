@@ -72,6 +72,32 @@ func TestInherit(t *testing.T) {
 	n.wantNothing(pod, peer)
 }
 
+func TestWaits(t *testing.T) {
+	s := fdstoretest.New(t)
+	n := start(t, inspect.AcceptAll{}, nil)
+	n.restart(s)
+	pod, peer := nstest.Pair(t)
+	d := n.up(pod)
+	cookie := d.Netns().ID().Cookie
+	nstest.Must(t, errors.Join(n.Stop(), d.Close()))
+	n.restart(s)
+	all, err := Classify(n.inherited, n.options.Log)
+	nstest.Must(t, err)
+	i := all[cookie]
+	if i.Waits() {
+		t.Error("a packet waits, though none was sent")
+	}
+	to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
+	_, err = pod.DialUDP(t, to.LocalAddr().String()).Write([]byte("waits"))
+	nstest.Must(t, err)
+	if !i.Waits() {
+		t.Error("no packet waits, though one was sent")
+	}
+	d, _, err = n.Inherit(i, n.selector, &inspect.Attachment{}, true)
+	nstest.Must(t, err)
+	nstest.Must(t, d.DownUnused(n.hook))
+}
+
 // What is inherited and not wanted any more is taken down, with its hook.
 func TestDownUnused(t *testing.T) {
 	for name, broken := range map[string]error{"": nil, "broken": errors.New("broken")} {

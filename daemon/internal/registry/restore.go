@@ -131,11 +131,11 @@ func (r *Registry) recovered(
 	return made
 }
 
-// readInherited has all inherited queues read.
+// readInherited has all inherited queues read, first those in which packets wait.
 func (r *Registry) readInherited(
 	left map[uint64]*datapath.Inherited, records []state.Record, orphaned bool,
 ) {
-	for _, rec := range records {
+	for _, rec := range waitingFirst(records, left) {
 		i := left[rec.Netns.Cookie]
 		if i == nil {
 			continue
@@ -149,6 +149,19 @@ func (r *Registry) readInherited(
 				"cannot read the queue that the last daemon left: "+err.Error())
 		}
 	}
+}
+
+// waitingFirst returns the records in the order in which their queues are to be read.
+func waitingFirst(records []state.Record, left map[uint64]*datapath.Inherited) []state.Record {
+	var waiting, idle []state.Record
+	for _, rec := range records {
+		if i := left[rec.Netns.Cookie]; i != nil && i.Waits() {
+			waiting = append(waiting, rec)
+			continue
+		}
+		idle = append(idle, rec)
+	}
+	return append(waiting, idle...)
 }
 
 func (r *Registry) inherit(
