@@ -146,7 +146,9 @@ func (i *Inspector) Inspect(packet *inspect.Packet) inspect.Verdict {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.judgeLocked(packet, i.options.Now())
+	var v inspect.Verdict
+	p.judgeLocked(packet, i.options.Now(), &v)
+	return v
 }
 
 // InspectBatch judges packets, most often all of one pod.

@@ -36,27 +36,27 @@ func (p *pod) judgeAll(packets []*inspect.Packet, verdicts []inspect.Verdict, no
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, packet := range packets {
-		verdicts[i] = p.judgeLocked(packet, now)
+		p.judgeLocked(packet, now, &verdicts[i])
 	}
 }
 
 // judgeLocked judges a packet. Where the pod is gone, or required rules are not there, the
 // failure policy does.
-func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration) inspect.Verdict {
+func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration, v *inspect.Verdict) {
+	*v = inspect.Verdict{}
 	if p.closed || p.loaded.rules == nil && p.inspector.options.Required {
-		return inspect.Verdict{}
+		return
 	}
 	fill(&p.packet, packet)
 	o := p.judge.Judge(&p.packet, p.at(now))
 	p.packet.Payload = nil
-	v := verdictOf(o)
+	answer(&o, v)
 	if len(p.held.decided) > 0 {
-		p.held.release(&o, packet, &v)
+		p.held.release(&o, packet, v)
 	}
 	if o.Action == judge.Hold {
-		return p.held.hold(packet, &o, p.now)
+		*v = p.held.hold(packet, &o, p.now)
 	}
-	return v
 }
 
 // at keeps time from going back: calls for one pod need not come in the order of their
@@ -68,21 +68,18 @@ func (p *pod) at(now time.Duration) time.Duration {
 
 // fill makes a packet what the judge has to know of it.
 func fill(to *judge.Packet, from *inspect.Packet) {
-	*to = judge.Packet{
-		Direction: from.Direction, Payload: from.Payload, Length: from.Length,
-		Unverified: from.Checksum == inspect.ChecksumUnverified && !from.Merged,
-		Merged:     from.Merged,
-		SocketUID:  from.UID,
-	}
+	to.Direction = from.Direction
+	to.Payload, to.Length = from.Payload, from.Length
+	to.Unverified = from.Checksum == inspect.ChecksumUnverified && !from.Merged
+	to.Merged = from.Merged
+	to.SocketUID = from.UID
 }
 
-func verdictOf(o judge.Outcome) inspect.Verdict {
-	v := inspect.Verdict{
-		Settle: o.Settle, Mark: o.Mark, MarkMask: o.MarkMask, Reason: o.By,
-	}
+// answer makes an empty verdict what an outcome says.
+func answer(o *judge.Outcome, v *inspect.Verdict) {
 	switch o.Action {
 	case judge.None:
-		return inspect.Verdict{}
+		return
 	case judge.Accept, judge.Pass:
 		v.Action = inspect.Accept
 	case judge.Reject:
@@ -90,7 +87,7 @@ func verdictOf(o judge.Outcome) inspect.Verdict {
 	default:
 		v.Action = inspect.Drop
 	}
-	return v
+	v.Settle, v.Mark, v.MarkMask, v.Reason = o.Settle, o.Mark, o.MarkMask, o.By
 }
 
 // differs reports whether other rules concern the pod than those that it has.
