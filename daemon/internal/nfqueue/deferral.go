@@ -82,14 +82,14 @@ func (s *session) deferral(id uint32) *deferral {
 
 // decide makes the packet's answer of what the inspector says, where it is not
 // deferred. Packets that were released meanwhile go before it.
-func (s *session) decide(p *inspect.Packet, v inspect.Verdict) {
+func (s *session) decide(p *inspect.Packet, v *inspect.Verdict) {
 	if len(s.deferred) == 0 || !s.decideDeferred(p, v) {
 		s.conclude(p, v)
 	}
 }
 
 // decideDeferred reports whether the packet is deferred.
-func (s *session) decideDeferred(p *inspect.Packet, v inspect.Verdict) bool {
+func (s *session) decideDeferred(p *inspect.Packet, v *inspect.Verdict) bool {
 	s.reader.sending.Lock()
 	defer s.reader.sending.Unlock()
 	d := s.reader.deferrals
@@ -127,7 +127,7 @@ func (s *session) answerReleased() {
 			if x.verdict.Action == inspect.Reject { // after the batch, when others have x
 				x.packet.Payload = bytes.Clone(x.packet.Payload)
 			}
-			s.conclude(&x.packet, x.verdict)
+			s.conclude(&x.packet, &x.verdict)
 			d.free(x)
 		}
 	}

@@ -191,7 +191,7 @@ func (d *deferrals) begin() {
 // ones have their verdicts, so that one about all up to it is about nothing else.
 func (d *deferrals) answerWith(x *deferral, v inspect.Verdict) {
 	d.verdicts.single = x.state != waits || x != d.oldest
-	d.conclude(&x.packet, v)
+	d.conclude(&x.packet, &v)
 	d.free(x)
 }
 

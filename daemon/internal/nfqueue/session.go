@@ -217,7 +217,8 @@ func (s *session) handlePacket(body []byte) {
 		s.answerUninspected(p, f)
 		return
 	}
-	s.decide(p, s.inspect(p))
+	v := s.inspect(p)
+	s.decide(p, &v)
 }
 
 // fate is what becomes of a packet that was received.
@@ -253,25 +254,26 @@ func (s *session) receive(body []byte, p *inspect.Packet) fate {
 func (s *session) answerUninspected(p *inspect.Packet, f fate) {
 	switch f {
 	case malformed:
-		s.answer(p, s.reader.policyVerdict(), p.Mark)
+		v := s.reader.policyVerdict()
+		s.answer(p, &v, p.Mark)
 	case sentByUs:
 		s.pass(p)
 	}
 }
 
 // conclude makes the packet's answer of what the inspector says.
-func (s *answers) conclude(p *inspect.Packet, v inspect.Verdict) {
+func (s *answers) conclude(p *inspect.Packet, v *inspect.Verdict) {
 	r := s.reader
-	if !s.replace(p, &v) {
+	if !s.replace(p, v) {
 		s.verdicts.counters.malformed++
-		v = inspect.Verdict{}
+		*v = inspect.Verdict{}
 	}
 	if v.Action == inspect.NoVerdict || v.Action == inspect.Defer {
-		v = r.policyVerdict()
+		*v = r.policyVerdict()
 	}
 	mark := v.ApplyMark(p.Mark, r.options.MarkMask)
 	if o := r.options.Observer(); o != nil {
-		o.Observe(p, v, mark)
+		o.Observe(p, *v, mark)
 	}
 	if v.Action == inspect.Reject {
 		s.rejected = append(s.rejected, rejection{*p, v.Withheld, mark})
@@ -297,7 +299,7 @@ func (s *session) inspect(p *inspect.Packet) (v inspect.Verdict) {
 // answer adds the verdict to the batch, with no request to settle that is not v's. Our
 // hook queues no packet with a request in its priority, but a pod's own rule can send
 // one into our queue, from where it can reach the hook that believes requests.
-func (s *answers) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
+func (s *answers) answer(p *inspect.Packet, v *inspect.Verdict, mark uint32) {
 	a := rawVerdict{verdict: verdictDrop, mark: mark, setMark: mark != p.Mark}
 	switch v.Action {
 	case inspect.Accept:
@@ -317,7 +319,7 @@ func (s *answers) answer(p *inspect.Packet, v inspect.Verdict, mark uint32) {
 
 // requestSettling puts the request into the packet's priority. A packet that is
 // to be dropped travels on to the hook that settles, which drops it.
-func (s *answers) requestSettling(p *inspect.Packet, v inspect.Verdict, a *rawVerdict) bool {
+func (s *answers) requestSettling(p *inspect.Packet, v *inspect.Verdict, a *rawVerdict) bool {
 	if !v.Settle {
 		return false
 	}

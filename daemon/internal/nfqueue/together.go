@@ -63,7 +63,7 @@ func (s *session) inspectTogether() {
 			s.answerUninspected(p, t.fates[i])
 			continue
 		}
-		s.decide(p, verdicts[0])
+		s.decide(p, &verdicts[0])
 		verdicts = verdicts[1:]
 	}
 }
