@@ -44,7 +44,7 @@ func (s *supervised) prepare(c *Config, rules *policy.Policy) (*choice, error) {
 				r.Directory, r.Problem)
 		}
 	}
-	if err := state.Check(c.StateDir); err != nil {
+	if _, _, err := state.Inspect(c.StateDir); err != nil {
 		return nil, err
 	}
 	return chooseHook(c)

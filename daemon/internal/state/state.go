@@ -264,25 +264,6 @@ func (s *Store) Load() (Contents, error) {
 	return c, nil
 }
 
-// Check reports the files of a newer daemon below stateDir, as [Store.Load] does. It
-// changes nothing, and another process may have the directory open.
-func Check(stateDir string) error {
-	dir := filepath.Join(stateDir, "attachments")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), suffix) {
-			continue
-		}
-		if _, err := load(filepath.Join(dir, e.Name())); errors.Is(err, ErrNewer) {
-			return err
-		}
-	}
-	return nil
-}
-
 // orderly is the name of the file by which a daemon says that it has answered
 // every packet it had received.
 const orderly = "orderly"
