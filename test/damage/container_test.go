@@ -9,15 +9,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/chain"
@@ -40,22 +37,11 @@ type containers struct {
 
 func newContainers(t *testing.T, policy api.Policy) *containers {
 	t.Helper()
-	shareNetnsDirectory(t)
+	nstest.ShareNetnsDirectory(t)
 	c := &containers{rig: newRig(t, policy), program: nsqueued}
 	c.writeConfig()
 	t.Cleanup(c.endAll)
 	return c
-}
-
-// shareNetnsDirectory makes the directory as nodes have it: what is mounted there
-// appears in the containers.
-func shareNetnsDirectory(t *testing.T) {
-	t.Helper()
-	const dir = "/run/netns"
-	nstest.Must(t, os.MkdirAll(dir, 0o755))
-	nstest.Must(t, unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""))
-	nstest.Must(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
-	t.Cleanup(func() { nstest.Must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 }
 
 // enter starts a supervisor in a container.

@@ -63,7 +63,7 @@ const (
 // What is missing is named. Where nothing is missing that it takes to see that a pod is
 // gone, the pod is detached then.
 func TestLivingPodStaysInContainer(t *testing.T) {
-	shareNetnsDirectory(t)
+	nstest.ShareNetnsDirectory(t)
 	for _, mounted := range []bool{true, false} {
 		for has := range 8 {
 			c := container{
@@ -72,17 +72,6 @@ func TestLivingPodStaysInContainer(t *testing.T) {
 			t.Run(c.String(), func(t *testing.T) { testContainer(t, c) })
 		}
 	}
-}
-
-// shareNetnsDirectory makes the directory as nodes have it: what is mounted there
-// appears in mount namespaces that follow the node's.
-func shareNetnsDirectory(t *testing.T) {
-	t.Helper()
-	const dir = "/run/netns"
-	nstest.Must(t, os.MkdirAll(dir, 0o755))
-	nstest.Must(t, unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""))
-	nstest.Must(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
-	t.Cleanup(func() { nstest.Must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 }
 
 // testContainer is the node's side.
