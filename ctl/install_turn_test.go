@@ -8,16 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/apitest"
 )
 
@@ -134,24 +131,10 @@ func TestInstallAfterReady(t *testing.T) {
 	d := apitest.Daemon{}
 	var answer atomic.Value
 	answer.Store(`{"role":"active","worker":{"pid":7}}`)
-	dir := filepath.Dir(apitest.SocketPath(t))
-	l, err := net.Listen("unix", api.SupervisorSocket(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(conn, answer.Load().(string))
-			_ = conn.Close()
-		}
+	dir := supervisorWith(t, func(to io.Writer) error {
+		_, _ = io.WriteString(to, answer.Load().(string)) // who asks may not wait for it
+		return nil
 	})
-	defer serving.Wait()
-	defer l.Close()
 	r := startInstall(t, d.Start(t), m.install("--after-ready", dir, "--timeout", "0s"))
 	r.says(t, "waiting for nsqueued to be ready: nsqueued (process 7) is starting")
 	absent := func() {

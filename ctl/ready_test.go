@@ -18,6 +18,16 @@ import (
 // runtime directory.
 func supervisorSays(t *testing.T, answer string) string {
 	t.Helper()
+	return supervisorWith(t, func(to io.Writer) error {
+		_, err := io.WriteString(to, answer)
+		return err
+	})
+}
+
+// supervisorWith has one answer each question until the test ends, and returns its runtime
+// directory.
+func supervisorWith(t *testing.T, answer func(io.Writer) error) string {
+	t.Helper()
 	dir := filepath.Dir(apitest.SocketPath(t))
 	l, err := net.Listen("unix", api.SupervisorSocket(dir))
 	if err != nil {
@@ -30,8 +40,7 @@ func supervisorSays(t *testing.T, answer string) string {
 			if err != nil {
 				return
 			}
-			_, err = io.WriteString(conn, answer)
-			if err := errors.Join(err, conn.Close()); err != nil {
+			if err := errors.Join(answer(conn), conn.Close()); err != nil {
 				t.Errorf("answer: %v", err)
 			}
 		}
