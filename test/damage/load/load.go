@@ -95,20 +95,32 @@ func (f *Flow) Send() error {
 			began, base = time.Now(), n+burst // no burst for what is late
 			due = base
 		}
-		for ; n < due && (f.hasRoom(n) || time.Since(written) >= probe); n++ {
+		due = f.allowed(n, due, time.Since(written))
+		if n < due {
+			written = time.Now()
+		}
+		for ; n < due; n++ {
 			binary.BigEndian.PutUint32(datagram[:], uint32(n))
 			if _, err := f.from.Write(datagram[:]); err != nil {
 				return fmt.Errorf("send datagram %d: %w", n, err)
 			}
-			written = time.Now()
 		}
 		f.sent.Store(uint32(n))
 	}
 	return nil
 }
 
-func (f *Flow) hasRoom(n int) bool {
-	return f.Window == 0 || int64(n) <= f.newest.Load()+int64(f.Window)
+// allowed returns up to where datagrams from n on may be sent of those that are due, when
+// none was for so long.
+func (f *Flow) allowed(n, due int, idle time.Duration) int {
+	if f.Window == 0 {
+		return due
+	}
+	end := min(due, int(f.newest.Load())+f.Window+1)
+	if end <= n && idle >= probe {
+		return min(due, n+1)
+	}
+	return end
 }
 
 // Stop ends Send.

@@ -43,18 +43,23 @@ func TestWindow(t *testing.T) {
 	const window = 50
 	f := NewFlow(nil, nil, 1000)
 	f.Window = window
+	hasRoom := func(n int) bool { return f.allowed(n, n+1, 0) > n }
 	for n, want := range map[int]bool{0: true, window - 1: true, window: false} {
-		if got := f.hasRoom(n); got != want {
+		if got := hasRoom(n); got != want {
 			t.Errorf("room for datagram %d: %v, want %v", n, got, want)
 		}
 	}
 	var datagram [Size]byte
 	f.note(datagram[:])
-	if !f.hasRoom(window) || f.hasRoom(window+1) {
+	if !hasRoom(window) || hasRoom(window+1) {
 		t.Error("the window does not follow what has arrived")
 	}
-	if f.Window = 0; !f.hasRoom(3 * window) {
+	if f.Window = 0; !hasRoom(3 * window) {
 		t.Error("a flow without a window waits")
+	}
+	f.Window = window
+	if n, due := window+1, window+9; f.allowed(n, due, probe) != n+1 || f.allowed(n, due, probe-1) > n {
+		t.Error("a full window stops a flow for ever, or not at all")
 	}
 }
 
