@@ -43,6 +43,7 @@ func newDeferring(t *testing.T, batches bool) *deferring {
 	w := newWire(t)
 	readFrom(t, r, w.ours)
 	r.queue.setDeferrals(r.deferrals)
+	r.deferrals.timer = time.AfterFunc(time.Hour, func() {}) // the test says when it runs
 	d.Reader, d.wire = r, w
 	return d
 }
