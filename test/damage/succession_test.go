@@ -284,6 +284,7 @@ func (s *succession) killActive() {
 func (s *succession) killDaemon() {
 	s.t.Helper()
 	s.take()
+	s.awaitReady(s.active) // its log says so after its role does
 	s.active.Log.Reset()
 	nstest.Must(s.t, syscall.Kill(s.daemon(s.active), syscall.SIGKILL))
 	s.awaitReady(s.active)
