@@ -48,12 +48,22 @@ func testSettings(t *testing.T, c *rig) {
 				if attached != (tt.want != "") || a.FailurePolicy != tt.want {
 					t.Errorf("attached: %v, policy %q; want policy %q", attached, a.FailurePolicy, tt.want)
 				}
-				if got := n.nsqueued.Log.Contains("refused"); got != tt.refused {
-					t.Errorf("reported as refused: %v, want %v\n%s", got, tt.refused, n.nsqueued.Log.String())
-				}
 				exec(t, p, "ping", "-c", "1", "-w", "60", n.gateway(p))
+				n.wantRefused(t, tt.refused)
 			})
 		}
+	}
+}
+
+// wantRefused expects the log to say that settings were refused, or not to. What it says
+// is read a moment later.
+func (n *node) wantRefused(t *testing.T, want bool) {
+	t.Helper()
+	refused := func() bool { return n.nsqueued.Log.Contains("refused") }
+	if want {
+		nstest.Eventually(t, patience, "the log says what was refused", refused)
+	} else if refused() {
+		t.Errorf("reported as refused\n%s", n.nsqueued.Log.String())
 	}
 }
 
