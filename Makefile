@@ -43,7 +43,7 @@ demo: cni-plugins build ## show the problem and its end on this machine (root)
 
 # The tests of a tier have its name as their build tag. What has no tag needs no
 # privilege, and no program but Go, git and a C compiler.
-test: ## run the tiers unit, netns, e2e and damage (root, some minutes)
+test: ## run the tiers unit, chart, netns, e2e and damage (root, some minutes)
 	@hack/tiers.sh test
 
 test-all: ## run all tiers: those of test, release, runtimes and vm (root)
@@ -52,10 +52,13 @@ test-all: ## run all tiers: those of test, release, runtimes and vm (root)
 test-busy: ## run BUSY (test) ROUNDS times (3) on a machine that is kept busy (root)
 	@hack/busy.sh '$(BUSY)' '$(ROUNDS)'
 
-.PHONY: test test-all test-busy test-unit test-netns test-e2e test-damage test-release \
-	test-handover test-runtimes test-vm
+.PHONY: test test-all test-busy test-unit test-chart test-netns test-e2e test-damage \
+	test-release test-handover test-runtimes test-vm
 test-unit: ## run the tests that need no privilege, with the race detector
 	@hack/tier.sh unit
+
+test-chart: ## render the chart, and read it as an API server does
+	@hack/tier.sh chart
 
 test-netns: ## run the tests that need network namespaces
 	@hack/tier.sh netns
@@ -111,7 +114,7 @@ bench-build: build
 	@hack/bench-build.sh
 
 .PHONY: docs install image release clean
-docs: ## write the pages and the picture that are made of the code and of docs/*.dot
+docs: ## write what is made of the code, of docs/*.dot and of the chart
 	@hack/need.sh docs
 	@hack/docs.sh
 

@@ -38,6 +38,16 @@ scripts() {
 	files '*.sh' .ci/run | xargs shellcheck
 }
 
+# nested DIR: checks a Go module that is not the project's own.
+nested() {
+	go -C "$1" mod tidy -diff && go -C "$1" vet -tags "$tags" ./... &&
+		(cd "$1" && "$OLDPWD/bin/tools/golangci-lint" run --build-tags "$tags" ./...)
+}
+
+chart() {
+	go -C test/chart run ./gen --check
+}
+
 module() {
 	make -C kmod style CLANG_FORMAT=clang-format-14 || return
 	for kernel in $kernels; do
@@ -59,6 +69,10 @@ step 'go vet' go vet ./...
 step 'go vet, all tags' go vet -tags "$tags" ./...
 step golangci-lint bin/tools/golangci-lint run --build-tags "$tags" ./...
 step 'golangci-lint fmt' bin/tools/golangci-lint fmt --diff ./...
+for dir in $(files '*/go.mod' | xargs -r -n 1 dirname); do
+	step "Go module $dir" nested "$dir"
+done
+step 'what is made of the chart' chart
 step apidiff hack/apidiff.sh
 step goroutines goroutines
 step licences licences

@@ -14,6 +14,9 @@ unit)
 	hack/fetch.sh promtool
 	timed go test -timeout 60m -race -p 2 -tags promtool ./...
 	;;
+chart)
+	timed go -C test/chart test -timeout 60m ./...
+	;;
 netns)
 	hack/need.sh netns
 	mapfile -t dirs < <(hack/tagged.sh netns)

@@ -7,7 +7,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit
 
-test=(test-unit test-netns test-e2e test-damage)
+test=(test-unit test-chart test-netns test-e2e test-damage)
 targets=()
 for target in "$@"; do
 	case $target in
