@@ -170,6 +170,8 @@ type Attachment struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Annotations are those of the pod that were passed on when it was attached.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Reader is what judges its packets; daemons of before do not tell.
+	Reader *Reader `json:"reader,omitempty"`
 }
 
 // AttachmentList is the answer to a list call.
@@ -413,6 +415,8 @@ type Status struct {
 	Buffers     Buffers     `json:"buffers"`
 	// Rules are absent where the daemon has none.
 	Rules *RulesState `json:"rules,omitempty"`
+	// Inspectors are those outside the daemon, in the order of its configuration.
+	Inspectors []InspectorState `json:"inspectors,omitempty"`
 	// Place is where the daemon runs; daemons of before do not tell.
 	Place *Place `json:"place,omitempty"`
 }

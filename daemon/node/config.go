@@ -76,6 +76,8 @@ type Config struct {
 	Settle             SettleConfig `json:"settle"`
 	Adopt              AdoptConfig  `json:"adopt"`
 	Rules              RulesConfig  `json:"rules"`
+	// Inspectors are programs outside nsqueued that judge packets: see below.
+	Inspectors []InspectorConfig `json:"inspectors,omitempty"`
 }
 
 // SettleConfig is about flows that the kernel decides.
@@ -148,7 +150,7 @@ func LoadConfig(path string) (Config, error) {
 	}
 	c, err := parseConfig(b)
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+		return Config{}, fmt.Errorf("configuration %s: %w", path, withLines(b, err))
 	}
 	return c, nil
 }
@@ -190,6 +192,7 @@ func (c *Config) Validate() error {
 		c.LogLevel.Validate(), validateLogFormat(c.LogFormat),
 		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),
 		directionsErr, protocolsErr, c.Adopt.validate(), c.Rules.validate(),
+		c.validateInspectors(),
 	}
 	if !slices.Contains([]string{hookAuto, string(hook.NFTables), string(hook.Module)}, c.Hook) {
 		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))

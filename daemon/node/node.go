@@ -41,13 +41,20 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	defer fds.Close()
 	hangups, release := catchHangups(&c)
 	defer release()
-	rules, err := newPolicy(ctx, &c, inspector, log)
+	outside, err := newOutside(&c, inspector, log)
+	if err != nil {
+		return err
+	}
+	rules, err := newPolicy(ctx, &c, inspector, outside, log)
 	if err != nil {
 		return err
 	}
 	if rules != nil {
 		inspector = rules.Inspector()
 		defer func() { err = errors.Join(err, endPolicy(rules)) }()
+	}
+	if outside != nil {
+		inspector = outside.route(rules)
 	}
 	super := &supervised{Store: fds, log: log}
 	hook, err := super.await(ctx, &c, rules)
@@ -69,7 +76,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	}
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
-		super: super, metrics: shown, hangups: hangups, hook: hook,
+		super: super, metrics: shown, hangups: hangups, hook: hook, outside: outside,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
 }
@@ -80,6 +87,7 @@ type daemon struct {
 	registry  *registry.Registry
 	inspector inspect.Inspector
 	policy    *policy.Policy // nil: no rules
+	outside   *outside       // nil: no inspectors outside
 	super     *supervised
 	metrics   *metrics.Metrics
 	hangups   <-chan os.Signal // nil: no rules
@@ -160,6 +168,9 @@ func (d *daemon) startWorkers(workers *group, b *backend) {
 	if d.policy != nil {
 		workers.add(d.policy.Run)
 		workers.add(d.followHangups)
+	}
+	if d.outside != nil {
+		d.outside.start(workers)
 	}
 	o := observers{observed: b, serving: workers, log: d.log}
 	o.start(d.config)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os/user"
 	"strconv"
 	"strings"
 
@@ -38,17 +37,11 @@ func (c *ObserveConfig) validate() error {
 
 // group returns the group's number, -1 for none.
 func (c *ObserveConfig) group() (int, error) {
-	if c.Group == "" {
-		return -1, nil
-	}
-	if n, err := strconv.ParseUint(c.Group, 10, 31); err == nil {
-		return int(n), nil
-	}
-	g, err := user.LookupGroup(c.Group)
+	n, err := groupID(c.Group)
 	if err != nil {
 		return -1, fmt.Errorf("observe.group: %w", err)
 	}
-	return strconv.Atoi(g.Gid)
+	return n, nil
 }
 
 // validateMetricsAddress wants no name that would have to be resolved when the

@@ -85,7 +85,8 @@ func (c *RulesConfig) resolvers() ([]netip.Addr, error) {
 // newPolicy returns the rules of the configuration, nil where it has none. An inspector
 // of the program's own and rules exclude each other.
 func newPolicy(
-	ctx context.Context, c *Config, inspector inspect.Inspector, log *slog.Logger,
+	ctx context.Context, c *Config, inspector inspect.Inspector, outside *outside,
+	log *slog.Logger,
 ) (*policy.Policy, error) {
 	if c.Rules.Directory == "" {
 		return nil, nil
@@ -100,7 +101,7 @@ func newPolicy(
 	}
 	return policy.New(ctx, policy.Config{
 		Directory: c.Rules.Directory, Memory: c.Rules.Memory, Resolvers: resolvers,
-		Settled: time.Duration(c.Settle.Timeout), Log: log,
+		Settled: time.Duration(c.Settle.Timeout), Inspector: outside.check, Log: log,
 		Events: policy.Events{
 			File: c.Rules.Events.File, Socket: c.Rules.Events.Socket, Stderr: c.Rules.Events.Stderr,
 		},

@@ -32,7 +32,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := compileAfter(before.program, nil, []File{file}); err != nil {
+				if _, err := new(Loader).compile(before, []File{file}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -81,7 +81,7 @@ func (h *held) release(o *judge.Outcome, packet *inspect.Packet, v *inspect.Verd
 		}
 		f.reason = d.by
 		switch {
-		case d.verdict == compile.Accepted:
+		case !d.verdict.Refuses():
 			f.release(f.verdict(inspect.Accept))
 		case isOf:
 			f.release(f.verdict(inspect.Drop))

@@ -67,7 +67,8 @@ type Inspector struct {
 }
 
 type counts struct {
-	accepted, rejected, dropped   atomic.Uint64
+	accepted, inspected           atomic.Uint64
+	rejected, dropped             atomic.Uint64
 	conflicts, subflows, replaced atomic.Uint64
 }
 
@@ -138,21 +139,25 @@ func (i *Inspector) pod(a *inspect.Attachment) *pod {
 	return i.pods[a]
 }
 
-// Inspect judges a packet.
+// Inspect judges a packet, as InspectBatch does.
 func (i *Inspector) Inspect(packet *inspect.Packet) inspect.Verdict {
-	p := i.pod(packet.Attachment)
-	if p == nil {
-		return inspect.Verdict{}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var v inspect.Verdict
-	p.judgeLocked(packet, i.options.Now(), &v)
-	return v
+	verdicts := [1]inspect.Verdict{}
+	i.InspectBatch([]*inspect.Packet{packet}, verdicts[:])
+	return verdicts[0]
 }
 
-// InspectBatch judges packets, most often all of one pod.
+// InspectBatch judges packets, most often all of one pod. Those of flows that rules leave
+// to another inspector get the verdict of the failure policy.
 func (i *Inspector) InspectBatch(packets []*inspect.Packet, verdicts []inspect.Verdict) {
+	i.InspectNaming(packets, verdicts, nil)
+}
+
+// InspectNaming judges packets. Where a rule leaves the flow of packets[n] to another
+// inspector, its name is put into names[n], and the verdict is the one if that inspector
+// accepts: it has the marks of rules. The others of names are not changed.
+func (i *Inspector) InspectNaming(
+	packets []*inspect.Packet, verdicts []inspect.Verdict, names []string,
+) {
 	now := i.options.Now()
 	for first := 0; first < len(packets); {
 		a, behind := packets[first].Attachment, first+1
@@ -160,10 +165,18 @@ func (i *Inspector) InspectBatch(packets []*inspect.Packet, verdicts []inspect.V
 			behind++
 		}
 		if p := i.pod(a); p != nil {
-			p.judgeAll(packets[first:behind], verdicts[first:behind], now)
+			p.judgeAll(packets[first:behind], verdicts[first:behind],
+				part(names, first, behind), now)
 		}
 		first = behind
 	}
+}
+
+func part(names []string, first, behind int) []string {
+	if names == nil {
+		return nil
+	}
+	return names[first:behind]
 }
 
 // Tick ends what waits for too long. It is to be called each 50 ms.

@@ -32,20 +32,30 @@ type pod struct {
 }
 
 // judgeAll judges packets of the pod.
-func (p *pod) judgeAll(packets []*inspect.Packet, verdicts []inspect.Verdict, now time.Duration) {
+func (p *pod) judgeAll(
+	packets []*inspect.Packet, verdicts []inspect.Verdict, names []string, now time.Duration,
+) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, packet := range packets {
-		p.judgeLocked(packet, now, &verdicts[i])
+		switch name := p.judgeLocked(packet, now, &verdicts[i]); {
+		case name == "":
+		case names == nil:
+			verdicts[i] = inspect.Verdict{}
+		default:
+			names[i] = name
+		}
 	}
 }
 
-// judgeLocked judges a packet. Where the pod is gone, or required rules are not there, the
-// failure policy does.
-func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration, v *inspect.Verdict) {
+// judgeLocked judges a packet, and returns the name of another inspector to which it is
+// left. Where the pod is gone, or required rules are not there, the failure policy judges.
+func (p *pod) judgeLocked(
+	packet *inspect.Packet, now time.Duration, v *inspect.Verdict,
+) (name string) {
 	*v = inspect.Verdict{}
 	if p.closed || p.loaded.rules == nil && p.inspector.options.Required {
-		return
+		return ""
 	}
 	fill(&p.packet, packet)
 	o := p.judge.Judge(&p.packet, p.at(now))
@@ -57,6 +67,7 @@ func (p *pod) judgeLocked(packet *inspect.Packet, now time.Duration, v *inspect.
 	if o.Action == judge.Hold {
 		*v = p.held.hold(packet, &o, p.now)
 	}
+	return o.Inspector
 }
 
 // at keeps time from going back: calls for one pod need not come in the order of their
@@ -182,6 +193,9 @@ func (p *pod) count(v compile.Verdict) {
 	switch v {
 	case compile.Accepted:
 		c.accepted.Add(1)
+		return
+	case compile.Inspected:
+		c.inspected.Add(1)
 		return
 	case compile.Rejected:
 		c.rejected.Add(1)

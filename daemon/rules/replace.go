@@ -33,10 +33,12 @@ func (i *Inspector) NeedsOf(a *inspect.Attachment) inspect.Needs {
 	return n
 }
 
-// readsBytes reports whether rules need what packets carry: some learn names from it.
+// readsBytes reports whether rules need what packets carry: some learn names from it, and
+// other inspectors may read all of it.
 func readsBytes(list *List) bool {
 	return list != nil &&
-		(list.Reads()&(compile.App|compile.Message) != 0 || list.ReadsNames())
+		(list.Reads()&(compile.App|compile.Message) != 0 || list.ReadsNames() ||
+			len(list.Inspectors()) > 0)
 }
 
 // readsUser reports whether rules ask whose socket a packet comes from.

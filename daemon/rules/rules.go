@@ -41,16 +41,18 @@ const (
 
 // What rules do, as the Action of a [Rule], a [Set] or a [Note].
 const (
-	AcceptIt = compile.Accept
-	DropIt   = compile.Drop
-	RejectIt = compile.Reject
-	LogIt    = compile.Log
+	AcceptIt  = compile.Accept
+	InspectIt = compile.Inspect
+	DropIt    = compile.Drop
+	RejectIt  = compile.Reject
+	LogIt     = compile.Log
 )
 
 // The verdicts of a [Note].
 const (
 	Undecided = compile.Undecided
 	Accepted  = compile.Accepted
+	Inspected = compile.Inspected
 	Rejected  = compile.Rejected
 	Dropped   = compile.Dropped
 )
@@ -70,18 +72,22 @@ type Rules struct {
 
 // Load reads rules from files, and from those of directories that [FilesIn] returns. It
 // returns all that is wrong with any of them as an [Errors].
-func Load(paths ...string) (*Rules, error) { return LoadBy(os.ReadFile, paths...) }
-
-// LoadBy is Load with a function that reads each file, those that sets name included.
-func LoadBy(read func(path string) ([]byte, error), paths ...string) (*Rules, error) {
-	return new(Rules).LoadNext(read, paths...)
+func Load(paths ...string) (*Rules, error) {
+	return (&Loader{Read: os.ReadFile}).Load(nil, paths...)
 }
 
-// LoadNext is LoadBy for rules that are to follow r. What is the same in both is taken over
-// from r, and not compiled again.
-func (r *Rules) LoadNext(
-	read func(path string) ([]byte, error), paths ...string,
-) (*Rules, error) {
+// Loader loads rules in the way of a daemon.
+type Loader struct {
+	// Read reads each file, those that sets name included.
+	Read func(path string) ([]byte, error)
+	// Inspector says why rules cannot use an inspector of this name. Nil: they can use
+	// any.
+	Inspector func(name string) error
+}
+
+// Load loads rules as the function Load does. What is the same in the rules before, unless
+// they are nil, is taken over from there, and not compiled again.
+func (l *Loader) Load(before *Rules, paths ...string) (*Rules, error) {
 	var files []compile.File
 	var errs Errors
 	for _, path := range paths {
@@ -90,7 +96,7 @@ func (r *Rules) LoadNext(
 			errs = append(errs, Error{File: path, Line: 1, Column: 1, Text: err.Error()})
 		}
 		for _, name := range names {
-			data, err := read(name)
+			data, err := l.Read(name)
 			if err != nil {
 				errs = append(errs, Error{File: name, Line: 1, Column: 1, Text: err.Error()})
 				continue
@@ -98,7 +104,7 @@ func (r *Rules) LoadNext(
 			files = append(files, compile.File{Name: name, Data: data})
 		}
 	}
-	next, err := compileAfter(r.program, read, files)
+	next, err := l.compile(before, files)
 	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what compileAfter returns
 		errs = append(errs, more...)
 	} else if err != nil {
@@ -114,12 +120,16 @@ func (r *Rules) LoadNext(
 type File = compile.File
 
 // Compile is Load for files that were read already.
-func Compile(files ...File) (*Rules, error) { return compileAfter(nil, os.ReadFile, files) }
+func Compile(files ...File) (*Rules, error) {
+	return (&Loader{Read: os.ReadFile}).compile(nil, files)
+}
 
-func compileAfter(
-	before *compile.Program, read func(path string) ([]byte, error), files []File,
-) (*Rules, error) {
-	program, err := compile.Compile(files, compile.Options{ReadFile: read, Before: before})
+func (l *Loader) compile(before *Rules, files []File) (*Rules, error) {
+	options := compile.Options{ReadFile: l.Read, Inspector: l.Inspector}
+	if before != nil {
+		options.Before = before.program
+	}
+	program, err := compile.Compile(files, options)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type Stats struct {
 	// Totals are the same counts by set and action, in no order. They do not fall when
 	// rules of a set are replaced.
 	Totals []Total
-	// Verdicts are decisions by verdict: accept, reject, drop.
+	// Verdicts are decisions by verdict: accept, inspect, reject, drop.
 	Verdicts map[string]uint64
 	// Errors are counts by app.protocol and app.error.
 	Errors map[[2]string]uint64
@@ -75,7 +75,7 @@ func (i *Inspector) Stats() Stats {
 		Memory: i.node.Used(), Decisions: l.hits(), Totals: l.sums(),
 		Verdicts: map[string]uint64{
 			"accept": i.counts.accepted.Load(), "reject": i.counts.rejected.Load(),
-			"drop": i.counts.dropped.Load(),
+			"drop": i.counts.dropped.Load(), "inspect": i.counts.inspected.Load(),
 		},
 		Conflicts: i.counts.conflicts.Load(), Subflows: i.counts.subflows.Load(),
 		Replaced: i.counts.replaced.Load(), Errors: make(map[[2]string]uint64),

@@ -24,8 +24,12 @@ func fields(docs comments, prefix string, v reflect.Value) (keys []key, err erro
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Type.Kind() == reflect.Struct {
-			inner, err := fields(docs, prefix+name+".", v.Field(i))
+		value := v.Field(i)
+		if f.Type.Kind() == reflect.Pointer {
+			value = reflect.New(f.Type.Elem()).Elem()
+		}
+		if value.Kind() == reflect.Struct {
+			inner, err := fields(docs, prefix+name+".", value)
 			if err != nil {
 				return nil, err
 			}

@@ -35,6 +35,10 @@ func render() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	inspectors, err := inspectorTable()
+	if err != nil {
+		return nil, err
+	}
 	daemon, err := flagTable(keys)
 	if err != nil {
 		return nil, err
@@ -51,7 +55,8 @@ func render() ([]byte, error) {
 	err = t.Execute(&b, map[string]string{
 		"APIVersion": node.APIVersion, "Kind": node.ConfigKind,
 		"Entry": entry, "Annotations": annotations, "Keys": keyTable(keys),
-		"Flags": daemon, "SuperviseFlags": supervisor,
+		"InspectorKeys": inspectors,
+		"Flags":         daemon, "SuperviseFlags": supervisor,
 	})
 	return b.Bytes(), err
 }
@@ -106,6 +111,23 @@ func daemonKeys() ([]key, error) {
 		keys[i].accepts = accepted(keys[i].field, config.Validate)
 	}
 	return keys, nil
+}
+
+// inspectorTable has the keys of an element of the list inspectors.
+func inspectorTable() (string, error) {
+	docs, err := readComments("daemon/node")
+	if err != nil {
+		return "", err
+	}
+	keys, err := fields(docs, "", reflect.ValueOf(node.DefaultInspector()))
+	if err != nil {
+		return "", err
+	}
+	rows := [][]string{{"key", "type", "default", "meaning"}}
+	for _, k := range keys {
+		rows = append(rows, []string{code(k.name), k.kind, k.value, k.doc})
+	}
+	return table(rows), nil
 }
 
 func keyTable(keys []key) string {

@@ -61,6 +61,8 @@ func rulesActions() (string, error) {
 	meanings := map[string]string{
 		"accept": "the flow goes on. The kernel decides its later packets, unless a later " +
 			"message may be decided otherwise, or `settle: false`",
+		"inspect": "the flow's packets go to the [inspector outside nsqueued]" +
+			"(inspectors.md#inspectors-in-other-languages) that the field `inspector` names",
 		"drop":   "the flow's packets are dropped, and nobody is told",
 		"reject": "the same, and the ends are told at once, by a reset or an ICMP error",
 		"log":    "an event is written, and the search goes on",
@@ -265,6 +267,8 @@ func fieldTexts() map[string]map[string]string {
 			"settle": "`false`: the kernel does not decide the flow's later packets, which costs " +
 				"processor time",
 			"mark": "value and mask, as in `0x10/0xf0`, of a rule whose action is `mark`",
+			"inspector": "the name of an inspector in nsqueued's configuration, of a rule whose " +
+				"action is `inspect`",
 		},
 	}
 }

@@ -85,8 +85,8 @@ func ParseExpectation(b []byte) (*Expectation, error) {
 // validate refuses verdicts that no flow can have.
 func (a *ExpectedAnswer) validate(where string) error {
 	if a.Verdict != nil && strictness(*a.Verdict) < 0 {
-		return fmt.Errorf("%s.verdict: want accept, drop, reject or undecided, got %q", where,
-			*a.Verdict)
+		return fmt.Errorf("%s.verdict: want accept, inspect, drop, reject or undecided, got %q",
+			where, *a.Verdict)
 	}
 	return nil
 }

@@ -62,9 +62,9 @@ func TestExpectationErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		``:                              "flows: want a list of flows",
 		`flows: 1`:                      "cannot unmarshal",
-		`{flows: [{verdict: allow}]}`:   `flows[0].verdict: want accept, drop, reject or undecided, got "allow"`,
+		`{flows: [{verdict: allow}]}`:   `flows[0].verdict: want accept, inspect, drop, reject or undecided, got "allow"`,
 		`{flows: [{verdicts: accept}]}`: "verdicts",
-		`{flows: [{messages: [{verdict: x}]}]}`: "flows[0].messages[0].verdict: want accept, drop, " +
+		`{flows: [{messages: [{verdict: x}]}]}`: "flows[0].messages[0].verdict: want accept, inspect, drop, " +
 			`reject or undecided, got "x"`,
 		"\x00": "control characters",
 	} {

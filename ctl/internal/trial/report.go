@@ -57,7 +57,7 @@ type Message struct {
 type Answer struct {
 	// Name is what the client asks for: the name of a server, or of a question.
 	Name string `json:"name"`
-	// Verdict is accept, drop, reject or undecided.
+	// Verdict is accept, inspect, drop, reject or undecided.
 	Verdict string `json:"verdict"`
 	// RuleSet and Rule are what decided, or has not yet. The set is empty where none
 	// decided. Besides names of rules there are default, midstream (the flow is older
@@ -92,7 +92,7 @@ const undecided = "undecided"
 
 // strictness orders verdicts.
 func strictness(verdict string) int {
-	return slices.Index([]string{undecided, "accept", "reject", "drop"}, verdict)
+	return slices.Index([]string{undecided, "accept", "inspect", "reject", "drop"}, verdict)
 }
 
 // RuleOf returns the names of what decided. The end of all sets is a default, too.

@@ -189,7 +189,7 @@ func actionOf(n *rules.Note) eve.Action {
 			return eve.Reject
 		case n.Audit && n.Action == rules.DropIt:
 			return eve.Drop
-		case n.Audit && n.Action == rules.AcceptIt:
+		case n.Audit && (n.Action == rules.AcceptIt || n.Action == rules.InspectIt):
 			return eve.Accept
 		}
 		return eve.Log

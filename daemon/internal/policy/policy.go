@@ -5,7 +5,6 @@
 package policy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
-	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/rules"
 )
 
@@ -31,7 +29,10 @@ type Config struct {
 	Resolvers []netip.Addr
 	// Settled is how long flows stay settled. They are remembered for longer.
 	Settled time.Duration
-	Log     *slog.Logger
+	// Inspector says why rules cannot use an inspector of this name. Nil: they can use
+	// any.
+	Inspector func(name string) error
+	Log       *slog.Logger
 }
 
 // Policy is the rules of a node. Its methods are safe for concurrent use.
@@ -70,7 +71,7 @@ func New(ctx context.Context, c Config) (*Policy, error) {
 		return nil, err
 	}
 	seen := make(reading)
-	loaded, err := rules.LoadBy(seen.read, c.Directory)
+	loaded, err := p.load(seen, nil)
 	p.inspector = rules.New(rules.Options{
 		Rules: loaded, Required: true, Sink: p, NodeMemory: c.Memory, Resolvers: c.Resolvers,
 		Idle: 2 * max(c.Settled, 5*time.Minute), Now: p.now,
@@ -118,7 +119,7 @@ func checkDirectory(dir string) error {
 func (p *Policy) now() time.Duration { return time.Since(p.begin) }
 
 // Inspector returns what judges packets by the rules.
-func (p *Policy) Inspector() inspect.Inspector { return p.inspector }
+func (p *Policy) Inspector() *rules.Inspector { return p.inspector }
 
 // Close ends the writing of events. Those that wait are written first, if ctx allows.
 func (p *Policy) Close(ctx context.Context) error { return p.events.close(ctx) }
@@ -134,7 +135,7 @@ func (p *Policy) reload() error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	seen := make(reading)
-	loaded, err := p.inForce().LoadNext(seen.read, p.config.Directory)
+	loaded, err := p.load(seen, p.inForce())
 	if err != nil {
 		p.refuse(errorsOf(err, p.config.Directory), seen)
 		return nil
@@ -150,11 +151,17 @@ func (p *Policy) reload() error {
 	return nil
 }
 
-// inForce returns the rules that are, if any.
+// load reads the files, after which other rules were read.
+func (p *Policy) load(seen reading, before *rules.Rules) (*rules.Rules, error) {
+	l := rules.Loader{Read: seen.read, Inspector: p.config.Inspector}
+	return l.Load(before, p.config.Directory)
+}
+
+// inForce returns the rules that are, nil for none.
 func (p *Policy) inForce() *rules.Rules {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return cmp.Or(p.rules, new(rules.Rules))
+	return p.rules
 }
 
 func (p *Policy) accept(r *rules.Rules, seen reading) {

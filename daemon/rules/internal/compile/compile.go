@@ -31,6 +31,9 @@ type File struct {
 type Options struct {
 	// ReadFile reads a file with the names of a set. Nil: there are none.
 	ReadFile func(name string) ([]byte, error)
+	// Inspector says why rules cannot use an inspector of this name. Nil: they can use
+	// any.
+	Inspector func(name string) error
 	// Labels tells that the labels of pods are known.
 	Labels bool
 	// Before is a program whose rules and sets are taken over where the files still have
@@ -42,7 +45,7 @@ type Options struct {
 // the files as an Errors.
 func Compile(files []File, options Options) (*Program, error) {
 	var errs Errors
-	documents := readFiles(files, &errs)
+	documents := readFiles(files, options.Inspector, &errs)
 	program := newProgram(&options)
 	before := setsOf(options.Before)
 	base := sync.OnceValues(func() (*cel.Env, error) { return environment(nil) })
@@ -70,10 +73,12 @@ func Compile(files []File, options Options) (*Program, error) {
 }
 
 // readFiles reads the documents of all files. No two sets have one name.
-func readFiles(files []File, errs *Errors) (list []*document) {
+func readFiles(
+	files []File, inspector func(string) error, errs *Errors,
+) (list []*document) {
 	seen := make(map[string]*document)
 	for _, file := range files {
-		r := &reader{source: newSource(file), errs: errs}
+		r := &reader{source: newSource(file), errs: errs, inspector: inspector}
 		for _, node := range r.documents(file.Data) {
 			d := readDocument(r, node)
 			if other := seen[d.set.Name]; other != nil && d.set.Name != "" {

@@ -7,22 +7,28 @@ import "slices"
 // Verdict is what becomes of a flow. Of several, the greatest is the strictest.
 type Verdict uint8
 
-// Accepted, Rejected and Dropped are decisions. A flow is Undecided until a rule's answer
-// is known.
+// Accepted, Inspected, Rejected and Dropped are decisions. A flow is Undecided until a
+// rule's answer is known. The packets of one that is Inspected are another inspector's.
 const (
 	Undecided Verdict = iota
 	Accepted
+	Inspected
 	Rejected
 	Dropped
 )
 
 // String returns the verdict in the words of logs.
 func (v Verdict) String() string {
-	return [...]string{"undecided", "accept", "reject", "drop"}[v]
+	return [...]string{"undecided", "accept", "inspect", "reject", "drop"}[v]
 }
+
+// Refuses reports whether the flow does not go on.
+func (v Verdict) Refuses() bool { return v == Rejected || v == Dropped }
 
 func (a Action) verdict() Verdict {
 	switch a {
+	case Inspect:
+		return Inspected
 	case Drop:
 		return Dropped
 	case Reject:
@@ -44,7 +50,15 @@ type Decision struct {
 
 // Settle reports whether the kernel may have the rest of a flow that is decided.
 func (d Decision) Settle() bool {
-	return d.Verdict != Undecided && (d.Rule == nil || d.Rule.Settle)
+	return d.Verdict != Undecided && d.Verdict != Inspected && (d.Rule == nil || d.Rule.Settle)
+}
+
+// Inspector is the name of the one that decides about a flow that is Inspected.
+func (d Decision) Inspector() string {
+	if d.Verdict != Inspected {
+		return ""
+	}
+	return d.Rule.Inspector
 }
 
 // Name returns what decided as set/rule, set/default or set/midstream, or nothing after

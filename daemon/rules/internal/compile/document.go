@@ -203,7 +203,7 @@ func (d *document) readRules(n *yaml.Node) {
 func (d *document) readRule(n *yaml.Node) ruleDocument {
 	rule := &Rule{Set: d.set, Line: n.Line, Settle: true}
 	r := ruleDocument{rule: rule, node: n}
-	var mark *yaml.Node
+	var mark, inspector *yaml.Node
 	d.mapping(n, "a rule",
 		field{"name", true, func(n *yaml.Node) { rule.Name = d.name(n, "the name of a rule") }},
 		field{"when", true, func(n *yaml.Node) { r.when = n }},
@@ -216,12 +216,30 @@ func (d *document) readRule(n *yaml.Node) ruleDocument {
 		}},
 		field{"message", false, func(n *yaml.Node) { r.message = n }},
 		field{"settle", false, func(n *yaml.Node) { rule.Settle = d.flag(n, "settle") }},
-		field{"mark", false, func(n *yaml.Node) { mark = n }})
+		field{"mark", false, func(n *yaml.Node) { mark = n }},
+		field{"inspector", false, func(n *yaml.Node) { inspector = n }})
 	if rule.Name == byDefault || rule.Name == byMidstream {
 		d.errorf(n, "%s is what a set decides without a rule: name the rule otherwise", rule.Name)
 	}
 	d.readMark(n, rule, mark)
+	d.readInspector(n, rule, inspector)
 	return r
+}
+
+// readInspector reads which inspector a rule leaves its flows to.
+func (d *document) readInspector(n *yaml.Node, rule *Rule, inspector *yaml.Node) {
+	switch {
+	case (inspector != nil) != (rule.Action == Inspect):
+		d.errorf(n, "a rule has the field inspector if its action is inspect, and only then")
+	case inspector != nil:
+		rule.Inspector = d.name(inspector, "the name of an inspector")
+		if rule.Inspector == "" || d.inspector == nil {
+			return
+		}
+		if err := d.inspector(rule.Inspector); err != nil {
+			d.errorf(inspector, "%v", err)
+		}
+	}
 }
 
 // readMark reads the mark that a rule sets, written as value or value/mask.

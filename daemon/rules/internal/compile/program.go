@@ -47,6 +47,7 @@ type List struct {
 	index      *index // nil: all steps are asked
 	readsNames bool
 	readsUser  bool
+	inspectors []string
 }
 
 // Files returns the names of the files that the sets' names were read from.
@@ -143,6 +144,7 @@ func (p *Program) newList(numbers []uint16) *List {
 		if step.rule != nil {
 			_, _ = h.Write(step.rule.digest[:])
 			list.reads |= step.rule.Reads
+			list.addInspector(step)
 		}
 	}
 	list.index = p.indexOf(list)

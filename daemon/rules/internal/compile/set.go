@@ -7,10 +7,11 @@ import "path"
 // Action is what a rule does with a flow, or a set with what no rule decided.
 type Action uint8
 
-// Accept, Drop and Reject decide. Log, Mark and Count do something and the search goes
-// on. Next ends the search in this set.
+// Accept, Inspect, Drop and Reject decide. Log, Mark and Count do something and the search
+// goes on. Next ends the search in this set.
 const (
 	Accept Action = iota
+	Inspect
 	Drop
 	Reject
 	Log
@@ -20,7 +21,7 @@ const (
 )
 
 func actionNames() []string {
-	return []string{"accept", "drop", "reject", "log", "mark", "count", "next"}
+	return []string{"accept", "inspect", "drop", "reject", "log", "mark", "count", "next"}
 }
 
 // String returns the word that rules have for the action.
@@ -61,7 +62,9 @@ type Rule struct {
 	// Settle says that the kernel may have the rest of a flow that the rule decided.
 	Settle         bool
 	Mark, MarkMask uint32
-	path           string // what decisions by the rule are named
+	// Inspector is the name of the one that decides, where the action is Inspect.
+	Inspector string
+	path      string // what decisions by the rule are named
 	expressions
 }
 
@@ -100,6 +103,9 @@ func (s *Set) nameDecisions() {
 		r.path = s.Name + "/" + r.Name
 	}
 }
+
+// Selects reports whether the set's rules are for a pod.
+func (s *Set) Selects(pod *Pod) bool { return s.selects(&Flow{Pod: pod}) }
 
 // selects reports whether the set's rules are for the pod of the flow.
 func (s *Set) selects(f *Flow) bool {

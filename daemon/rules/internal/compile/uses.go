@@ -12,6 +12,16 @@ func (l *List) ReadsNames() bool { return l.readsNames }
 // message.
 func (l *List) ReadsUser() bool { return l.readsUser }
 
+// Inspectors returns the names of the inspectors that rules of the list leave flows to.
+func (l *List) Inspectors() []string { return l.inspectors }
+
+// addInspector notes the inspector of a step.
+func (l *List) addInspector(s *step) {
+	if s.action == Inspect && s.decides() && !slices.Contains(l.inspectors, s.rule.Inspector) {
+		l.inspectors = append(l.inspectors, s.rule.Inspector)
+	}
+}
+
 // uses reports whether a rule's condition has a variable.
 func (l *List) uses(name string) bool {
 	set := setOf(name)

@@ -19,6 +19,8 @@ import (
 type reader struct {
 	source *source
 	errs   *Errors
+	// inspector says why rules cannot use an inspector. Nil: they can use all.
+	inspector func(name string) error
 }
 
 // field is a key that a mapping may have.

@@ -103,7 +103,7 @@ func (p *Pod) rule(f *facts, d compile.Decision, mark, mask uint32) {
 
 // remember keeps a decision.
 func (p *Pod) remember(f *facts, d compile.Decision, mark, mask uint32) {
-	f.set(refused, d.Verdict != compile.Accepted)
+	f.set(refused, d.Verdict.Refuses())
 	f.flags |= decided | again
 	f.rules = p.version
 	r := ruling{d, mark, mask}
@@ -163,7 +163,7 @@ func (p *Pod) judgeAgain(key *flowtab.Key, client flowtab.Side, f *facts) {
 		p.scratch.Reset()
 		d = p.ask(f, &p.scratch, &mark, &mask, false)
 	}
-	if wasRefused := f.has(refused); wasRefused != (d.Verdict != compile.Accepted) {
+	if wasRefused := f.has(refused); wasRefused != d.Verdict.Refuses() {
 		p.decided(f, d)
 		p.tell(f)
 	}

@@ -83,7 +83,7 @@ func (p *Pod) feedDNS(r flowtab.Ref, w *work, b []byte, ofServer bool) (Outcome,
 		d := p.askDNS(f, w, m, &w.mark, &w.markMask)
 		p.ruleMessage(f, d, w.mark, w.markMask)
 		w.messages = true
-		if d.Verdict != compile.Accepted {
+		if d.Verdict.Refuses() {
 			p.finish(r, w)
 			return p.answer(p.table.Facts(r)), true
 		}

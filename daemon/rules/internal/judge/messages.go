@@ -38,7 +38,7 @@ func (p *Pod) judgeMessage(f *facts, w *work) bool {
 	d := p.askMessage(f, w, &w.mark, &w.markMask)
 	w.messages = true
 	p.ruleMessage(f, d, w.mark, w.markMask)
-	return d.Verdict == compile.Accepted
+	return !d.Verdict.Refuses()
 }
 
 // readMessages looks at the messages of a client whose protocol has several of them.

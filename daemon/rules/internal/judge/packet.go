@@ -70,4 +70,7 @@ type Outcome struct {
 	// By is the name of what decided, as that of a [Note], and empty if nothing did. It
 	// is no new text.
 	By string
+	// Inspector is the name of the one that decides about a packet that is accepted so
+	// far, and empty where none is asked.
+	Inspector string
 }

@@ -144,7 +144,7 @@ type answered struct {
 func (r ruling) answered() answered {
 	o := Outcome{
 		Action: actionOf(r.Verdict), Settle: r.Decision.Settle(), Mark: r.mark, MarkMask: r.mask,
-		By: r.Name(),
+		By: r.Name(), Inspector: r.Inspector(),
 	}
 	if r.Set == nil && o.Action != Accept { // no end of sets refuses
 		o.By = byConflict

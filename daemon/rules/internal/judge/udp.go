@@ -172,7 +172,7 @@ func (p *Pod) judgeDatagram(r flowtab.Ref, f *facts, b []byte, cut, fromClient b
 		d = p.askMessage(f, nil, &mark, &mask)
 	}
 	p.ruleMessage(f, d, mark, mask)
-	if f.app == appDNS && d.Verdict == compile.Accepted {
+	if f.app == appDNS && !d.Verdict.Refuses() {
 		p.learnNames(p.table.Key(r), p.table.Client(r), f, &p.tools().message)
 	}
 	return p.answer(f)

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// maxSocketPath is what the kernel takes as the path of a unix socket.
+const maxSocketPath = 107
+
+// validateSocket looks at what is of inspectors on sockets alone.
+func (c *InspectorConfig) validateSocket(field string) error {
+	if c.Socket == "" {
+		return at(field, errors.New("want a socket"))
+	}
+	var errs []error
+	if !filepath.IsAbs(c.Socket) || len(c.Socket) > maxSocketPath {
+		errs = append(errs, at(field+".socket", fmt.Errorf(
+			"%q: want an absolute path of at most %d bytes", c.Socket, maxSocketPath)))
+	}
+	errs = append(errs, at(field+".transport", validateTransport(c.Transport)),
+		at(field+".user", validateOwner(c.User)), at(field+".group", validateOwner(c.Group)))
+	return errors.Join(errs...)
+}
+
+func validateTransport(name string) error {
+	switch name {
+	case TransportMessages, TransportMemfd:
+		return nil
+	case "descriptor":
+		return errors.New("descriptor is not available: it would hand the pod's queue itself to " +
+			"the inspector; want messages or memfd")
+	}
+	return fmt.Errorf("%q: want messages or memfd", name)
+}
+
+func validateOwner(name string) error {
+	if strings.ContainsAny(name, ":\n\x00") {
+		return fmt.Errorf("%q: want a name or a number", name)
+	}
+	return nil
+}
+
+// groupID returns the number of a group, -1 for none.
+func groupID(name string) (int, error) {
+	return ownerID(name, func() (string, error) {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			return "", err
+		}
+		return g.Gid, nil
+	})
+}
+
+func ownerID(name string, look func() (string, error)) (int, error) {
+	if name == "" {
+		return -1, nil
+	}
+	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
+		return int(n), nil
+	}
+	id, err := look()
+	if err != nil {
+		return -1, err
+	}
+	return strconv.Atoi(id)
+}

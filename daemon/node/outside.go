@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/external"
+	"github.com/nsqueue/nsqueue/daemon/internal/policy"
+	"github.com/nsqueue/nsqueue/daemon/rules"
+)
+
+// outside are the inspectors outside the daemon.
+type outside struct {
+	entries []external.Entry
+	router  *external.Router
+	// workers are what serves them, until the daemon stops.
+	workers []func(context.Context)
+}
+
+// newOutside makes the inspectors of the configuration, nil where it has none. An inspector
+// of the program's own and those outside exclude each other.
+func newOutside(c *Config, inspector inspect.Inspector, log *slog.Logger) (*outside, error) {
+	if len(c.Inspectors) == 0 {
+		return nil, nil
+	}
+	if _, none := inspector.(inspect.AcceptAll); !none {
+		return nil, fmt.Errorf("inspectors: this program has an inspector of its own, %T: "+
+			"leave the key out", inspector)
+	}
+	o := &outside{}
+	for i := range c.Inspectors {
+		one := c.Inspectors[i].effective()
+		entry, err := one.entry()
+		if err != nil {
+			return nil, err
+		}
+		if err := o.make(c, &one, &entry, log); err != nil {
+			return nil, fmt.Errorf("inspectors[%d]: %w", i, err)
+		}
+		o.entries = append(o.entries, entry)
+	}
+	return o, nil
+}
+
+// entry returns what is common to all kinds of inspectors.
+func (c *InspectorConfig) entry() (external.Entry, error) {
+	e := external.Entry{Name: c.Name}
+	if c.OnFailure == OnFailureRules {
+		e.Unfit = fmt.Errorf("the inspector %s has onFailure: Rules, so that rules cannot leave "+
+			"flows to it", c.Name)
+	}
+	if c.Pods == nil {
+		return e, nil
+	}
+	var err error
+	e.Selects, err = c.Pods.compile()
+	return e, err
+}
+
+// make makes the inspector that the configuration is about.
+func (o *outside) make(
+	*Config, *InspectorConfig, *external.Entry, *slog.Logger,
+) error {
+	return errors.New("no kind of inspectors is available")
+}
+
+// check says why rules cannot leave flows to an inspector.
+func (o *outside) check(name string) error {
+	if o == nil {
+		return external.Check(nil, name)
+	}
+	return external.Check(o.entries, name)
+}
+
+// route returns the inspector of the daemon, which asks rules first, if there are any.
+func (o *outside) route(p *policy.Policy) inspect.Inspector {
+	var first *rules.Inspector
+	if p != nil {
+		first = p.Inspector()
+	}
+	o.router = external.NewRouter(first, o.entries)
+	return o.router
+}
+
+// start has the inspectors served.
+func (o *outside) start(workers *group) {
+	workers.add(o.router.Run)
+	for _, run := range o.workers {
+		workers.add(run)
+	}
+}
