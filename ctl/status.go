@@ -147,9 +147,9 @@ func addHook(f *text.Fields, h *api.HookStatus) {
 // addRules adds what nsqueued inspects by.
 func (c *command) addRules(f *text.Fields, r *api.RulesState) {
 	if r.Loaded == nil {
-		f.Add("Rules", "none in force, from %s", r.Directory)
+		f.Add("Rules", "none in force, from %s", r.From())
 	} else {
-		f.Add("Rules", "%s from %s, read %s ago", text.Plural(r.Sets, "set"), r.Directory,
+		f.Add("Rules", "%s from %s, read %s ago", text.Plural(r.Sets, "set"), r.From(),
 			text.Age(c.now().Sub(*r.Loaded)))
 	}
 	if r.Problem != "" {

@@ -63,7 +63,7 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.Rules.Directory == "" {
+			if !c.Rules.On() {
 				defer answerHangups(&c)()
 			}
 			return node.Run(cmd.Context(), c, inspect.AcceptAll{})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -49,8 +50,10 @@ type RuleSet struct {
 
 // Rules are the rules that the daemon judges packets by.
 type Rules struct {
-	// Directory is where they come from; empty where the daemon has no rules.
-	Directory string `json:"directory"`
+	// Directory is where they come from, the first of Directories; empty where the daemon
+	// has no rules.
+	Directory   string   `json:"directory"`
+	Directories []string `json:"directories,omitempty"`
 	// Loaded is when those in force were read, and absent where none are.
 	Loaded *time.Time `json:"loaded,omitempty"`
 	// Files are those that they came from.
@@ -91,12 +94,22 @@ type ServerNames struct {
 
 // RulesState is what a status tells of the rules.
 type RulesState struct {
-	Directory string `json:"directory"`
+	// Directory is where they come from, the first of Directories.
+	Directory   string   `json:"directory"`
+	Directories []string `json:"directories,omitempty"`
 	// Loaded is when the rules in force were read, and absent where none are.
 	Loaded *time.Time `json:"loaded,omitempty"`
 	Sets   int        `json:"sets"`
 	// Problem is why files are refused; empty for nothing.
 	Problem string `json:"problem,omitempty"`
+}
+
+// From names the directories for a person to read.
+func (s *RulesState) From() string {
+	if len(s.Directories) == 0 { // an older daemon
+		return s.Directory
+	}
+	return strings.Join(s.Directories, ", ")
 }
 
 // EffectiveRule is one of the rules that concern an attachment, in their order.

@@ -145,3 +145,14 @@ func TestReadyByRules(t *testing.T) {
 		}
 	}
 }
+
+func TestRulesFrom(t *testing.T) {
+	for want, s := range map[string]api.RulesState{
+		"/a":     {Directory: "/a"},
+		"/a, /b": {Directory: "/a", Directories: []string{"/a", "/b"}},
+	} {
+		if got := s.From(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

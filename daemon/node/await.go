@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
@@ -41,7 +42,7 @@ func (s *supervised) prepare(c *Config, rules *policy.Policy) (*choice, error) {
 	if rules != nil {
 		if r := rules.State(); r.Loaded == nil {
 			return nil, fmt.Errorf("rules of %s: %s: the daemon that serves goes on",
-				r.Directory, r.Problem)
+				strings.Join(r.Directories, ", "), r.Problem)
 		}
 	}
 	if _, _, err := state.Inspect(c.StateDir); err != nil {

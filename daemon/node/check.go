@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -61,7 +62,7 @@ func (k *checker) configuration() {
 		k.directory(field, path)
 	}
 	k.socket()
-	if _, none := k.inspector.(inspect.AcceptAll); c.Rules.Directory != "" && !none {
+	if _, none := k.inspector.(inspect.AcceptAll); c.Rules.On() && !none {
 		k.add(api.FindingWrong, checkConfiguration, "rules.directory", "this program has an "+
 			"inspector of its own", "Leave the key out, or use nsqueued itself.")
 	}
@@ -95,19 +96,12 @@ func (k *checker) socket() {
 }
 
 func (k *checker) rules() {
-	dir := k.config.Rules.Directory
-	if dir == "" {
+	dirs := k.config.Rules.all()
+	if len(dirs) == 0 || !k.ruleDirectories(dirs) {
 		return
 	}
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		if err == nil {
-			err = errors.New("not a directory")
-		}
-		k.add(api.FindingWrong, checkRules, dir, err.Error(),
-			"Make the directory, or leave rules.directory out.")
-		return
-	}
-	r, err := rules.Load(dir)
+	r, err := rules.Load(dirs...)
+	dir := strings.Join(dirs, ", ")
 	if err == nil {
 		count := 0
 		for _, set := range r.Sets() {
@@ -126,6 +120,23 @@ func (k *checker) rules() {
 		where := fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
 		k.add(api.FindingWrong, checkRules, where, e.Text, remedy)
 	}
+}
+
+// ruleDirectories reports whether all are there.
+func (k *checker) ruleDirectories(dirs []string) bool {
+	ok := true
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			err = errors.New("not a directory")
+		}
+		if err != nil {
+			ok = false
+			k.add(api.FindingWrong, checkRules, dir, err.Error(),
+				"Make the directory, or leave it out of rules.directory and rules.directories.")
+		}
+	}
+	return ok
 }
 
 // eventsFile looks for the directory of the file of events, which nobody makes.

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +23,12 @@ import (
 
 // RulesConfig is about rules, by which nsqueued inspects.
 type RulesConfig struct {
-	// Directory has the files of rules, *.yaml; empty means that there are no rules, and
-	// that every packet is accepted.
+	// Directory has the files of rules, *.yaml. Without it and without directories there
+	// are no rules, and every packet is accepted.
 	Directory string `json:"directory"`
+	// Directories have more files of rules, such as mounted ConfigMaps. No two sets in any
+	// of them have the same name.
+	Directories []string `json:"directories"`
 	// Resolvers are the addresses whose DNS answers tell the names of servers; none
 	// means everybody's.
 	Resolvers []string `json:"resolvers"`
@@ -62,6 +67,7 @@ func (c *RulesConfig) validate() error {
 			errs = append(errs, absolute(field, path))
 		}
 	}
+	errs = append(errs, c.validateDirectories())
 	if c.Memory < minRulesMemory {
 		errs = append(errs,
 			fmt.Errorf("rules.memory %d: want at least %d", c.Memory, minRulesMemory))
@@ -69,6 +75,37 @@ func (c *RulesConfig) validate() error {
 	_, err := c.resolvers()
 	return errors.Join(append(errs, err)...)
 }
+
+// validateDirectories refuses paths that are not absolute, and those named twice.
+func (c *RulesConfig) validateDirectories() error {
+	var errs []error
+	seen := make(map[string]bool)
+	for i, path := range c.all() {
+		field := "rules.directories"
+		if i == 0 && c.Directory != "" {
+			field = "rules.directory"
+		} else {
+			errs = append(errs, absolute(field, path))
+		}
+		if clean := filepath.Clean(path); seen[clean] {
+			errs = append(errs, fmt.Errorf("%s %s: named twice", field, path))
+		} else {
+			seen[clean] = true
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// all returns the directories of files of rules.
+func (c *RulesConfig) all() []string {
+	if c.Directory == "" {
+		return c.Directories
+	}
+	return append([]string{c.Directory}, c.Directories...)
+}
+
+// On reports whether there are rules to inspect by.
+func (c *RulesConfig) On() bool { return len(c.all()) > 0 }
 
 func (c *RulesConfig) resolvers() ([]netip.Addr, error) {
 	var list []netip.Addr
@@ -88,19 +125,19 @@ func newPolicy(
 	ctx context.Context, c *Config, inspector inspect.Inspector, outside *outside,
 	log *slog.Logger,
 ) (*policy.Policy, error) {
-	if c.Rules.Directory == "" {
+	if !c.Rules.On() {
 		return nil, nil
 	}
 	if _, none := inspector.(inspect.AcceptAll); !none {
 		return nil, fmt.Errorf("rules.directory %s: this program has an inspector of its own, %T: "+
-			"leave the key out", c.Rules.Directory, inspector)
+			"leave the key out", strings.Join(c.Rules.all(), ", "), inspector)
 	}
 	resolvers, err := c.Rules.resolvers()
 	if err != nil {
 		return nil, err
 	}
 	return policy.New(ctx, policy.Config{
-		Directory: c.Rules.Directory, Memory: c.Rules.Memory, Resolvers: resolvers,
+		Directories: c.Rules.all(), Memory: c.Rules.Memory, Resolvers: resolvers,
 		Settled: time.Duration(c.Settle.Timeout), Inspector: outside.check, Log: log,
 		Events: policy.Events{
 			File: c.Rules.Events.File, Socket: c.Rules.Events.Socket, Stderr: c.Rules.Events.Stderr,
@@ -118,7 +155,7 @@ func endPolicy(p *policy.Policy) error {
 // catchHangups returns what delivers each SIGHUP from now on, and what ends that. Without
 // rules, the signal is the program's own.
 func catchHangups(c *Config) (<-chan os.Signal, func()) {
-	if c.Rules.Directory == "" {
+	if !c.Rules.On() {
 		return nil, func() {}
 	}
 	hangups := make(chan os.Signal, 1)

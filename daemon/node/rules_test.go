@@ -38,7 +38,7 @@ func TestRulesConfig(t *testing.T) {
 	if err != nil || !slices.Equal(resolvers, want) {
 		t.Errorf("%v, %v", resolvers, err)
 	}
-	if c := DefaultConfig().Rules; c.Directory != "" || c.Resolvers != nil ||
+	if c := DefaultConfig().Rules; c.On() || c.Resolvers != nil ||
 		c.Events != (RulesEventsConfig{}) {
 		t.Errorf("default %+v", c)
 	}
@@ -103,5 +103,33 @@ func TestNoRules(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "rules.directory") {
 			t.Errorf("call %d: %v", i, err)
 		}
+	}
+}
+
+func TestRulesDirectories(t *testing.T) {
+	for name, c := range map[string]struct {
+		text, want string // want is an error's part where it begins with !
+	}{
+		"one":          {"directory: /a", "/a"},
+		"several":      {"directory: /a, directories: [/b, /c]", "/a /b /c"},
+		"a list alone": {"directories: [/b]", "/b"},
+		"none":         {"directories: []", ""},
+		"relative":     {"directories: [/b, c]", "!rules.directories \"c\""},
+		"twice":        {"directory: /a, directories: [/a/]", "!/a/: named twice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseConfig([]byte(header + "rules: {" + c.text + "}\n"))
+			if text, wrong := strings.CutPrefix(c.want, "!"); wrong {
+				if err == nil || !strings.Contains(err.Error(), text) {
+					t.Errorf("%v, want %q", err, text)
+				}
+				return
+			}
+			nstest.Must(t, err)
+			if all := strings.Join(got.Rules.all(), " "); all != c.want ||
+				got.Rules.On() != (c.want != "") {
+				t.Errorf("%q, want %q", all, c.want)
+			}
+		})
 	}
 }

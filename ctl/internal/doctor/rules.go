@@ -11,12 +11,12 @@ func (e *examination) rules() {
 	case r == nil:
 		e.ok(checkRules, "", "nsqueued has none")
 	case r.Problem == "":
-		e.ok(checkRules, r.Directory, "%s in force", text.Plural(r.Sets, "set"))
+		e.ok(checkRules, r.From(), "%s in force", text.Plural(r.Sets, "set"))
 	case r.Loaded == nil:
-		e.add(Wrong, checkRules, r.Directory,
+		e.add(Wrong, checkRules, r.From(),
 			r.Problem+"; failure policies decide about all packets", rulesRemedy)
 	default:
-		e.add(Wrong, checkRules, r.Directory, r.Problem+"; the rules of before stay in force",
+		e.add(Wrong, checkRules, r.From(), r.Problem+"; the rules of before stay in force",
 			rulesRemedy)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,9 +21,9 @@ import (
 
 // Config is what a Policy is made with.
 type Config struct {
-	// Directory has the files of rules.
-	Directory string
-	Events    Events
+	// Directories have the files of rules. There is at least one.
+	Directories []string
+	Events      Events
 	// Memory is how many bytes the undecided flows of all pods may take.
 	Memory int
 	// Resolvers are whose DNS answers tell names of addresses. Nil: everybody's are.
@@ -45,6 +46,7 @@ type Policy struct {
 	resolving resolving
 	events    *events
 	begin     time.Time
+	readFile  func(path string) ([]byte, error)
 
 	reloading sync.Mutex // one at a time
 	mu        sync.Mutex // guards what follows
@@ -58,26 +60,27 @@ type Policy struct {
 // New reads the rules. Files that are wrong are no error: until they are mended, the
 // failure policies decide about all packets. No reload goes on when ctx has ended.
 func New(ctx context.Context, c Config) (*Policy, error) {
-	if err := checkDirectory(c.Directory); err != nil {
-		return nil, err
+	for _, dir := range c.Directories {
+		if err := checkDirectory(dir); err != nil {
+			return nil, err
+		}
 	}
 	p := &Policy{
 		config: c, life: ctx, begin: time.Now(), names: newNames(),
-		reporter: nobody{},
-		reloads:  make(map[bool]uint64),
+		reporter: nobody{}, readFile: os.ReadFile,
+		reloads: make(map[bool]uint64),
 	}
 	var err error
 	if p.events, err = newEvents(&c.Events, c.Log); err != nil {
 		return nil, err
 	}
-	seen := make(reading)
-	loaded, err := p.load(seen, nil)
+	loaded, seen, err := p.load(nil)
 	p.inspector = rules.New(rules.Options{
 		Rules: loaded, Required: true, Sink: p, NodeMemory: c.Memory, Resolvers: c.Resolvers,
 		Idle: 2 * max(c.Settled, 5*time.Minute), Now: p.now,
 	})
 	if err != nil {
-		p.refuse(errorsOf(err, c.Directory), seen)
+		p.refuse(errorsOf(err, c.Directories[0]), seen)
 		return p, nil
 	}
 	p.accept(loaded, seen)
@@ -110,7 +113,7 @@ func checkDirectory(dir string) error {
 		err = errors.New("not a directory")
 	}
 	if err != nil {
-		return fmt.Errorf("rules.directory %s: %w: make it, or leave the key out", dir, err)
+		return fmt.Errorf("rules.directory %s: %w: make it, or leave it out", dir, err)
 	}
 	return nil
 }
@@ -134,10 +137,9 @@ func (p *Policy) Reload() error {
 func (p *Policy) reload() error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
-	seen := make(reading)
-	loaded, err := p.load(seen, p.inForce())
+	loaded, seen, err := p.load(p.inForce())
 	if err != nil {
-		p.refuse(errorsOf(err, p.config.Directory), seen)
+		p.refuse(errorsOf(err, p.config.Directories[0]), seen)
 		return nil
 	}
 	changed, err := p.inspector.Replace(p.life, loaded)
@@ -145,17 +147,40 @@ func (p *Policy) reload() error {
 		return fmt.Errorf("put rules in force: %w", err)
 	}
 	p.accept(loaded, seen)
-	p.reporter.ReportRules(slog.LevelInfo, fmt.Sprintf(
-		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
-		len(loaded.Sets()), p.config.Directory, len(changed)))
+	p.reportAccepted(len(loaded.Sets()), len(changed))
 	return nil
 }
 
-// load reads the files, after which other rules were read.
-func (p *Policy) load(seen reading, before *rules.Rules) (*rules.Rules, error) {
-	l := rules.Loader{Read: seen.read, Inspector: p.config.Inspector}
-	return l.Load(before, p.config.Directory)
+// reportAccepted tells of files that are in force, and warns where they have no rules.
+func (p *Policy) reportAccepted(sets, changed int) {
+	from := strings.Join(p.config.Directories, ", ")
+	if sets == 0 {
+		p.reporter.ReportRules(slog.LevelWarn, fmt.Sprintf(
+			"there are no rules in %s any more: every packet is accepted; other rules than before "+
+				"count for %d attachments", from, changed))
+		return
+	}
+	p.reporter.ReportRules(slog.LevelInfo, fmt.Sprintf(
+		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
+		sets, from, changed))
 }
+
+// load reads the files as they are together at one moment, after which other rules were
+// read: what is exchanged meanwhile, as Kubernetes does with a volume, is read again.
+func (p *Policy) load(before *rules.Rules) (loaded *rules.Rules, seen reading, err error) {
+	for range rereads {
+		seen = make(reading)
+		l := rules.Loader{Read: seen.noting(p.readFile), Inspector: p.config.Inspector}
+		loaded, err = l.Load(before, p.config.Directories...)
+		if !seen.isOld(p.config.Directories) {
+			break
+		}
+	}
+	return loaded, seen, err
+}
+
+// rereads bounds how often files are read that change all the time.
+const rereads = 5
 
 // inForce returns the rules that are, nil for none.
 func (p *Policy) inForce() *rules.Rules {

@@ -37,7 +37,7 @@ func write(t *testing.T, path, text string) {
 func open(ctx context.Context, t *testing.T, dir string) *Policy {
 	t.Helper()
 	p, err := New(ctx, Config{
-		Directory: dir, Log: slog.New(slog.DiscardHandler),
+		Directories: []string{dir}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestBrokenAtStart(t *testing.T) {
 func TestNoDirectory(t *testing.T) {
 	_, file := one(t)
 	for _, path := range []string{filepath.Join(t.TempDir(), "none"), file} {
-		if _, err := New(t.Context(), Config{Directory: path}); err == nil ||
+		if _, err := New(t.Context(), Config{Directories: []string{path}}); err == nil ||
 			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -189,35 +189,6 @@ func TestDomainsFile(t *testing.T) {
 		if err := p.Reload(); err != nil || p.Problem() != "" || p.changed() {
 			t.Errorf("%v, problem %q, changed %v", err, p.Problem(), p.changed())
 		}
-	}
-}
-
-// Kubernetes replaces the files of a volume by one link.
-func TestVolume(t *testing.T) {
-	dir := t.TempDir()
-	version := func(name string) {
-		to := filepath.Join(dir, ".."+name)
-		if err := os.Mkdir(to, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(to, "a.yaml"), ruleSet(name, "drop"))
-		link := filepath.Join(dir, "..data")
-		if err := os.Symlink(to, link+"_tmp"); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(link+"_tmp", link); err != nil {
-			t.Fatal(err)
-		}
-	}
-	version("one")
-	if err := os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	p := open(t.Context(), t, dir)
-	wantSet(t, p, "one")
-	version("two")
-	if !p.changed() {
-		t.Error("another version does not count as changed")
 	}
 }
 

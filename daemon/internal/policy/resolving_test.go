@@ -71,7 +71,7 @@ func TestServerNames(t *testing.T) {
 	file := filepath.Join(dir, "a.yaml")
 	write(t, file, fmt.Sprintf(namedRules, "s"))
 	p, err := New(t.Context(), Config{
-		Directory: dir, Log: slog.New(slog.DiscardHandler),
+		Directories: []string{dir}, Log: slog.New(slog.DiscardHandler),
 		Resolvers: []netip.Addr{netip.MustParseAddr(resolver)},
 	})
 	if err != nil {

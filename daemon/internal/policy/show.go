@@ -17,7 +17,8 @@ func (p *Policy) Rules() api.Rules {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	answer := api.Rules{
-		Directory: p.config.Directory, Files: []string{}, Sets: []api.RuleSet{},
+		Directory: p.config.Directories[0], Directories: slices.Clone(p.config.Directories),
+		Files: []string{}, Sets: []api.RuleSet{},
 		Errors: append([]api.RuleError{}, p.errs...), Flows: stats.Flows,
 		Undecided: stats.Undecided, Memory: stats.Memory, Verdicts: stats.Verdicts,
 		ServerNames: p.serverNames(&stats.Names),
@@ -168,7 +169,10 @@ func (p *Policy) Numbers() Numbers {
 
 // State returns what a status tells.
 func (p *Policy) State() *api.RulesState {
-	s := &api.RulesState{Directory: p.config.Directory, Problem: p.Problem()}
+	s := &api.RulesState{
+		Directory: p.config.Directories[0], Directories: slices.Clone(p.config.Directories),
+		Problem: p.Problem(),
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.rules != nil {

@@ -4,7 +4,9 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -90,17 +92,22 @@ func settle(ctx context.Context, w *dirwatch.Watch) {
 // watchDirectories adds those of the files by now. One that cannot be watched is polled.
 func (p *Policy) watchDirectories(w *dirwatch.Watch) {
 	for _, dir := range p.directories() {
-		if err := w.Add(dir); err != nil {
+		err := w.Add(dir)
+		for errors.Is(err, fs.ErrNotExist) && dir != "/" { // somebody may make it again
+			dir = filepath.Dir(dir)
+			err = w.Add(dir)
+		}
+		if err != nil {
 			p.config.Log.Debug("cannot watch a directory", slog.Any("error", err))
 		}
 	}
 }
 
-// directories returns that of the rules, and those of files that their sets name.
+// directories returns those of the rules, and those of files that their sets name.
 func (p *Policy) directories() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	dirs := []string{p.config.Directory}
+	dirs := slices.Clone(p.config.Directories)
 	for file := range p.seen {
 		dirs = append(dirs, filepath.Dir(file))
 	}
@@ -113,25 +120,29 @@ func (p *Policy) changed() bool {
 	p.mu.Lock()
 	seen := p.seen
 	p.mu.Unlock()
-	return seen.isOld(p.config.Directory)
+	return seen.isOld(p.config.Directories)
 }
 
 // reading is what the kernel said of each file just before it was read. It is not changed
 // after the last file.
 type reading map[string]string
 
-// read reads a file, also one that is not there.
-func (r reading) read(path string) ([]byte, error) {
-	r[path] = stateOf(path)
-	return os.ReadFile(path)
+// noting returns what reads a file, also one that is not there, and notes its state.
+func (r reading) noting(read func(string) ([]byte, error)) func(string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		r[path] = stateOf(path)
+		return read(path)
+	}
 }
 
-// isOld reports whether a file has changed, or another one is in the directory.
-func (r reading) isOld(dir string) bool {
-	files, _ := rules.FilesIn(dir)
-	for _, file := range files {
-		if _, ok := r[file]; !ok {
-			return true
+// isOld reports whether a file has changed, or another one is in the directories.
+func (r reading) isOld(dirs []string) bool {
+	for _, dir := range dirs {
+		files, _ := rules.FilesIn(dir)
+		for _, file := range files {
+			if _, ok := r[file]; !ok {
+				return true
+			}
 		}
 	}
 	for file, state := range r {

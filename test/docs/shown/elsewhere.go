@@ -71,6 +71,7 @@ func AllElsewhere() []Elsewhere {
 		{"nsqueuectl events --verdict reject", ruled, "test/e2e: TestRefusalShown"},
 		{"nsqueuectl events --rule ", ruled, "test/e2e: TestRefusalShown"},
 		{"nsqueuectl rules list", ruled, "ctl: TestRulesList"},
+		{"nsqueuectl rules reload", ruled, "ctl: TestRulesReload"},
 		{"nsqueuectl rules check ", ruled, "ctl: TestRulesCheck"},
 		{"nsqueuectl rules try ", ruled, "ctl: TestRulesTry"},
 		{"nsqueuectl rules test ", ruled, "ctl: TestRulesTest"},
