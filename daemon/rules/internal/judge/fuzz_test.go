@@ -83,7 +83,6 @@ func FuzzJudge(f *testing.F) {
 				}
 			case 4, 5:
 				packet.Payload = udp(ends[from], ends[1-from], payload)
-				packet.SegmentSize = s.next(2) * (1 + s.next(200))
 			case 6:
 				packet.Payload = icmp(ends[from].Addr(), ends[1-from].Addr(), byte(s.next(20)), 0, s.bytes(60))
 			case 7:

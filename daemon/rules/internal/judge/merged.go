@@ -49,3 +49,21 @@ func (p *Pod) mergedMessages(b []byte, cut bool) Outcome {
 	}
 	return p.datagrams(b, cut, size)
 }
+
+// datagrams judges several datagrams, of which all but the last have this size.
+func (p *Pod) datagrams(b []byte, cut bool, size int) (o Outcome) {
+	for first := true; len(b) > 0; first = false {
+		n := min(size, len(b))
+		one := p.datagram(b[:n:n], cut && n == len(b))
+		if b = b[n:]; first || stricter(one.Action, o.Action) {
+			o = one
+		}
+	}
+	return o
+}
+
+// stricter orders what becomes of the datagrams of a packet.
+func stricter(a, b Action) bool {
+	order := [...]uint8{None: 6, Accept: 0, Drop: 5, Reject: 4, Pass: 1, Hold: 2}
+	return order[a] > order[b]
+}

@@ -16,11 +16,8 @@ type Packet struct {
 	// Unverified says that nobody has looked at the transport's checksum yet. The
 	// receiver will, and take no packet with a wrong one.
 	Unverified bool
-	// SegmentSize is the payload of each datagram but the last where the kernel has
-	// merged several ones of UDP into this packet, and 0 where it has not, or does not
-	// tell.
-	SegmentSize int
 	// Merged says that the kernel has merged several packets of the flow into this one.
+	// It does not tell the size of one.
 	Merged bool
 	// SocketUID is the user that the pod's socket belongs to, and −1 if not known.
 	SocketUID int64

@@ -46,7 +46,7 @@ func (p *Pod) repeatOf(packet *Packet) *repeat {
 func (p *Pod) noteRepeat(packet *Packet, o Outcome) {
 	flow := p.steady
 	p.steady = 0
-	if flow == 0 || packet.SegmentSize != 0 || packet.Merged && !p.isConnection() {
+	if flow == 0 || packet.Merged && !p.isConnection() {
 		p.forgetRepeats()
 		return
 	}
@@ -61,7 +61,7 @@ func (p *Pod) forgetRepeats() { p.repeats[0].flow, p.repeats[1].flow = 0, 0 }
 
 // answers reports whether the packet gets the answer of the one before.
 func (r *repeat) answers(packet *Packet) bool {
-	if r.flow == 0 || packet.SocketUID != r.user || packet.SegmentSize != 0 ||
+	if r.flow == 0 || packet.SocketUID != r.user ||
 		packet.Merged && r.protocol != inspect.ProtoTCP {
 		return false
 	}

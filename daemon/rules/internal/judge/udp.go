@@ -27,32 +27,10 @@ func (p *Pod) udp() Outcome {
 	if (r == 0 || p.state(r) != nil || p.table.Facts(r).has(datagrams)) && p.forged() {
 		return Outcome{Action: Drop, By: byChecksum}
 	}
-	size := f.packet.SegmentSize
-	switch {
-	case size == 0 && f.packet.Merged && p.reads():
+	if f.packet.Merged && p.reads() {
 		return p.merged(r, payload, cut)
-	case size <= 0 || size >= len(payload):
-		return p.datagramOf(r, payload, cut)
 	}
-	return p.datagrams(payload, cut, size)
-}
-
-// datagrams judges several datagrams, of which all but the last have this size.
-func (p *Pod) datagrams(b []byte, cut bool, size int) (o Outcome) {
-	for first := true; len(b) > 0; first = false {
-		n := min(size, len(b))
-		one := p.datagram(b[:n:n], cut && n == len(b))
-		if b = b[n:]; first || stricter(one.Action, o.Action) {
-			o = one
-		}
-	}
-	return o
-}
-
-// stricter orders what becomes of the datagrams of a packet.
-func stricter(a, b Action) bool {
-	order := [...]uint8{None: 6, Accept: 0, Drop: 5, Reject: 4, Pass: 1, Hold: 2}
-	return order[a] > order[b]
+	return p.datagramOf(r, payload, cut)
 }
 
 // datagram returns the payload of a UDP header, and whether it was copied in part.

@@ -33,26 +33,8 @@ func TestHelloInDatagrams(t *testing.T) {
 	})
 }
 
+// Nobody tells how long the datagrams are: they tell themselves.
 func TestMergedDatagrams(t *testing.T) {
-	both(t, func(t *testing.T, b *bench) {
-		two := initials(t, "quic02_pq_2datagrams.pcap")
-		client, server := netipPort("10.0.0.1", 4000), netipPort("203.0.113.5", 443)
-		size := len(two[0]) - 28
-		packet := udp(client, server, slices.Concat(two[0][28:], two[1][28:]))
-		p := &Packet{Payload: packet, Length: len(packet), Direction: 2, SegmentSize: size, SocketUID: -1}
-		b.want("both", b.Judge(p, b.now), "reject!")
-	})
-	both(t, func(t *testing.T, b *bench) {
-		client, server := netipPort("10.0.0.1", 4000), netipPort("10.96.0.10", 53)
-		good, bad := query(1, "www.allowed.example"), query(2, "www.blocked.example")
-		packet := udp(client, server, slices.Concat(good, bad))
-		p := &Packet{Payload: packet, Length: len(packet), Direction: 2, SegmentSize: len(good), SocketUID: -1}
-		b.want("both", b.Judge(p, b.now), "reject")
-	})
-}
-
-// Where nobody tells how long the datagrams are, they tell themselves.
-func TestMergedDatagramsOfUnknownSize(t *testing.T) {
 	both(t, func(t *testing.T, b *bench) {
 		two := initials(t, "quic02_pq_2datagrams.pcap")
 		client, server := netipPort("10.0.0.1", 4000), netipPort("203.0.113.5", 443)
