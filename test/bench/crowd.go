@@ -13,6 +13,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/bench/report"
+	"github.com/nsqueue/nsqueue/test/chain"
 	"github.com/nsqueue/nsqueue/test/damage/load"
 )
 
@@ -38,6 +39,18 @@ func measureCrowd(ctx context.Context, b *bed, single *report.Row) error {
 	if err := d.Start(ctx); err != nil {
 		return err
 	}
+	for range b.options.size.crowdTurns {
+		if err := b.besideCrowdOnce(ctx, d, crowded, single); err != nil {
+			return errors.Join(err, d.Stop())
+		}
+	}
+	return errors.Join(d.Stop(), crowded.remove(ctx))
+}
+
+// besideCrowdOnce begins with a crowded pod of which nothing is remembered.
+func (b *bed) besideCrowdOnce(
+	ctx context.Context, d *chain.Daemon, crowded *bed, single *report.Row,
+) error {
 	f, err := os.Open(crowded.pod.Path())
 	if err != nil {
 		return err
@@ -47,10 +60,10 @@ func measureCrowd(ctx context.Context, b *bed, single *report.Row) error {
 	_, err = d.Client.Attach(ctx, api.AttachRequest{
 		Key: key, Origin: api.OriginManual, NetnsPath: crowded.pod.Path(),
 	}, f)
-	if err == nil {
-		err = b.besideCrowd(crowded, single)
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, d.Client.Detach(ctx, key), d.Stop(), crowded.remove(ctx))
+	return errors.Join(b.besideCrowd(crowded, single), d.Client.Detach(ctx, key))
 }
 
 // routeStrangers has the pod answer strangers to its peer, which does not know them.
@@ -64,12 +77,15 @@ func (b *bed) routeStrangers() error {
 	})
 }
 
+// crowdPings is how many round trips there are a second. The crowd sends some packets each
+// millisecond: in step with them, what is measured would be the step.
+const crowdPings = 977
+
 // besideCrowd measures round trips without the crowd and with it.
 func (b *bed) besideCrowd(crowded *bed, single *report.Row) error {
 	size := &b.options.size
-	count := size.crowd / size.crowdRate * size.pingRate
-	count = max(count, size.ping)
-	before, err := b.traffic("ping", count, size.pingRate)
+	count := max(size.crowd/size.crowdRate*crowdPings, size.ping)
+	before, err := b.traffic("ping", count, crowdPings)
 	if err != nil {
 		return err
 	}
@@ -80,7 +96,7 @@ func (b *bed) besideCrowd(crowded *bed, single *report.Row) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	beside, err := b.traffic("ping", count, size.pingRate)
+	beside, err := b.traffic("ping", count, crowdPings)
 	if err := errors.Join(err, cmd.Wait()); err != nil {
 		return err
 	}

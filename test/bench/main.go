@@ -86,7 +86,9 @@ type size struct {
 	queries, refused   int
 	queryTurns         int // more of them for those that are compared
 	reloads            int
+	reloadTurns        int // with reloads and without
 	crowd, crowdRate   int // flows that nobody decides, and how many a second
+	crowdTurns         int // with the crowd and without
 	pauses, idlePods   int
 }
 
@@ -95,6 +97,7 @@ func fullSize() size {
 		flood: 300_000, window: 960, pace: 100_000, rate: 50_000, ping: 1500, pingRate: 1000,
 		tcp: 2, tcpTurns: 6, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000,
 		attachPods: 200, connections: 2000, queries: 5000, queryTurns: 4, refused: 500, reloads: 16,
+		reloadTurns: 3, crowdTurns: 3,
 		crowd: 100_000, crowdRate: 20_000, pauses: 60, idlePods: 250,
 	}
 }
@@ -105,6 +108,7 @@ func quickSize() size {
 		flood: 10_000, window: 960, pace: 5000, rate: 50_000, ping: 50, pingRate: 1000,
 		tcp: 1, tcpTurns: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
 		connections: 40, queries: 50, queryTurns: 1, refused: 20, reloads: 2,
+		reloadTurns: 1, crowdTurns: 1,
 		crowd: 5000, crowdRate: 20_000, pauses: 2, idlePods: 10,
 	}
 }

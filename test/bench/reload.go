@@ -20,8 +20,8 @@ import (
 const reloadEvery = 250 * time.Millisecond
 
 // measureReload changes one of 1,000 rules again and again while datagrams come to the
-// pod, and counts what becomes of them. It does the same without a change, to tell what
-// the machine does.
+// pod, and counts what becomes of them. In turns it does the same without a change, to tell
+// what the machine does.
 func measureReload(ctx context.Context, b *bed, single *report.Row) error {
 	progress("rules: 1,000 are reloaded under %d packets/s", b.options.size.rate)
 	dir, err := writeRules("reload", reloadRules(0))
@@ -35,12 +35,27 @@ func measureReload(ctx context.Context, b *bed, single *report.Row) error {
 	if err := d.Start(ctx); err != nil {
 		return err
 	}
-	err = errors.Join(b.steady(ctx, d, "", single), b.steady(ctx, d, dir, single))
-	if err != nil {
-		return errors.Join(err, d.Kill())
+	var missing, unseen float64
+	for range b.options.size.reloadTurns {
+		calm, err := b.steady(ctx, d, "")
+		if err != nil {
+			return errors.Join(err, d.Kill())
+		}
+		reloaded, err := b.steady(ctx, d, dir)
+		if err != nil {
+			return errors.Join(err, d.Kill())
+		}
+		single.Add(report.CalmGap, milliseconds(calm.Stall))
+		single.Add(report.ReloadGap, milliseconds(reloaded.Stall))
+		missing += float64(reloaded.Lost)
+		unseen += float64(reloaded.Uninspected)
 	}
+	single.Add(report.ReloadLost, missing)
+	single.Add(report.ReloadUnseen, unseen)
 	return d.Stop()
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // reloadRules are 1,000 rules, of which the last but one is another one each time.
 func reloadRules(n int) string {
@@ -49,10 +64,12 @@ func reloadRules(n int) string {
 }
 
 // steady sends datagrams for some seconds. Where there is a directory, its rules change.
-func (b *bed) steady(ctx context.Context, d *chain.Daemon, dir string, single *report.Row) error {
+// It tells what became of the datagrams, and how many of those that arrived the daemon has
+// not judged.
+func (b *bed) steady(ctx context.Context, d *chain.Daemon, dir string) (load.Result, error) {
 	before, err := inspected(ctx, d)
 	if err != nil {
-		return err
+		return load.Result{}, err
 	}
 	got, err := b.datagrams(func() error {
 		for n := range b.options.size.reloads {
@@ -67,17 +84,11 @@ func (b *bed) steady(ctx context.Context, d *chain.Daemon, dir string, single *r
 		return pass(ctx, reloadEvery)
 	})
 	if err != nil {
-		return err
-	}
-	if dir == "" {
-		single.Add(report.CalmGap, float64(got.Stall.Microseconds())/1000)
-		return nil
+		return got, err
 	}
 	after, err := inspected(ctx, d)
-	single.Add(report.ReloadLost, float64(got.Lost))
-	single.Add(report.ReloadUnseen, max(0, float64(got.Sent-got.Lost)-float64(after-before)))
-	single.Add(report.ReloadGap, float64(got.Stall.Microseconds())/1000)
-	return err
+	got.Uninspected = max(0, got.Sent-got.Lost-int(after-before))
+	return got, err
 }
 
 // reloadOnce returns when the n-th other rules are in force.

@@ -122,13 +122,14 @@ func TestJudgeRules(t *testing.T) {
 	rules.Single.Add(ReloadLost, 0)
 	rules.Single.Add(RejectP99, 6)
 	rules.Single.Add(CalmGap, 3)
+	rules.Single.Add(ReloadGap, 7)
 	r := &Report{Rules: rules}
 	r.Judge()
 	var got []string
 	for i := range r.Targets {
 		got = append(got, r.Targets[i].Got.String()+" "+r.Targets[i].Verdict())
 	}
-	if diff := cmp.Diff([]string{"0.500 stretch met", "0 met", "6.00 NOT MET"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"0.500 stretch met", "0 met", "7.00 ", "6.00 NOT MET", "4.00 met"}, got); diff != "" {
 		t.Error(diff)
 	}
 	if len(r.RuleTable()) != 3 || len(r.Facts()) != 1 {
