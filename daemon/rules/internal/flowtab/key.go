@@ -76,6 +76,9 @@ func (k *Key) End(s Side) netip.AddrPort {
 	return netip.AddrPortFrom(addr, port)
 }
 
+// Ports returns those of both sides, the low one first.
+func (k *Key) Ports() (low, high uint16) { return uint16(k.rest >> 48), uint16(k.rest >> 32) }
+
 // Protocol returns the IP protocol's number.
 func (k *Key) Protocol() uint8 { return uint8(k.rest >> 8) }
 

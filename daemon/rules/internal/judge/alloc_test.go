@@ -141,6 +141,7 @@ func BenchmarkJudge(b *testing.B) {
 	hello := clientHello(b, "www.allowed.example")
 	for name, packets := range map[string][][]byte{
 		"decided": {udp(client, server, []byte("x"))},
+		"two":     {udp(client, server, []byte("x")), udp(netipPort("10.0.0.1", 4001), server, []byte("x"))},
 		"TLS":     connection(hello),
 		"HTTP":    connection(get("www.allowed.example")),
 		"DNS":     {udp(client, resolver, q), udp(resolver, client, response(q, "192.0.2.1"))},

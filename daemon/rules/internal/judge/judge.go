@@ -12,7 +12,8 @@ import (
 
 // Judge takes a packet that came at a moment, which is never before the last one.
 func (p *Pod) Judge(packet *Packet, now time.Duration) Outcome {
-	if r := p.repeatOf(packet); r.answers(packet) {
+	h := readHeader(packet)
+	if r := p.repeatOf(packet, h); r != nil {
 		p.table.Touch(r.flow, now)
 		return r.outcome
 	}
@@ -21,7 +22,7 @@ func (p *Pod) Judge(packet *Packet, now time.Duration) Outcome {
 		return Outcome{}
 	}
 	o := p.judge()
-	p.noteRepeat(packet, o)
+	p.noteRepeat(packet, h, &o)
 	f.packet, f.ip.Payload, f.flow.Transport = nil, nil, nil
 	return o
 }

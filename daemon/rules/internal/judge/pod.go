@@ -95,7 +95,7 @@ type Pod struct {
 	rulings  []answered
 	rulingOf map[ruling]uint16
 
-	repeats [2]repeat   // of packets from the pod, and to it
+	repeats *repeats    // nil: there are none
 	steady  flowtab.Ref // the flow whose decision of before is the answer; 0: none
 	frame   frame
 	flow    compile.Flow     // what rules are asked about
@@ -252,7 +252,7 @@ func (p *Pod) Tick(now time.Duration) {
 		p.resolved.Expire(now)
 	}
 	if flows, _ = p.table.Len(); flows == 0 {
-		p.spare, p.spareQUIC, p.shared = nil, nil, nil
+		p.spare, p.spareQUIC, p.shared, p.repeats = nil, nil, nil, nil
 	}
 }
 
@@ -312,7 +312,8 @@ func (p *Pod) state(r flowtab.Ref) *work {
 }
 
 // forget is called before a flow ends.
-func (p *Pod) forget(_ flowtab.Ref, u **work, f *facts) {
+func (p *Pod) forget(r flowtab.Ref, u **work, f *facts) {
+	p.forgetRepeatsBetween(p.table.Key(r).Ports())
 	p.release(f)
 	if u != nil && *u != nil {
 		p.freeWork(*u)

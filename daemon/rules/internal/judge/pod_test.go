@@ -173,35 +173,41 @@ func (b *bench) answers(t *testing.T, name, want string) {
 	}
 }
 
-// Packets of a decided flow get the answer of the one before, until anything changes.
+// Packets of a decided flow get the answer of the one before, until anything changes it.
 func TestRepeats(t *testing.T) {
 	b := newBench(t, "\n  rules: [{name: r, when: server.port == 9000, action: drop}]")
 	pod, peer := netipPort("10.0.0.1", 4000), netipPort("203.0.113.5", 9000)
 	packet := udp(pod, peer, []byte("x"))
+	isRepeat := func() bool {
+		p := Packet{Payload: packet, Length: len(packet), Direction: inspect.Out, SocketUID: -1}
+		return b.repeatOf(&p, readHeader(&p)) != nil
+	}
 	repeats := func(want bool) {
 		t.Helper()
 		if o := b.send(packet); o.Action != Drop {
 			t.Errorf("%+v", o)
 		}
-		if got := b.repeats[0].flow != 0; got != want {
+		if got := isRepeat(); got != want {
 			t.Errorf("the next packet is a repeat: %v", got)
 		}
 	}
+	other := func() { b.send(udp(netipPort("10.0.0.1", 4001), peer, nil)) }
 	repeats(false)
 	for name, change := range map[string]func(){
-		"another flow": func() { b.send(udp(netipPort("10.0.0.1", 4001), peer, nil)) },
-		"time":         func() { b.Tick(b.now) },
-		"equal rules":  func() { b.Renew(rulesOf(t, "\n  rules: [{name: r, when: server.port == 9000, action: drop}]")) },
-		"an echo":      func() { b.send(icmp(pod.Addr(), peer.Addr(), 8, 0, make([]byte, 8))) },
-		"other rules":  func() { b.SetRules(rulesOf(t, "\n  rules: [{name: s, when: server.port == 9000, action: drop}]")) },
+		"its end":     func() { b.table.Remove(b.table.Next(0)) },
+		"time":        func() { b.Tick(b.now) },
+		"equal rules": func() { b.Renew(rulesOf(t, "\n  rules: [{name: r, when: server.port == 9000, action: drop}]")) },
+		"an echo":     func() { b.send(icmp(pod.Addr(), peer.Addr(), 8, 0, make([]byte, 8))) },
+		"other rules": func() { b.SetRules(rulesOf(t, "\n  rules: [{name: s, when: server.port == 9000, action: drop}]")) },
 	} {
 		repeats(true)
+		other()
 		repeats(true)
 		change()
-		if b.repeats[0].flow != 0 {
+		if isRepeat() {
 			t.Errorf("%s: the next packet is a repeat", name)
 		}
-		if name == "other rules" {
+		if name == "other rules" || name == "its end" {
 			repeats(false)
 		}
 	}
