@@ -19,7 +19,7 @@ import (
 // runtime's poller would wake a goroutine for each queue, which at a steady
 // load costs more than all the work for the few packets that have come.
 //
-// After turnBatches of one queue the others get their turns. All methods but Run and
+// After turnBatches of one queue, or turnTime, the others get their turns. All methods but Run and
 // Close may be called at any time by any goroutine.
 type Poller struct {
 	epoll int
@@ -41,7 +41,12 @@ type Poller struct {
 	next    int32
 }
 
-const turnBatches = 4
+const (
+	turnBatches = 4
+	// turnTime is after how long a turn gets no further batch. One of 64 datagrams takes a
+	// fraction of it, and one of packets that begin connections more.
+	turnTime = 200 * time.Microsecond
+)
 
 // member is a reader that a poller serves. The token is what epoll knows it by.
 type member struct {

@@ -69,6 +69,7 @@ func newSession(r *Reader) *session {
 // drain answers some of the packets that are there. It returns an error where
 // the socket cannot be read or is another session's.
 func (s *session) drain(fd uintptr) error {
+	began := s.reader.clock()
 	for range turnBatches {
 		if s.reader.queue.closed.Load() {
 			return nil
@@ -92,6 +93,9 @@ func (s *session) drain(fd uintptr) error {
 		s.stats.bytes += int(s.verdicts.counters.bytes)
 		if n < batchSize {
 			return nil
+		}
+		if s.reader.clock()-began >= turnTime {
+			break
 		}
 	}
 	s.stats.more = true
