@@ -5,11 +5,15 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/nstest"
@@ -62,4 +66,26 @@ func (r *rulesRig) refusals(t *testing.T, flags ...string) []api.Event {
 	return slices.DeleteFunc(list.Events, func(e api.Event) bool {
 		return e.Kind != api.EventRefusal
 	})
+}
+
+// Where nsqueued may open no raw socket, what is rejected is dropped, and it says so.
+func TestRejectWithoutRawSocket(t *testing.T) {
+	r := newRulesRig(t, api.Fail, refusing(badName), "setpriv", "--bounding-set", "-net_raw")
+	r.serve(t)
+	raw := newPod(t, r.network, "agents/a").NetNS.DialTCP(t, address(r.server.IPv4))
+	expire(t, raw)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- tls.Client(raw, &tls.Config{ServerName: badName}).HandshakeContext(t.Context())
+	}()
+	nstest.Eventually(t, patience, "a rejected packet is untold", func() bool {
+		s, err := r.Client.Status(t.Context())
+		nstest.Must(t, err)
+		return s.Untold != nil && s.Untold.NoSocket > 0 && s.Untold.NotPermitted &&
+			s.Counters.Untold > 0
+	})
+	nstest.Must(t, raw.SetDeadline(time.Now()))
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the client is told %v, want nothing", err)
+	}
 }
