@@ -343,7 +343,9 @@ type Handover struct {
 	Instance string `json:"instance,omitempty"`
 	// Peers are the others that are connected with it.
 	Peers []HandoverPeer `json:"peers,omitempty"`
-	// Refusals counts those that wanted to take over and did not.
+	// TakeOvers is how often it has taken over from another one, and Refusals how many
+	// others wanted to and did not.
+	TakeOvers   int              `json:"takeOvers"`
 	Refusals    int              `json:"refusals"`
 	LastRefusal *HandoverRefusal `json:"lastRefusal,omitempty"`
 	// Ending: it was told to end, and waits for a successor.

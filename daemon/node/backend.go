@@ -75,7 +75,7 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 	}
 	observed := metrics.Daemon{
 		Source: d.registry, Hook: hook.Kind, FailurePolicy: d.config.FailurePolicy,
-		Restarts: b.supervisor.Restarts, PerPod: d.config.Metrics.PerPod,
+		Restarts: b.supervisor.Restarts, Handover: b.handover, PerPod: d.config.Metrics.PerPod,
 		PerRule: d.config.Rules.PerRuleMetrics,
 	}
 	if d.policy != nil {

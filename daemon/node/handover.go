@@ -23,7 +23,7 @@ func (s *supervised) handover() *api.Handover {
 	}
 	h := &api.Handover{
 		Role: api.SupervisorRole(r.Role), Since: r.Since, Instance: r.Instance,
-		Refusals: r.Refusals, Ending: r.Ending,
+		TakeOvers: r.TakeOvers, Refusals: r.Refusals, Ending: r.Ending,
 	}
 	for _, p := range r.Peers {
 		h.Peers = append(h.Peers, api.HandoverPeer{

@@ -37,6 +37,9 @@ type Daemon struct {
 	// PerPod says whether each attachment has series of its own, and PerRule whether each
 	// rule has.
 	PerPod, PerRule bool
+	// Handover tells what the supervisor is to others, nil where there can be none. The
+	// function may be nil as well.
+	Handover func() *api.Handover
 	// Rules are nil where the daemon has none, and no series of them then.
 	Rules Rules
 }
@@ -49,6 +52,7 @@ type collector struct {
 
 	packets, attachments, problems, orphans, events, restarts, info *prometheus.Desc
 	waiting, fullness, refused, inspecting                          *prometheus.Desc
+	supervisors, takeOvers, refusals                                *prometheus.Desc
 }
 
 // total is a counter of the whole daemon that has no labels.
@@ -87,6 +91,12 @@ func newCollector(d Daemon) *collector {
 			"queue or its socket's buffer was full. Packets that it accepted for that reason "+
 			"under Ignore are not counted.", "reason"),
 	}
+	c.supervisors = desc("supervisors", "Supervisors that can hand over to each other, by "+
+		"role. One of them is active.", "role")
+	c.takeOvers = desc("supervisor_takeovers_total", "How often this supervisor has taken over "+
+		"from another one.")
+	c.refusals = desc("supervisor_takeovers_refused_total", "Supervisors that wanted to take "+
+		"over from this one and did not, since it became active.")
 	if d.PerPod {
 		c.pods = newPodDescs()
 	}
@@ -154,7 +164,7 @@ func totals() []total {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.packets, c.attachments, c.problems, c.orphans, c.events, c.restarts, c.info,
-		c.waiting, c.fullness, c.refused, c.inspecting,
+		c.waiting, c.fullness, c.refused, c.inspecting, c.supervisors, c.takeOvers, c.refusals,
 	} {
 		ch <- d
 	}
@@ -174,6 +184,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s.gauge(c.info, 1, c.daemon.Hook, string(c.daemon.FailurePolicy))
 	s.counter(c.restarts, uint64(c.daemon.Restarts))
 	s.counter(c.orphans, c.daemon.Orphans())
+	c.collectHandover(s)
 	counts := c.daemon.EventCounts()
 	for _, kind := range api.EventKinds() {
 		s.counter(c.events, counts[kind], string(kind))
@@ -193,6 +204,27 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	c.collectAttachments(s, list)
+}
+
+// collectHandover has no series where no other supervisor can take over.
+func (c *collector) collectHandover(s *sink) {
+	if c.daemon.Handover == nil {
+		return
+	}
+	h := c.daemon.Handover()
+	if h == nil {
+		return
+	}
+	roles := map[api.SupervisorRole]int{api.RoleActive: 0, api.RoleStandby: 0}
+	roles[h.Role]++
+	for i := range h.Peers {
+		roles[h.Peers[i].Role]++
+	}
+	for role, n := range roles {
+		s.gauge(c.supervisors, float64(n), string(role))
+	}
+	s.counter(c.takeOvers, uint64(h.TakeOvers))
+	s.counter(c.refusals, uint64(h.Refusals))
 }
 
 func (c *collector) collectCounters(s *sink) {

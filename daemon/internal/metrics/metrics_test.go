@@ -72,7 +72,12 @@ func newMetrics(n *node, perPod bool) *metrics.Metrics {
 	m := metrics.New()
 	m.Observe(metrics.Daemon{
 		Source: n, Hook: "nft", FailurePolicy: api.Ignore, Restarts: 10, PerPod: perPod,
-		PerRule: true, Rules: someRules(),
+		PerRule: true, Rules: someRules(), Handover: func() *api.Handover {
+			return &api.Handover{
+				Role: api.RoleActive, TakeOvers: 2, Refusals: 3,
+				Peers: []api.HandoverPeer{{Role: api.RoleStandby}, {Role: api.RoleStandby}},
+			}
+		},
 	})
 	return m
 }
@@ -146,8 +151,14 @@ nsqueue_packets_total{verdict="reject"} 14
 		"nsqueue_events_total{kind=\"sec":  "nsqueue_events_total{kind=\"security\"} 9\n",
 		"nsqueue_events_total{kind=\"rep":  "nsqueue_events_total{kind=\"repair\"} 0\n",
 		"nsqueue_supervisor_restarts":      "nsqueue_supervisor_restarts_total 10\n",
-		"nsqueue_queue_waiting":            "nsqueue_queue_waiting_packets 11\n",
-		"nsqueue_queue_fullness":           "nsqueue_queue_fullness_ratio 0.5\n",
+		"nsqueue_supervisors": `nsqueue_supervisors{role="active"} 1
+nsqueue_supervisors{role="standby"} 2
+`,
+		"nsqueue_supervisor_takeovers": `nsqueue_supervisor_takeovers_refused_total 3
+nsqueue_supervisor_takeovers_total 2
+`,
+		"nsqueue_queue_waiting":  "nsqueue_queue_waiting_packets 11\n",
+		"nsqueue_queue_fullness": "nsqueue_queue_fullness_ratio 0.5\n",
 		"nsqueue_queue_dropped": `nsqueue_queue_dropped_packets_total{reason="queue"} 12
 nsqueue_queue_dropped_packets_total{reason="socket"} 13
 `,
@@ -215,6 +226,18 @@ func TestStrangeNames(t *testing.T) {
 			if v := l.GetValue(); len(v) > 253 || printable.Line(v) != v {
 				t.Errorf("label %s: %d bytes, %q", l.GetName(), len(v), v)
 			}
+		}
+	}
+}
+
+// Without others to hand over to, there is nothing to say of them.
+func TestNoOtherSupervisors(t *testing.T) {
+	for _, handover := range []func() *api.Handover{nil, func() *api.Handover { return nil }} {
+		m := metrics.New()
+		m.Observe(metrics.Daemon{Source: &node{}, Handover: handover})
+		text := scrape(t, m)
+		if got := lines(text, "nsqueue_supervisors") + lines(text, "nsqueue_supervisor_take"); got != "" {
+			t.Errorf("there is %q", got)
 		}
 	}
 }

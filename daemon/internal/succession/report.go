@@ -46,6 +46,8 @@ type Report struct {
 	// Peers are those that are connected: of an active one its standbys, of a standby
 	// the active one.
 	Peers []PeerReport `json:"peers,omitempty"`
+	// TakeOvers counts those of this supervisor from another one, since it was started.
+	TakeOvers int `json:"takeOvers,omitempty"`
 	// Refusals counts those that wanted to take over and did not, since this
 	// supervisor became active.
 	Refusals int `json:"refusals,omitempty"`

@@ -45,6 +45,7 @@ type shared struct {
 	lingerUntil time.Time
 	failed      error // why it cannot go on
 
+	takeOvers   int
 	refusals    int
 	lastRefusal *succession.Refusal
 	published   string
@@ -315,7 +316,7 @@ func (h *shared) publish() {
 func (h *shared) report() *succession.Report {
 	r := &succession.Report{
 		Role: h.role, Since: h.since.UTC(), Identity: h.self,
-		Refusals: h.refusals, LastRefusal: h.lastRefusal, Ending: h.ending,
+		TakeOvers: h.takeOvers, Refusals: h.refusals, LastRefusal: h.lastRefusal, Ending: h.ending,
 	}
 	for _, p := range h.peers {
 		if p.giver.Standby {

@@ -77,7 +77,9 @@ func TestTakeAndGiveBack(t *testing.T) {
 		t.Errorf("the taker's daemon has %s", got)
 	}
 	a.want(t, "stopping keeps=true")
-	b.role(t, succession.Active)
+	if r := b.role(t, succession.Active); r.TakeOvers != 1 {
+		t.Errorf("%d take-overs, want one", r.TakeOvers)
+	}
 	if r := a.role(t, succession.Standby); len(r.Peers) != 1 || r.Peers[0].Role != succession.Active {
 		t.Errorf("the standby knows of %+v", r.Peers)
 	}

@@ -155,6 +155,7 @@ func (h *shared) takeStep(step *succession.Step, now time.Time) {
 	case succession.Discard:
 		h.discard()
 	case succession.Activate:
+		h.takeOvers++
 		h.activateWith(h.handed, now)
 	case succession.HangUp:
 		h.active.conn.Close()
