@@ -5,10 +5,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
@@ -21,6 +24,7 @@ func (s *supervised) await(
 	if !s.Waits() {
 		return nil, nil //nolint:nilnil // there is nothing to wait for
 	}
+	s.ahead = &registry.Ahead{}
 	hook, err := s.prepare(c, rules)
 	if err != nil {
 		s.warn(s.Status(err.Error()))
@@ -28,7 +32,13 @@ func (s *supervised) await(
 	}
 	defer context.AfterFunc(ctx, s.StopWaiting)()
 	s.log.Info("prepared: waiting for the queues of the daemon before this one")
-	if err := s.Await(); err != nil {
+	look := func(copies []fdstore.Descriptor) {
+		if err := s.ahead.Look(copies, c.StateDir); err != nil { // and again when it counts
+			s.log.Warn("cannot look at what the daemon before this one has",
+				slog.Any("error", err))
+		}
+	}
+	if err := s.Await(look); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
@@ -45,7 +55,7 @@ func (s *supervised) prepare(c *Config, rules *policy.Policy) (*choice, error) {
 				strings.Join(r.Directories, ", "), r.Problem)
 		}
 	}
-	if _, _, err := state.Inspect(c.StateDir); err != nil {
+	if err := s.ahead.Look(nil, c.StateDir); err != nil {
 		return nil, err
 	}
 	return chooseHook(c)

@@ -180,7 +180,7 @@ func (d *daemon) startWorkers(workers *group, b *backend) {
 // by which it does. Finding out what the kernel has takes longer than packets
 // should wait, so that their queues are read first.
 func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
-	past, err := d.registry.Inherit(d.super.Inherited())
+	past, err := d.registry.Inherit(d.super.Inherited(), d.super.ahead)
 	if err != nil {
 		return api.HookStatus{}, err
 	}

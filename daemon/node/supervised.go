@@ -15,6 +15,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
@@ -22,6 +23,8 @@ import (
 type supervised struct {
 	*fdstore.Store
 	log *slog.Logger
+	// ahead is what was found out while another daemon served; nil if none did.
+	ahead *registry.Ahead
 }
 
 // listenerName is what the API's listener is kept under. No call is refused

@@ -343,15 +343,18 @@ func killed() []handOver {
 	}{
 		{
 			[]string{
-				"take: connected", "take: offered", "take: daemon prepared", "take: sent",
-				"take: descriptors received", "take: all received", "take: have sent",
+				"take: connected", "take: offered", "take: daemon prepared",
+				"take: descriptors received", "take: copies received",
+				"take: copies seen by the daemon", "take: sent", "take: all received",
+				"take: have sent",
 			}, nothing, killTaker,
 		},
 		// The new daemon has begun.
 		{[]string{"take: delivered to the daemon", "take: daemon ready"}, inHands, killTaker},
 		{
 			[]string{
-				"give: connected", "give: offered", "give: daemon told to stop",
+				"give: connected", "give: offered", "give: about to copy", "give: copied",
+				"give: daemon told to stop",
 				"give: daemon stopped", "give: about to send",
 			}, waiting, killGiver,
 		},

@@ -36,16 +36,7 @@ func (i *Inherited) Identity() netns.ID { return i.ns.ID() }
 // Strict reports whether packets that cannot be inspected are to be dropped.
 func (i *Inherited) Strict() bool { return i.strict }
 
-// Waits reports whether packets wait for a verdict that its kernel has sent already.
-func (i *Inherited) Waits() bool {
-	for _, f := range i.queues {
-		if readable(f) {
-			return true
-		}
-	}
-	return false
-}
-
+// readable reports whether a packet waits in a queue's socket for a verdict.
 func readable(f *os.File) bool {
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -58,46 +49,203 @@ func readable(f *os.File) bool {
 	return err == nil && n > 0
 }
 
-// inheritedByCookie is all that was left.
-type inheritedByCookie map[uint64]*Inherited
+// Looks is what was found out about inherited descriptors. That takes longer than packets
+// should wait, so that it is done before another process stops reading, where that can be.
+// The zero value has seen none, and so has nil.
+type Looks struct {
+	seen map[*os.File]look
+	ns   map[uint64]*netns.NetNS // by cookie
+}
 
-// Classify sorts what was left by the cookie of its netns. It finds out what each
-// descriptor is by asking the descriptor; names only have to agree. What is not ours
-// is closed. A name that this version does not know is an error: a newer daemon has
-// stored it.
-func Classify(
-	inherited []fdstore.Descriptor, log *slog.Logger,
-) (map[uint64]*Inherited, error) {
-	names := make([]fdstore.Name, len(inherited))
-	for i, have := range inherited {
-		var err error
-		if names[i], err = fdstore.ParseName(have.Name); err != nil {
-			return nil, err
-		}
+// look is what a descriptor is, as the kernel says.
+type look struct {
+	cookie uint64
+	number uint16
+	bound  bool // as a queue
+	err    error
+}
+
+// Look finds out what is not known of descriptors, and forgets all others. It changes
+// nothing of them.
+func (l *Looks) Look(inherited []fdstore.Descriptor) error {
+	before := l.seen
+	l.seen = make(map[*os.File]look, len(inherited))
+	if l.ns == nil {
+		l.ns = make(map[uint64]*netns.NetNS)
 	}
-	all := make(inheritedByCookie)
-	return all, netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
-		for i, have := range inherited {
-			if names[i].Kind == fdstore.Listener {
-				continue
-			}
-			if err := all.add(names[i], have.File, visit); err != nil {
-				log.Error("cannot use an inherited descriptor; closing it",
-					slog.String("name", have.Name), slog.Any("error", err))
-				_ = have.File.Close()
-			}
+	unknown := make(map[*os.File]fdstore.Name)
+	for _, have := range inherited {
+		name, err := fdstore.ParseName(have.Name)
+		if err != nil || name.Kind == fdstore.Listener {
+			continue
+		}
+		seen, ok := before[have.File]
+		// A socket is stored before it is bound.
+		if !ok || seen.err != nil || name.Kind == fdstore.Queue && !seen.bound {
+			unknown[have.File] = name
+		}
+		l.seen[have.File] = seen
+	}
+	return errors.Join(l.lookAt(unknown), l.forgetNetns())
+}
+
+func (l *Looks) lookAt(unknown map[*os.File]fdstore.Name) error {
+	if len(unknown) == 0 {
+		return nil
+	}
+	return netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {
+		for f, name := range unknown {
+			l.seen[f] = l.at(name, f, visit)
 		}
 		return nil
 	})
 }
 
-func (all inheritedByCookie) add(
+func (l *Looks) at(
 	name fdstore.Name, f *os.File, visit func(*netns.NetNS) netns.Place,
-) error {
-	i, err := all.of(name, f)
+) (seen look) {
+	ns, err := netns.OfSocket(f)
 	if err != nil {
-		return err
+		return look{err: err}
 	}
+	seen.cookie = ns.ID().Cookie
+	if have := l.ns[seen.cookie]; have != nil {
+		seen.err = ns.Close()
+		ns = have
+	} else {
+		l.ns[seen.cookie] = ns
+	}
+	if seen.cookie != name.Cookie {
+		seen.err = fmt.Errorf("belongs to netns %d", seen.cookie)
+	}
+	if seen.err == nil && name.Kind == fdstore.Queue {
+		seen.number, seen.bound, seen.err = nfqueue.Held(visit(ns), f)
+	}
+	return seen
+}
+
+// forgetNetns closes those of which no descriptor is left.
+func (l *Looks) forgetNetns() error {
+	used := make(map[uint64]bool, len(l.ns))
+	for _, seen := range l.seen {
+		used[seen.cookie] = true
+	}
+	var errs []error
+	for cookie, ns := range l.ns {
+		if !used[cookie] {
+			errs = append(errs, ns.Close())
+			delete(l.ns, cookie)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Doubt has queues looked at again: a process that did not end in order may have left
+// them otherwise than they were.
+func (l *Looks) Doubt() {
+	for f, seen := range l.seen {
+		seen.bound = false
+		l.seen[f] = seen
+	}
+}
+
+// CheckNames fails where a name is not known to this version: a newer daemon has stored
+// the descriptor.
+func CheckNames(inherited []fdstore.Descriptor) error {
+	for _, have := range inherited {
+		if _, err := fdstore.ParseName(have.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitingFirst returns the descriptors in two parts: those of netns in which packets wait
+// for a verdict, and the others.
+func WaitingFirst(inherited []fdstore.Descriptor) [2][]fdstore.Descriptor {
+	waits := make(map[uint64]bool)
+	for _, have := range inherited {
+		name, err := fdstore.ParseName(have.Name)
+		if err == nil && name.Kind == fdstore.Queue && readable(have.File) {
+			waits[name.Cookie] = true
+		}
+	}
+	var parts [2][]fdstore.Descriptor
+	for _, have := range inherited {
+		name, err := fdstore.ParseName(have.Name)
+		part := 1
+		if err == nil && waits[name.Cookie] {
+			part = 0
+		}
+		parts[part] = append(parts[part], have)
+	}
+	return parts
+}
+
+// inheritedByCookie is all that was left.
+type inheritedByCookie map[uint64]*Inherited
+
+// Classify sorts what was left by the cookie of its netns. It finds out what each
+// descriptor is by asking the descriptor, unless that was done ahead; names only have to
+// agree. What is not ours is closed. A name that this version does not know is an error.
+func Classify(
+	inherited []fdstore.Descriptor, ahead *Looks, log *slog.Logger,
+) (map[uint64]*Inherited, error) {
+	if err := CheckNames(inherited); err != nil {
+		return nil, err
+	}
+	looks := ahead.part(inherited)
+	if err := looks.Look(inherited); err != nil {
+		return nil, err
+	}
+	all := make(inheritedByCookie)
+	for _, have := range inherited {
+		name, err := fdstore.ParseName(have.Name)
+		if err != nil || name.Kind == fdstore.Listener {
+			continue
+		}
+		if err := all.add(name, have.File, looks); err != nil {
+			log.Error("cannot use an inherited descriptor; closing it",
+				slog.String("name", have.Name), slog.Any("error", err))
+			_ = have.File.Close()
+		}
+	}
+	return all, looks.Close()
+}
+
+// part takes out what is known of some of the descriptors.
+func (l *Looks) part(of []fdstore.Descriptor) *Looks {
+	p := &Looks{seen: make(map[*os.File]look, len(of)), ns: make(map[uint64]*netns.NetNS)}
+	if l == nil {
+		return p
+	}
+	for _, have := range of {
+		seen, ok := l.seen[have.File]
+		if !ok {
+			continue
+		}
+		delete(l.seen, have.File)
+		p.seen[have.File] = seen
+		if ns := l.ns[seen.cookie]; ns != nil && seen.err == nil {
+			p.ns[seen.cookie] = ns
+			delete(l.ns, seen.cookie)
+		}
+	}
+	return p
+}
+
+// Close forgets all.
+func (l *Looks) Close() error {
+	l.seen = nil
+	return l.forgetNetns()
+}
+
+func (all inheritedByCookie) add(name fdstore.Name, f *os.File, looks *Looks) error {
+	seen := looks.seen[f]
+	if seen.err != nil {
+		return seen.err
+	}
+	i := all.of(seen.cookie, looks)
 	i.strict = i.strict || name.Strict
 	if !slices.Contains(i.names, name.String()) {
 		i.names = append(i.names, name.String())
@@ -109,15 +257,20 @@ func (all inheritedByCookie) add(
 		i.table = f
 		return nil
 	}
-	number, bound, err := nfqueue.Held(visit(i.ns), f)
-	if err != nil {
-		return err
-	}
-	if !bound || i.queues[number] != nil {
+	if !seen.bound || i.queues[seen.number] != nil {
 		return i.close(f)
 	}
-	i.queues[number] = f
+	i.queues[seen.number] = f
 	return nil
+}
+
+// of returns the entry of a netns, which takes that over.
+func (all inheritedByCookie) of(cookie uint64, looks *Looks) *Inherited {
+	if all[cookie] == nil {
+		all[cookie] = &Inherited{ns: looks.ns[cookie], queues: make(map[uint16]*os.File)}
+		delete(looks.ns, cookie)
+	}
+	return all[cookie]
 }
 
 // closeAll closes what was not taken out.
@@ -136,23 +289,6 @@ func (i *Inherited) closeAll() error {
 func (i *Inherited) close(f *os.File) error {
 	i.untidy = true
 	return f.Close()
-}
-
-// of returns the entry of the netns that the socket belongs to.
-func (all inheritedByCookie) of(name fdstore.Name, socket *os.File) (*Inherited, error) {
-	ns, err := netns.OfSocket(socket)
-	if err != nil {
-		return nil, err
-	}
-	cookie := ns.ID().Cookie
-	if cookie != name.Cookie {
-		return nil, errors.Join(fmt.Errorf("belongs to netns %d", cookie), ns.Close())
-	}
-	if have := all[cookie]; have != nil {
-		return have, ns.Close()
-	}
-	all[cookie] = &Inherited{ns: ns, queues: make(map[uint16]*os.File)}
-	return all[cookie], nil
 }
 
 // takeQueue takes the socket of a queue out; nil where there is none.

@@ -25,7 +25,7 @@ func (n *node) next(s *fdstoretest.Supervisor, d *Datapath) (*Datapath, int) {
 	cookie := d.Netns().ID().Cookie
 	nstest.Must(n.t, errors.Join(n.Stop(), d.Close()))
 	n.restart(s)
-	all, err := Classify(n.inherited, n.options.Log)
+	all, err := Classify(n.inherited, nil, n.options.Log)
 	nstest.Must(n.t, err)
 	i := all[cookie]
 	if len(all) != 1 || i == nil || i.Identity().Cookie != cookie || i.Strict() == n.selector.Bypass {
@@ -72,30 +72,86 @@ func TestInherit(t *testing.T) {
 	n.wantNothing(pod, peer)
 }
 
-func TestWaits(t *testing.T) {
+// The netns in which a packet waits comes first, with all that is of it.
+func TestWaitingFirst(t *testing.T) {
 	s := fdstoretest.New(t)
 	n := start(t, inspect.AcceptAll{}, nil)
 	n.restart(s)
+	idle, _ := nstest.Pair(t)
 	pod, peer := nstest.Pair(t)
-	d := n.up(pod)
-	cookie := d.Netns().ID().Cookie
-	nstest.Must(t, errors.Join(n.Stop(), d.Close()))
+	datapaths := []*Datapath{n.up(idle), n.up(pod)}
+	cookie := datapaths[1].Netns().ID().Cookie
+	nstest.Must(t, errors.Join(n.Stop(), datapaths[0].Close(), datapaths[1].Close()))
 	n.restart(s)
-	all, err := Classify(n.inherited, n.options.Log)
-	nstest.Must(t, err)
-	i := all[cookie]
-	if i.Waits() {
-		t.Error("a packet waits, though none was sent")
+	if parts := WaitingFirst(n.inherited); len(parts[0]) != 0 || len(parts[1]) != 4 {
+		t.Errorf("%d descriptors first, though no packet waits", len(parts[0]))
 	}
 	to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
-	_, err = pod.DialUDP(t, to.LocalAddr().String()).Write([]byte("waits"))
+	_, err := pod.DialUDP(t, to.LocalAddr().String()).Write([]byte("waits"))
 	nstest.Must(t, err)
-	if !i.Waits() {
-		t.Error("no packet waits, though one was sent")
+	parts := WaitingFirst(n.inherited)
+	if len(parts[0]) != 2 || len(parts[1]) != 2 {
+		t.Errorf("%d descriptors first and %d then, want two each", len(parts[0]), len(parts[1]))
 	}
-	d, _, err = n.Inherit(i, n.selector, &inspect.Attachment{}, true)
+	for i, part := range parts {
+		all, err := Classify(part, nil, n.options.Log)
+		nstest.Must(t, err)
+		if len(all) != 1 || (all[cookie] != nil) != (i == 0) {
+			t.Errorf("part %d has %d netns", i, len(all))
+		}
+		for _, left := range all {
+			d, _, err := n.Inherit(left, n.selector, &inspect.Attachment{}, true)
+			nstest.Must(t, err)
+			nstest.Must(t, d.DownUnused(n.hook))
+		}
+	}
+}
+
+// What was looked at ahead is asked again where it may have changed.
+func TestLooks(t *testing.T) {
+	s := fdstoretest.New(t)
+	n := start(t, inspect.AcceptAll{}, nil)
+	n.restart(s)
+	pod, _ := nstest.Pair(t)
+	d := n.up(pod)
+	cookie := d.Netns().ID().Cookie
+	other, _ := nstest.Pair(t)
+	gone := n.up(other)
+	s.Await(4)
+	before := openFiles(t)
+	copies := s.Copies()
+	var ahead Looks
+	nstest.Must(t, ahead.Look(copies))
+	nstest.Must(t, gone.Down(false))
+	s.Await(2)
+	var left []fdstore.Descriptor
+	for _, c := range copies {
+		if name, err := fdstore.ParseName(c.Name); err == nil && name.Cookie == cookie {
+			left = append(left, c)
+			continue
+		}
+		nstest.Must(t, c.File.Close())
+	}
+	nstest.Must(t, d.queues[0].queue.Unbind())
+	ahead.Doubt()
+	all, err := Classify(left, &ahead, n.options.Log)
 	nstest.Must(t, err)
-	nstest.Must(t, d.DownUnused(n.hook))
+	i := all[cookie]
+	if len(all) != 1 || len(i.queues) != 0 || i.table == nil || !i.untidy {
+		t.Errorf("%d netns, of which one has %+v", len(all), i)
+	}
+	nstest.Must(t, errors.Join(ahead.Close(), i.closeAll()))
+	nstest.Eventually(t, patience, "nothing is left open", func() bool {
+		return openFiles(t) <= before-2 // those of the other netns
+	})
+	nstest.Must(t, d.Down(false))
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	nstest.Must(t, err)
+	return len(entries)
 }
 
 // What is inherited and not wanted any more is taken down, with its hook.
@@ -139,7 +195,7 @@ func TestClassify(t *testing.T) {
 	descriptors = append(descriptors, fdstore.Descriptor{Name: name, File: null()})
 	other := fdstore.Name{Kind: fdstore.Queue, Cookie: cookie + 1}.String()
 	descriptors = append(descriptors, fdstore.Descriptor{Name: other, File: s.Copies()[0].File})
-	all, err := Classify(descriptors, n.options.Log)
+	all, err := Classify(descriptors, nil, n.options.Log)
 	nstest.Must(t, err)
 	i := all[cookie]
 	if len(all) != 1 || len(i.queues) != 1 || i.table == nil || !i.untidy || !i.strict {
@@ -147,7 +203,7 @@ func TestClassify(t *testing.T) {
 	}
 	f := null()
 	defer f.Close()
-	_, err = Classify([]fdstore.Descriptor{{Name: "z1i", File: f}}, n.options.Log)
+	_, err = Classify([]fdstore.Descriptor{{Name: "z1i", File: f}}, nil, n.options.Log)
 	if !errors.Is(err, fdstore.ErrForeignName) {
 		t.Errorf("a newer name: %v, want %v", err, fdstore.ErrForeignName)
 	}

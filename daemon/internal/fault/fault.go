@@ -48,8 +48,10 @@ const (
 	TakeConnected   Point = "take: connected"
 	TakeOffered     Point = "take: offered"
 	TakePrepared    Point = "take: daemon prepared"
-	TakeSent        Point = "take: sent"
 	TakeDescriptors Point = "take: descriptors received"
+	TakeCopied      Point = "take: copies received"
+	TakeSeen        Point = "take: copies seen by the daemon"
+	TakeSent        Point = "take: sent"
 	TakeAll         Point = "take: all received"
 	TakeHave        Point = "take: have sent"
 	TakeDelivered   Point = "take: delivered to the daemon"
@@ -61,6 +63,8 @@ const (
 const (
 	GiveConnected   Point = "give: connected"
 	GiveOffered     Point = "give: offered"
+	GiveCopies      Point = "give: about to copy"
+	GiveCopied      Point = "give: copied"
 	GiveStopping    Point = "give: daemon told to stop"
 	GiveStopped     Point = "give: daemon stopped"
 	GiveDescriptors Point = "give: about to send"
@@ -73,16 +77,16 @@ const (
 // Taking returns the points of taking over.
 func Taking() []Point {
 	return []Point{
-		TakeConnected, TakeOffered, TakePrepared, TakeSent, TakeDescriptors, TakeAll, TakeHave,
-		TakeDelivered, TakeServing, TakeReady,
+		TakeConnected, TakeOffered, TakePrepared, TakeDescriptors, TakeCopied, TakeSeen,
+		TakeSent, TakeAll, TakeHave, TakeDelivered, TakeServing, TakeReady,
 	}
 }
 
 // Giving returns the points of giving.
 func Giving() []Point {
 	return []Point{
-		GiveConnected, GiveOffered, GiveStopping, GiveStopped, GiveDescriptors, GiveAll, GiveHad,
-		GiveReady, GiveLetGo,
+		GiveConnected, GiveOffered, GiveCopies, GiveCopied, GiveStopping, GiveStopped,
+		GiveDescriptors, GiveAll, GiveHad, GiveReady, GiveLetGo,
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 // PreparedMessage is the notification of a daemon that waits for descriptors.
 const PreparedMessage = "NSQUEUE_PREPARED"
 
+// SeenMessage is the notification of a daemon that has looked at the descriptors that
+// have come so far.
+const SeenMessage = "NSQUEUE_SEEN"
+
 // ErrRevoked says that another supervisor has taken back what this daemon was to serve
 // with, because it was not ready in time.
 var ErrRevoked = errors.New("this daemon was not ready in time: another supervisor goes on")
@@ -64,33 +68,50 @@ func (s *Store) RoleFile() string { return s.roleFile }
 func (s *Store) Waits() bool { return s.waiting != nil }
 
 // Await tells the supervisor that the daemon is prepared, and returns when it has the
-// descriptors.
-func (s *Store) Await() error {
+// descriptors. Copies of them come before that, while another daemon serves by them: look
+// is called with those that have come so far, and changes nothing.
+func (s *Store) Await(look func([]Descriptor)) error {
 	if err := s.tell(PreparedMessage + "=1"); err != nil {
 		return err
 	}
 	defer s.waiting.Close()
 	for {
 		m, fds, err := s.waiting.Receive()
+		if errors.Is(err, succession.ErrAgain) {
+			err = pollIn(s.waiting.FD())
+		} else if err == nil {
+			err = s.came(&m, fds, look)
+		}
 		switch {
-		case errors.Is(err, succession.ErrAgain):
-			if err := pollIn(s.waiting.FD()); err != nil {
-				return err
-			}
+		case errors.Is(err, errStart):
+			return nil
 		case errors.Is(err, io.EOF):
 			return errors.New("the supervisor has no use for this daemon any more")
 		case err != nil:
 			return err
-		case m.Kind == succession.Descriptors:
-			s.inherit(m.Names, fds)
-		case m.Kind == succession.Start && m.Count == len(s.inherited):
-			return nil
-		default:
-			succession.CloseAll(fds)
-			return fmt.Errorf("%d descriptors have come, and %s says %d",
-				len(s.inherited), m.Kind, m.Count)
 		}
 	}
+}
+
+// errStart ends the waiting.
+var errStart = errors.New("start")
+
+// came handles a message while the daemon waits.
+func (s *Store) came(m *succession.Message, fds []int, look func([]Descriptor)) error {
+	switch {
+	case m.Kind == succession.Descriptors:
+		s.inherit(m.Names, fds)
+		return nil
+	case m.Kind == succession.Forget:
+		return s.forget(m.Positions)
+	case m.Kind == succession.Copied && m.Count == len(s.inherited):
+		look(s.inherited)
+		return s.tell(SeenMessage + "=1")
+	case m.Kind == succession.Start && m.Count == len(s.inherited):
+		return errStart
+	}
+	succession.CloseAll(fds)
+	return fmt.Errorf("%d descriptors have come, and %s says %d", len(s.inherited), m.Kind, m.Count)
 }
 
 // StopWaiting has [Store.Await] return an error.
@@ -109,6 +130,17 @@ func (s *Store) inherit(names []string, fds []int) {
 		})
 		s.countLocked(names[i])
 	}
+}
+
+// forget closes those at the positions.
+func (s *Store) forget(positions []int) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inherited, err = succession.DeleteAt(s.inherited, positions, func(d Descriptor) {
+		_ = d.File.Close()
+		s.uncountLocked(d.Name, 1)
+	})
+	return err
 }
 
 // pollIn waits until there is something to read.

@@ -135,6 +135,15 @@ func (s *Store) countLocked(name string) {
 	s.length += len(name) + 1
 }
 
+// uncountLocked counts n descriptors less that are stored under the name.
+func (s *Store) uncountLocked(name string, n int) {
+	s.total -= n
+	s.length -= n * (len(name) + 1)
+	if s.stored[name] -= n; s.stored[name] <= 0 {
+		delete(s.stored, name)
+	}
+}
+
 // inheritedNames returns the names of the descriptors that are meant for this
 // process, in their order.
 func inheritedNames(env Environment) ([]string, error) {

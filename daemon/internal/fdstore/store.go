@@ -176,9 +176,7 @@ func (s *Store) tellRemovalsLocked() error {
 			return fmt.Errorf("remove %s from the descriptor store: %w", name, err)
 		}
 		s.removals = s.removals[1:]
-		s.total -= s.stored[name]
-		s.length -= s.stored[name] * (len(name) + 1)
-		delete(s.stored, name)
+		s.uncountLocked(name, s.stored[name])
 	}
 	return nil
 }

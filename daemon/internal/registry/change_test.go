@@ -275,7 +275,7 @@ func TestSettledOfOtherRecords(t *testing.T) {
 	} {
 		nstest.Must(t, d.Suspend())
 		nstest.Must(t, d.Registry.Close())
-		contents, err := d.store.Load()
+		contents, err := d.store.Load(nil)
 		nstest.Must(t, err)
 		rec := contents.Records[0]
 		if rec.Settled == nil || rec.Settled.Generation == 0 || rec.Settled.Rules == "" {

@@ -28,7 +28,7 @@ func TestNewerDescriptor(t *testing.T) {
 	f, err := os.Open(os.DevNull)
 	nstest.Must(t, err)
 	defer f.Close()
-	_, err = d.Inherit([]fdstore.Descriptor{{Name: "z1i", File: f}})
+	_, err = d.Inherit([]fdstore.Descriptor{{Name: "z1i", File: f}}, nil)
 	if !errors.Is(err, fdstore.ErrForeignName) {
 		t.Errorf("got %v, want ErrForeignName", err)
 	}

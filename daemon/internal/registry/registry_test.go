@@ -103,7 +103,7 @@ func (d *daemon) run() {
 		Timings: d.timings, PIDNamespace: d.pidNamespace(),
 	})
 	nstest.Must(d.t, err)
-	past, err := d.Inherit(inherited)
+	past, err := d.Inherit(inherited, nil)
 	nstest.Must(d.t, err)
 	d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback})
 }

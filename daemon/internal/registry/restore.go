@@ -30,17 +30,34 @@ type Past struct {
 	stale   []api.Key
 }
 
+// Ahead is what was found out about the past while an earlier daemon still serves, so
+// that packets need not wait for it. The zero value knows nothing.
+type Ahead struct {
+	looks   datapath.Looks
+	records state.Ahead
+}
+
+// Look looks at the descriptors of a daemon that serves, and at its records. It changes
+// nothing.
+func (a *Ahead) Look(inherited []fdstore.Descriptor, stateDir string) error {
+	_, _, err := a.records.Read(stateDir)
+	return errors.Join(err, a.looks.Look(inherited))
+}
+
 // Inherit reads what an earlier daemon recorded, and has the queues among the
-// descriptors that it left read at once, for packets wait in them. Call it
-// before all else, and [Registry.Restore] then.
+// descriptors that it left read at once, first those in which packets wait. Call it
+// before all else, and [Registry.Restore] then. What is known ahead, it does not find
+// out again; nil is nothing.
 //
 // Files or descriptors of a newer daemon are an error, and nothing is touched.
-func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
-	left, err := datapath.Classify(inherited, r.options.Log)
-	if err != nil {
+func (r *Registry) Inherit(inherited []fdstore.Descriptor, ahead *Ahead) (*Past, error) {
+	if ahead == nil {
+		ahead = &Ahead{}
+	}
+	if err := datapath.CheckNames(inherited); err != nil {
 		return nil, err
 	}
-	contents, err := r.options.Store.Load()
+	contents, err := r.options.Store.Load(&ahead.records)
 	if err != nil {
 		return nil, err
 	}
@@ -52,12 +69,19 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor) (*Past, error) {
 	for _, err := range contents.Damaged {
 		r.options.Log.Error("unreadable state file renamed to NAME.damaged", slog.Any("error", err))
 	}
-	past := &Past{
-		records: append(contents.Records, r.recovered(left, contents.Records)...),
-		stale:   contents.Stale,
+	if !ordered {
+		ahead.looks.Doubt()
 	}
-	r.readInherited(left, past.records, !ordered)
-	return past, nil
+	past := &Past{records: contents.Records, stale: contents.Stale}
+	for _, part := range datapath.WaitingFirst(inherited) {
+		left, err := datapath.Classify(part, &ahead.looks, r.options.Log)
+		if err != nil {
+			return nil, err
+		}
+		past.records = append(past.records, r.recovered(left, contents.Records)...)
+		r.readInherited(left, past.records, !ordered)
+	}
+	return past, ahead.looks.Close()
 }
 
 // Restore makes the past true again, by the hook that is in use from now on.
@@ -131,11 +155,11 @@ func (r *Registry) recovered(
 	return made
 }
 
-// readInherited has all inherited queues read, first those in which packets wait.
+// readInherited has inherited queues read.
 func (r *Registry) readInherited(
 	left map[uint64]*datapath.Inherited, records []state.Record, orphaned bool,
 ) {
-	for _, rec := range waitingFirst(records, left) {
+	for _, rec := range records {
 		i := left[rec.Netns.Cookie]
 		if i == nil {
 			continue
@@ -149,19 +173,6 @@ func (r *Registry) readInherited(
 				"cannot read the queue that the last daemon left: "+err.Error())
 		}
 	}
-}
-
-// waitingFirst returns the records in the order in which their queues are to be read.
-func waitingFirst(records []state.Record, left map[uint64]*datapath.Inherited) []state.Record {
-	var waiting, idle []state.Record
-	for _, rec := range records {
-		if i := left[rec.Netns.Cookie]; i != nil && i.Waits() {
-			waiting = append(waiting, rec)
-			continue
-		}
-		idle = append(idle, rec)
-	}
-	return append(waiting, idle...)
 }
 
 func (r *Registry) inherit(

@@ -70,6 +70,53 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// What was read ahead is what is loaded, but for files that have changed since.
+func TestReadAhead(t *testing.T) {
+	dir := t.TempDir()
+	store, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	save := func(id, network string) {
+		t.Helper()
+		err := store.Save(state.Record{
+			Key:     api.Key{ContainerID: id, Ifname: "eth0"},
+			Network: network, FailurePolicy: api.Fail,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"gone", "changed", "same", "damaged"} {
+		save(id, "one")
+	}
+	var ahead state.Ahead
+	if n, _, err := ahead.Read(dir); n != 4 || err != nil {
+		t.Fatalf("%d, %v, want four records", n, err)
+	}
+	save("changed", "two") // as long as before
+	save("new", "two")
+	damaged := filepath.Join(dir, "attachments", "damaged@eth0.json")
+	err = errors.Join(store.Remove(api.Key{ContainerID: "gone", Ifname: "eth0"}),
+		os.Remove(damaged), os.WriteFile(damaged, []byte("{"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.Load(&ahead)
+	if err != nil || len(got.Damaged) != 1 {
+		t.Errorf("%v, damaged: %v", err, got.Damaged)
+	}
+	networks := make(map[string]string)
+	for _, r := range got.Records {
+		networks[r.ContainerID] = r.Network
+	}
+	want := map[string]string{"changed": "two", "same": "one", "new": "two"}
+	if diff := cmp.Diff(want, networks); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestInspectWhatIsNoDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

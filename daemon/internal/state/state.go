@@ -230,8 +230,9 @@ type Contents struct {
 }
 
 // Load reads all files. Its error matches [ErrNewer] where one of them is of a
-// newer daemon; nothing is changed then.
-func (s *Store) Load() (Contents, error) {
+// newer daemon; nothing is changed then. Those that were read ahead and are the same
+// still it does not read again.
+func (s *Store) Load(ahead *Ahead) (Contents, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return Contents{}, err
@@ -243,7 +244,7 @@ func (s *Store) Load() (Contents, error) {
 			continue
 		}
 		path := filepath.Join(s.dir, e.Name())
-		r, err := load(path)
+		r, err := ahead.load(path)
 		switch {
 		case errors.Is(err, ErrNewer):
 			return Contents{}, err
@@ -268,9 +269,17 @@ func (s *Store) Load() (Contents, error) {
 // every packet it had received.
 const orderly = "orderly"
 
-// MarkOrderly records that this daemon ends in order.
+// MarkOrderly records that this daemon ends in order. It does not wait for the disk: after
+// a power cut no packet is left, and nobody asks.
 func (s *Store) MarkOrderly() error {
-	return s.write(filepath.Join(s.dir, orderly), nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	path := filepath.Join(s.dir, orderly)
+	err := os.WriteFile(path, nil, 0o600)
+	if err == nil {
+		delete(s.left, path)
+	}
+	return err
 }
 
 // TakeOrderly reports whether the daemon before this one ended in order, and

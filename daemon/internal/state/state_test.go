@@ -48,7 +48,7 @@ func TestSaveLoadRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.Load()
+	got, err := s.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestSaveLoadRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err = s.Load()
+	got, err = s.Load(nil)
 	if r := got.Records; err != nil || len(r) != 1 || r[0].ContainerID != "b" {
 		t.Errorf("after removal: %v, %v", got, err)
 	}
@@ -94,7 +94,7 @@ func TestDamagedFilesAreNamedAndPutAside(t *testing.T) {
 	b := encoded(t, record("half"))
 	write(t, s, "half@eth0.json", b[:len(b)/2])
 	for _, damaged := range []int{1, 0} {
-		got, err := s.Load()
+		got, err := s.Load(nil)
 		if err != nil || len(got.Records) != 1 || got.Records[0].ContainerID != "good" {
 			t.Errorf("loaded %+v, %v", got, err)
 		}
@@ -121,7 +121,7 @@ func TestNewerFileIsRefusedAndNothingTouched(t *testing.T) {
 	write(t, s, "strange@eth0.json", []byte(`{"version": 2, "containerID": {}}`))
 	write(t, s, "damaged@eth0.json", []byte("{"))
 	for range 2 {
-		if got, err := s.Load(); !errors.Is(err, ErrNewer) || got.Records != nil {
+		if got, err := s.Load(nil); !errors.Is(err, ErrNewer) || got.Records != nil {
 			t.Errorf("loaded %+v, %v, want %v", got, err, ErrNewer)
 		}
 	}
@@ -136,7 +136,7 @@ func TestRecordsOfAnEarlierBootAreStale(t *testing.T) {
 	old := record("old")
 	old.Version, old.BootID = Version, "another"
 	write(t, s, "old@eth0.json", encoded(t, old))
-	got, err := s.Load()
+	got, err := s.Load(nil)
 	if err != nil || got.Records != nil || len(got.Stale) != 1 || got.Stale[0] != old.Key {
 		t.Errorf("loaded %+v, %v, want one stale key", got, err)
 	}
@@ -230,7 +230,7 @@ func TestTidy(t *testing.T) {
 	if err := s.Tidy(); err != nil {
 		t.Error(err)
 	}
-	if got, err := s.Load(); err != nil || len(got.Records) != 1 {
+	if got, err := s.Load(nil); err != nil || len(got.Records) != 1 {
 		t.Errorf("loaded %+v, %v, want the new record", got, err)
 	}
 }

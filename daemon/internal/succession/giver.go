@@ -14,6 +14,8 @@ const (
 	greeted  giverStage = iota // nothing has been said so far
 	waiting                    // the peer may take, or stands by
 	offering                   // a standby was asked to take
+	copying                    // copies are being sent
+	copied                     // and have been
 	stopping                   // the daemon ends
 	sending                    // descriptors are being sent
 	sent                       // and have been
@@ -56,8 +58,10 @@ func (g *Giver) Due() time.Time { return g.deadline }
 // Giving reports whether the daemon is stopped, or is to be, for this peer.
 func (g *Giver) Giving() bool { return g.stage >= stopping && g.stage < revoked }
 
-// Offering reports whether the peer was asked to take and has not answered.
-func (g *Giver) Offering() bool { return g.stage == offering }
+// Offering reports whether the peer was asked to take and has not said that it does.
+func (g *Giver) Offering() bool {
+	return g.Standby && g.stage >= offering && g.stage < stopping
+}
 
 // Ready reports whether the peer can be asked to take.
 func (g *Giver) Ready() bool { return g.stage == waiting && g.Standby && !g.declined }
@@ -76,8 +80,10 @@ func (g *Giver) Received(m Message, h Held, now time.Time) []Step {
 		return g.answered(m)
 	case m.Kind == Hello && g.stage == greeted:
 		return g.hello(m, h)
-	case m.Kind == Take && (g.stage == waiting || g.stage == offering):
-		return g.take(h)
+	case m.Kind == Copy && (g.stage == waiting || g.stage == offering):
+		return g.begin(h, copying, SendCopies, now.Add(g.times.Answer))
+	case m.Kind == Take && g.stage == copied:
+		return g.begin(h, stopping, StopDaemon, time.Time{})
 	case m.Kind == Have && g.stage == sent:
 		return g.have(m, now)
 	case m.Kind == Ready && (g.stage == had || g.stage == claiming):
@@ -134,15 +140,16 @@ func (g *Giver) Offer(h Held, now time.Time) []Step {
 	})}
 }
 
-func (g *Giver) take(h Held) []Step {
+// begin does what the peer asks for, unless there is another one to give to by now.
+func (g *Giver) begin(h Held, stage giverStage, do Do, due time.Time) []Step {
 	if h.Busy != "" {
 		g.stage = finished
 		return []Step{
 			send(Message{Kind: Refuse, Identity: g.self, Reason: h.Busy, Busy: true}), {Do: HangUp},
 		}
 	}
-	g.stage, g.deadline = stopping, time.Time{}
-	return []Step{{Do: StopDaemon}}
+	g.stage, g.deadline = stage, due
+	return []Step{{Do: do}}
 }
 
 // DaemonStopped goes on after the end of the daemon.
@@ -154,12 +161,14 @@ func (g *Giver) DaemonStopped(count int, now time.Time) []Step {
 	return []Step{{Do: SendAll}}
 }
 
-// Sent goes on after all was sent.
+// Sent goes on after the copies, or all, were sent.
 func (g *Giver) Sent(now time.Time) []Step {
-	if g.stage != sending {
-		return nil
+	switch g.stage {
+	case copying:
+		g.stage, g.deadline = copied, now.Add(g.times.Prepare)
+	case sending:
+		g.stage, g.deadline = sent, now.Add(g.times.Answer)
 	}
-	g.stage, g.deadline = sent, now.Add(g.times.Answer)
 	return nil
 }
 

@@ -30,13 +30,19 @@ const (
 	Noted Kind = "noted"
 	// Refuse is the giver's answer to one that may not take over.
 	Refuse Kind = "refuse"
-	// Take has the giver stop its daemon. The taker's lease comes with it.
-	Take Kind = "take"
+	// Copy asks the giver for copies of all that it has. Its daemon serves meanwhile.
+	Copy Kind = "copy"
 	// Descriptors come with their names.
 	Descriptors Kind = "descriptors"
-	// All follows the last of them. The lock comes with it.
+	// Forget names those of them that are of no use any more.
+	Forget Kind = "forget"
+	// Copied follows the last of the copies, on the way to a daemon as well.
+	Copied Kind = "copied"
+	// Take has the giver stop its daemon. The taker's lease comes with it.
+	Take Kind = "take"
+	// All follows the last descriptor that has come since Copied. The lock comes with it.
 	All Kind = "all"
-	// Start follows the last of them on the way to a daemon.
+	// Start follows the last descriptor on the way to a daemon.
 	Start Kind = "start"
 	// Have is the taker's word that it has them all.
 	Have Kind = "have"
@@ -68,6 +74,8 @@ const (
 	maxText      = 1024
 	maxProtocols = 16
 	maxCount     = 1 << 20
+	// maxPositions is how many descriptors one message has forgotten.
+	maxPositions = 4096
 )
 
 // Identity is what a supervisor says of itself.
@@ -91,12 +99,15 @@ type Message struct {
 	Standby bool `json:"standby,omitempty"`
 	// Protocol is the one that Offer and Noted choose.
 	Protocol int `json:"protocol,omitempty"`
-	// Count of descriptors: of Offer as it is now, of All and Have as they are.
+	// Count of descriptors: of Offer as it is now; of Copied, All, Start and Have those that
+	// the receiver of them all has then.
 	Count int `json:"count,omitempty"`
 	// Orderly of All: the daemon ended in order.
 	Orderly bool `json:"orderly,omitempty"`
 	// Names of Descriptors, in their order.
 	Names []string `json:"names,omitempty"`
+	// Positions of Forget, in rising order, among those that the receiver has.
+	Positions []int `json:"positions,omitempty"`
 	// Reason of Refuse and Abort.
 	Reason string `json:"reason,omitempty"`
 	// Busy of Refuse: it is worth another try soon.
@@ -157,7 +168,8 @@ func (m *Message) rights() int {
 
 func (m *Message) validate() error {
 	kinds := []Kind{
-		Hello, Offer, Noted, Refuse, Take, Descriptors, All, Start, Have, Ready, Abort,
+		Hello, Offer, Noted, Refuse, Copy, Descriptors, Forget, Copied, Take, All, Start, Have,
+		Ready, Abort,
 	}
 	if !slices.Contains(kinds, m.Kind) {
 		return errors.New("unknown kind")
@@ -173,7 +185,24 @@ func (m *Message) validate() error {
 	if m.Count < 0 || m.Count > maxCount {
 		return fmt.Errorf("count %d: want 0 to %d", m.Count, maxCount)
 	}
+	if err := m.validatePositions(); err != nil {
+		return err
+	}
 	return m.validateNames()
+}
+
+func (m *Message) validatePositions() error {
+	if (m.Kind == Forget) != (len(m.Positions) > 0) || len(m.Positions) > maxPositions {
+		return fmt.Errorf("%d positions", len(m.Positions))
+	}
+	last := -1
+	for _, p := range m.Positions {
+		if p <= last || p >= maxCount {
+			return fmt.Errorf("position %d after %d: want them in rising order", p, last)
+		}
+		last = p
+	}
+	return nil
 }
 
 func (m *Message) validateNames() error {

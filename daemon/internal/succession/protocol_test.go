@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,10 +57,11 @@ func TestFourThousandDescriptors(t *testing.T) {
 	list := make([]Named, 4000)
 	fd := memory(t, "x")
 	for i := range list {
-		list[i] = Named{Name: fmt.Sprintf("q%df", i), FD: fd}
+		list[i] = Named{Name: fmt.Sprintf("q%df", i), FD: fd, ID: uint64(i + 1)}
 	}
 	list[3999].FD = memory(t, "last")
-	out := NewOutbox(list, Message{Kind: All, Count: len(list), Orderly: true}, fd)
+	out := NewOutbox(&Mirror{}, func() []Named { return list },
+		Message{Kind: All, Orderly: true}, fd)
 	var names []string
 	last, done := -1, false
 	for {
@@ -98,15 +100,88 @@ func TestFourThousandDescriptors(t *testing.T) {
 	CloseAll([]int{last})
 }
 
+// What changes while it is copied, and after that, is told: in the end the other side
+// has the same, in the same order.
+func TestMirror(t *testing.T) {
+	a, b := pair(t)
+	fd := memory(t, "x")
+	var list, theirs []Named
+	id := uint64(0)
+	add := func(n int) {
+		for range n {
+			id++
+			list = append(list, Named{Name: fmt.Sprintf("q%d", id), FD: fd, ID: id})
+		}
+	}
+	every := func(n int) {
+		at := 0
+		list = slices.DeleteFunc(list, func(Named) bool { at++; return at%n == 0 })
+	}
+	change := []func(){func() { add(900) }, func() { every(3) }, func() { add(3) }, nil}
+	var m Mirror
+	for _, prepare := range []func(){
+		func() { add(5000) }, func() { every(7) }, func() { add(1); every(2) }, func() { list = nil },
+		func() { add(9000) }, func() { list = list[8999:] }, func() {},
+	} {
+		prepare()
+		out := NewOutbox(&m, func() []Named { return list }, Message{Kind: Copied})
+		for i := 0; ; i++ {
+			if _, err := out.Flush(a); err != nil {
+				t.Fatal(err)
+			}
+			last, err := drain(b, &theirs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last.Kind == Copied {
+				break
+			}
+			if i < len(change) && change[i] != nil {
+				change[i]()
+			}
+		}
+		if !slices.EqualFunc(list, theirs, func(x, y Named) bool { return x.Name == y.Name }) {
+			t.Fatalf("the other side has %d, want %d", len(theirs), len(list))
+		}
+	}
+}
+
+// drain does what the messages say that wait, and returns the last one.
+func drain(c *Conn, list *[]Named) (last Message, err error) {
+	for {
+		m, fds, err := c.Receive()
+		if errors.Is(err, ErrAgain) {
+			return last, nil
+		}
+		if err != nil {
+			return last, err
+		}
+		CloseAll(fds)
+		for _, name := range m.Names {
+			*list = append(*list, Named{Name: name})
+		}
+		if m.Kind == Forget {
+			if *list, err = DeleteAt(*list, m.Positions, func(Named) {}); err != nil {
+				return last, err
+			}
+		}
+		if m.Kind == Copied && m.Count != len(*list) {
+			return last, fmt.Errorf("count %d, want %d", m.Count, len(*list))
+		}
+		last = m
+	}
+}
+
 // Long names need more messages.
 func TestLongNames(t *testing.T) {
 	a, b := pair(t)
 	fd := memory(t, "x")
 	list := make([]Named, MaxRights)
 	for i := range list {
-		list[i] = Named{Name: strings.Repeat("n", 255), FD: fd}
+		list[i] = Named{Name: strings.Repeat("n", 255), FD: fd, ID: uint64(i + 1)}
 	}
-	if done, err := NewOutbox(list, Message{Kind: Start}).Flush(a); !done || err != nil {
+	out := NewOutbox(&Mirror{}, func() []Named { return list }, Message{Kind: Start})
+	if done, err := out.Flush(a); !done || err != nil {
 		t.Fatal(done, err)
 	}
 	count := 0
@@ -158,12 +233,17 @@ func TestReceiveRefuses(t *testing.T) {
 		`{"kind":"ready"}`:              {1, "want 0"},
 		`{"kind":"descriptors"}`:        {0, "0 names"},
 		`{"kind":"all","names":["q1"]}`: {1, "1 names"},
-		`{"kind":"descriptors","names":["a","b"]}`:                         {1, "want 2"},
-		`{"kind":"descriptors","names":["a:b"]}`:                           {1, "colon"},
-		`{"kind":"have","count":-1}`:                                       {0, "count -1"},
-		`{"kind":"abort","reason":"` + strings.Repeat("x", 2000) + `"}`:    {0, "2000 bytes"},
-		`{"kind":"hello","protocols":[1` + strings.Repeat(",1", 20) + `]}`: {0, "protocols"},
-		`{"kind":"abort","reason":"` + strings.Repeat("x", 70000) + `"}`:   {0, "more than"},
+		`{"kind":"descriptors","names":["a","b"]}`:                            {1, "want 2"},
+		`{"kind":"forget"}`:                                                   {0, "0 positions"},
+		`{"kind":"copied","positions":[1]}`:                                   {0, "1 positions"},
+		`{"kind":"forget","positions":[1,1]}`:                                 {0, "rising order"},
+		`{"kind":"forget","positions":[-1]}`:                                  {0, "rising order"},
+		`{"kind":"forget","positions":[0` + strings.Repeat(",1", 4096) + `]}`: {0, "4097 positions"},
+		`{"kind":"descriptors","names":["a:b"]}`:                              {1, "colon"},
+		`{"kind":"have","count":-1}`:                                          {0, "count -1"},
+		`{"kind":"abort","reason":"` + strings.Repeat("x", 2000) + `"}`:       {0, "2000 bytes"},
+		`{"kind":"hello","protocols":[1` + strings.Repeat(",1", 20) + `]}`:    {0, "protocols"},
+		`{"kind":"abort","reason":"` + strings.Repeat("x", 70000) + `"}`:      {0, "more than"},
 	} {
 		a, b := pair(t)
 		var rights []byte
@@ -198,6 +278,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"kind":"descriptors","names":["q1i","t1i"]}`), 2)
 	f.Add([]byte(`{"kind":"all","count":2,"orderly":true}`), 1)
 	f.Add([]byte(`{"kind":"abort","reason":"\u0000"}`), 0)
+	f.Add([]byte(`{"kind":"forget","positions":[0,2,3]}`), 0)
 	f.Fuzz(func(t *testing.T, b []byte, fds int) {
 		m, err := decode(b, fds)
 		if err != nil {

@@ -9,9 +9,12 @@ type Do string
 
 // What the giver has done.
 const (
+	// SendCopies of all that is held, and the message Copied; call [Giver.Sent] then.
+	SendCopies Do = "send copies"
 	// StopDaemon in order; call [Giver.DaemonStopped] after its end.
 	StopDaemon Do = "stop the daemon"
-	// SendAll that is held, and the message All; call [Giver.Sent] then.
+	// SendAll that is held and was not copied, and the message All; call [Giver.Sent]
+	// then.
 	SendAll Do = "send all descriptors"
 	// Resume: start the daemon with what is held, as soon as none runs. One that
 	// runs and was not told to stop goes on.
@@ -25,6 +28,8 @@ const (
 	// Prepare a daemon that waits for descriptors; call [Taker.Prepared] or
 	// [Taker.DaemonEnded].
 	Prepare Do = "prepare a daemon"
+	// Show the daemon the copies; call [Taker.Seen] or [Taker.DaemonEnded].
+	Show Do = "show the copies to the daemon"
 	// Deliver to the daemon what has come.
 	Deliver Do = "deliver"
 	// EndDaemon; call [Taker.DaemonEnded].
@@ -69,7 +74,8 @@ func abort(reason string) Step { return send(Message{Kind: Abort, Reason: reason
 type Times struct {
 	// Answer is how long a short answer may take.
 	Answer time.Duration
-	// Prepare is how long a standby may take to prepare its daemon.
+	// Prepare is how long a standby may take to prepare its daemon, and any taker to have
+	// that look at the copies.
 	Prepare time.Duration
 	// Stop is how long the giver may take from Take to All. It kills its daemon before
 	// that.

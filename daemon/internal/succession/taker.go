@@ -14,6 +14,8 @@ const (
 	greeting  takerStage = iota // Hello is to be sent, or was
 	standing                    // as a standby
 	preparing                   // the daemon is being prepared
+	awaiting                    // Copy was sent
+	showing                     // the daemon looks at the copies
 	taking                      // Take was sent
 	starting                    // everything is here, and the daemon starts
 	ending                      // the daemon ends: it was for nothing
@@ -91,6 +93,11 @@ func (t *Taker) Standing() bool { return t.stage == standing }
 // Taking reports whether the giver may have stopped its daemon for this side.
 func (t *Taker) Taking() bool { return t.stage >= taking && t.stage < over }
 
+// Comes reports whether a message of the kind is about descriptors that come now.
+func (t *Taker) Comes(k Kind) bool {
+	return (k == Descriptors || k == Forget) && (t.stage == awaiting || t.stage == taking)
+}
+
 // Alone reports whether the giver is gone, and all that it had is here.
 func (t *Taker) Alone() bool { return t.alone && t.stage == starting }
 
@@ -104,9 +111,11 @@ func (t *Taker) Received(m Message, now time.Time) []Step {
 		return nil
 	case m.Kind == Refuse && t.stage < starting:
 		return t.refused(m)
-	case m.Kind == Descriptors && t.stage == taking:
-		t.count += len(m.Names)
+	case t.Comes(m.Kind):
+		t.count += len(m.Names) - len(m.Positions)
 		return nil
+	case m.Kind == Copied && t.stage == awaiting:
+		return t.copied(m)
 	case m.Kind == All && t.stage == taking:
 		return t.all(m, now)
 	case m.Kind == Abort:
@@ -149,15 +158,40 @@ func (t *Taker) Prepared(now time.Time) []Step {
 	if t.stage != preparing {
 		return nil
 	}
+	t.stage, t.deadline = awaiting, now.Add(t.times.Answer)
+	return []Step{send(Message{Kind: Copy})}
+}
+
+// copied has the daemon look at the copies, which takes longer than packets should
+// wait.
+func (t *Taker) copied(m Message) []Step {
+	if reason := t.checkCount(m); reason != "" {
+		return t.fail(reason)
+	}
+	t.stage, t.deadline = showing, time.Time{}
+	return []Step{{Do: Show}}
+}
+
+// Seen goes on when the daemon has looked at the copies.
+func (t *Taker) Seen(now time.Time) []Step {
+	if t.stage != showing {
+		return nil
+	}
 	t.stage, t.deadline = taking, now.Add(t.times.Stop)
 	return []Step{send(Message{Kind: Take})}
 }
 
-func (t *Taker) all(m Message, now time.Time) []Step {
+// checkCount says what is wrong with the descriptors that have come, nothing if nothing
+// is.
+func (t *Taker) checkCount(m Message) string {
 	if m.Count != t.count {
-		return t.fail(fmt.Sprintf("%d of %d descriptors have come", t.count, m.Count))
+		return fmt.Sprintf("%d of %d descriptors have come", t.count, m.Count)
 	}
-	if reason := t.limits.check(m.Count); reason != "" {
+	return t.limits.check(m.Count)
+}
+
+func (t *Taker) all(m Message, now time.Time) []Step {
+	if reason := t.checkCount(m); reason != "" {
 		return t.fail(reason)
 	}
 	t.stage, t.deadline = starting, now.Add(t.times.Start)
@@ -186,7 +220,7 @@ func (t *Taker) DaemonEnded(why string) []Step {
 			return []Step{{Do: Activate}}
 		}
 		t.reason = "the new daemon does not start: " + why
-	case preparing, taking:
+	case preparing, awaiting, showing, taking:
 		t.reason = "the new daemon cannot be started: " + why
 	case ending:
 	default:
@@ -210,7 +244,7 @@ func (t *Taker) Gone() []Step {
 	was := t.stage
 	t.stage, t.deadline = over, time.Time{}
 	steps := []Step{{Do: HangUp}}
-	if was == taking {
+	if was > preparing {
 		steps = append(steps, Step{Do: Discard})
 	}
 	return append(steps, Step{Do: Seek})
@@ -221,6 +255,8 @@ func (t *Taker) Expired() []Step {
 	switch t.stage {
 	case greeting:
 		return t.fail("the active supervisor does not answer: it may be stopped")
+	case awaiting:
+		return t.fail("the active supervisor sends no copies: it may be stopped")
 	case taking:
 		return t.fail("the active supervisor did not hand over in time")
 	case starting:

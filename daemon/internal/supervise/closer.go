@@ -16,6 +16,7 @@ type closer struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	waiting []int
+	working bool // on those that were taken
 	closing bool
 	routine sync.WaitGroup
 	closeFD func(fd int) error
@@ -34,6 +35,13 @@ func (c *closer) add(fds ...int) {
 	defer c.mu.Unlock()
 	c.waiting = append(c.waiting, fds...)
 	c.changed.Signal()
+}
+
+// busy reports whether there is something left to close.
+func (c *closer) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.working || len(c.waiting) > 0
 }
 
 // close returns when all of them are closed.
@@ -61,10 +69,11 @@ func (c *closer) run() {
 func (c *closer) take() []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.working = false
 	for len(c.waiting) == 0 && !c.closing {
 		c.changed.Wait()
 	}
 	fds := c.waiting
-	c.waiting = nil
+	c.waiting, c.working = nil, len(fds) > 0
 	return fds
 }

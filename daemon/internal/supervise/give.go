@@ -30,6 +30,8 @@ type peer struct {
 	lease *succession.Lease
 	// outbox is nil unless something is being sent.
 	outbox *succession.Outbox
+	// mirror is what the peer has of the store.
+	mirror succession.Mirror
 }
 
 func (p *peer) close() {
@@ -161,6 +163,8 @@ func (h *shared) giveStep(p *peer, step *succession.Step, now time.Time) {
 	switch step.Do {
 	case succession.Send:
 		h.sendPeer(p, &step.Message)
+	case succession.SendCopies:
+		h.sendCopies(p, now)
 	case succession.StopDaemon:
 		h.stopDaemon(p, now)
 	case succession.SendAll:
@@ -182,7 +186,7 @@ func (h *shared) giveStep(p *peer, step *succession.Step, now time.Time) {
 func (h *shared) sendPeer(p *peer, m *succession.Message) {
 	switch err := p.conn.Send(m); {
 	case errors.Is(err, succession.ErrAgain):
-		p.outbox = succession.NewOutbox(nil, *m)
+		p.outbox = succession.NewWord(*m)
 	case err != nil:
 		h.s.log.Warn("cannot send to another supervisor",
 			slog.String("message", string(m.Kind)), slog.Any("error", err))
@@ -223,9 +227,19 @@ func (h *shared) daemonStopped(now time.Time) {
 	}
 }
 
+// sendCopies of all that is held; what comes and goes from now on follows later.
+func (h *shared) sendCopies(p *peer, now time.Time) {
+	p.mirror = succession.Mirror{}
+	p.outbox = succession.NewOutbox(&p.mirror, h.s.store.named, succession.Message{
+		Kind: succession.Copied,
+	})
+	h.at(fault.GiveCopies)
+	h.flushPeer(p, now)
+}
+
 func (h *shared) sendAll(p *peer, now time.Time) {
-	p.outbox = succession.NewOutbox(h.s.store.named(), succession.Message{
-		Kind: succession.All, Count: len(h.s.store.held), Orderly: h.s.code == 0,
+	p.outbox = succession.NewOutbox(&p.mirror, h.s.store.named, succession.Message{
+		Kind: succession.All, Orderly: h.s.code == 0,
 	}, h.lock.FD())
 	h.at(fault.GiveDescriptors)
 	h.flushPeer(p, now)
@@ -246,8 +260,11 @@ func (h *shared) flushPeer(p *peer, now time.Time) {
 		p.outbox = nil
 		h.give(p, p.giver.Sent(now), now)
 	}
-	if done && p.giver.Giving() {
+	switch {
+	case done && p.giver.Giving():
 		h.at(fault.GiveAll)
+	case done:
+		h.at(fault.GiveCopied)
 	}
 }
 

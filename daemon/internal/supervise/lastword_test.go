@@ -71,6 +71,8 @@ func TestLastWordCounts(t *testing.T) {
 				Identity: succession.Identity{StateVersion: 1 << 10},
 			})
 			s.hear(succession.Offer)
+			s.say(succession.Message{Kind: succession.Copy})
+			s.hear(succession.Copied)
 			lease, err := succession.NewLease()
 			if err != nil {
 				t.Fatal(err)

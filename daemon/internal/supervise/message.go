@@ -18,6 +18,8 @@ type message struct {
 	ready, alive, stopping bool
 	// prepared: it waits for descriptors.
 	prepared bool
+	// seen: it has looked at those that have come so far.
+	seen bool
 	// trigger is the daemon's own word that it hangs.
 	trigger       bool
 	store, remove bool
@@ -38,6 +40,8 @@ func parseMessage(b []byte) (message, error) {
 			m.ready = value == "1"
 		case fdstore.PreparedMessage:
 			m.prepared = value == "1"
+		case fdstore.SeenMessage:
+			m.seen = value == "1"
 		case "STOPPING":
 			m.stopping = value == "1"
 		case "WATCHDOG":

@@ -94,6 +94,56 @@ func TestTakeAndGiveBack(t *testing.T) {
 	a.role(t, succession.Active)
 }
 
+// What changes after the copies were made, and before the daemon has stopped, is handed
+// over as it is then.
+func TestCopiesChange(t *testing.T) {
+	for _, point := range []fault.Point{fault.TakeOffered, fault.TakeCopied, fault.TakeSeen} {
+		t.Run(string(point), func(t *testing.T) {
+			a := newShare(t)
+			a.mode(t, "", "put "+fourNames)
+			a.start(t)
+			daemon := a.serving(t)
+			b := a.beside(t)
+			b.arrange(t, fault.Stop+string(point))
+			b.start(t)
+			eventually(t, "point", b.passed)
+			kill(t, daemon.pid, unix.SIGUSR1)
+			a.want(t, "removed")
+			kill(t, daemon.pid, unix.SIGUSR2)
+			a.want(t, "put")
+			kill(t, b.cmd.Process.Pid, unix.SIGCONT)
+			if got, want := b.serving(t).inherited, "q2f=1,t1i=2,l0i=3,q9i=0"; got != want {
+				t.Errorf("the taker's daemon has %s, want %s", got, want)
+			}
+			b.role(t, succession.Active)
+			a.role(t, succession.Standby)
+		})
+	}
+}
+
+// A daemon that has seen copies gives them up when the active supervisor dies: what it
+// was about is gone. The next one gives it others.
+func TestCopiesDiscarded(t *testing.T) {
+	a := active(t)
+	b := a.beside(t)
+	b.arrange(t, fault.Stop+string(fault.TakeSeen))
+	b.start(t)
+	eventually(t, "point", b.passed)
+	kill(t, a.cmd.Process.Pid, unix.SIGKILL)
+	<-a.exited
+	c := a.beside(t)
+	c.mode(t, "", "put q7i q8i")
+	c.start(t)
+	c.serves(t)
+	kill(t, b.cmd.Process.Pid, unix.SIGCONT)
+	if got := b.serves(t).inherited; got != "q7i=0,q8i=1" {
+		t.Errorf("the daemon has %s", got)
+	}
+	if n := strings.Count(b.log.String(), "daemon started"); n != 1 {
+		t.Errorf("%d daemons were started, want the one that was prepared", n)
+	}
+}
+
 // Without a successor the last daemon knows that nothing is kept.
 func TestNoSuccessor(t *testing.T) {
 	a := newShare(t)
@@ -170,7 +220,8 @@ func TestTakerKilled(t *testing.T) {
 			b.start(t)
 			<-b.exited
 			switch point {
-			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared:
+			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared, fault.TakeDescriptors,
+				fault.TakeCopied, fault.TakeSeen:
 				s, err := api.AskSupervisor(t.Context(), filepath.Join(a.dir, "run"))
 				if err != nil || !s.Serves() || s.Descriptors != 4 {
 					t.Errorf("%+v, %v: the daemon was disturbed", s, err)
@@ -226,7 +277,8 @@ func TestTakerStopped(t *testing.T) {
 			b.start(t)
 			eventually(t, "point", b.passed)
 			switch point {
-			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared:
+			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared, fault.TakeDescriptors,
+				fault.TakeCopied, fault.TakeSeen:
 				kill(t, b.cmd.Process.Pid, unix.SIGCONT)
 				b.takes(t, a)
 				return

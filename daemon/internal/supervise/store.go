@@ -17,13 +17,27 @@ import (
 type held struct {
 	Name string `json:"name"`
 	FD   int    `json:"fd"`
+	ID   uint64 `json:"-"` // grows from each to the next
 }
 
 // store holds descriptors for the daemon, in the order in which they came.
 type store struct {
 	capacity int
 	held     []held
+	last     uint64  // ID that was given
 	closer   *closer // of what leaves the store
+}
+
+// add takes a descriptor over.
+func (s *store) add(name string, fd int) {
+	s.last++
+	s.held = append(s.held, held{Name: name, FD: fd, ID: s.last})
+}
+
+// forget has those at the positions closed.
+func (s *store) forget(positions []int) (err error) {
+	s.held, err = succession.DeleteAt(s.held, positions, func(h held) { s.closer.add(h.FD) })
+	return err
 }
 
 // put takes the descriptors over, or closes those that are too many.
@@ -33,7 +47,7 @@ func (s *store) put(name string, fds []int) error {
 	room = max(0, min(room, s.capacity-len(s.held)))
 	kept := fds[:min(room, len(fds))]
 	for _, fd := range kept {
-		s.held = append(s.held, held{Name: name, FD: fd})
+		s.add(name, fd)
 	}
 	if len(kept) == len(fds) {
 		return nil
@@ -111,7 +125,7 @@ func (s *store) closeOnExec(yes bool) error {
 func (s *store) named() []succession.Named {
 	list := make([]succession.Named, len(s.held))
 	for i, h := range s.held {
-		list[i] = succession.Named{Name: h.Name, FD: h.FD}
+		list[i] = succession.Named{Name: h.Name, FD: h.FD, ID: h.ID}
 	}
 	return list
 }

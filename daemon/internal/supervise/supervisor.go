@@ -55,7 +55,9 @@ func (s *supervisor) open(before *handover) error {
 		s.socket, err = listenSocket(s.config.RuntimeDir)
 	} else {
 		s.socket = &socket{fd: before.Socket, path: before.Path}
-		s.store.held = before.Held
+		for _, h := range before.Held {
+			s.store.add(h.Name, h.FD)
+		}
 		s.restarts, s.upgraded = before.Restarts, true
 		err = s.inherit(false)
 	}
@@ -220,6 +222,9 @@ func (s *supervisor) notified(d datagram) {
 	}
 	if m.prepared {
 		s.shared.prepared(now)
+	}
+	if m.seen {
+		s.shared.seen(now)
 	}
 }
 

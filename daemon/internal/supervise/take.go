@@ -27,9 +27,14 @@ const (
 	seekFor = 30 * time.Second
 )
 
-// seek takes the lock, or connects to the supervisor that has it.
+// seek takes the lock, or connects to the supervisor that has it. What was held before
+// is closed by then: a daemon that starts from the state files needs the queues.
 func (h *shared) seek(now time.Time) {
 	h.seekAt = time.Time{}
+	if h.s.store.closer.busy() {
+		h.seekAt = now.Add(seekEvery)
+		return
+	}
 	lock, err := succession.TryLock(h.s.config.HandoverDir)
 	switch {
 	case err == nil:
@@ -110,10 +115,13 @@ func (h *shared) fail(err error) {
 
 // keep takes over the descriptors of a message.
 func (h *shared) keep(m *succession.Message, fds []int) error {
+	comes := h.active.taker.Comes(m.Kind)
 	switch {
-	case m.Kind == succession.Descriptors && h.active.taker.Taking():
+	case comes && m.Kind == succession.Forget:
+		return h.s.store.forget(m.Positions)
+	case comes:
 		for i, name := range m.Names {
-			h.s.store.held = append(h.s.store.held, held{Name: name, FD: fds[i]})
+			h.s.store.add(name, fds[i])
 		}
 	case m.Kind == succession.All && h.active.taker.Taking():
 		lock, err := succession.AdoptLock(h.s.config.HandoverDir, fds[0])
@@ -144,6 +152,8 @@ func (h *shared) takeStep(step *succession.Step, now time.Time) {
 		h.sendUpstream(&step.Message)
 	case succession.Prepare:
 		h.prepare(now)
+	case succession.Show:
+		h.show(now)
 	case succession.Deliver:
 		h.become(succession.Taking)
 		h.s.deliver(now)
@@ -153,7 +163,7 @@ func (h *shared) takeStep(step *succession.Step, now time.Time) {
 	case succession.EndDaemon:
 		h.endDaemon(now)
 	case succession.Discard:
-		h.discard()
+		h.discard(now)
 	case succession.Activate:
 		h.takeOvers++
 		h.activateWith(h.handed, now)
@@ -198,6 +208,8 @@ func (h *shared) atReceived(kind succession.Kind) {
 		h.at(fault.TakeOffered)
 	case succession.Descriptors:
 		h.at(fault.TakeDescriptors)
+	case succession.Copied:
+		h.at(fault.TakeCopied)
 	case succession.All:
 		h.at(fault.TakeAll)
 	case succession.Noted: // what was prepared for another one that has ended
@@ -239,13 +251,41 @@ func (s *supervisor) spawnWaiting(now time.Time) (*worker, error) {
 // deliver sends the daemon that waits all that is in the store.
 func (s *supervisor) deliver(now time.Time) {
 	w := s.worker
-	w.deadline = now.Add(s.config.StartTimeout)
-	w.outbox = succession.NewOutbox(s.store.named(), succession.Message{
-		Kind: succession.Start, Count: len(s.store.held),
+	w.deadline, w.delivered = now.Add(s.config.StartTimeout), true
+	w.outbox = succession.NewOutbox(&w.mirror, s.store.named, succession.Message{
+		Kind: succession.Start,
 	})
 	s.log.Info("daemon started", slog.Int("pid", w.pid), slog.Int("restarts", s.restarts),
 		slog.Int("descriptors", len(s.store.held)))
 	s.shared.flushDaemon()
+}
+
+// show has the daemon that waits look at what is in the store, as it is now.
+func (h *shared) show(now time.Time) {
+	w := h.s.worker
+	w.deadline = now.Add(h.s.config.StartTimeout)
+	w.looks++
+	w.outbox = succession.NewOutbox(&w.mirror, h.s.store.named, succession.Message{
+		Kind: succession.Copied,
+	})
+	h.flushDaemon()
+}
+
+// seen goes on when the daemon has looked.
+func (h *shared) seen(now time.Time) {
+	if h == nil || h.s.worker.looks == 0 {
+		return
+	}
+	w := h.s.worker
+	w.looks--
+	if w.looks > 0 || w.delivered {
+		return
+	}
+	w.deadline = time.Time{}
+	if h.active != nil {
+		h.at(fault.TakeSeen)
+		h.take(h.active.taker.Seen(now), now)
+	}
 }
 
 // flushDaemon sends the daemon what there is room for.
@@ -260,6 +300,8 @@ func (h *shared) flushDaemon() {
 	}
 	if done || err != nil {
 		w.outbox = nil
+	}
+	if w.delivered && done || err != nil {
 		w.waiting.Close()
 		w.waiting = nil
 	}
@@ -325,9 +367,13 @@ func (h *shared) endDaemon(now time.Time) {
 	h.s.stopWorker()
 }
 
-// discard closes what has come. The giver has copies, or is gone.
-func (h *shared) discard() {
+// discard closes what has come, a daemon that waits first. The giver has copies, or is
+// gone.
+func (h *shared) discard(now time.Time) {
 	h.s.store.close()
+	if w := h.s.worker; w != nil && w.waiting != nil && w.killAt.IsZero() {
+		h.show(now)
+	}
 	if h.handed != nil {
 		h.handed.Close()
 		h.handed = nil

@@ -34,8 +34,13 @@ type worker struct {
 	lease *succession.Lease
 	// waiting is what descriptors go to a prepared daemon by; nil once it has them.
 	waiting  *succession.Conn
-	outbox   *succession.Outbox // nil until there is something to send
+	mirror   succession.Mirror  // what it has of the store
+	outbox   *succession.Outbox // nil unless something is being sent
 	prepared bool
+	// looks is how often it was asked to look at what it has, and has not answered.
+	looks int
+	// delivered: it was told to start with what it has.
+	delivered bool
 }
 
 // spawn starts a daemon that inherits what is in the store.

@@ -155,7 +155,7 @@ func runWorker() error {
 		if mode("") == "unprepared" {
 			unix.Exit(3)
 		}
-		if err := s.Await(); err != nil {
+		if err := s.Await(func([]fdstore.Descriptor) {}); err != nil {
 			return err
 		}
 	}
@@ -172,7 +172,7 @@ func runWorker() error {
 	fmt.Printf("started %d %s restarts=%d ppid=%d inherited=%s\n", os.Getpid(), version(),
 		s.Supervisor().Restarts, os.Getppid(), strings.Join(inherited, ","))
 	caught := make(chan os.Signal, 8)
-	signal.Notify(caught, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
+	signal.Notify(caught, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	switch kind {
 	case "crash":
 		unix.Exit(3)
@@ -268,6 +268,10 @@ func live(s *fdstore.Store, kind string, caught chan os.Signal) error {
 					return err
 				}
 				fmt.Println("removed")
+			case unix.SIGUSR2:
+				if err := errors.Join(putNames(s, "q9i"), say("put")); err != nil {
+					return err
+				}
 			case unix.SIGTERM:
 				fmt.Println("stopping keeps=" + strconv.FormatBool(s.Keeps()))
 				if kind == "deaf" {

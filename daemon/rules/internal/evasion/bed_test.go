@@ -95,7 +95,7 @@ func newBedOf(t *testing.T, o rules.Options) *bed {
 		Settle: hook.Settle{Generation: 1, Timeout: time.Minute, Size: 1024},
 	})
 	must(t, err)
-	past, err := b.Inherit(nil)
+	past, err := b.Inherit(nil, nil)
 	must(t, err)
 	b.Restore(t.Context(), past, registry.Hooks{Hook: h})
 	t.Cleanup(func() {
