@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // newSupervisor returns a supervisor whose loop does not run. Its daemon is this
@@ -121,5 +123,44 @@ func TestUpgradeRefusedLate(t *testing.T) {
 	}
 	if s.check(time.Now()); !s.worker.killAt.IsZero() {
 		t.Error("the daemon is taken for hung")
+	}
+}
+
+// An active supervisor that is told to end waits for a successor until the time is over,
+// or it is told again.
+func TestLingerTime(t *testing.T) {
+	const linger = 20 * time.Second
+	for name, again := range map[string]bool{"time is over": false, "told again": true} {
+		t.Run(name, func(t *testing.T) {
+			s, now := newSupervisor(t), time.Now()
+			s.config.HandoverDir, s.config.Linger = s.config.RuntimeDir, linger
+			s.shared = newShared(s)
+			s.shared.become(succession.Active)
+			w := sleeper(t, s, now)
+			s.shared.terminate(now)
+			end := now.Add(linger)
+			if due := s.shared.due(); !due.Equal(end) {
+				t.Errorf("the last stop is due after %v, want %v", due.Sub(now), linger)
+			}
+			if again {
+				end = now.Add(linger / 2)
+			}
+			if _, err := s.shared.proceed(end.Add(-1)); err != nil || s.goal != toRun || !w.killAt.IsZero() {
+				t.Errorf("%v: the supervisor stops before its time", err)
+			}
+			if again {
+				s.shared.terminate(end)
+			}
+			if _, err := s.shared.proceed(end); err != nil || s.goal != toStop || w.killAt.IsZero() {
+				t.Errorf("%v: the supervisor goes on", err)
+			}
+			if w.lease.Kept() {
+				t.Error("the daemon does not know that this stop is the last one")
+			}
+			var status unix.WaitStatus
+			if _, err := unix.Wait4(w.pid, &status, 0, nil); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

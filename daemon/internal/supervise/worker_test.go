@@ -21,6 +21,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
+	"github.com/nsqueue/nsqueue/daemon/internal/succession"
 )
 
 // dirEnv is the directory that a test shares with its processes.
@@ -94,6 +95,9 @@ func runSupervisor() error {
 	if shared := os.Getenv(sharedEnv); shared != "" {
 		c.HandoverDir, c.RuntimeDir = shared, filepath.Join(c.RuntimeDir, "run")
 		c.Version, c.StateVersion, c.at = version(), 1, atPoint
+		c.times = succession.Times{ // which only catch what hangs
+			Answer: time.Minute, Prepare: time.Minute, Stop: 2 * time.Minute, Start: time.Minute,
+		}
 	}
 	for _, arg := range os.Args[2:] {
 		name, text, _ := strings.Cut(arg, "=")
