@@ -81,6 +81,10 @@ test-runtimes: cni-plugins build-tests image ## run it under containerd 1.6 and 
 test-vm: cni-plugins build-tests ## try the module in Debian's kernels, in QEMU
 	@hack/tier.sh vm
 
+.PHONY: kube
+kube: ## build Kubernetes, CoreDNS and helm (20 minutes, once per machine)
+	@hack/kube.sh
+
 .PHONY: lint kmod deb-dkms
 lint: ## check style, dependencies, scripts, the module
 	@hack/need.sh lint
