@@ -33,6 +33,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	if err := c.Validate(); err != nil {
 		return err
 	}
+	defer addProcessor()()
 	log, level := newLog(os.Stderr, c.LogFormat, c.LogLevel)
 	fds, err := fdstore.FromEnvironment(fdstore.ProcessEnvironment())
 	if err != nil {

@@ -32,8 +32,8 @@ type pollers struct {
 	running sync.WaitGroup
 }
 
-// newPollers makes a poller for each processor and runs it. One processor is
-// left to all else.
+// newPollers makes a poller for each processor and runs it. One processor of the runtime
+// is left to all else.
 func newPollers(
 	copyRange uint32, coalesce time.Duration, overran func(*nfqueue.Reader), log *slog.Logger,
 ) (*pollers, error) {
@@ -43,7 +43,7 @@ func newPollers(
 		CopyRange: copyRange, Coalesce: coalesce, Awake: p.wake,
 		HotWaits: nfqueue.NewHotWaits(processors - 1),
 	}
-	for range min(processors, maxPollers) {
+	for range min(processors, runtime.NumCPU(), maxPollers) {
 		poller, err := nfqueue.NewPoller(o)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
