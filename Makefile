@@ -46,14 +46,14 @@ demo: cni-plugins build ## show the problem and its end on this machine (root)
 test: ## run the tiers unit, chart, netns, e2e and damage (root, some minutes)
 	@hack/tiers.sh test
 
-test-all: ## run all tiers: those of test, release, runtimes and vm (root)
+test-all: ## run all tiers: those of test, ui, release, runtimes and vm (root)
 	@hack/tiers.sh test-all
 
 test-busy: ## run BUSY (test) ROUNDS times (3) on a machine that is kept busy (root)
 	@hack/busy.sh '$(BUSY)' '$(ROUNDS)'
 
 .PHONY: test test-all test-busy test-unit test-chart test-netns test-e2e test-damage \
-	test-release test-handover test-runtimes test-vm
+	test-release test-handover test-ui test-runtimes test-vm
 test-unit: ## run the tests that need no privilege, with the race detector
 	@hack/tier.sh unit
 
@@ -71,6 +71,9 @@ test-damage: cni-plugins build-tests ## damage the built programs while packets 
 
 test-handover: cni-plugins build-tests ## hand over between supervisors, ten times each way (root)
 	@hack/tier.sh handover
+
+test-ui: cni-plugins build-tests ## look at the page of nsqueuectl ui in a browser (root)
+	@hack/tier.sh ui
 
 test-release: build ## make a release and an image twice, and read them with other programs
 	@hack/tier.sh release

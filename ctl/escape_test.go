@@ -108,6 +108,7 @@ func hostileCalls(t *testing.T) map[string][][]string {
 		},
 		"stats":   call("--once", "--interval", "1ms"),
 		"status":  {{}},
+		"ui":      {{"--listen", "127.0.0.1:70000"}, {"--listen", evil}, {evil}},
 		"upgrade": call("--timeout", "1ms"),
 		"version": {{}, {evil}},
 		"watch":   call("--count", "1"),

@@ -228,7 +228,8 @@ func newRoot(s *IOStreams) *cobra.Command {
 		"`PATH` of nsqueued's socket (environment: NSQUEUE_SOCKET)\n")
 	for _, build := range []func(runner) *cobra.Command{
 		newAdopt, newAttach, newCapture, newDescribe, newDetach, newDoctor, newEvents, newInstall,
-		newList, newLogLevel, newReady, newStats, newStatus, newUninstall, newUpgrade, newWatch,
+		newList, newLogLevel, newReady, newStats, newStatus, newUI, newUninstall, newUpgrade,
+		newWatch,
 	} {
 		root.AddCommand(newCommand(s, &socket, build))
 	}

@@ -77,6 +77,7 @@ func TestHelpFits(t *testing.T) {
 		{"rules", "try"},
 		{"stats"},
 		{"status"},
+		{"ui"},
 		{"uninstall"},
 		{"upgrade"},
 		{"watch"},
@@ -152,7 +153,7 @@ func TestUsageErrors(t *testing.T) {
 func TestDaemonUnreachable(t *testing.T) {
 	socket := apitest.SocketPath(t)
 	for _, line := range []string{
-		"rules list", "rules reload", "rules suggest", "adopt", "capture -w /dev/null", "describe a", "events", "events --follow", "list", "stats", "status", "watch", "detach a", "detach --all",
+		"rules list", "rules reload", "rules suggest", "adopt", "capture -w /dev/null", "describe a", "events", "events --follow", "list", "stats", "status", "ui", "watch", "detach a", "detach --all",
 		"attach --netns /proc/self/ns/net --container-id a",
 	} {
 		o := nsqueuectl(t.Context(), "/nowhere", append(strings.Fields(line), "--socket", socket)...)

@@ -22,6 +22,8 @@ lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 	shellcheck:shellcheck' ;;
 bench) need="$compiler nft:nftables iperf3:iperf3
 	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev" ;;
+ui) need='chromium:chromium node:nodejs npm:npm
+	/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core' ;;
 image-readers) need='buildah:buildah skopeo:skopeo' ;;
 release) need='git:git jq:jq dpkg-deb:dpkg' ;;
 docs) need='dot:graphviz /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core' ;;

@@ -40,7 +40,7 @@ programs() {
 	local name=nsqueue-$version-linux-$1
 	export GOARCH=$1
 	git archive --prefix="$name/" HEAD LICENSE README.md CHANGELOG.md SECURITY.md deploy \
-		'conflist/*.conflist' conflist/README.md 'docs/*.md' 'docs/*.svg' hack/install.sh |
+		'conflist/*.conflist' conflist/README.md 'docs/*.md' 'docs/*.svg' 'docs/*.png' hack/install.sh |
 		tar -x -C "$work"
 	hack/build.sh "$work/$name/bin" "$version"
 	hack/notices.sh >"$work/$name/THIRD-PARTY-NOTICES"

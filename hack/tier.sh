@@ -37,6 +37,13 @@ handover)
 	timed hack/filtered.sh handover '^ *--- | sent, |TCP|FAIL|^(ok|panic)' \
 		hack/gotest.sh e2e -v -run TestHandOver ./test/damage
 	;;
+ui)
+	hack/need.sh e2e
+	hack/need.sh ui
+	[ test/ui/node_modules -nt test/ui/package-lock.json ] ||
+		{ npm --prefix test/ui ci --silent --no-audit --no-fund && touch test/ui/node_modules; }
+	timed hack/gotest.sh 'e2e browser' -run TestPage ./test/e2e
+	;;
 release)
 	hack/need.sh release
 	hack/need.sh image-readers

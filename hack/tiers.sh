@@ -12,7 +12,7 @@ targets=()
 for target in "$@"; do
 	case $target in
 	test) targets+=("${test[@]}") ;;
-	test-all) targets+=("${test[@]}" test-release test-runtimes test-vm) ;;
+	test-all) targets+=("${test[@]}" test-ui test-release test-runtimes test-vm) ;;
 	*) targets+=("$target") ;;
 	esac
 done

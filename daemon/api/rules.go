@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -132,12 +133,15 @@ type ObservedName struct {
 	Namespace string `json:"namespace"`
 	Pod       string `json:"pod"`
 	// App is tls, quic, http or dns.
-	App     string    `json:"app"`
-	Name    string    `json:"name"`
-	Port    int       `json:"port"`
-	Verdict string    `json:"verdict"` // the last one: accept, drop or reject
-	Count   uint64    `json:"count"`
-	Last    time.Time `json:"last"`
+	App     string `json:"app"`
+	Name    string `json:"name"`
+	Port    int    `json:"port"`
+	Verdict string `json:"verdict"` // the last one: accept, drop or reject
+	// Addresses are those of the servers that were asked for it, the last first; no
+	// more than a few.
+	Addresses []netip.Addr `json:"addresses"`
+	Count     uint64       `json:"count"`
+	Last      time.Time    `json:"last"`
 }
 
 // ObservedNames is the answer to a call for names.

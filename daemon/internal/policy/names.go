@@ -5,6 +5,7 @@ package policy
 import (
 	"cmp"
 	"container/list"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -14,12 +15,15 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/rules"
 )
 
-// mostNames bounds the names that are remembered, in some 3 MB, and mostOfPod those of one
+// mostNames bounds the names that are remembered, in some 4 MB, and mostOfPod those of one
 // pod, so that one which asks for random names does not make others forgotten.
 const (
 	mostNames = 10000
 	mostOfPod = 1000
 )
+
+// mostAddresses is how many addresses are remembered of each name.
+const mostAddresses = 4
 
 // names remembers what pods have asked for. Where there is no room, what was asked for
 // longest ago gives way: of the same pod where it has many, else of the pod that has asked
@@ -49,9 +53,29 @@ type nameKey struct {
 type sighting struct {
 	nameKey
 
-	count   uint64
-	verdict string
-	last    time.Time
+	count     uint64
+	verdict   string
+	last      time.Time
+	addresses [mostAddresses]netip.Addr // the last in front; those that are not valid are none
+}
+
+// asked puts the address of a server in front.
+func (s *sighting) asked(server netip.Addr) {
+	i := slices.Index(s.addresses[:], server)
+	if i < 0 {
+		i = len(s.addresses) - 1
+	}
+	copy(s.addresses[1:i+1], s.addresses[:i])
+	s.addresses[0] = server
+}
+
+// servers returns the addresses.
+func (s *sighting) servers() []netip.Addr {
+	none := slices.IndexFunc(s.addresses[:], func(a netip.Addr) bool { return !a.IsValid() })
+	if none < 0 {
+		none = len(s.addresses)
+	}
+	return slices.Clone(s.addresses[:none])
 }
 
 func newNames() *names { return &names{pods: make(map[podKey]*list.Element)} }
@@ -68,6 +92,7 @@ func (s *names) note(pod *rules.Pod, n *rules.Note) {
 		nameKey{n.Flow.AppProtocol, name, n.Flow.ServerPort})
 	seen.count++
 	seen.verdict, seen.last = verdictOf(n), time.Now()
+	seen.asked(n.Flow.ServerIP)
 }
 
 // sighting returns that of a name, which is then the last one.
@@ -150,7 +175,7 @@ func (s *names) list(since time.Duration) api.ObservedNames {
 			answer.Names = append(answer.Names, api.ObservedName{
 				Namespace: key.namespace, Pod: key.name, App: seen.app, Name: seen.name,
 				Port: int(seen.port), Verdict: seen.verdict, Count: seen.count,
-				Last: seen.last.UTC(),
+				Last: seen.last.UTC(), Addresses: seen.servers(),
 			})
 		}
 	}

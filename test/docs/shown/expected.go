@@ -56,6 +56,7 @@ func AllExpected() []Expected {
 			"1000 packets written", false,
 		},
 		{"nsqueuectl events --follow", "takeOver", true},
+		{"nsqueuectl ui", `^http://127\.0\.0\.1:[0-9]+/[A-Z2-7]{26}/\n`, true},
 		{"nsqueuectl events", "takeOver", false},
 		{"nsqueuectl install --dry-run", "nsqueue", false},
 		{"nsqueuectl install --watch", "watching /etc/cni/net.d", true},
