@@ -38,6 +38,8 @@ type SupervisorState struct {
 	Restarts int `json:"restarts"`
 	// Descriptors are how many it keeps.
 	Descriptors int `json:"descriptors"`
+	// Retired: its installation leaves the node.
+	Retired bool `json:"retired,omitempty"`
 }
 
 // WorkerState is a daemon as its supervisor sees it.

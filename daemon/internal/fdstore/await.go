@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +37,10 @@ func (s *Store) takeChannels(env Environment) error {
 		s.waiting = succession.NewConn(waiting)
 	}
 	s.roleFile = env.Getenv(EnvRole)
-	return errors.Join(err, waitErr)
+	s.retirement = retirement{path: env.Getenv(EnvRetirement), instance: env.Getenv(EnvInstance)}
+	began, beganErr := number(env, EnvBegan, math.MaxInt64)
+	s.retirement.began = time.Duration(began)
+	return errors.Join(err, waitErr, beganErr)
 }
 
 // channel returns an inherited descriptor that no other process inherits from here,
@@ -58,6 +63,31 @@ func channel(env Environment, name string) (int, error) {
 // Shared reports whether the supervisor is one of two that hand over to each other.
 // The daemon of the other one may need a moment to end.
 func (s *Store) Shared() bool { return s.lease != nil }
+
+// retirement is where an installation is told to leave the node.
+type retirement struct {
+	path     string // empty: nowhere
+	instance string
+	began    time.Duration
+}
+
+// Retire has the installation leave the node, whatever becomes of this process. Without
+// supervisors that hand over to each other it does nothing.
+func (s *Store) Retire() error {
+	if s.retirement.path == "" {
+		return nil
+	}
+	return succession.Retire(s.retirement.path, s.retirement.instance)
+}
+
+// Retired reports whether it leaves.
+func (s *Store) Retired() (bool, error) {
+	if s.retirement.path == "" {
+		return false, nil
+	}
+	r := &s.retirement
+	return succession.IsRetired(r.path, r.instance, r.began)
+}
 
 // RoleFile is where the supervisor says what it is to others, empty where there are
 // none.

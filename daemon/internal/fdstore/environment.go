@@ -34,6 +34,12 @@ const (
 	EnvDescriptors = "NSQUEUE_DESCRIPTORS"
 	// EnvRole is the path of the file that says what the supervisor is to others.
 	EnvRole = "NSQUEUE_ROLE"
+	// EnvRetirement is the path of the file that has an installation leave the node.
+	EnvRetirement = "NSQUEUE_RETIREMENT"
+	// EnvInstance is the installation's name, and EnvBegan is when its supervisor began, in
+	// nanoseconds since boot.
+	EnvInstance = "NSQUEUE_INSTANCE"
+	EnvBegan    = "NSQUEUE_BEGAN"
 )
 
 // MaxNames is how long the list of names can be for the kernel to still start a
@@ -85,7 +91,7 @@ func FromEnvironment(env Environment) (*Store, error) {
 	for _, name := range []string{
 		EnvNotifySocket, EnvListenPID, EnvListenFDs, EnvListenNames, pidfdID,
 		EnvWatchdog, EnvWatchdogPID, EnvCapacity, EnvSupervisor, EnvRestarts,
-		EnvLease, EnvDescriptors, EnvRole,
+		EnvLease, EnvDescriptors, EnvRole, EnvRetirement, EnvInstance, EnvBegan,
 	} {
 		if unsetErr := env.Unsetenv(name); unsetErr != nil && err == nil {
 			err = fmt.Errorf("unset %s: %w", name, unsetErr)

@@ -48,6 +48,7 @@ type Store struct {
 	lease      *succession.Lease // nil for most supervisors
 	waiting    *succession.Conn  // nil unless descriptors are to come
 	roleFile   string
+	retirement retirement
 
 	mu     sync.Mutex // also keeps messages in order
 	notify *notifier  // nil without a supervisor and after Close

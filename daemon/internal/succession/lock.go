@@ -31,11 +31,68 @@ func TryLock(dir string) (*Lock, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	l := &Lock{fd: fd}
-	if err := l.take(); err != nil {
+	err = l.take()
+	if err == nil && !l.isAt(path) { // Clear has removed it meanwhile
+		err = ErrHeld
+	}
+	if err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// isAt reports whether the file at a path is this one.
+func (l *Lock) isAt(path string) bool {
+	var own, there unix.Stat_t
+	return unix.Fstat(l.fd, &own) == nil && unix.Stat(path, &there) == nil &&
+		own.Dev == there.Dev && own.Ino == there.Ino
+}
+
+// Clear removes what supervisors have left in a directory that they shared. Where one of
+// them is active, nothing is removed.
+func Clear(dir string) {
+	if l, err := TryLock(dir); err == nil {
+		l.Clear(dir)
+		l.Close()
+	}
+}
+
+// Clear does it for who holds the lock.
+func (l *Lock) Clear(dir string) {
+	for _, name := range []string{socketName, retirementName, lockName} {
+		_ = os.Remove(filepath.Join(dir, name)) // it may not be there
+	}
+}
+
+// Name writes into the lock whose supervisor has it.
+func (l *Lock) Name(instance string) error {
+	if err := unix.Ftruncate(l.fd, 0); err != nil {
+		return os.NewSyscallError("ftruncate", err)
+	}
+	_, err := unix.Pwrite(l.fd, []byte(instance), 0)
+	return os.NewSyscallError("pwrite", err)
+}
+
+// maxInstance is longer than the names of a namespace and of a release.
+const maxInstance = 1 << 10
+
+// ActiveInstance returns the instance of the supervisor that is active in a directory, and
+// whether there is one.
+func ActiveInstance(dir string) (instance string, active bool) {
+	fd, err := unix.Open(filepath.Join(dir, lockName),
+		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return "", false
+	}
+	l := &Lock{fd: fd}
+	defer l.Close()
+	if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err == nil {
+		return "", false
+	}
+	b := make([]byte, maxInstance)
+	n, err := unix.Pread(fd, b, 0)
+	return string(b[:max(n, 0)]), err == nil
 }
 
 func (l *Lock) take() error {
@@ -49,19 +106,12 @@ func (l *Lock) take() error {
 // AdoptLock checks that a descriptor is the lock of the directory, and held by
 // it.
 func AdoptLock(dir string, fd int) (*Lock, error) {
-	var got, want unix.Stat_t
 	path := filepath.Join(dir, lockName)
-	if err := unix.Fstat(fd, &got); err != nil {
-		return nil, os.NewSyscallError("fstat", err)
-	}
-	if err := unix.Stat(path, &want); err != nil {
-		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	if got.Dev != want.Dev || got.Ino != want.Ino {
+	l := &Lock{fd: fd}
+	if !l.isAt(path) {
 		return nil, fmt.Errorf("the lock that was handed over is not %s: both supervisors "+
 			"need the same directory there", path)
 	}
-	l := &Lock{fd: fd}
 	return l, l.take() // which changes nothing where it is held
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/succession"
+	"github.com/nsqueue/nsqueue/internal/boottime"
 )
 
 // shared is the supervisor among those that share its hand-over directory. Where it
@@ -25,7 +26,11 @@ type shared struct {
 	times succession.Times
 	at    func(fault.Point)
 	role  succession.Role
-	since time.Time // for people
+	since time.Time     // for people
+	began time.Duration // since boot
+
+	// See retired.
+	leaves, unreadable bool
 
 	// Of the active one, nil otherwise.
 	lock     *succession.Lock
@@ -61,6 +66,7 @@ type upstream struct {
 func newShared(s *supervisor) *shared {
 	return &shared{
 		s: s, at: s.config.at, times: s.config.times, role: succession.Fresh, since: time.Now(),
+		began: boottime.Now(),
 		self: succession.Identity{
 			Version: s.config.Version, Instance: s.config.Instance,
 			StateVersion: s.config.StateVersion,
@@ -258,6 +264,11 @@ func (h *shared) linger(now time.Time) {
 	if h.s.goal != toRun || h.busy(nil) != "" {
 		return
 	}
+	if h.retired() {
+		h.s.log.Info("stopping for good")
+		h.endForGood()
+		return
+	}
 	for _, p := range slices.Backward(h.peers) {
 		if p.giver.Ready() {
 			h.s.log.Info("asking the standby to take over", identity(p.giver.Peer)...)
@@ -271,6 +282,11 @@ func (h *shared) linger(now time.Time) {
 	h.s.log.Warn("no successor has come: stopping for good; pods under failure policy Ignore "+
 		"keep their network, those under Fail are cut off until the next start",
 		slog.Duration("linger", h.s.config.Linger))
+	h.endForGood()
+}
+
+// endForGood stops the daemon without a successor.
+func (h *shared) endForGood() {
 	if w := h.s.worker; w != nil {
 		w.lease.End() // by which the daemon knows that this stop is the last one
 	}
@@ -292,6 +308,9 @@ func (h *shared) close() {
 	}
 	if h.listener != nil {
 		h.listener.Remove()
+	}
+	if h.lock != nil && len(h.peers) == 0 && h.retired() {
+		h.lock.Clear(h.s.config.HandoverDir)
 	}
 	for _, l := range []*succession.Lock{h.handed, h.lock} {
 		if l != nil {

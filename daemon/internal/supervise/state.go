@@ -123,7 +123,7 @@ func sooner(a, b time.Time) time.Time {
 func (s *supervisor) describe() *api.SupervisorState {
 	state := &api.SupervisorState{
 		Version: api.Version(), PID: os.Getpid(), Role: s.shared.apiRole(),
-		Restarts: s.restarts, Descriptors: len(s.store.held),
+		Restarts: s.restarts, Descriptors: len(s.store.held), Retired: s.shared.retired(),
 	}
 	if s.worker != nil {
 		state.Worker = &api.WorkerState{PID: s.worker.pid, Ready: s.worker.ready}

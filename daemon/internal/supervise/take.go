@@ -402,6 +402,9 @@ func (h *shared) activateAlone(lock *succession.Lock, now time.Time) {
 // its standby.
 func (h *shared) activateWith(lock *succession.Lock, now time.Time) {
 	h.lock, h.handed = lock, nil
+	if err := lock.Name(h.self.Instance); err != nil {
+		h.s.log.Warn("the lock does not tell whose it is", slog.Any("error", err))
+	}
 	h.refusals, h.lastRefusal = 0, nil
 	h.standby, h.seekUntil = false, time.Time{}
 	if a := h.active; a != nil && a.conn != nil {

@@ -103,6 +103,9 @@ func (s *supervisor) addLease(w *worker, set map[string]string, files *[]uintptr
 	read, _ := w.lease.Ends()
 	set[fdstore.EnvLease] = strconv.Itoa(len(*files))
 	set[fdstore.EnvRole] = succession.ReportPath(s.config.RuntimeDir)
+	set[fdstore.EnvRetirement] = succession.RetirementPath(s.config.HandoverDir)
+	set[fdstore.EnvInstance] = s.config.Instance
+	set[fdstore.EnvBegan] = strconv.FormatInt(int64(s.shared.began), 10)
 	*files = append(*files, uintptr(read))
 	return nil
 }
@@ -148,6 +151,9 @@ func (s *supervisor) variables(target string, stored []held) map[string]string {
 		fdstore.EnvLease:        "",
 		fdstore.EnvDescriptors:  "",
 		fdstore.EnvRole:         "",
+		fdstore.EnvRetirement:   "",
+		fdstore.EnvInstance:     "",
+		fdstore.EnvBegan:        "",
 	}
 	if s.config.Watchdog > 0 {
 		set[fdstore.EnvWatchdog] = strconv.FormatInt(s.config.Watchdog.Microseconds(), 10)
