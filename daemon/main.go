@@ -69,7 +69,7 @@ func command() *cobra.Command {
 			return node.Run(cmd.Context(), c, inspect.AcceptAll{})
 		},
 	}
-	cmd.AddCommand(superviseCommand(), checkCommand())
+	cmd.AddCommand(superviseCommand(), checkCommand(), retireCommand())
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	set.addTo(cmd)

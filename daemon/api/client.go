@@ -22,6 +22,7 @@ const (
 	pathLogLevel    = "/v1/log-level"
 	pathMarks       = "/v1/marks"
 	pathMetrics     = "/metrics"
+	pathRetire      = "/v1/retire"
 	pathStatus      = "/v1/status"
 	pathEvents      = "/v1/events"
 	pathUpgrade     = "/v1/upgrade"
@@ -73,6 +74,14 @@ func (c *Client) DetachEnded(ctx context.Context, key Key) error {
 func (c *Client) DetachAll(ctx context.Context) (int, error) {
 	var r DetachResult
 	err := c.call(ctx, http.MethodDelete, pathAttachments, nil, nil, &r)
+	return r.Detached, err
+}
+
+// Retire ends all attachments, has nsqueued make no more, and returns how many there
+// were. It may be repeated.
+func (c *Client) Retire(ctx context.Context) (int, error) {
+	var r DetachResult
+	err := c.call(ctx, http.MethodPost, pathRetire, nil, nil, &r)
 	return r.Detached, err
 }
 

@@ -107,6 +107,7 @@ func calls(c *api.Client) map[string]func(context.Context) error {
 		},
 		"detach":     func(ctx context.Context) error { return c.Detach(ctx, testKey()) },
 		"detach all": func(ctx context.Context) error { _, err := c.DetachAll(ctx); return err },
+		"retire":     func(ctx context.Context) error { _, err := c.Retire(ctx); return err },
 		"check":      func(ctx context.Context) error { return c.Check(ctx, testKey()) },
 		"collect": func(ctx context.Context) error {
 			_, err := c.Collect(ctx, api.CollectRequest{})

@@ -33,6 +33,8 @@ const (
 	// CodeReadOnly: the call changes something, or is unknown, and came by a
 	// socket for observers.
 	CodeReadOnly Code = 104
+	// CodeRetired: nsqueue leaves the node, and inspects nothing any more.
+	CodeRetired  Code = 105
 	CodeInternal Code = 999
 )
 
@@ -87,7 +89,7 @@ func (c Code) httpStatus() int {
 		return http.StatusForbidden
 	case CodeNotAttached:
 		return http.StatusNotFound
-	case CodeConflict, CodeNotInspected, CodeNotSupervised:
+	case CodeConflict, CodeNotInspected, CodeNotSupervised, CodeRetired:
 		return http.StatusConflict
 	}
 	return http.StatusInternalServerError

@@ -29,6 +29,9 @@ type Backend interface {
 	Detach(ctx context.Context, req DetachRequest) error
 	// DetachAll removes every attachment and returns how many there were.
 	DetachAll(ctx context.Context) (int, error)
+	// Retire removes every attachment, makes no more from then on, and returns how many
+	// there were.
+	Retire(ctx context.Context) (int, error)
 	// Check verifies that the attachment's hook and reader are really there.
 	Check(ctx context.Context, key Key) error
 	// Marks looks for what others in the attachments' netns do with the bits of
@@ -184,6 +187,10 @@ func handler(
 	mux.Handle("POST "+pathAttachments, http.MaxBytesHandler(attach, maxAttachBody))
 	mux.HandleFunc("DELETE "+pathAttachments, s.answer(func(r *http.Request) (any, error) {
 		n, err := b.DetachAll(r.Context())
+		return DetachResult{Detached: n}, err
+	}))
+	mux.HandleFunc("POST "+pathRetire, s.answer(func(r *http.Request) (any, error) {
+		n, err := b.Retire(r.Context())
 		return DetachResult{Detached: n}, err
 	}))
 	mux.HandleFunc("DELETE "+pathAttachments+"/{id}/{ifname}", s.answer(detach(b)))

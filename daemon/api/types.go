@@ -52,6 +52,9 @@ const (
 	Attaching State = "attaching"
 	Active    State = "active"
 	Detaching State = "detaching"
+	// NotInspected is no state of an attachment: it answers the call to attach a pod of a
+	// node that nsqueue leaves.
+	NotInspected State = "notInspected"
 )
 
 // Key identifies an attachment: one interface of one container.
@@ -401,7 +404,9 @@ type Status struct {
 	FailurePolicy Policy     `json:"failurePolicy"`
 	Hook          HookStatus `json:"hook"`
 	Attachments   int        `json:"attachments"`
-	Counters      Counters   `json:"counters"`
+	// Retired: nsqueue leaves the node, and inspects nothing any more.
+	Retired  bool     `json:"retired,omitempty"`
+	Counters Counters `json:"counters"`
 	// Untold says why ends of rejected packets were not told, and is absent where all
 	// were.
 	Untold *Untold `json:"untold,omitempty"`

@@ -25,7 +25,7 @@ import (
 //
 //	Attach, Detach   sequencer → adopter is told → registry
 //	Check            sequencer replays what is spooled of the key → registry
-//	DetachAll                    adopter is told → registry
+//	DetachAll, Retire            adopter is told → registry
 //	Adopt                        adopter         → registry
 //	Collect                                        registry
 //
@@ -41,6 +41,8 @@ type backend struct {
 	registry  *registry.Registry
 	adopter   *adopter
 	sequencer *calls.Sequencer
+	// leave has what outlives this process know that the installation leaves the node.
+	leave func() error
 	// stopping ends when the daemon stops.
 	stopping   context.Context
 	policy     *policy.Policy // nil: no rules
@@ -70,8 +72,8 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 		started:    time.Now().UTC(),
 		place:      sync.OnceValue(func() api.Place { return lookAround(d.config) }),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
-		handover: d.super.handover,
-		scrape:   d.metrics.Handler(d.log), level: d.level, log: d.log,
+		handover: d.super.handover, leave: d.super.Retire,
+		scrape: d.metrics.Handler(d.log), level: d.level, log: d.log,
 	}
 	observed := metrics.Daemon{
 		Source: d.registry, Hook: hook.Kind, FailurePolicy: d.config.FailurePolicy,
@@ -97,7 +99,12 @@ func (a announced) AttachCalled(
 	ctx context.Context, req api.AttachRequest, netns *os.File, called time.Duration,
 ) (api.Attachment, error) {
 	a.adopter.attaching(req.Key)
-	return a.registry.AttachCalled(ctx, req, netns, called)
+	attached, err := a.registry.AttachCalled(ctx, req, netns, called)
+	if req.Origin == api.OriginCNI && api.CodeOf(err) == api.CodeRetired {
+		// The pod is to start, under both policies: there is to be no nsqueue here.
+		return api.Attachment{Key: req.Key, Origin: req.Origin, State: api.NotInspected}, nil
+	}
+	return attached, err
 }
 
 // DetachOlder detaches what was called for before a time since boot.
@@ -120,8 +127,24 @@ func (b *backend) Detach(ctx context.Context, req api.DetachRequest) error {
 	return b.sequencer.Detach(ctx, req)
 }
 
-// Check looks at the attachment as it is after what is spooled.
+// Retire detaches all attachments and makes no more. What outlives this process is told
+// first: if it dies half way, the next one goes on with it.
+func (b *backend) Retire(ctx context.Context) (int, error) {
+	if err := b.leave(); err != nil {
+		return 0, err
+	}
+	b.adopter.detachingAll()
+	n, err := b.registry.Retire(ctx)
+	b.log.Info("retired: nsqueue leaves this node", slog.Int("detached", n), slog.Any("error", err))
+	return n, err
+}
+
+// Check looks at the attachment as it is after what is spooled. There are none on a node
+// that nsqueue leaves.
 func (b *backend) Check(ctx context.Context, key api.Key) error {
+	if b.registry.Retired() {
+		return nil
+	}
 	b.sequencer.ReplayKey(ctx, key)
 	return b.registry.Check(ctx, key)
 }
@@ -147,6 +170,10 @@ func (b *backend) Adopt(ctx context.Context, req api.AdoptRequest) (api.AdoptRes
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(b.stopping, cancel)()
+	if b.registry.Retired() {
+		return api.AdoptResults{}, api.Errorf(api.CodeRetired,
+			"nsqueue leaves this node: no pod is adopted any more")
+	}
 	return b.adopter.Adopt(ctx, req)
 }
 
@@ -223,6 +250,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		Version: api.Version(), PID: os.Getpid(), Started: b.started,
 		StateDir: b.config.StateDir, FailurePolicy: b.config.FailurePolicy,
 		Supervisor: b.supervisor, Hook: b.hook, Attachments: len(list),
+		Retired:  b.registry.Retired(),
 		Counters: b.registry.Total(), Untold: b.registry.Untold(),
 		Orphans:  b.registry.Orphans(),
 		Problems: b.registry.Problems(), Doubts: b.registry.Doubts(),

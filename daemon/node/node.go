@@ -103,7 +103,8 @@ type daemon struct {
 //     nothing. Calls wait in the socket until step 6.
 //  2. Start the watchdogs: the supervisor's, which wants signs of life, and the
 //     registry's, which looks after inspectors. They outlive all else.
-//  3. Take the pods up where the daemon before this one left them.
+//  3. Take the pods up where the daemon before this one left them. Where nsqueue leaves the
+//     node, end their inspection.
 //  4. Replay the calls that it missed, before any new call.
 //  5. Start the workers: what looks after pods, and serves observers.
 //  6. Answer calls, and adopt older pods meanwhile, until ctx ends or serving
@@ -125,6 +126,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.retire(ctx)
 	workers := newGroup(ctx)
 	defer workers.close()
 	b := d.newBackend(workers.ctx, hook)
@@ -137,13 +139,15 @@ func (d *daemon) serve(ctx context.Context) error {
 		workers.close()
 		return errors.Join(err, d.registry.Suspend())
 	}
-	if d.config.Adopt.Existing {
+	if d.config.Adopt.Existing && !d.registry.Retired() {
 		workers.add(b.adoptExisting)
 	}
 	err = api.Serve(workers.ctx, l, b, d.log) // 6
 	d.super.stopping()                        // 7
 	workers.close()
-	return errors.Join(err, d.registry.Suspend()) // 8
+	err = errors.Join(err, d.registry.Suspend()) // 8
+	d.tidy()
+	return err
 }
 
 // feedSupervisor tells the supervisor's watchdog that the daemon lives, as long

@@ -196,6 +196,15 @@ func (d *Daemon) Attach(
 	}, d.called("attach", req.String())
 }
 
+// Retire records the call, and has later status calls say so.
+func (d *Daemon) Retire(context.Context) (int, error) {
+	err := d.called("retire", "")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Info.Retired = err == nil
+	return len(d.Attachments), err
+}
+
 // Detach records the call.
 func (d *Daemon) Detach(_ context.Context, req api.DetachRequest) error {
 	if req.PodEnded {

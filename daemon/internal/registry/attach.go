@@ -29,6 +29,10 @@ func (r *Registry) Attach(
 func (r *Registry) AttachCalled(
 	ctx context.Context, req api.AttachRequest, file *os.File, called time.Duration,
 ) (api.Attachment, error) {
+	if err := r.retiring.enter(); err != nil {
+		return api.Attachment{}, err
+	}
+	defer r.retiring.leave()
 	release, err := r.reserveFDs(ctx, req.Key)
 	if err != nil {
 		return api.Attachment{}, err

@@ -100,6 +100,7 @@ type Registry struct {
 	seen      *seenNetns
 	orphans   atomic.Uint64 // see Orphans
 	refused   refused
+	retiring  retiring
 
 	mu           sync.Mutex
 	hooks        Hooks     // set by Restore and not changed then

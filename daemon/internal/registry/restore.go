@@ -30,6 +30,9 @@ type Past struct {
 	stale   []api.Key
 }
 
+// Len returns how many attachments there were, without those of an earlier boot.
+func (p *Past) Len() int { return len(p.records) }
+
 // Ahead is what was found out about the past while an earlier daemon still serves, so
 // that packets need not wait for it. The zero value knows nothing.
 type Ahead struct {
@@ -234,7 +237,7 @@ func (r *Registry) tryRestore(
 	if _, err := r.attach(ctx, &attachment{record: rec, restored: true}, ns); err != nil {
 		return err
 	}
-	if was == api.Detaching {
+	if was == api.Detaching || r.retiring.begun() {
 		return r.Detach(ctx, rec.Key)
 	}
 	return nil

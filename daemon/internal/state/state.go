@@ -86,6 +86,9 @@ type Store struct {
 	left map[string]bool
 }
 
+// Directory has the files, in the directory that the daemon is told.
+const Directory = "attachments"
+
 const suffix = ".json"
 
 // OpenWithin is [Open] for a directory that another process may have open, which is
@@ -114,7 +117,7 @@ const retryLock = 2 * time.Millisecond
 // Open makes the directory below stateDir where it is missing, and locks it
 // until Close. One that is there may be read-only.
 func Open(stateDir string) (*Store, error) {
-	dir := filepath.Join(stateDir, "attachments")
+	dir := filepath.Join(stateDir, Directory)
 	if err := os.MkdirAll(stateDir, 0o711); err != nil {
 		return nil, err
 	}
@@ -265,16 +268,16 @@ func (s *Store) Load(ahead *Ahead) (Contents, error) {
 	return c, nil
 }
 
-// orderly is the name of the file by which a daemon says that it has answered
+// Orderly is the name of the file by which a daemon says that it has answered
 // every packet it had received.
-const orderly = "orderly"
+const Orderly = "orderly"
 
 // MarkOrderly records that this daemon ends in order. It does not wait for the disk: after
 // a power cut no packet is left, and nobody asks.
 func (s *Store) MarkOrderly() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	path := filepath.Join(s.dir, orderly)
+	path := filepath.Join(s.dir, Orderly)
 	err := os.WriteFile(path, nil, 0o600)
 	if err == nil {
 		delete(s.left, path)
@@ -286,7 +289,7 @@ func (s *Store) MarkOrderly() error {
 // forgets it: the answer is about one daemon. Where it cannot be forgotten, the
 // answer is no, because it may be about an earlier one.
 func (s *Store) TakeOrderly() (bool, error) {
-	there, err := s.remove(filepath.Join(s.dir, orderly))
+	there, err := s.remove(filepath.Join(s.dir, Orderly))
 	return there && err == nil, err
 }
 
