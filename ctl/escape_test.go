@@ -81,8 +81,9 @@ func hostileCalls(t *testing.T) map[string][][]string {
 	place := []string{"--conf-dir", conf, "--bin-dir", conf}
 	call := func(args ...string) [][]string { return [][]string{args} }
 	return map[string][][]string{
-		"adopt":  {{}, {"--dry-run"}},
-		"attach": call("--netns", "/proc/self/ns/net", "--container-id", "a", "--ifname", "\x1b[2J"),
+		"adopt":       {{}, {"--dry-run"}},
+		"attach":      call("--netns", "/proc/self/ns/net", "--container-id", "a", "--ifname", "\x1b[2J"),
+		"await-nodes": call(evil),
 		// What it writes to a pipe is no text.
 		"capture":  call("-w", filepath.Join(t.TempDir(), "c"), "--count", "1"),
 		"describe": {{evil + "/" + evil}, {"0fd31c8e5a2b"}, {evil}},

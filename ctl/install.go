@@ -238,7 +238,7 @@ func install(ctx context.Context, c *command, f installFlags, socket string) err
 		return fmt.Errorf("copy plugin: %w", err)
 	}
 	if f.watch {
-		return c.watchInstall(ctx, i, plugin, f)
+		return c.watchUntilRetired(ctx, i, plugin, f, lock)
 	}
 	p, err := c.installWhenReady(ctx, i, i.Install, f.timeout)
 	if err != nil {
@@ -315,7 +315,11 @@ func (c *command) noteElsewhere(p *conflist.Plan) {
 func (c *command) warnWithoutDaemon(ctx context.Context, e *cnipod.Entry) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if _, err := c.client.Status(ctx); err == nil {
+	if s, err := c.client.Status(ctx); err == nil {
+		if s.Retired {
+			fmt.Fprintf(c.err, "note: %v: no pod is inspected until nsqueued is started anew.\n",
+				errRetired)
+		}
 		return
 	}
 	what := "new pods start uninspected"

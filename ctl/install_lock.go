@@ -92,6 +92,8 @@ func (c *command) awaitServing(ctx context.Context, runtimeDir string, limit tim
 		switch {
 		case err != nil:
 			return err
+		case s.Retired:
+			return errRetired
 		case s.Role == api.RoleStandby:
 			return errors.New("its supervisor stands by: the daemon of another one serves")
 		case !s.Serves():

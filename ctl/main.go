@@ -227,9 +227,9 @@ func newRoot(s *IOStreams) *cobra.Command {
 	root.PersistentFlags().StringVar(&socket, "socket", socket,
 		"`PATH` of nsqueued's socket (environment: NSQUEUE_SOCKET)\n")
 	for _, build := range []func(runner) *cobra.Command{
-		newAdopt, newAttach, newCapture, newDescribe, newDetach, newDoctor, newEvents, newInstall,
-		newList, newLogLevel, newReady, newStats, newStatus, newUI, newUninstall, newUpgrade,
-		newWatch,
+		newAdopt, newAttach, newAwaitNodes, newCapture, newDescribe, newDetach, newDoctor,
+		newEvents, newInstall, newList, newLogLevel, newReady, newStats, newStatus, newUI,
+		newUninstall, newUpgrade, newWatch,
 	} {
 		root.AddCommand(newCommand(s, &socket, build))
 	}

@@ -89,6 +89,9 @@ func (c *command) statusFields(s *api.Status) *text.Fields {
 	if s.Rules != nil {
 		c.addRules(&f, s.Rules)
 	}
+	if s.Retired {
+		f.Add("Retired", "nsqueue leaves this node, and no pod is inspected")
+	}
 	f.Add("Attachments", "%d", s.Attachments)
 	addPackets(&f, &s.Counters)
 	f.Add("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
