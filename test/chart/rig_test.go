@@ -115,6 +115,18 @@ func configuration(t *testing.T, all []render.Document) string {
 	return ""
 }
 
+// find returns an object by its kind and name, as it is rendered.
+func find[T runtime.Object](t *testing.T, all []render.Document, name string) T {
+	t.Helper()
+	for _, d := range all {
+		if o, ok := decode(t, &d).(T); ok && d.Name() == name {
+			return o
+		}
+	}
+	t.Fatalf("there is no %T %s", *new(T), name)
+	return *new(T)
+}
+
 // containers returns all of a pod, those that run first included.
 func containers(spec *core.PodSpec) []core.Container {
 	return append(append([]core.Container(nil), spec.InitContainers...), spec.Containers...)

@@ -42,7 +42,7 @@ func compareWithChart(t *testing.T, components []string, values string) {
 	t.Helper()
 	have := build(t, components)
 	for _, d := range rendered(t, values) {
-		if d.Hook() != "" {
+		if d.Hook() != "" && !generate.Cleans(&d) {
 			continue
 		}
 		generate.WithoutHelm(&d)
@@ -79,7 +79,7 @@ func build(t *testing.T, components []string) map[string]map[string]any {
 	if base, err = filepath.Rel(dir, base); err != nil {
 		t.Fatal(err)
 	}
-	text := "resources: [" + base + "]\ncomponents:\n"
+	text := "resources: [" + base + ", " + base + "/uninstall]\ncomponents:\n"
 	for _, name := range components {
 		text += "- " + base + "/components/" + name + "\n"
 	}
@@ -105,8 +105,10 @@ func build(t *testing.T, components []string) map[string]map[string]any {
 
 // The manifests name no helm, and nothing that only helm runs.
 func TestStaticManifest(t *testing.T) {
-	text := read(t, filepath.Join(root, generate.Manifest, "nsqueue.yaml"))
-	if strings.Contains(strings.ToLower(text), "helm") {
-		t.Error("nsqueue.yaml speaks of helm")
+	for _, file := range []string{"nsqueue.yaml", "uninstall/nsqueue-cleanup.yaml"} {
+		text := read(t, filepath.Join(root, generate.Manifest, file))
+		if strings.Contains(strings.ToLower(text), "helm") {
+			t.Errorf("%s speaks of helm", file)
+		}
 	}
 }

@@ -49,7 +49,7 @@ func (c *Component) add(files map[string][]byte, base, changed []render.Document
 	header := licence + madeFrom
 	if len(added) > 0 {
 		k.Resources = []string{"resources.yaml"}
-		files[dir+"/resources.yaml"] = []byte(header + join(added))
+		files[dir+"/resources.yaml"] = []byte(header + join(added, stays))
 	}
 	text, err := yaml.Marshal(&k)
 	files[dir+"/kustomization.yaml"] = []byte(header + "#\n# " + c.What + "\n" + string(text))

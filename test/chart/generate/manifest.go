@@ -36,6 +36,16 @@ metadata:
     pod-security.kubernetes.io/warn: privileged
 `
 
+const cleanupHeader = licence + madeFrom + `#
+# Takes nsqueue from each node of a cluster, before nsqueue.yaml is deleted:
+#
+#   kubectl apply -f nsqueue-cleanup.yaml
+#   kubectl -n %[1]s rollout status daemonset/nsqueue-cleanup
+#
+# docs/kubernetes.md has the other steps.
+
+`
+
 // Component is a change of the base for kustomize.
 type Component struct {
 	Name, Values string
@@ -73,9 +83,12 @@ func manifests(chart *render.Chart) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := fmt.Sprintf(installHeader, Static().Namespace)
+	namespace := Static().Namespace
 	files := map[string][]byte{
-		Manifest + "/nsqueue.yaml": []byte(header + join(base)),
+		Manifest + "/nsqueue.yaml": []byte(
+			fmt.Sprintf(installHeader, namespace) + join(base, stays)),
+		Manifest + "/uninstall/nsqueue-cleanup.yaml": []byte(
+			fmt.Sprintf(cleanupHeader, namespace) + join(base, Cleans)),
 	}
 	for _, c := range Components() {
 		changed, err := installed(chart, c.Values)
@@ -89,34 +102,49 @@ func manifests(chart *render.Chart) (map[string][]byte, error) {
 	return files, nil
 }
 
-// installed returns the objects of the release that stay, as kubectl applies them.
+// installed returns the objects of the release that kubectl applies: those that stay, and
+// the one that cleans the nodes.
 func installed(chart *render.Chart, values string) ([]render.Document, error) {
 	r := Static()
 	r.Values = values
 	all, _, err := chart.Render(&r)
-	all = slices.DeleteFunc(all, func(d render.Document) bool { return d.Hook() != "" })
+	all = slices.DeleteFunc(all, func(d render.Document) bool { return !stays(&d) && !Cleans(&d) })
 	for i := range all {
 		WithoutHelm(&all[i])
 	}
 	return all, err
 }
 
-// helms are lines about helm, which has no part in it.
-var helms = regexp.MustCompile(`(?m)^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n`)
+func stays(d *render.Document) bool { return d.Hook() == "" && !Cleans(d) }
 
-// WithoutHelm removes the labels that say that helm has made the object.
+// Cleans reports whether an object is the one that cleans the nodes.
+func Cleans(d *render.Document) bool {
+	return d.Kind() == "DaemonSet" && strings.HasSuffix(d.Name(), "-cleanup")
+}
+
+// helms are lines about helm, which has no part in it.
+var helms = regexp.MustCompile(`(?m)^ +annotations:\n( +helm\.sh/hook.*\n)+|` +
+	`^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n`)
+
+// WithoutHelm removes what says that helm has made the object, or runs it.
 func WithoutHelm(d *render.Document) {
 	d.Text = helms.ReplaceAllString(d.Text, "")
 	meta, _ := d.Object["metadata"].(map[string]any)
 	labels, _ := meta["labels"].(map[string]any)
 	delete(labels, "helm.sh/chart")
 	delete(labels, "app.kubernetes.io/managed-by")
+	if d.Hook() != "" {
+		delete(meta, "annotations")
+	}
 }
 
-func join(all []render.Document) string {
+// join returns the objects that are wanted, as one text.
+func join(all []render.Document, want func(*render.Document) bool) string {
 	var b strings.Builder
-	for _, d := range all {
-		b.WriteString("---\n" + d.Text)
+	for i := range all {
+		if want(&all[i]) {
+			b.WriteString("---\n" + all[i].Text)
+		}
 	}
 	return b.String()
 }

@@ -153,16 +153,31 @@ capabilities:
 {{- end -}}
 
 {{- define "nsqueue.cniSecurityContext" -}}
+{{- if eq .Values.cni.mode "auto" -}}
+{{- include "nsqueue.runtimeSecurityContext" . -}}
+{{- else -}}
 privileged: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
-{{- if eq .Values.cni.mode "auto" }}
+{{- end -}}
+{{- end -}}
+
+{{- /* Of containers that have to know which runtime runs. */ -}}
+{{- define "nsqueue.runtimeSecurityContext" -}}
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
   # Runs the program of the node's runtime, which then tells its version.
   add:
     - SYS_CHROOT
     - SYS_PTRACE
-{{- end }}
+{{- end -}}
+
+{{- define "nsqueue.cleanupLabels" -}}
+app.kubernetes.io/name: {{ include "nsqueue.name" . }}-cleanup
+app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{- /* The node's directories, as nsqueued has them. */ -}}
