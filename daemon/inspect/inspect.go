@@ -152,6 +152,10 @@ type Attachment struct {
 	// when the pod started; nil for none. The pod's author has written them: do not
 	// let a pod do more for what they say alone. Do not write to the map.
 	Annotations map[string]string
+	// Labels are those of the pod, where they were known when the attachment began, as they
+	// were when the pod started; nil if they were not known. What Annotations says of their
+	// author and of the map is true of them, too.
+	Labels map[string]string
 }
 
 // Packet is one packet that waits for a verdict. It and its payload are valid

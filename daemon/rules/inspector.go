@@ -62,6 +62,8 @@ type Inspector struct {
 	mu   sync.RWMutex // guards what follows, and is taken before the lock of a pod
 	pods map[*inspect.Attachment]*pod
 	gone gone
+	// labels are of pods by the container IDs of their sandboxes.
+	labels map[string]*labels
 	// refusals are of the pods that are there.
 	refusals map[podName]*refusals
 }
@@ -90,6 +92,7 @@ func New(o Options) *Inspector {
 	i := &Inspector{
 		options: o, pods: make(map[*inspect.Attachment]*pod),
 		refusals:  make(map[podName]*refusals),
+		labels:    make(map[string]*labels),
 		replacing: make(chan struct{}, 1), changes: make(chan inspect.Change),
 	}
 	i.node = budget.New(int64(cmp.Or(o.NodeMemory, defaultNodeMemory)), 0, nil)
@@ -107,11 +110,11 @@ func (i *Inspector) Attached(a *inspect.Attachment) {
 	}
 }
 
-// add takes a pod, unless its rules were replaced meanwhile.
+// add takes a pod, unless its rules were replaced meanwhile, or its labels came.
 func (i *Inspector) add(p *pod) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if p.loaded != i.loaded.Load() {
+	if p.loaded != i.loaded.Load() || p.labels != i.labels[p.attachment.ContainerID] {
 		return false
 	}
 	p.refused = i.acquireLocked(p.attachment)
@@ -209,17 +212,18 @@ func (i *Inspector) Of(a *inspect.Attachment) (*List, bool) {
 	return p.list, true
 }
 
-// PodOf returns what rules can ask about the pod of an attachment.
+// PodOf returns what rules can ask about the pod of an attachment when it begins.
 func PodOf(a *inspect.Attachment) *Pod {
 	return &Pod{
 		Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID, Network: a.Network,
-		Interface: a.Ifname, Annotations: a.Annotations,
+		Interface: a.Ifname, Annotations: a.Annotations, Labels: a.Labels,
 	}
 }
 
 // newPod makes a pod with the rules in use.
 func (i *Inspector) newPod(a *inspect.Attachment) *pod {
-	p := &pod{attachment: a, facts: PodOf(a), inspector: i, loaded: i.loaded.Load()}
+	p := &pod{attachment: a, inspector: i, loaded: i.loaded.Load(), labels: i.labelsOf(a)}
+	p.facts = factsOf(a, p.labels)
 	p.list = p.loaded.of(p.facts)
 	p.judge = judge.New(judge.Config{
 		Pod: p.facts, Rules: p.list, Observer: p, Flows: i.options.Flows,

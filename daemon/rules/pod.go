@@ -16,12 +16,14 @@ import (
 // pod is a pod whose packets are judged.
 type pod struct {
 	attachment *inspect.Attachment
-	facts      *Pod
 	inspector  *Inspector
+	labels     *labels                     // that it began with
 	refused    *refusals                   // set where it becomes known
 	last       atomic.Pointer[judge.Stats] // that somebody asked for
 
 	mu     sync.Mutex // guards what follows
+	facts  *Pod       // not changed itself
+	coming *Pod       // facts of soon; nil: none
 	judge  *judge.Pod
 	list   *List
 	loaded *loaded
@@ -103,7 +105,7 @@ func answer(o *judge.Outcome, v *inspect.Verdict) {
 
 // differs reports whether other rules concern the pod than those that it has.
 func (p *pod) differs(l *loaded) bool {
-	list := l.of(p.facts)
+	list := l.of(p.known())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return digestOf(list) != digestOf(p.list)
@@ -111,13 +113,25 @@ func (p *pod) differs(l *loaded) bool {
 
 // replace gives the pod other rules, and returns false if they are the same for it.
 func (p *pod) replace(l *loaded) bool {
-	list := l.of(p.facts)
+	list := l.of(p.known())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return false
 	}
 	p.loaded = l
+	return p.useLocked(list)
+}
+
+// known returns what rules can ask about the pod. It changes only in turns, as its rules do.
+func (p *pod) known() *Pod {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.facts
+}
+
+// useLocked has the pod judged by a list, and returns false if it is the same as before.
+func (p *pod) useLocked(list *List) bool {
 	same := digestOf(list) == digestOf(p.list)
 	p.list = list
 	if same {

@@ -23,12 +23,18 @@ const (
 func (i *Inspector) NeedsOf(a *inspect.Attachment) inspect.Needs {
 	n := i.Needs()
 	n.CopyRange = headersOnly
-	pod := PodOf(a)
+	now, soon := i.facts(a)
 	for _, l := range []*loaded{i.loaded.Load(), i.coming.Load()} {
-		if l != nil && readsBytes(l.of(pod)) {
-			n.CopyRange = wholePackets
+		for _, pod := range []*Pod{now, soon} {
+			if l == nil || pod == nil {
+				continue
+			}
+			list := l.of(pod)
+			if readsBytes(list) {
+				n.CopyRange = wholePackets
+			}
+			n.SocketUID = n.SocketUID || readsUser(list)
 		}
-		n.SocketUID = n.SocketUID || l != nil && readsUser(l.of(pod))
 	}
 	return n
 }
@@ -46,7 +52,8 @@ func readsUser(list *List) bool { return list != nil && list.ReadsUser() }
 
 // DigestOf identifies the rules of a pod.
 func (i *Inspector) DigestOf(a *inspect.Attachment) string {
-	return digestOf(i.loaded.Load().of(PodOf(a)))
+	now, _ := i.facts(a)
+	return digestOf(i.loaded.Load().of(now))
 }
 
 func digestOf(list *List) string {
@@ -67,12 +74,11 @@ func (i *Inspector) AttachmentChanges() <-chan inspect.Change {
 // looked at again: it returns their attachments. It returns an error if the context ends
 // before.
 func (i *Inspector) Replace(ctx context.Context, r *Rules) ([]*inspect.Attachment, error) {
-	select {
-	case i.replacing <- struct{}{}:
-		defer func() { <-i.replacing }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	release, err := i.takeTurn(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer release()
 	l := load(r, i.loaded.Load())
 	if !i.followed.Load() {
 		return i.apply(l), nil
@@ -80,19 +86,9 @@ func (i *Inspector) Replace(ctx context.Context, r *Rules) ([]*inspect.Attachmen
 	i.coming.Store(l)
 	named := i.changing(l)
 	var changed []*inspect.Attachment
-	applied := make(chan struct{})
-	err := i.change(ctx, inspect.Change{Attachments: named, Apply: func() {
-		changed = i.apply(l)
-		close(applied)
-	}})
-	if err != nil {
-		i.coming.Store(nil)
+	if err := i.carryOut(ctx, named, func() { changed = i.apply(l) }); err != nil {
+		i.coming.CompareAndSwap(l, nil) // else it was applied
 		return nil, err
-	}
-	select {
-	case <-applied:
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 	late := slices.DeleteFunc(slices.Clone(changed), func(a *inspect.Attachment) bool {
 		return slices.Contains(named, a)
@@ -101,6 +97,36 @@ func (i *Inspector) Replace(ctx context.Context, r *Rules) ([]*inspect.Attachmen
 		err = i.change(ctx, inspect.Change{Attachments: late})
 	}
 	return changed, err
+}
+
+// takeTurn waits until no other change is under way.
+func (i *Inspector) takeTurn(ctx context.Context) (release func(), err error) {
+	select {
+	case i.replacing <- struct{}{}:
+		return func() { <-i.replacing }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// carryOut has a change carried out, and returns once it is applied.
+func (i *Inspector) carryOut(
+	ctx context.Context, named []*inspect.Attachment, apply func(),
+) error {
+	applied := make(chan struct{})
+	err := i.change(ctx, inspect.Change{Attachments: named, Apply: func() {
+		apply()
+		close(applied)
+	}})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-applied:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (i *Inspector) change(ctx context.Context, c inspect.Change) error {

@@ -80,6 +80,9 @@ func Load(paths ...string) (*Rules, error) {
 type Loader struct {
 	// Read reads each file, those that sets name included.
 	Read func(path string) ([]byte, error)
+	// Labels says that the labels of pods come to be known. Without them, rules that ask
+	// for pod.labels are wrong.
+	Labels bool
 	// Inspector says why rules cannot use an inspector of this name. Nil: they can use
 	// any.
 	Inspector func(name string) error
@@ -104,7 +107,7 @@ func (l *Loader) Load(before *Rules, paths ...string) (*Rules, error) {
 			files = append(files, compile.File{Name: name, Data: data})
 		}
 	}
-	next, err := l.compile(before, files)
+	next, err := l.Compile(before, files...)
 	if more, ok := err.(Errors); ok { //nolint:errorlint // it is what compileAfter returns
 		errs = append(errs, more...)
 	} else if err != nil {
@@ -121,11 +124,12 @@ type File = compile.File
 
 // Compile is Load for files that were read already.
 func Compile(files ...File) (*Rules, error) {
-	return (&Loader{Read: os.ReadFile}).compile(nil, files)
+	return (&Loader{Read: os.ReadFile}).Compile(nil, files...)
 }
 
-func (l *Loader) compile(before *Rules, files []File) (*Rules, error) {
-	options := compile.Options{ReadFile: l.Read, Inspector: l.Inspector}
+// Compile is Load for files that were read already.
+func (l *Loader) Compile(before *Rules, files ...File) (*Rules, error) {
+	options := compile.Options{ReadFile: l.Read, Labels: l.Labels, Inspector: l.Inspector}
 	if before != nil {
 		options.Before = before.program
 	}

@@ -52,7 +52,8 @@ func TestShownSetsOfRules(t *testing.T) {
 				continue
 			}
 			sets++
-			if _, err := rules.Compile(rules.File{Name: page, Data: []byte(b.text)}); err != nil {
+			file := rules.File{Name: page, Data: []byte(b.text)}
+			if _, err := (&rules.Loader{Labels: true}).Compile(nil, file); err != nil {
 				t.Errorf("%v, in\n%s", err, b.text)
 			}
 		}

@@ -157,8 +157,8 @@ func (e *expression) name(x ast.Expr) value {
 	name = strings.TrimPrefix(name, ".")
 	if name == "pod.labels" && !e.labels {
 		return e.fail(x, "pod.labels is not known here: nothing tells the daemon a pod's "+
-			"labels; ask for pod.namespace, or for pod.annotations, of which those come that "+
-			"passAnnotations of the CNI entry names")
+			"labels (labels.source of its configuration); ask for pod.namespace, or for "+
+			"pod.annotations, of which those come that passAnnotations of the CNI entry names")
 	}
 	if v, ok := e.variables[name]; ok {
 		if _, ok := e.digests[name]; ok {

@@ -183,6 +183,10 @@ const fewFlows = 512
 // floor is what a pod gets although others have taken all memory of the node.
 const floor = 64 << 10
 
+// SetPod changes what rules can ask about the pod. The caller sets the rules that concern
+// it then.
+func (p *Pod) SetPod(pod *compile.Pod) { p.config.Pod = pod }
+
 // SetRules gives the pod other rules. Flows that are not decided are decided by the new
 // ones, and decided flows are decided again, from what is remembered of them, when their
 // next packet comes.
