@@ -143,7 +143,8 @@ func (c *command) writeDescription(d *description) error {
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,
 		d.HookCounters.Settled)
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
-	addAnnotations(&f, d.Annotations)
+	addWords(&f, "Annotation", d.Annotations)
+	addWords(&f, "Label", d.Labels)
 	for _, warning := range d.Warnings {
 		line("Warning", "%s", warning)
 	}
@@ -158,15 +159,15 @@ func (c *command) writeDescription(d *description) error {
 	return errors.Join(errs...)
 }
 
-// addAnnotations adds the annotations, each with the beginning of its value.
-func addAnnotations(f *text.Fields, annotations map[string]string) {
+// addWords adds annotations or labels, each with the beginning of its value.
+func addWords(f *text.Fields, what string, words map[string]string) {
 	const shown = 200
-	for _, name := range slices.Sorted(maps.Keys(annotations)) {
-		value, more := annotations[name], ""
+	for _, name := range slices.Sorted(maps.Keys(words)) {
+		value, more := words[name], ""
 		if len(value) > shown {
 			value, more = value[:shown], fmt.Sprintf("... (%d bytes)", len(value))
 		}
-		f.Add("Annotation", "%s: %q%s", name, strings.ToValidUTF8(value, ""), more)
+		f.Add(what, "%s: %q%s", name, strings.ToValidUTF8(value, ""), more)
 	}
 }
 

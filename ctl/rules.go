@@ -54,8 +54,9 @@ func unreadable(err error) error {
 	return &statusError{statusUsage, err}
 }
 
-// loadRules reads rules. What is wrong with them is an [rules.Errors].
-func loadRules(paths []string) (*rules.Rules, error) {
+// loadRules reads rules, which may ask for labels or not. What is wrong with them is an
+// [rules.Errors].
+func loadRules(paths []string, labels bool) (*rules.Rules, error) {
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
@@ -63,12 +64,13 @@ func loadRules(paths []string) (*rules.Rules, error) {
 		}
 		_ = f.Close() // nothing was written
 	}
-	return rules.Load(paths...)
+	loader := rules.Loader{Read: os.ReadFile, Labels: labels}
+	return loader.Load(nil, paths...)
 }
 
 // usableRules reads rules for a command that is of no use without.
 func usableRules(paths []string) (*rules.Rules, error) {
-	r, err := loadRules(paths)
+	r, err := loadRules(paths, true)
 	if errs, ok := errors.AsType[rules.Errors](err); ok {
 		return nil, unreadable(fmt.Errorf("the rules are wrong:\n%w", errs))
 	}
@@ -79,6 +81,7 @@ func usableRules(paths []string) (*rules.Rules, error) {
 type podFlags struct {
 	name        string
 	annotations []string
+	labels      []string
 }
 
 func (f *podFlags) addTo(cmd *cobra.Command, run runner, usage string) {
@@ -86,6 +89,8 @@ func (f *podFlags) addTo(cmd *cobra.Command, run runner, usage string) {
 	flags.StringVar(&f.name, "pod", "", usage)
 	flags.StringArrayVar(&f.annotations, "annotation", nil,
 		"the pod has the annotation `KEY=VALUE`; may be\ngiven several times")
+	flags.StringArrayVar(&f.labels, "label", nil,
+		"the pod has the label `KEY=VALUE`; may be given\nseveral times")
 	completeFlag(cmd, "pod", completeNames(run, podNames))
 }
 
@@ -93,16 +98,27 @@ func (f *podFlags) pod() (rules.Pod, error) {
 	p, err := parsePod(f.name)
 	pod := rules.Pod{
 		Namespace: p.Namespace, Name: p.Name, Interface: "eth0",
-		Annotations: make(map[string]string, len(f.annotations)),
 	}
-	for _, annotation := range f.annotations {
-		key, value, ok := strings.Cut(annotation, "=")
-		if !ok || key == "" {
-			return pod, usageErrorf("annotation %q: want KEY=VALUE", annotation)
-		}
-		pod.Annotations[key] = value
+	if err != nil {
+		return pod, err
 	}
+	if pod.Annotations, err = keysAndValues("annotation", f.annotations); err != nil {
+		return pod, err
+	}
+	pod.Labels, err = keysAndValues("label", f.labels)
 	return pod, err
+}
+
+func keysAndValues(what string, list []string) (map[string]string, error) {
+	all := make(map[string]string, len(list))
+	for _, text := range list {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return nil, usageErrorf("%s %q: want KEY=VALUE", what, text)
+		}
+		all[key] = value
+	}
+	return all, nil
 }
 
 // effectText says what a rule does besides deciding.

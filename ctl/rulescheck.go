@@ -13,7 +13,8 @@ import (
 )
 
 func newRulesCheck(run runner) *cobra.Command {
-	return &cobra.Command{
+	var noLabels bool
+	cmd := &cobra.Command{
 		Use:   "check FILE|DIRECTORY...",
 		Short: "Say whether files of rules are right",
 		Long: `Say whether files of rules are right, and what is wrong with them otherwise: a
@@ -32,10 +33,13 @@ Exit status:
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return run(cmd.Context(), func(_ context.Context, c *command) error {
-				return checkRules(c, args)
+				return checkRules(c, args, !noLabels)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&noLabels, "no-labels", false,
+		"refuse rules that ask for pod.labels, as nsqueued\ndoes without a source of labels")
+	return cmd
 }
 
 // checked is what check says to programs.
@@ -59,8 +63,8 @@ type checkedFail struct {
 	Message string `json:"message"`
 }
 
-func checkRules(c *command, paths []string) error {
-	r, err := loadRules(paths)
+func checkRules(c *command, paths []string, labels bool) error {
+	r, err := loadRules(paths, labels)
 	errs, wrong := errors.AsType[rules.Errors](err)
 	if err != nil && !wrong {
 		return err

@@ -217,6 +217,7 @@ func TestRulesUsage(t *testing.T) {
 		"test --pcap x --pod a" + rules:                  `pod "a": want NAMESPACE/NAME`,
 		"test --pcap x --pod-ip a" + rules:               `pod-ip "a": want an IP address`,
 		"test --pcap x --annotation a" + rules:           `annotation "a": want KEY=VALUE`,
+		"test --pcap x --label =a" + rules:               `label "=a": want KEY=VALUE`,
 		"try --pod a/b" + rules:                          "at least one of the flags in the group [out in] is required",
 		"try --out 192.0.2.1:1" + rules:                  `required flag(s) "pod" not set`,
 		"try --pod a/b --out 192.0.2.1" + rules:          `address "192.0.2.1": want ADDRESS:PORT`,
@@ -225,7 +226,7 @@ func TestRulesUsage(t *testing.T) {
 		"try --pod a/b --in 1 --app x" + rules:           `app "x": want one of [tls quic http h2 dns ssh unknown none]`,
 		"try --pod a/b --in 1 --app ssh --sni a" + rules: "app ssh has no such name: want tls",
 		"try --pod a/b --in 1 --dns a --sni a" + rules:   "if any flags in the group [sni dns host] are set none of the others can be; [dns sni] were all set",
-		"frobnicate":                                     `unknown command "frobnicate" for "nsqueuectl rules"`,
+		"frobnicate": `unknown command "frobnicate" for "nsqueuectl rules"`,
 	} {
 		o := offline(t, line)
 		if o.status != 2 || o.stdout != "" || !strings.HasPrefix(o.err, "nsqueuectl: "+message+"\n") {
@@ -270,5 +271,29 @@ func TestRulesTestHostile(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil ||
 		report.Flows[0].Name != `a\027[2j\010b\127.blocked.example` {
 		t.Errorf("%+v: %v", o, err)
+	}
+}
+
+// Rules may ask for labels, unless a node is meant that has no source of them.
+func TestRulesLabels(t *testing.T) {
+	rules := " " + file(t, "labels.yaml", `apiVersion: nsqueue.io/v1alpha1
+kind: RuleSet
+metadata: {name: guests}
+spec:
+  pods: {when: 'pod.labels["team"] == "guests"'}
+  default: reject
+`)
+	offline(t, "check"+rules).want(t, 0, "1 set with 0 rules are right\n", "")
+	if o := offline(t, "check --no-labels"+rules); o.status != 1 ||
+		!strings.Contains(o.stdout, "labels.yaml:5:20: pod.labels is not known here") {
+		t.Errorf("%+v", o)
+	}
+	const out = "try --pod a/b --out 192.0.2.1:80"
+	for label, status := range map[string]int{
+		"": 0, " --label team=hosts": 0, " --label team=guests": 1, " --label a=b --label team=guests": 1,
+	} {
+		if o := offline(t, out+label+rules); o.status != status {
+			t.Errorf("%s: %+v", label, o)
+		}
 	}
 }

@@ -92,6 +92,9 @@ func (c *command) statusFields(s *api.Status) *text.Fields {
 	if s.Retired {
 		f.Add("Retired", "nsqueue leaves this node, and no pod is inspected")
 	}
+	if s.Labels != nil {
+		c.addLabels(&f, s.Labels)
+	}
 	f.Add("Attachments", "%d", s.Attachments)
 	addPackets(&f, &s.Counters)
 	f.Add("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
@@ -157,6 +160,21 @@ func (c *command) addRules(f *text.Fields, r *api.RulesState) {
 	}
 	if r.Problem != "" {
 		f.Add("Rules problem", "%s", r.Problem)
+	}
+}
+
+// addLabels adds how nsqueued comes to know pods' labels.
+func (c *command) addLabels(f *text.Fields, l *api.LabelsState) {
+	switch {
+	case l.Source == api.LabelsNone:
+		f.Add("Labels", "no source: rules that ask for them are refused")
+	case l.Connected:
+		f.Add("Labels", "by NRI of %s %s, connected %s ago; %d pods told of, %d late, unknown "+
+			"of %s", l.Runtime, l.Version, text.Age(c.now().Sub(*l.Since)), l.Pods, l.Late,
+			text.Plural(l.Unknown, "interface"))
+	default:
+		f.Add("Labels", "by NRI, not connected: %s; unknown of %s", l.Problem,
+			text.Plural(l.Unknown, "interface"))
 	}
 }
 

@@ -175,6 +175,8 @@ type Attachment struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Reader is what judges its packets; daemons of before do not tell.
 	Reader *Reader `json:"reader,omitempty"`
+	// Labels are those of the pod, as they were when it started; nil if they have not come.
+	Labels map[string]string `json:"labels,omitzero"`
 }
 
 // AttachmentList is the answer to a list call.
@@ -424,6 +426,8 @@ type Status struct {
 	Rules *RulesState `json:"rules,omitempty"`
 	// Inspectors are those outside the daemon, in the order of its configuration.
 	Inspectors []InspectorState `json:"inspectors,omitempty"`
+	// Labels tells of the source of pods' labels, nil without rules.
+	Labels *LabelsState `json:"labels,omitempty"`
 	// Place is where the daemon runs; daemons of before do not tell.
 	Place *Place `json:"place,omitempty"`
 }

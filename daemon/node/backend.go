@@ -46,6 +46,7 @@ type backend struct {
 	// stopping ends when the daemon stops.
 	stopping   context.Context
 	policy     *policy.Policy // nil: no rules
+	labels     *labeler       // of use with rules only
 	config     *Config
 	hook       api.HookStatus
 	supervisor api.Supervisor
@@ -68,7 +69,7 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 		registry: d.registry, adopter: a,
 		sequencer: calls.New(spool.Path(d.config.Socket),
 			announced{registry: d.registry, adopter: a}, d.log),
-		stopping: stopping, policy: d.policy, config: d.config, hook: hook,
+		stopping: stopping, policy: d.policy, labels: d.labels, config: d.config, hook: hook,
 		started:    time.Now().UTC(),
 		place:      sync.OnceValue(func() api.Place { return lookAround(d.config) }),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
@@ -82,6 +83,7 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 	}
 	if d.policy != nil {
 		observed.Rules = d.policy
+		observed.Labels = func() *api.LabelsState { return d.labels.state(nil) }
 	}
 	d.metrics.Observe(observed)
 	return b
@@ -259,6 +261,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	s.Supervisor.Handover = b.handover()
 	if b.policy != nil {
 		s.Rules = b.policy.State()
+		s.Labels = b.labels.state(list)
 	}
 	at := b.place()
 	s.Place = &at

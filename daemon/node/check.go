@@ -3,9 +3,11 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,7 +102,8 @@ func (k *checker) rules() {
 	if len(dirs) == 0 || !k.ruleDirectories(dirs) {
 		return
 	}
-	r, err := rules.Load(dirs...)
+	known := newLabeler(context.Background(), k.config, slog.New(slog.DiscardHandler)).Known()
+	r, err := (&rules.Loader{Read: os.ReadFile, Labels: known}).Load(nil, dirs...)
 	dir := strings.Join(dirs, ", ")
 	if err == nil {
 		count := 0

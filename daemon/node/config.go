@@ -20,6 +20,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/kmod"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/nri"
 )
 
 // What a configuration file must say of itself.
@@ -78,6 +79,7 @@ type Config struct {
 	Rules              RulesConfig  `json:"rules"`
 	// Inspectors are programs outside nsqueued that judge packets: see below.
 	Inspectors []InspectorConfig `json:"inspectors,omitempty"`
+	Labels     LabelsConfig      `json:"labels"`
 }
 
 // SettleConfig is about flows that the kernel decides.
@@ -138,6 +140,7 @@ func DefaultConfig() Config {
 		Settle:        SettleConfig{Timeout: Duration(time.Minute), Flows: 1 << 16},
 		Adopt:         defaultAdopt(),
 		Rules:         RulesConfig{Memory: defaultRulesMemory},
+		Labels:        LabelsConfig{Source: labelsAuto, Socket: nri.DefaultSocket},
 	}
 }
 
@@ -193,6 +196,7 @@ func (c *Config) Validate() error {
 		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),
 		directionsErr, protocolsErr, c.Adopt.validate(), c.Rules.validate(),
 		c.validateInspectors(),
+		c.Labels.validate(),
 	}
 	if !slices.Contains([]string{hookAuto, string(hook.NFTables), string(hook.Module)}, c.Hook) {
 		errs = append(errs, fmt.Errorf("hook %q: want auto, nft or kmod", c.Hook))

@@ -46,13 +46,18 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	if err != nil {
 		return err
 	}
-	rules, err := newPolicy(ctx, &c, inspector, outside, log)
+	labels := newLabeler(ctx, &c, log)
+	rules, err := newPolicy(ctx, &c, inspector, outside, labels.Known, log)
 	if err != nil {
 		return err
 	}
 	if rules != nil {
 		inspector = rules.Inspector()
 		defer func() { err = errors.Join(err, endPolicy(rules)) }()
+		rules.Follow() // what comes before the workers start waits for them
+		telling := newGroup(ctx)
+		defer telling.close()
+		telling.add(func(ctx context.Context) { labels.run(ctx, rules) })
 	}
 	if outside != nil {
 		inspector = outside.route(rules)
@@ -68,7 +73,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	}
 	defer store.Close()
 	shown := metrics.New()
-	reg, err := newRegistry(&c, store, fds, inspector, shown, log)
+	reg, err := newRegistry(&c, store, fds, inspector, labels.Of, shown, log)
 	if err != nil {
 		return err
 	}
@@ -78,6 +83,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
 		super: super, metrics: shown, hangups: hangups, hook: hook, outside: outside,
+		labels: labels,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
 }
@@ -89,6 +95,7 @@ type daemon struct {
 	inspector inspect.Inspector
 	policy    *policy.Policy // nil: no rules
 	outside   *outside       // nil: no inspectors outside
+	labels    *labeler       // of use with rules only
 	super     *supervised
 	metrics   *metrics.Metrics
 	hangups   <-chan os.Signal // nil: no rules
@@ -173,6 +180,7 @@ func (d *daemon) startWorkers(workers *group, b *backend) {
 	if d.policy != nil {
 		workers.add(d.policy.Run)
 		workers.add(d.followHangups)
+		workers.add(func(ctx context.Context) { d.labels.serve(ctx, d.registry) })
 	}
 	if d.outside != nil {
 		d.outside.start(workers)

@@ -15,7 +15,8 @@ import (
 
 func newRegistry(
 	c *Config, store *state.Store, fds *fdstore.Store,
-	inspector inspect.Inspector, timings registry.Timings, log *slog.Logger,
+	inspector inspect.Inspector, labels func(containerID string) map[string]string,
+	timings registry.Timings, log *slog.Logger,
 ) (*registry.Registry, error) {
 	directions, err := c.directions()
 	if err != nil {
@@ -43,7 +44,7 @@ func newRegistry(
 		queue.CopyRange = min(needs.CopyRange, nfqueue.MaxCopyRange)
 	}
 	return registry.New(registry.Options{
-		Inspector: inspector, Log: log,
+		Inspector: inspector, Labels: labels, Log: log,
 		Store: store, Descriptors: fds,
 		FailurePolicy: c.FailurePolicy, Queue: queue, Queues: c.Queue.Count,
 		BufferTotal: c.Queue.ReceiveBufferTotal, Budget: time.Duration(c.InspectBudget),

@@ -74,7 +74,8 @@ func Retire(ctx context.Context, c Config) (int, error) {
 		return 0, err
 	}
 	defer store.Close()
-	reg, err := newRegistry(&c, store, &fdstore.Store{}, inspect.AcceptAll{}, nil, log)
+	reg, err := newRegistry(&c, store, &fdstore.Store{}, inspect.AcceptAll{}, nil, nil,
+		log)
 	if err != nil {
 		return 0, err
 	}

@@ -123,7 +123,7 @@ func (c *RulesConfig) resolvers() ([]netip.Addr, error) {
 // of the program's own and rules exclude each other.
 func newPolicy(
 	ctx context.Context, c *Config, inspector inspect.Inspector, outside *outside,
-	log *slog.Logger,
+	labels func() bool, log *slog.Logger,
 ) (*policy.Policy, error) {
 	if !c.Rules.On() {
 		return nil, nil
@@ -138,7 +138,8 @@ func newPolicy(
 	}
 	return policy.New(ctx, policy.Config{
 		Directories: c.Rules.all(), Memory: c.Rules.Memory, Resolvers: resolvers,
-		Settled: time.Duration(c.Settle.Timeout), Inspector: outside.check, Log: log,
+		Settled: time.Duration(c.Settle.Timeout), Labels: labels, Inspector: outside.check,
+		Log: log,
 		Events: policy.Events{
 			File: c.Rules.Events.File, Socket: c.Rules.Events.Socket, Stderr: c.Rules.Events.Stderr,
 		},

@@ -48,7 +48,8 @@ func TestRulesConfig(t *testing.T) {
 func makePolicy(dir string, inspector inspect.Inspector) (*policy.Policy, error) {
 	c := DefaultConfig()
 	c.Rules.Directory = dir
-	return newPolicy(context.Background(), &c, inspector, nil, slog.New(slog.DiscardHandler))
+	return newPolicy(context.Background(), &c, inspector, nil, nil,
+		slog.New(slog.DiscardHandler))
 }
 
 func TestNewPolicy(t *testing.T) {

@@ -37,6 +37,7 @@ const (
 	checkCPU         = "cpu limit"
 	checkDescriptors = "descriptors"
 	checkRules       = "rules"
+	checkLabels      = "labels"
 	checkNames       = "server names"
 	checkRejects     = "rejects"
 	checkProblems    = "problems"

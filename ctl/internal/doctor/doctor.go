@@ -121,6 +121,7 @@ func (e *examination) checks() []check {
 		{checkDescriptors, local(e.descriptors), true},
 		{checkBuffers, local(e.buffers), true},
 		{checkRules, local(e.rules), true},
+		{checkLabels, local(e.labels), true},
 		{checkNames, e.serverNames, true},
 		{checkRejects, local(e.rejects), true},
 		{checkProblems, local(e.problems), true},

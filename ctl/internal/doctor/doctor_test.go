@@ -143,8 +143,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 19 {
-		t.Errorf("checks %v, want 19", checks)
+	if len(checks) != 20 {
+		t.Errorf("checks %v, want 20", checks)
 	}
 }
 
@@ -454,6 +454,32 @@ func TestAttachmentNotInspected(t *testing.T) {
 		answer = api.Errorf(api.CodeNotAttached, "it is gone")
 	})
 	p.want()
+}
+
+// Labels that do not come leave pods to the rules of those without.
+func TestLabels(t *testing.T) {
+	p := newPatient(t)
+	p.examine()
+	state := api.LabelsState{Source: api.LabelsNone}
+	report := func() {
+		now := state
+		p.daemon.Change(func(s *api.Status) { s.Labels = &now })
+	}
+	report()
+	p.want()
+	state = api.LabelsState{
+		Source: api.LabelsNRI, Socket: "/nri.sock", Problem: "dial unix /nri.sock: no such file",
+	}
+	report()
+	p.want("wrong labels /nri.sock: the runtime does not tell the labels of pods: dial unix " +
+		"/nri.sock: no such file")
+	state.Connected, state.Problem, state.Runtime = true, "", "containerd"
+	report()
+	p.want()
+	state.Late = 2
+	report()
+	p.want("warning labels /nri.sock: 2 pods have started before the rules of their labels were " +
+		"in force")
 }
 
 // Files of rules that are refused are wrong, whether others are in force or none.

@@ -42,6 +42,8 @@ type Daemon struct {
 	Handover func() *api.Handover
 	// Rules are nil where the daemon has none, and no series of them then.
 	Rules Rules
+	// Labels tells of the source of pods' labels, nil as are Rules.
+	Labels func() *api.LabelsState
 }
 
 // collector asks the daemon at each scrape.

@@ -89,6 +89,9 @@ func (m *Metrics) Observe(d Daemon) {
 	if d.Rules != nil {
 		m.registry.MustRegister(newRuleCollector(&d))
 	}
+	if d.Labels != nil {
+		m.registry.MustRegister(newLabelCollector(d.Labels))
+	}
 }
 
 // Handler answers scrapes.

@@ -78,6 +78,11 @@ func newMetrics(n *node, perPod bool) *metrics.Metrics {
 				Peers: []api.HandoverPeer{{Role: api.RoleStandby}, {Role: api.RoleStandby}},
 			}
 		},
+		Labels: func() *api.LabelsState {
+			return &api.LabelsState{
+				Source: api.LabelsNRI, Connected: true, Connections: 2, Pods: 7, Late: 1,
+			}
+		},
 	})
 	return m
 }

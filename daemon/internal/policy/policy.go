@@ -28,6 +28,8 @@ type Config struct {
 	Memory int
 	// Resolvers are whose DNS answers tell names of addresses. Nil: everybody's are.
 	Resolvers []netip.Addr
+	// Labels reports whether the labels of pods come to be known; nil: they never do.
+	Labels func() bool
 	// Settled is how long flows stay settled. They are remembered for longer.
 	Settled time.Duration
 	// Inspector says why rules cannot use an inspector of this name. Nil: they can use
@@ -40,7 +42,6 @@ type Config struct {
 type Policy struct {
 	config    Config
 	life      context.Context // ends with the daemon
-	reporter  Reporter
 	inspector *rules.Inspector
 	names     *names
 	resolving resolving
@@ -50,6 +51,7 @@ type Policy struct {
 
 	reloading sync.Mutex // one at a time
 	mu        sync.Mutex // guards what follows
+	reporter  Reporter
 	rules     *rules.Rules
 	loaded    time.Time
 	errs      []api.RuleError
@@ -101,10 +103,22 @@ func (nobody) ReportRules(slog.Level, string) {}
 func (nobody) ReportRefusal(api.Event)        {}
 
 // ReportTo has operators told of reloads, of files that were refused so far, and of
-// refusals while Run goes on. It is called before Run and Reload, and r then at any time.
+// refusals while Run goes on. r is called at any time then.
 func (p *Policy) ReportTo(r Reporter) {
+	p.mu.Lock()
 	p.reporter = r
+	p.mu.Unlock()
 	p.reportRefused()
+}
+
+func (p *Policy) reportsTo() Reporter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reporter
+}
+
+func (p *Policy) report(level slog.Level, message string) {
+	p.reportsTo().ReportRules(level, message)
 }
 
 func checkDirectory(dir string) error {
@@ -155,12 +169,12 @@ func (p *Policy) reload() error {
 func (p *Policy) reportAccepted(sets, changed int) {
 	from := strings.Join(p.config.Directories, ", ")
 	if sets == 0 {
-		p.reporter.ReportRules(slog.LevelWarn, fmt.Sprintf(
+		p.report(slog.LevelWarn, fmt.Sprintf(
 			"there are no rules in %s any more: every packet is accepted; other rules than before "+
 				"count for %d attachments", from, changed))
 		return
 	}
-	p.reporter.ReportRules(slog.LevelInfo, fmt.Sprintf(
+	p.report(slog.LevelInfo, fmt.Sprintf(
 		"%d sets of rules from %s are in force; other ones than before count for %d attachments",
 		sets, from, changed))
 }
@@ -170,7 +184,9 @@ func (p *Policy) reportAccepted(sets, changed int) {
 func (p *Policy) load(before *rules.Rules) (loaded *rules.Rules, seen reading, err error) {
 	for range rereads {
 		seen = make(reading)
-		l := rules.Loader{Read: seen.noting(p.readFile), Inspector: p.config.Inspector}
+		l := rules.Loader{
+			Read: seen.noting(p.readFile), Labels: p.knowsLabels(), Inspector: p.config.Inspector,
+		}
 		loaded, err = l.Load(before, p.config.Directories...)
 		if !seen.isOld(p.config.Directories) {
 			break
@@ -217,7 +233,7 @@ func (p *Policy) reportRefused() {
 	if none {
 		holds = "until they are mended, failure policies decide about all packets"
 	}
-	p.reporter.ReportRules(slog.LevelError, fmt.Sprintf(
+	p.report(slog.LevelError, fmt.Sprintf(
 		"rules are refused, %d errors, the first is %s; %s", len(errs), errs[0], holds))
 }
 

@@ -51,7 +51,7 @@ func (p *Policy) tick(ctx context.Context) {
 			return
 		case <-ticker.C:
 			p.inspector.Tick()
-			p.events.refusals.deliver(p.reporter)
+			p.events.refusals.deliver(p.reportsTo())
 		}
 	}
 }

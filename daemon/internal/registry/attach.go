@@ -65,6 +65,7 @@ func (r *Registry) newRecord(req *api.AttachRequest, ns *netns.NetNS) state.Reco
 		Traceparent:   req.Traceparent,
 		Warnings:      bounded.Warnings,
 		Annotations:   bounded.Annotations,
+		Labels:        r.options.Labels(req.ContainerID),
 	}
 }
 

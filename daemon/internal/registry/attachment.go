@@ -12,7 +12,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
-// attachment is one entry. Its record's State, Hook, Link and Settled, and elsewhere,
+// attachment is one entry. Its record's State, Hook, Link, Settled and Labels, and elsewhere,
 // are guarded by the registry's mu, all else is not changed after it was entered.
 type attachment struct {
 	record state.Record
@@ -60,7 +60,7 @@ func label(rec *state.Record) *inspect.Attachment {
 	return &inspect.Attachment{
 		ContainerID: rec.ContainerID, Ifname: rec.Ifname, Network: rec.Network,
 		PodNamespace: rec.Pod.Namespace, PodName: rec.Pod.Name, PodUID: rec.Pod.UID,
-		Annotations: maps.Clone(rec.Annotations),
+		Annotations: maps.Clone(rec.Annotations), Labels: rec.Labels,
 	}
 }
 

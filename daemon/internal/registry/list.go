@@ -92,6 +92,7 @@ func (r *Registry) describe(a *attachment) api.Attachment {
 		Queues:   r.queues(rec.Queue),
 		Counters: a.netns.counters(),
 		Warnings: slices.Clone(rec.Warnings), Annotations: maps.Clone(rec.Annotations),
+		Labels: maps.Clone(rec.Labels),
 	}
 }
 

@@ -63,6 +63,9 @@ type Options struct {
 	// node; 0 means the kernel's initial one. Inside another one, pods may have
 	// processes that are not seen.
 	PIDNamespace uint64
+	// Labels returns those of a pod by the container ID of its sandbox, which it does not
+	// change any more, and nil where they are not known; nil for none.
+	Labels func(containerID string) map[string]string
 	// Timings is told how long calls took; nil for none.
 	Timings Timings
 }
@@ -128,6 +131,9 @@ func New(o Options) (*Registry, error) {
 	o.Descriptors = cmp.Or(o.Descriptors, &fdstore.Store{})
 	if o.Timings == nil {
 		o.Timings = noTimings{}
+	}
+	if o.Labels == nil {
+		o.Labels = func(string) map[string]string { return nil }
 	}
 	r := &Registry{
 		options:     o,

@@ -103,3 +103,21 @@ func idOf(path string) (fileID, error) {
 	}
 	return fileID{ino: st.Ino, size: st.Size, changed: time.Unix(st.Ctim.Unix())}, nil
 }
+
+// HasLabels reports whether a record has labels of its pod. It changes nothing either.
+func HasLabels(stateDir string) (bool, error) {
+	dir := filepath.Join(stateDir, "attachments")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), suffix) {
+			continue
+		}
+		if r, err := load(filepath.Join(dir, e.Name())); err == nil && r.Labels != nil {
+			return true, nil
+		}
+	}
+	return false, err
+}

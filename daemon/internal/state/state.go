@@ -51,6 +51,8 @@ type Record struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Annotations are those of the call. They are not changed.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Labels are those of the pod, nil if they have not come. The map is not changed.
+	Labels map[string]string `json:"labels,omitzero"`
 	// Settled is by what flows are settled in the netns, nil where that is not known.
 	Settled *Settled `json:"settled,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
