@@ -35,11 +35,13 @@ const (
 	// dual is a bridge with IPv4 and IPv6, at the specification's newest
 	// version that the runtime takes.
 	dual = "dual"
+	// labeled has a nsqueued of its own, with rules that ask for labels.
+	labeled = "labeled"
 )
 
 // handlers are those that are not the default.
 func handlers() []string {
-	all := []string{direct, stock, strict, lenient, broken, shaped, dual}
+	all := []string{direct, stock, strict, lenient, broken, shaped, dual, labeled}
 	for _, h := range hiddens() {
 		all = append(all, h.name)
 	}
@@ -116,6 +118,10 @@ func (n *node) configureNetworks() error {
 			}, all[2]}
 		},
 		dual: n.makeDualStack,
+		labeled: func(l map[string]any) {
+			last(l)["type"] = "nsqueue" + record.RealSuffix
+			last(l)["socket"], last(l)["failurePolicy"] = labeledDir+"/nsqueued.sock", "Fail"
+		},
 	}
 	for _, h := range hiddens() {
 		changes[h.name] = func(l map[string]any) {

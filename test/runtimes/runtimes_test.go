@@ -54,6 +54,7 @@ func TestRuntimes(t *testing.T) {
 		{"dual stack", testDualStack},
 		{"storm", testStorm},
 		{"added time", testAddedTime},
+		{"labels", testLabels},
 		{"podman", testPodman},
 		{"image", testImage},
 		{"CRI-O's calls", testCRIO},

@@ -59,8 +59,8 @@ func (c *Client) Ready(ctx context.Context) bool {
 // Spec says what a pod is like.
 type Spec struct {
 	Namespace, Name string
-	// Annotations are the pod's.
-	Annotations map[string]string
+	// Annotations and Labels are the pod's.
+	Annotations, Labels map[string]string
 	// Handler is the runtime handler, which chooses the CNI configuration.
 	Handler string
 	// HostPort is forwarded to the container's port 80 where it is not 0.
@@ -118,6 +118,7 @@ func (s Spec) sandbox(uid string, attempt uint32) *runtime.PodSandboxConfig {
 		Hostname:     s.Name,
 		LogDirectory: "/run/pod-logs/" + s.Namespace + "_" + s.Name,
 		Annotations:  s.Annotations,
+		Labels:       s.Labels,
 		DnsConfig:    &runtime.DNSConfig{},
 		Linux: &runtime.LinuxPodSandboxConfig{
 			CgroupParent: s.Cgroup,
