@@ -187,6 +187,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 # The network namespaces of pods that are made later must appear here, too.
 - {name: {{ include "nsqueue.netnsVolume" $i }}, mountPath: {{ $dir }}, mountPropagation: HostToContainer}
 {{- end }}
+{{- if include "nsqueue.hasRules" . }}
+# The container runtime tells the labels of pods there, for rules that ask for them.
+- {name: nri, mountPath: /var/run/nri, readOnly: true}
+{{- end }}
 - {name: results, mountPath: {{ .Values.host.cniCacheDir }}, readOnly: true}
 - {name: configurations, mountPath: {{ .Values.host.cniConfDir }}, readOnly: true}
 - {name: plugins, mountPath: {{ .Values.host.cniBinDir }}, readOnly: true}
@@ -212,6 +216,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - {name: run, hostPath: {path: /run/nsqueue, type: DirectoryOrCreate}}
 {{- range $i, $dir := .Values.host.netnsDirs }}
 - {name: {{ include "nsqueue.netnsVolume" $i }}, hostPath: {path: {{ $dir }}, type: DirectoryOrCreate}}
+{{- end }}
+{{- if include "nsqueue.hasRules" . }}
+- {name: nri, hostPath: {path: /var/run/nri, type: DirectoryOrCreate}}
 {{- end }}
 - {name: results, hostPath: {path: {{ .Values.host.cniCacheDir }}, type: DirectoryOrCreate}}
 - {name: configurations, hostPath: {path: {{ .Values.host.cniConfDir }}, type: DirectoryOrCreate}}
