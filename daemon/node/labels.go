@@ -56,7 +56,7 @@ type labeler struct {
 	config *LabelsConfig
 	log    *slog.Logger
 	plugin *nri.Plugin
-	life   context.Context // ends with the daemon
+	life   context.Context // ends before it is waited for what was begun
 	known  atomic.Bool     // there is a source, or was one
 
 	keeping sync.RWMutex // is held where the keeper works
@@ -70,7 +70,7 @@ type labeler struct {
 // newLabeler returns what knows from the beginning whether there is a source.
 func newLabeler(ctx context.Context, c *Config, log *slog.Logger) *labeler {
 	l := &labeler{
-		config: &c.Labels, log: log, life: ctx, pods: make(map[string]map[string]string),
+		config: &c.Labels, log: log, pods: make(map[string]map[string]string), life: ctx,
 	}
 	l.plugin = nri.New(c.Labels.Socket, l, log)
 	l.known.Store(c.Labels.Source == api.LabelsNRI ||

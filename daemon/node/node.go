@@ -46,8 +46,10 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	if err != nil {
 		return err
 	}
-	labels := newLabeler(ctx, &c, log)
-	rules, err := newPolicy(ctx, &c, inspector, outside, labels.Known, log)
+	life, end := context.WithCancel(ctx) // of what changes rules
+	defer end()
+	labels := newLabeler(life, &c, log)
+	rules, err := newPolicy(life, &c, inspector, outside, labels.Known, log)
 	if err != nil {
 		return err
 	}
@@ -55,8 +57,9 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 		inspector = rules.Inspector()
 		defer func() { err = errors.Join(err, endPolicy(rules)) }()
 		rules.Follow() // what comes before the workers start waits for them
-		telling := newGroup(ctx)
+		telling := newGroup(life)
 		defer telling.close()
+		defer end() // nobody follows changes by then
 		telling.add(func(ctx context.Context) { labels.run(ctx, rules) })
 	}
 	if outside != nil {
@@ -83,7 +86,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
 		super: super, metrics: shown, hangups: hangups, hook: hook, outside: outside,
-		labels: labels,
+		labels: labels, end: end,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
 }
@@ -96,6 +99,7 @@ type daemon struct {
 	policy    *policy.Policy // nil: no rules
 	outside   *outside       // nil: no inspectors outside
 	labels    *labeler       // of use with rules only
+	end       func()         // of what changes rules
 	super     *supervised
 	metrics   *metrics.Metrics
 	hangups   <-chan os.Signal // nil: no rules
@@ -143,6 +147,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(d.config.FailurePolicy)))
 	if err := d.super.ready(d.registry.Count()); err != nil {
+		d.end()
 		workers.close()
 		return errors.Join(err, d.registry.Suspend())
 	}
@@ -151,6 +156,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	err = api.Serve(workers.ctx, l, b, d.log) // 6
 	d.super.stopping()                        // 7
+	d.end()                                   // workers may wait for each other's changes
 	workers.close()
 	err = errors.Join(err, d.registry.Suspend()) // 8
 	d.tidy()

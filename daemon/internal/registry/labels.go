@@ -16,7 +16,7 @@ import (
 func (r *Registry) SetLabels(containerID string, labels map[string]string) {
 	for _, a := range r.ofContainer(containerID) {
 		n := a.netns.lock()
-		if rec, changed := r.label(a, labels); changed {
+		if rec := r.label(n, a, labels); rec != nil {
 			r.saveLabels(rec)
 		}
 		n.unlock()
@@ -35,17 +35,24 @@ func (r *Registry) ofContainer(id string) []*attachment {
 	return list
 }
 
-// label returns the attachment's record with the labels, and whether they are to be saved.
-// What is being attached or detached is saved with them later, or never again.
-func (r *Registry) label(a *attachment, labels map[string]string) (*state.Record, bool) {
+// label gives the attachment labels, and returns its record if that is to be saved for
+// them. What is about to be attached is saved with them later, and what is being detached
+// is not any more.
+func (r *Registry) label(
+	n lockedNetns, a *attachment, labels map[string]string,
+) *state.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a.record.Labels != nil && maps.Equal(a.record.Labels, labels) {
-		return nil, false
+		return nil
 	}
 	a.record.Labels = labels
 	rec := a.record
-	return &rec, rec.State == api.Active
+	if _, joined := n.members[rec.Key]; !joined || rec.State == api.Detaching {
+		return nil
+	}
+	rec.State = api.Active // it is, or will be once the netns is unlocked
+	return &rec
 }
 
 func (r *Registry) saveLabels(rec *state.Record) {
