@@ -14,9 +14,11 @@ import (
 type Findings struct {
 	// Fault is what differs from what should be, nil for nothing.
 	Fault error
-	// ForeignReader: another program reads a queue in the netns, for which no flow
-	// is settled there any more.
+	// ForeignReader: another program reads a queue in the netns. Packets that wait
+	// there can skip the hook, by chains that their program moves meanwhile.
 	ForeignReader bool
+	// SettlingEnded: for that, no flow is settled there from now on.
+	SettlingEnded bool
 }
 
 // Verify compares the netns with what should be, and ends settling where it can be
@@ -26,11 +28,14 @@ func (d *Datapath) Verify(at netns.Place) Findings {
 	if err != nil {
 		return Findings{Fault: err}
 	}
-	foreign, err := d.endMisusedSettling(stats)
-	if err == nil {
-		err = d.handle.Verify(at, d.selector)
+	found := Findings{ForeignReader: len(stats) > len(d.queues)}
+	if found.ForeignReader {
+		found.SettlingEnded, found.Fault = d.endMisusedSettling()
 	}
-	return Findings{Fault: err, ForeignReader: foreign}
+	if found.Fault == nil {
+		found.Fault = d.handle.Verify(at, d.selector)
+	}
+	return found
 }
 
 // FindFault compares the netns with what should be, and changes nothing. Its error
@@ -57,12 +62,11 @@ func (d *Datapath) verifyQueues(at netns.Place) ([]nfqueue.Stat, error) {
 	return stats, nil
 }
 
-// endMisusedSettling ends settling where another program reads a queue of the netns, and
-// reports whether it did: by the verdict of its own packet, and chains that it
+// endMisusedSettling ends settling beside another reader, and reports whether it did: by the verdict of its own packet, and chains that it
 // moves meanwhile, a pod with CAP_NET_ADMIN can put a request to settle behind our
 // queue. The module sees whose verdict it is, nftables does not.
-func (d *Datapath) endMisusedSettling(stats []nfqueue.Stat) (foreign bool, err error) {
-	if !d.selector.Settle.On() || d.hook.Kind() != hook.NFTables || len(stats) == len(d.queues) {
+func (d *Datapath) endMisusedSettling() (ended bool, err error) {
+	if !d.selector.Settle.On() || d.hook.Kind() != hook.NFTables {
 		return false, nil
 	}
 	s := d.selector

@@ -8,13 +8,14 @@ import (
 	"log/slog"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/internal/datapath"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
 // reportAnomalies reports what is new of others in the netns, of its queues and of
 // the inspector.
 func (r *Registry) reportAnomalies(n lockedNetns, rec *state.Record) {
-	var now reported
+	now := reported{foreign: n.reported.foreign}
 	if err := n.datapath.Warning(); err != nil {
 		now.warning = err.Error()
 	}
@@ -35,6 +36,22 @@ func (r *Registry) reportAnomalies(n lockedNetns, rec *state.Record) {
 	}
 	r.reportInspector(n, rec, &counters)
 	n.reported = now
+}
+
+// reportForeignReader reports once that another program reads a queue, also where no flow
+// was settled: what waits there can skip the hook.
+func (r *Registry) reportForeignReader(
+	n lockedNetns, rec *state.Record, found *datapath.Findings,
+) {
+	text := "another program reads a queue in the pod's netns: packets that wait there can " +
+		"skip inspection"
+	if found.SettlingEnded {
+		text += ", and flows are no longer settled there"
+	}
+	if found.SettlingEnded || found.ForeignReader && !n.reported.foreign {
+		r.events.report(slog.LevelWarn, api.EventSecurity, rec, text)
+	}
+	n.reported.foreign = found.ForeignReader || found.Fault != nil && n.reported.foreign
 }
 
 // reportInspector reports panics and overruns, at a bounded rate, and keeps what

@@ -86,6 +86,38 @@ func TestForeignTableIsReported(t *testing.T) {
 	d.wantNothing(pod)
 }
 
+// A program in the netns that reads a queue of its own can let packets skip the hook. It is
+// reported when it is seen first, and again when it comes again.
+func TestForeignReaderIsReported(t *testing.T) {
+	d := start(t, inspect.AcceptAll{})
+	pod, _ := nstest.Pair(t)
+	d.attach("one", pod, api.Fail)
+	reports := func() (count int) {
+		t.Helper()
+		d.Verify(t.Context())
+		events, err := d.Events(t.Context())
+		nstest.Must(t, err)
+		for _, e := range events {
+			if e.Kind == api.EventSecurity && strings.Contains(e.Message, "skip inspection") {
+				count++
+			}
+		}
+		return count
+	}
+	for i := range 2 {
+		if got := reports(); got != i {
+			t.Errorf("%d reports before foreign reader %d, want %d", got, i, i)
+		}
+		foreign := holdQueue(t, pod, 5)
+		for range 2 {
+			if got := reports(); got != i+1 {
+				t.Errorf("%d reports beside foreign reader %d, want %d", got, i, i+1)
+			}
+		}
+		nstest.Must(t, foreign.Close())
+	}
+}
+
 // A program in the netns that reads a queue of its own could settle its flows.
 func TestForeignReaderEndsSettling(t *testing.T) {
 	d := start(t, inspect.AcceptAll{})

@@ -54,9 +54,10 @@ type podNetns struct {
 }
 
 // reported is what was reported last of another program in the netns that is in our
-// way, and of a queue that is full.
+// way or reads a queue, and of a queue that is full.
 type reported struct {
 	warning string
+	foreign bool
 	flushed uint64
 	full    bool
 }

@@ -83,10 +83,7 @@ func (r *Registry) verifyNetns(n lockedNetns, at netns.Place) {
 		r.events.log(&rec).Warn("cannot unsettle flows; trying again", slog.Any("error", err))
 	}
 	found := n.datapath.Verify(at)
-	if found.ForeignReader {
-		r.events.report(slog.LevelWarn, api.EventSecurity, &rec,
-			"another program reads a queue in the pod's netns: flows are no longer settled there")
-	}
+	r.reportForeignReader(n, &rec, &found)
 	r.sampleQueues(n)
 	switch {
 	case found.Fault == nil:
