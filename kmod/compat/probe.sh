@@ -4,12 +4,12 @@
 # probe.sh KDIR OUT: compiles one tiny file for each question against the
 # kernel in KDIR and writes the answers to OUT as "#define HAVE_...".
 #
-# A probe may fail for one reason only: the kernel lacks what it names. So
+# A probe may fail for one reason only: the kernel lacks what it names. What the
+# compiler says about it is for people, so no answer depends on its words:
 #   - the control file must compile, or there is no answer at all;
 #   - a required probe must compile, or the kernel is not supported;
-#   - an optional probe that fails must do so with an error that names the
-#     thing, in its own file;
-#   - of two forms of one thing exactly one must compile.
+#   - for each other question there is a file for either answer, and exactly
+#     one of the two must compile.
 # Everything else ends the build, with the compiler's words.
 set -eu
 
@@ -39,12 +39,14 @@ required() {
 	compiles "$1" || die "this kernel has no $2: not supported"
 }
 
-# optional NAME DEFINE THING
-optional() {
-	if compiles "$1"; then
-		echo "#define $2 1"
-	elif ! grep "/$1\.c:.*error:" "$dir/log" | grep -q "$3"; then
-		die "probe $1 fails for another reason than $3"
+# choice YES NO DEFINE THING: YES compiles where DEFINE is to be set, else NO.
+choice() {
+	if compiles "$1" && compiles "$2"; then
+		die "both forms of $4 compile: the probe says nothing"
+	elif compiles "$1"; then
+		echo "#define $3 1"
+	elif ! compiles "$2"; then
+		die "this kernel has no known form of $4: not supported"
 	fi
 }
 
@@ -71,6 +73,7 @@ int use(struct net *net)
 END
 
 file defrag <<'END'
+#include <net/net_namespace.h>
 #include <net/netfilter/ipv4/nf_defrag_ipv4.h>
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
 #if !IS_ENABLED(CONFIG_NF_DEFRAG_IPV4) || !IS_ENABLED(CONFIG_NF_DEFRAG_IPV6)
@@ -80,6 +83,18 @@ int use(struct net *net);
 int use(struct net *net)
 {
 	return nf_defrag_ipv4_enable(net) + nf_defrag_ipv6_enable(net);
+}
+END
+
+file defrag_end <<'END'
+#include <net/net_namespace.h>
+#include <net/netfilter/ipv4/nf_defrag_ipv4.h>
+#include <net/netfilter/ipv6/nf_defrag_ipv6.h>
+void use(struct net *net);
+void use(struct net *net)
+{
+	nf_defrag_ipv4_disable(net);
+	nf_defrag_ipv6_disable(net);
 }
 END
 
@@ -123,6 +138,17 @@ void *use(struct net *net, struct ctl_table *table)
 }
 END
 
+# A name that the kernel declares cannot be declared as something else.
+file sysctl_no_sz <<'END'
+#include <net/net_namespace.h>
+extern int register_net_sysctl_sz;
+void *use(struct net *net, struct ctl_table *table);
+void *use(struct net *net, struct ctl_table *table)
+{
+	return register_net_sysctl(net, "net/probe", table);
+}
+END
+
 file reinject <<'END'
 #include <linux/netfilter.h>
 #include <net/netfilter/nf_queue.h>
@@ -133,6 +159,12 @@ void use(struct nf_queue_entry *entry)
 }
 END
 
+file no_reinject <<'END'
+#include <linux/netfilter.h>
+#include <net/netfilter/nf_queue.h>
+extern int nf_reinject;
+END
+
 # shellcheck disable=SC2046 # one word for each object
 LC_ALL=C make -k -C "$kdir" M="$dir" \
 	$(sed 's/^obj-m += //' "$dir/Kbuild") >"$dir/log" 2>&1 || :
@@ -141,17 +173,13 @@ compiles control ||
 	die "the compiler does not work against $kdir, so nothing can be probed"
 required hooks nf_register_net_hooks
 required defrag nf_defrag_ipv4_enable/nf_defrag_ipv6_enable
+required defrag_end nf_defrag_ipv4_disable/nf_defrag_ipv6_disable
 required pre_exit pernet_operations.pre_exit
-if compiles ctl_const && compiles ctl_plain; then
-	die "both forms of ctl_table.proc_handler compile: the probe says nothing"
-elif ! compiles ctl_const && ! compiles ctl_plain; then
-	die "no known form of ctl_table.proc_handler compiles"
-fi
 {
 	echo "/* Made by probe.sh. */"
-	optional ctl_const HAVE_CONST_CTL_TABLE 'incompatible pointer type'
-	optional sysctl_sz HAVE_REGISTER_NET_SYSCTL_SZ register_net_sysctl_sz
-	optional reinject HAVE_NF_REINJECT nf_reinject
+	choice ctl_const ctl_plain HAVE_CONST_CTL_TABLE ctl_table.proc_handler
+	choice sysctl_sz sysctl_no_sz HAVE_REGISTER_NET_SYSCTL_SZ register_net_sysctl
+	choice reinject no_reinject HAVE_NF_REINJECT nf_reinject
 } >"$dir/have"
 # Unchanged answers keep their date, and what was built stays built.
 cmp -s "$dir/have" "$out" || cp "$dir/have" "$out"
