@@ -15,6 +15,7 @@
 #define NSQ_SETTLE_TIMEOUT_MAX (24 * 60 * 60 * 1000)
 /* Bounds the memory: a settled flow takes about 100 bytes. */
 #define NSQ_SETTLE_SIZE_MAX (1 << 20)
+#define NSQ_SETTLE_TOTAL_MAX (1 << 26)
 
 struct nsq_flows;
 

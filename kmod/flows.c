@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The settled flows of one netns under one generation. */
 
+#include <linux/atomic.h>
+#include <linux/init.h>
 #include <linux/jiffies.h>
 #include <linux/minmax.h>
 #include <linux/netfilter.h>
@@ -13,6 +15,7 @@
 
 #include "flows.h"
 #include "packet.h"
+#include "params.h"
 
 /*
  * Packets look flows up without a lock. Requests and the sweep change the table
@@ -24,7 +27,7 @@ struct nsq_flows {
 	struct delayed_work sweep; /* removes expired flows */
 	unsigned long timeout; /* of a flow, in jiffies */
 	u32 size;
-	spinlock_t lock;
+	spinlock_t lock; /* held by whoever changes the table */
 	u32 count; /* expired ones too, until they are swept */
 };
 
@@ -47,6 +50,9 @@ struct nsq_flow {
 
 static struct kmem_cache *nsq_flow_cache __read_mostly;
 
+/* The flows of all netns that take memory. */
+static atomic_t nsq_flows_total = ATOMIC_INIT(0);
+
 static const struct rhashtable_params nsq_flow_params = {
 	.head_offset = offsetof(struct nsq_flow, node),
 	.key_offset = offsetof(struct nsq_flow, key),
@@ -66,10 +72,32 @@ static unsigned long nsq_flow_state(const struct nsq_flows *flows, bool drop)
 	return (expires & ~NSQ_FLOW_DROP) | (drop ? NSQ_FLOW_DROP : 0);
 }
 
+/*
+ * Without an account: a verdict comes in the reader's context, and a pod that
+ * opens flows would use up the reader's memory. The bounds of a netns and of the
+ * module stand in for it.
+ */
+static struct nsq_flow *nsq_flow_alloc(void)
+{
+	struct nsq_flow *flow = NULL;
+
+	if (atomic_inc_return(&nsq_flows_total) <= READ_ONCE(nsq_settle_total))
+		flow = kmem_cache_alloc(nsq_flow_cache,
+					GFP_ATOMIC | __GFP_NOWARN);
+	if (!flow)
+		atomic_dec(&nsq_flows_total);
+	return flow;
+}
+
+static void nsq_flow_free(struct nsq_flow *flow)
+{
+	kmem_cache_free(nsq_flow_cache, flow);
+	atomic_dec(&nsq_flows_total);
+}
+
 static void nsq_flow_free_rcu(struct rcu_head *head)
 {
-	kmem_cache_free(nsq_flow_cache,
-			container_of(head, struct nsq_flow, rcu));
+	nsq_flow_free(container_of(head, struct nsq_flow, rcu));
 }
 
 /* The caller holds rcu_read_lock(). NF_QUEUE: the flow is not settled. */
@@ -111,14 +139,14 @@ static void nsq_flow_add(struct nsq_flows *flows,
 
 	if (flows->count >= flows->size)
 		return;
-	flow = kmem_cache_alloc(nsq_flow_cache, GFP_ATOMIC | __GFP_NOWARN);
+	flow = nsq_flow_alloc();
 	if (!flow)
 		return;
 	flow->key = *key;
 	flow->state = nsq_flow_state(flows, drop);
 	if (rhashtable_insert_fast(&flows->table, &flow->node,
 				   nsq_flow_params)) {
-		kmem_cache_free(nsq_flow_cache, flow);
+		nsq_flow_free(flow);
 		return;
 	}
 	if (!flows->count)
@@ -253,9 +281,9 @@ struct nsq_flows *nsq_flows_alloc(u32 timeout_ms, u32 size)
 	return flows;
 }
 
-static void nsq_flow_free(void *flow, void *unused)
+static void nsq_flow_destroy(void *flow, void *unused)
 {
-	kmem_cache_free(nsq_flow_cache, flow);
+	nsq_flow_free(flow);
 }
 
 /* Only when no packet can find @flows, and a grace period after that. */
@@ -264,11 +292,11 @@ void nsq_flows_free(struct nsq_flows *flows)
 	if (!flows)
 		return;
 	cancel_delayed_work_sync(&flows->sweep);
-	rhashtable_free_and_destroy(&flows->table, nsq_flow_free, NULL);
+	rhashtable_free_and_destroy(&flows->table, nsq_flow_destroy, NULL);
 	kfree(flows);
 }
 
-int nsq_flows_setup(void)
+int __init nsq_flows_setup(void)
 {
 	nsq_flow_cache = KMEM_CACHE(nsq_flow, 0);
 	return nsq_flow_cache ? 0 : -ENOMEM;

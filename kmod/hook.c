@@ -7,13 +7,13 @@
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
 
-#include "compat/compat.h"
+#include "compat/guard.h"
 #include "flows.h"
 #include "hook.h"
-#include "netns.h"
 #include "packet.h"
 #include "params.h"
 #include "settle.h"
+#include "state.h"
 
 /* One step after conntrack, where a queued packet keeps its connection. */
 #define NSQ_PRIORITY (NF_IP_PRI_CONNTRACK + 1)
@@ -215,6 +215,20 @@ static bool nsq_hooks_adjoin(const struct net *net)
 	return adjoin;
 }
 
+/* In a netns that lives on, so it waits for the guards' end itself. */
+static void nsq_hooks_take_back(struct net *net)
+{
+	bool guarded = nsq_guard_add(net);
+
+	nsq_hooks_unregister(net);
+	if (!guarded)
+		return;
+	synchronize_rcu_expedited();
+	nsq_guard_flush(net);
+	nsq_guard_barrier();
+	nsq_guard_remove(net);
+}
+
 /* Returns -EAGAIN if the netns kept registering hooks between ours. */
 int nsq_hooks_register(struct net *net)
 {
@@ -227,14 +241,13 @@ int nsq_hooks_register(struct net *net)
 			return err;
 		if (nsq_hooks_adjoin(net))
 			return 0;
-		nsq_hooks_unregister(net);
+		nsq_hooks_take_back(net);
 	}
 	return -EAGAIN;
 }
 
-/* Only for hooks that queue nothing now. Drops the packets that wait. */
+/* Drops the packets that wait. Takes no longer than the kernel does. */
 void nsq_hooks_unregister(struct net *net)
 {
-	nsq_drop_waiting(net);
 	nf_unregister_net_hooks(net, nsq_hook_ops, ARRAY_SIZE(nsq_hook_ops));
 }

@@ -20,7 +20,8 @@ static void nsq_packet_parse4(struct nsq_packet *pkt, const struct sk_buff *skb)
 {
 	const struct iphdr *iph = ip_hdr(skb);
 
-	pkt->known = true;
+	/* A raw socket may send a length that would end inside the header. */
+	pkt->known = iph->ihl * 4 >= sizeof(*iph);
 	pkt->fragment = ip_is_fragment(iph);
 	pkt->protocol = iph->protocol;
 	pkt->offset = skb_network_offset(skb) + iph->ihl * 4;
@@ -143,14 +144,17 @@ static bool nsq_packet_key(const struct nsq_packet *pkt,
 {
 	struct nsq_end *end = key->end;
 	bool ports;
+	size_t i;
 
 	BUILD_BUG_ON(sizeof(*key) != 2 * (sizeof(end->addr) + sizeof(u32)));
 	memset(key, 0, sizeof(*key));
 	nsq_packet_addrs(pkt, skb, end);
 	ports = nsq_packet_ports(pkt, skb, end);
-	end[0].family = end[1].family = pkt->family;
-	if (pkt->known)
-		end[0].protocol = end[1].protocol = pkt->protocol;
+	for (i = 0; i < ARRAY_SIZE(key->end); i++) {
+		end[i].family = pkt->family;
+		if (pkt->known)
+			end[i].protocol = pkt->protocol;
+	}
 	if (memcmp(&end[0], &end[1], sizeof(end[0])) > 0)
 		swap(end[0], end[1]);
 	return ports;

@@ -2,14 +2,27 @@
 #ifndef NSQ_PACKET_H
 #define NSQ_PACKET_H
 
+#include <linux/bits.h>
 #include <linux/in6.h>
+#include <linux/netfilter.h>
 #include <linux/skbuff.h>
 #include <linux/types.h>
+
+#include "config.h"
+
+/*
+ * The bits of a packet's priority in which a verdict requests that the flow be
+ * settled: accept or drop, and the generation that the reader knows.
+ */
+#define NSQ_REQUEST GENMASK(31, 24)
+#define NSQ_REQUEST_DROP BIT(31)
+#define NSQ_REQUEST_ACCEPT BIT(30)
+#define NSQ_REQUEST_SHIFT 24
 
 /* What the headers of a packet say of its transport. */
 struct nsq_packet {
 	u8 family; /* NFPROTO_IPV4 or NFPROTO_IPV6 */
-	bool known; /* false: the headers are cut off; protocol means nothing */
+	bool known; /* false: the headers are cut off or wrong, protocol means nothing */
 	bool fragment; /* any fragment, the first one too */
 	u8 protocol;
 	unsigned int offset; /* of the transport header; not in a fragment */
@@ -34,6 +47,24 @@ enum nsq_opening {
 	NSQ_OPENS_PERHAPS, /* nothing was decided about this packet */
 	NSQ_OPENS, /* nothing was decided about what follows either */
 };
+
+static inline void nsq_request_clear(struct sk_buff *skb)
+{
+	if (skb->priority & NSQ_REQUEST)
+		skb->priority &= ~NSQ_REQUEST;
+}
+
+static inline u8 nsq_direction(const struct nf_hook_state *state)
+{
+	switch (state->hook) {
+	case NF_INET_LOCAL_IN:
+		return NSQ_IN;
+	case NF_INET_LOCAL_OUT:
+		return NSQ_OUT;
+	default:
+		return NSQ_FORWARD;
+	}
+}
 
 void nsq_packet_parse(struct nsq_packet *pkt, const struct sk_buff *skb,
 		      u8 family);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Module parameters. All but queue_bypass are read once, at load. */
+/* Module parameters. queue_bypass and settle_total can be changed, others not. */
 
 #include <linux/bitmap.h>
 #include <linux/capability.h>
@@ -8,6 +8,7 @@
 #include <linux/slab.h>
 
 #include "params.h"
+#include "pin.h"
 
 struct nsq_config nsq_defaults = {
 	.directions = NSQ_ANYWHERE,
@@ -17,8 +18,10 @@ struct nsq_config nsq_defaults = {
 	.settle_size = 1 << 16,
 	.protocols = { [0 ... BITS_TO_LONGS(NSQ_PROTOCOLS) - 1] = ~0UL },
 };
+
 u32 nsq_default_enabled;
 u32 nsq_queue_bypass;
+u32 nsq_settle_total = 1 << 20;
 
 static int nsq_set_field(const char *text, const struct kernel_param *kp)
 {
@@ -59,23 +62,46 @@ static int nsq_set_default_enabled(const char *text,
  * Called at load too, hence CAP_SYS_MODULE. The mode of the file is not enough:
  * root in a container without a user namespace is uid 0 of the host.
  */
-static int nsq_set_queue_bypass(const char *text, const struct kernel_param *kp)
+static int nsq_parse_live(const char *text, const char *name, u32 max,
+			  u32 *number)
 {
-	char word[4];
-	u32 on;
+	char word[12];
 	int err;
 
 	if (!capable(CAP_SYS_MODULE) && !capable(CAP_SYS_ADMIN))
 		return -EPERM;
 	if (strscpy(word, text, sizeof(word)) < 0)
 		word[0] = '\0';
-	err = nsq_parse_number(strim(word), 1, &on);
+	err = nsq_parse_number(strim(word), max, number);
 	if (err)
-		pr_err_ratelimited(
-			"parameter queue_bypass: bad value \"%.*s\"\n",
-			(int)strcspn(text, "\n"), text);
-	else
+		pr_err_ratelimited("parameter %s: bad value \"%.*s\"\n", name,
+				   (int)strcspn(text, "\n"), text);
+	return err;
+}
+
+static int nsq_set_queue_bypass(const char *text, const struct kernel_param *kp)
+{
+	u32 on;
+	int err;
+
+	err = nsq_parse_live(text, "queue_bypass", 1, &on);
+	if (err)
+		return err;
+	err = nsq_pin_bypass(on);
+	if (!err)
 		WRITE_ONCE(nsq_queue_bypass, on);
+	return err;
+}
+
+static int nsq_set_settle_total(const char *text, const struct kernel_param *kp)
+{
+	u32 total;
+	int err;
+
+	err = nsq_parse_live(text, "settle_total", NSQ_SETTLE_TOTAL_MAX,
+			     &total);
+	if (!err)
+		WRITE_ONCE(nsq_settle_total, total);
 	return err;
 }
 
@@ -99,6 +125,11 @@ static const struct kernel_param_ops nsq_queue_bypass_ops = {
 	.get = nsq_get_number,
 };
 
+static const struct kernel_param_ops nsq_settle_total_ops = {
+	.set = nsq_set_settle_total,
+	.get = nsq_get_number,
+};
+
 #define NSQ_FIELD_PARAM(name, id) \
 	module_param_cb(name, &nsq_field_ops, (void *)&nsq_fields[id], 0444)
 
@@ -118,3 +149,7 @@ module_param_cb(queue_bypass, &nsq_queue_bypass_ops, &nsq_queue_bypass, 0644);
 MODULE_PARM_DESC(
 	queue_bypass,
 	"1: packets of queues without a reader pass, in every netns (0)");
+module_param_cb(settle_total, &nsq_settle_total_ops, &nsq_settle_total, 0644);
+MODULE_PARM_DESC(
+	settle_total,
+	"how many flows can be settled in all netns together (1048576)");

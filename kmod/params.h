@@ -16,6 +16,7 @@ enum nsq_default_enabled {
 extern struct nsq_config nsq_defaults;
 extern u32 nsq_default_enabled;
 extern u32 nsq_queue_bypass;
+extern u32 nsq_settle_total;
 
 /* Read for each packet: a write works at once, in every netns. */
 static inline bool nsq_bypass(const struct nsq_config *cfg)

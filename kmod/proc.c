@@ -7,9 +7,9 @@
 #include <linux/slab.h>
 
 #include "flows.h"
-#include "netns.h"
 #include "params.h"
 #include "proc.h"
+#include "state.h"
 
 /* Raised when a key changes its meaning or is removed, not for a new key. */
 #define NSQ_INTERFACE 2

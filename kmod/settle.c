@@ -7,9 +7,9 @@
 #include <linux/user_namespace.h>
 
 #include "flows.h"
-#include "netns.h"
 #include "packet.h"
 #include "settle.h"
+#include "state.h"
 
 /*
  * A verdict puts its packet back in the context of the reader that gave it.

@@ -6,13 +6,14 @@
 #include <linux/string.h>
 #include <linux/sysctl.h>
 
+#include "arm.h"
 #include "compat/compat.h"
-#include "netns.h"
+#include "state.h"
 #include "sysctl.h"
 
 /* A write is one whole value: no offset, no NUL inside, one newline at most. */
-static int nsq_sysctl_write(nsq_ctl_table *table, char *text, size_t len,
-			    loff_t pos)
+static int nsq_sysctl_write(nsq_ctl_const struct ctl_table *table, char *text,
+			    size_t len, loff_t pos)
 {
 	/*
 	 * The mode of the file cannot express this: root of the user namespace
@@ -28,7 +29,7 @@ static int nsq_sysctl_write(nsq_ctl_table *table, char *text, size_t len,
 	return nsq_net_set(table->data, table->extra1, text);
 }
 
-static void nsq_sysctl_format(nsq_ctl_table *table, char *text)
+static void nsq_sysctl_format(nsq_ctl_const struct ctl_table *table, char *text)
 {
 	const struct nsq_field *field = table->extra1;
 	struct nsq_net *nn = table->data;
@@ -38,8 +39,8 @@ static void nsq_sysctl_format(nsq_ctl_table *table, char *text)
 	rcu_read_unlock();
 }
 
-static int nsq_sysctl_read(nsq_ctl_table *table, char *buffer, size_t *len,
-			   loff_t *pos)
+static int nsq_sysctl_read(nsq_ctl_const struct ctl_table *table, char *buffer,
+			   size_t *len, loff_t *pos)
 {
 	struct ctl_table shown = { .maxlen = NSQ_TEXT_SIZE };
 	int err;
@@ -53,8 +54,8 @@ static int nsq_sysctl_read(nsq_ctl_table *table, char *buffer, size_t *len,
 	return err;
 }
 
-static int nsq_sysctl(nsq_ctl_table *table, int write, void *buffer,
-		      size_t *len, loff_t *pos)
+static int nsq_sysctl(nsq_ctl_const struct ctl_table *table, int write,
+		      void *buffer, size_t *len, loff_t *pos)
 {
 	int err;
 
@@ -72,7 +73,7 @@ int nsq_sysctl_init(struct nsq_net *nn)
 	int i;
 
 	/* One more entry: older kernels expect an empty one at the end. */
-	table = kcalloc(NSQ_FIELDS + 1, sizeof(*table), GFP_KERNEL);
+	table = kcalloc(NSQ_FIELDS + 1, sizeof(*table), GFP_KERNEL_ACCOUNT);
 	if (!table)
 		return -ENOMEM;
 	for (i = 0; i < NSQ_FIELDS; i++) {

@@ -91,7 +91,9 @@ func chooseModule(h *kmod.Hook, reason string) *choice {
 }
 
 const replaceModule = "Install the nsqueue.ko of nsqueued's version, unload the old one " +
-	"(rmmod nsqueue), load it (modprobe nsqueue), and restart nsqueued."
+	"(rmmod nsqueue; where it is in use, first echo 1 > " +
+	"/sys/module/nsqueue/parameters/queue_bypass, which lets packets of all pods pass), load it " +
+	"(modprobe nsqueue), and restart nsqueued."
 
 // chooseLoaded takes the module that is loaded, if it is one that we know, and
 // nftables in reserve, if the kernel has it.

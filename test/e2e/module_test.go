@@ -5,6 +5,8 @@
 package e2e
 
 import (
+	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -15,7 +17,8 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// TestModuleIsUnloaded takes the module away from armed pods. The daemon, which
+// TestModuleIsUnloaded takes the module away from armed pods, which it refuses until it
+// has been told that packets may pass uninspected. The daemon, which
 // was not told which hook to use, arms nftables instead and says so; until then
 // CHECK does not claim that the pods are inspected.
 func TestModuleIsUnloaded(t *testing.T) {
@@ -35,9 +38,12 @@ func TestModuleIsUnloaded(t *testing.T) {
 	wantHook(t, r, "kmod")
 	r.checkSeen(t, a, b)
 
-	if err := unix.DeleteModule("nsqueue", 0); err != nil {
-		t.Fatal(err)
+	if err := unix.DeleteModule("nsqueue", 0); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("unload while pods are armed under Fail: %v", err)
 	}
+	const bypass = "/sys/module/nsqueue/parameters/queue_bypass"
+	nstest.Must(t, os.WriteFile(bypass, []byte("1"), 0))
+	nstest.Must(t, unix.DeleteModule("nsqueue", 0))
 	unloaded := time.Now()
 	checks := 0
 	for r.Client.Check(t.Context(), a.Key()) != nil || r.Client.Check(t.Context(), b.Key()) != nil {

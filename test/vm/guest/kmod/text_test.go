@@ -6,6 +6,7 @@ package kmod
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -171,6 +172,7 @@ func TestParametersRefused(t *testing.T) {
 	bad := map[string][]string{
 		"default_enabled": {"3", "-1", "yes", "4294967297"},
 		"queue_bypass":    {"2", "-1", "yes", "4294967297"},
+		"settle_total":    {"67108865", "-1", "many", "4294967297"},
 		"queue_num":       refused()["queue_num"][:6], // a space would end the parameter
 		"directions":      {"input", "in,", "all,in", "IN"},
 		"protocols":       {"256", "tcp,", "all,tcp", "TCP"},
@@ -189,16 +191,32 @@ func TestParametersRefused(t *testing.T) {
 	}
 }
 
-func TestBypassParameterRefused(t *testing.T) {
-	load(t, "")
-	const path = "/sys/module/nsqueue/parameters/queue_bypass"
-	for _, value := range []string{"2", "4294967297", "-1", "", "on", "11111"} {
-		if err := writeFile(path, value+"\n"); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("wrote %q: %v, expected EINVAL", value, err)
+func TestLiveParameters(t *testing.T) {
+	load(t, "settle_total=7")
+	for name, c := range map[string]struct {
+		before, value string
+		refused       []string
+	}{
+		"queue_bypass": {"0", "1", []string{"2", "4294967297", "-1", "", "on", "11111"}},
+		"settle_total": {"7", "67108864", []string{"67108865", "4294967296", "-1", "", "x", "+1", "1 1", "000000000001"}},
+	} {
+		expect := func(want string) {
+			t.Helper()
+			text, err := os.ReadFile(parameters + name)
+			if err != nil || string(text) != want+"\n" {
+				t.Errorf("%s is %q, %v, expected %s", name, text, err, want)
+			}
 		}
-	}
-	if got := newNetns(t).status(t)["bypass"]; got != "0" {
-		t.Errorf("bypass is %s after refused values", got)
+		for _, value := range c.refused {
+			if err := writeFile(parameters+name, value+"\n"); !errors.Is(err, unix.EINVAL) {
+				t.Errorf("%s: wrote %q: %v, expected EINVAL", name, value, err)
+			}
+		}
+		expect(c.before)
+		if err := writeFile(parameters+name, c.value+"\n"); err != nil {
+			t.Errorf("%s: wrote %s: %v", name, c.value, err)
+		}
+		expect(c.value)
 	}
 }
 

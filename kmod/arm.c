@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The state of each netns: its lifetime, its configuration, arming. */
+/* Changes the configuration of a netns, and so arms and disarms it. */
 
-#include <linux/printk.h>
-#include <linux/random.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <net/net_namespace.h>
 #include <net/netfilter/ipv4/nf_defrag_ipv4.h>
 #include <net/netfilter/ipv6/nf_defrag_ipv6.h>
-#include <net/netns/generic.h>
 
+#include "arm.h"
+#include "compat/guard.h"
 #include "flows.h"
 #include "hook.h"
-#include "netns.h"
-#include "params.h"
-#include "proc.h"
-#include "sysctl.h"
-
-static unsigned int nsq_net_id __read_mostly;
-
-struct nsq_net *nsq_net(const struct net *net)
-{
-	return net_generic(net, nsq_net_id);
-}
+#include "pin.h"
+#include "state.h"
 
 /*
  * Defragmentation is enabled first, so that the queue hook never meets a
@@ -114,7 +107,34 @@ static int nsq_config_settle(struct nsq_config *cfg)
 	return 0;
 }
 
-/* Makes @cfg the configuration of the netns; a failure changes nothing. */
+static bool nsq_config_pins(const struct nsq_config *cfg)
+{
+	return cfg && cfg->enabled && !cfg->bypass;
+}
+
+static int nsq_net_pin(struct nsq_net *nn, const struct nsq_config *cfg)
+{
+	int err;
+
+	if (nn->pinned || !nsq_config_pins(cfg))
+		return 0;
+	err = nsq_pin();
+	nn->pinned = !err;
+	return err;
+}
+
+static void nsq_net_unpin(struct nsq_net *nn, const struct nsq_config *cfg)
+{
+	if (!nn->pinned || nsq_config_pins(cfg))
+		return;
+	nsq_unpin();
+	nn->pinned = false;
+}
+
+/*
+ * Makes @cfg the configuration of the netns. A failure leaves the configuration
+ * as it was; hooks that are registered already stay, and do nothing.
+ */
 static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
 {
 	int err;
@@ -127,8 +147,12 @@ static int nsq_net_replace(struct nsq_net *nn, struct nsq_config *cfg)
 		if (err)
 			return err;
 	}
+	err = nsq_net_pin(nn, cfg);
+	if (err)
+		return err;
 	nsq_net_heed(nn, cfg);
 	nsq_net_publish(nn, cfg);
+	nsq_net_unpin(nn, cfg);
 	return 0;
 }
 
@@ -163,124 +187,27 @@ int nsq_net_set(struct nsq_net *nn, const struct nsq_field *field,
 	return err;
 }
 
-/* Only when nothing can arm the netns again. Drops the packets that wait. */
-static void nsq_net_unhook(struct nsq_net *nn)
+/*
+ * Only when nothing can arm the netns again. Packets may still be using the
+ * configuration, and have to be done when the caller frees it.
+ */
+void nsq_net_retire(struct nsq_net *nn)
 {
-	struct nsq_config *old;
+	mutex_lock(&nn->lock);
+	nn->retired = rcu_replace_pointer(nn->config, NULL,
+					  lockdep_is_held(&nn->lock));
+	nsq_net_unpin(nn, NULL);
+	mutex_unlock(&nn->lock);
+}
 
+/* Only for a netns that is retired. Drops the packets that wait. */
+void nsq_net_unhook(struct nsq_net *nn)
+{
 	if (!nn->hooked)
 		return;
-	old = rcu_replace_pointer(nn->config, NULL, true);
-	synchronize_rcu_expedited();
-	nsq_flows_free(old->flows);
-	kfree(old);
+	nn->guarded = nsq_guard_add(nn->net);
 	nsq_hooks_unregister(nn->net);
 	nf_defrag_ipv6_disable(nn->net);
 	nf_defrag_ipv4_disable(nn->net);
 	nn->hooked = false;
-}
-
-static bool nsq_net_armed_at_birth(const struct net *net)
-{
-	if (net_eq(net, &init_net))
-		return nsq_default_enabled == NSQ_ARM_EVERY;
-	return nsq_default_enabled != NSQ_ARM_NONE;
-}
-
-static int nsq_net_alloc(struct nsq_net *nn)
-{
-	struct nsq_config *cfg;
-	int cpu;
-
-	nn->stats = alloc_percpu(struct nsq_stats);
-	if (!nn->stats)
-		return -ENOMEM;
-	for_each_possible_cpu(cpu)
-		u64_stats_init(&per_cpu_ptr(nn->stats, cpu)->sync);
-	cfg = kmemdup(&nsq_defaults, sizeof(*cfg), GFP_KERNEL);
-	if (!cfg)
-		return -ENOMEM;
-	RCU_INIT_POINTER(nn->config, cfg);
-	return 0;
-}
-
-static int nsq_net_start(struct nsq_net *nn)
-{
-	int err;
-
-	err = nsq_net_alloc(nn);
-	if (err)
-		return err;
-	err = nsq_proc_init(nn);
-	if (err)
-		return err;
-	err = nsq_sysctl_init(nn);
-	if (err)
-		return err;
-	if (!nsq_net_armed_at_birth(nn->net))
-		return 0;
-	return nsq_net_set(nn, &nsq_fields[NSQ_ENABLED], "1");
-}
-
-/*
- * Never fails: an error would fail the clone() that creates the netns of a pod.
- * What could not be set up is missing in /proc, where it can be seen.
- */
-static int __net_init nsq_net_init(struct net *net)
-{
-	struct nsq_net *nn = nsq_net(net);
-	int err;
-
-	nn->net = net;
-	nn->hash_seed = get_random_u32();
-	mutex_init(&nn->lock);
-	err = nsq_net_start(nn);
-	if (err)
-		pr_err_ratelimited("netns %u not set up: error %d\n",
-				   net->ns.inum, err);
-	return 0;
-}
-
-/*
- * The files by which the netns could be armed are removed first; both removals
- * wait for calls that are running. The caller lets a grace period pass before
- * nsq_net_exit(), so no packet is in the hook when the memory is freed.
- */
-static void __net_exit nsq_net_pre_exit(struct net *net)
-{
-	struct nsq_net *nn = nsq_net(net);
-
-	nsq_sysctl_clean(nn);
-	nsq_proc_clean(nn);
-	nsq_net_unhook(nn);
-}
-
-static void __net_exit nsq_net_exit(struct net *net)
-{
-	struct nsq_net *nn = nsq_net(net);
-	struct nsq_config *cfg = rcu_dereference_protected(nn->config, true);
-
-	if (cfg)
-		nsq_flows_free(cfg->flows);
-	kfree(cfg);
-	free_percpu(nn->stats);
-	mutex_destroy(&nn->lock);
-}
-
-static struct pernet_operations nsq_net_ops = {
-	.init = nsq_net_init,
-	.pre_exit = nsq_net_pre_exit,
-	.exit = nsq_net_exit,
-	.id = &nsq_net_id,
-	.size = sizeof(struct nsq_net),
-};
-
-int nsq_netns_setup(void)
-{
-	return register_pernet_subsys(&nsq_net_ops);
-}
-
-void nsq_netns_teardown(void)
-{
-	unregister_pernet_subsys(&nsq_net_ops);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-#ifndef NSQ_NETNS_H
-#define NSQ_NETNS_H
+#ifndef NSQ_STATE_H
+#define NSQ_STATE_H
 
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <net/net_namespace.h>
+#include <net/netns/generic.h>
 
 #include "config.h"
 #include "stats.h"
@@ -16,14 +17,15 @@ struct ctl_table_header;
 struct nsq_net {
 	struct net *net;
 	/*
-	 * NULL while the hooks are unregistered. Also NULL if memory was short
+	 * NULL when the netns or the module goes. Also NULL if memory was short
 	 * when the netns was created: such a netns cannot be armed.
 	 */
 	struct nsq_config __rcu *config;
+	struct nsq_config *retired; /* the last one, when the netns goes */
 	struct nsq_stats __percpu *stats;
 	u32 hash_seed;
 
-	/* Held by writers of config, cleared, heeded and hooked. */
+	/* Held by writers of config and of what follows. */
 	struct mutex lock;
 	/*
 	 * cleared: the directions in which the queue hook clears request bits
@@ -36,16 +38,21 @@ struct nsq_net {
 	u8 heeded;
 	/* Hooks are registered: from the first arming to the netns' end. */
 	bool hooked;
+	/* The netns is one of those that keep the module loaded. */
+	bool pinned;
+	/* Guards stand behind hooks that are gone, see compat/guard.h. */
+	bool guarded;
 
 	struct ctl_table *sysctl;
 	struct ctl_table_header *sysctl_header;
 	bool proc;
 };
 
-struct nsq_net *nsq_net(const struct net *net);
-int nsq_net_set(struct nsq_net *nn, const struct nsq_field *field,
-		const char *text);
-int nsq_netns_setup(void);
-void nsq_netns_teardown(void);
+extern unsigned int nsq_net_id;
+
+static inline struct nsq_net *nsq_net(const struct net *net)
+{
+	return net_generic(net, nsq_net_id);
+}
 
 #endif

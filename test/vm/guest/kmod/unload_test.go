@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vmguest
+
+package kmod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/test/nstest"
+)
+
+// While a netns would drop what no program reads, the module cannot be unloaded:
+// its packets would pass. Each way to allow that is enough.
+func TestUnloadRefused(t *testing.T) {
+	for name, allow := range map[string]func(*testing.T, *netns){
+		"disarmed":  func(t *testing.T, n *netns) { n.set(t, "enabled", "0") },
+		"bypass":    func(t *testing.T, n *netns) { n.set(t, "bypass", "1") },
+		"parameter": func(t *testing.T, _ *netns) { nstest.Must(t, writeFile(parameters+"queue_bypass", "1")) },
+		"removed":   func(t *testing.T, n *netns) { nstest.Must(t, n.Remove()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			load(t, "")
+			ns, err := nstest.Create("pinned")
+			nstest.Must(t, err)
+			n := &netns{ns}
+			for range 2 { // be it armed for the first time or again
+				n.set(t, "enabled", "0")
+				n.set(t, "enabled", "1")
+				expectPinned(t)
+			}
+			n.set(t, "bypass", "1")
+			n.set(t, "bypass", "0")
+			expectPinned(t)
+			allow(t, n)
+			nstest.Eventually(t, patience, "the module is unloaded", func() bool {
+				return deleteModule() == nil
+			})
+			if name != "removed" {
+				nstest.Must(t, n.Remove())
+			}
+		})
+	}
+}
+
+func expectPinned(t *testing.T) {
+	t.Helper()
+	if err := deleteModule(); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Fatalf("unload while a netns is armed without bypass: %v", err)
+	}
+}
+
+// Of many netns the last one lets go, and the parameter is for all of them.
+func TestUnloadRefusedByMany(t *testing.T) {
+	load(t, "queue_bypass=1")
+	a, b := newNetns(t), newNetns(t)
+	a.set(t, "enabled", "1")
+	b.set(t, "enabled", "1")
+	nstest.Must(t, writeFile(parameters+"queue_bypass", "0"))
+	expectPinned(t)
+	a.set(t, "enabled", "0")
+	expectPinned(t)
+	nstest.Must(t, writeFile(parameters+"queue_bypass", "1"))
+	nstest.Must(t, writeFile(parameters+"queue_bypass", "0"))
+	expectPinned(t)
+	b.set(t, "bypass", "1")
+	nstest.Must(t, deleteModule())
+}
+
+// A pod has a queue of its own behind all hooks of the module, and more packets
+// come into it while these go.
+func TestUnloadBesideOtherQueue(t *testing.T) {
+	const rounds = 15
+	unloadAtEnd(t)
+	n := newNode(t)
+	p := n.newPod(t)
+	f := newFlow(t, n, p, false)
+	p.Run(t, "nft", `add table ip own;
+		add chain ip own out { type filter hook output priority 0; };
+		add rule ip own out meta l4proto udp queue num 7`)
+	r := p.newReader(t, 7) // holds all
+	var stops []func()
+	for range 4 {
+		stops = append(stops, flood(p.listenUDP(t, p.v4), f.node))
+	}
+	r.expect(t, 1)
+	for range rounds {
+		nstest.Must(t, insmod(""))
+		p.set(t, "directions", "in")
+		p.set(t, "enabled", "1")
+		// What waits goes, and the senders send again meanwhile.
+		nstest.Must(t, rmmod())
+		for err := error(nil); err == nil; {
+			_, err = r.next(time.Millisecond)
+		}
+	}
+	nstest.Must(t, r.Close()) // what waits is charged to the senders, who wait too
+	for _, stop := range stops {
+		stop()
+	}
+}
+
+// netnsVariable is how many netns TestManyNetns makes.
+const netnsVariable = "NSQUEUE_VM_NETNS"
+
+// TestManyNetns prints how long it takes to unload the module from many netns, and to
+// remove them, as ratios: the processor is emulated.
+func TestManyNetns(t *testing.T) {
+	count := 40
+	if text := os.Getenv(netnsVariable); text != "" {
+		var err error
+		count, err = strconv.Atoi(text)
+		nstest.Must(t, err)
+	}
+	unloadAtEnd(t)
+	without := removal(t, makeMany(t, count))
+	nstest.Must(t, insmod(""))
+	idle := removal(t, makeMany(t, count))
+	all := makeMany(t, count)
+	arm(t, all)
+	armed := removal(t, all)
+	all = makeMany(t, count)
+	arm(t, all)
+	unload := timed(func() { nstest.Must(t, rmmod()) })
+	removal(t, all)
+	base := without.Seconds()
+	t.Logf("cost: %d netns removed without the module in %s; of that, not armed %.2f, armed %.2f, "+
+		"module unloaded while armed %.2f", count, without.Round(time.Millisecond),
+		idle.Seconds()/base, armed.Seconds()/base, unload.Seconds()/base)
+}
+
+func arm(t *testing.T, all []*netns) {
+	t.Helper()
+	for _, n := range all {
+		n.set(t, "enabled", "1")
+	}
+}
+
+func makeMany(t *testing.T, count int) []*netns {
+	t.Helper()
+	var all []*netns
+	for range count {
+		ns, err := nstest.Create("many")
+		nstest.Must(t, err)
+		all = append(all, &netns{ns})
+	}
+	return all
+}
+
+// removal is how long it takes until the netns are gone for the kernel too.
+func removal(t *testing.T, all []*netns) time.Duration {
+	t.Helper()
+	var gone []func() bool
+	for i, n := range all {
+		freed, err := n.Canary(fmt.Sprintf("canary%d", i))
+		nstest.Must(t, err)
+		gone = append(gone, freed)
+	}
+	return timed(func() {
+		for _, n := range all {
+			nstest.Must(t, n.Remove())
+		}
+		for _, freed := range gone {
+			nstest.Eventually(t, patience, "a netns is gone", freed)
+		}
+	})
+}
+
+func timed(f func()) time.Duration {
+	start := time.Now()
+	f()
+	return time.Since(start)
+}
