@@ -53,7 +53,8 @@ test-busy: ## run BUSY (test) ROUNDS times (3) on a machine that is kept busy (r
 	@hack/busy.sh '$(BUSY)' '$(ROUNDS)'
 
 .PHONY: test test-all test-busy test-unit test-chart test-netns test-e2e test-damage \
-	test-release test-handover test-ui test-runtimes test-vm
+	test-release test-handover test-ui test-runtimes test-vm test-kernels test-arm64 \
+	test-vm-debug test-dkms
 test-unit: ## run the tests that need no privilege, with the race detector
 	@hack/tier.sh unit
 
@@ -81,14 +82,26 @@ test-release: build ## make a release and an image twice, and read them with oth
 test-runtimes: cni-plugins build-tests image ## run it under containerd 1.6 and 2, flanneld, podman (root)
 	@hack/tier.sh runtimes
 
-test-vm: cni-plugins build-tests ## try the module in Debian's kernels, in QEMU
+test-vm: cni-plugins build-tests ## try the module in Debian's kernels 6.1, 6.12 and newest, in QEMU
 	@hack/tier.sh vm
+
+test-kernels: cni-plugins build-tests ## try it in these, PREEMPT_RT and arm64, with all tests
+	@hack/tier.sh kernels
+
+test-arm64: cni-plugins build-tests ## try it on arm64, in QEMU
+	@hack/tier.sh arm64
+
+test-vm-debug: cni-plugins build-tests ## try it in a kernel with KASAN, lockdep, kmemleak (builds that first)
+	@hack/tier.sh vm-debug
+
+test-dkms: ## install, upgrade and remove the DKMS package in a chroot of Debian (root)
+	@hack/tier.sh dkms
 
 .PHONY: kube
 kube: ## build Kubernetes, CoreDNS and helm (20 minutes, once per machine)
 	@hack/kube.sh
 
-.PHONY: lint kmod deb-dkms
+.PHONY: lint kmod deb-dkms coccicheck
 lint: ## check style, dependencies, scripts, the module
 	@hack/need.sh lint
 	@hack/fetch.sh golangci-lint apidiff
@@ -96,6 +109,10 @@ lint: ## check style, dependencies, scripts, the module
 
 kmod: ## build nsqueue.ko for the running kernel, or for the headers in KDIR
 	@$(MAKE) -C kmod KDIR=$(KDIR)
+
+coccicheck: ## run the kernel's semantic checks on the module (some minutes)
+	@hack/need.sh coccicheck
+	@hack/timed.sh $@ hack/coccicheck.sh
 
 deb-dkms: ## make the Debian package that builds the module on each node
 	@$(MAKE) -C kmod deb-dkms

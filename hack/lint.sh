@@ -7,8 +7,11 @@ set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 
 tags='netns e2e release runtimes vm vmguest promtool'
-# Kernels that the module is built for.
+# Kernels that the module is built for, and the newest, which needs its own compiler.
 kernels='6.1 6.12'
+newest=trixie-backports/amd64
+# Whose checks of code are used.
+scripts=6.12
 # Libraries stay synchronous. Programs and tests may start goroutines, and so may
 # these packages, which join them; docs/architecture.md says what for.
 may_start='^(daemon/(node|api|internal/(calls|datapath|registry|netns|supervise))/|internal/dirwatch/'
@@ -51,9 +54,23 @@ chart() {
 module() {
 	make -C kmod style CLANG_FORMAT=clang-format-14 || return
 	for kernel in $kernels; do
-		kdir=$(test/vm/fetch.sh "$kernel" | awk -v k="$kernel" '$1 == k {print $2}') &&
+		kdir=$(fetched "$kernel" "$kernel") &&
 			make -s -C kmod check KDIR="$kdir" || return
 	done
+	kdir=$(fetched "$newest" "$newest") && root=$(fetched "$newest.root" "$newest") &&
+		test/vm/inroot.sh "$root" "$PWD/kmod:${kdir%/root/*}" \
+			make -s -C "$PWD/kmod" check SPARSE=0 KDIR="$kdir"
+}
+
+# fetched THING ARG...: the path that fetch.sh has for THING.
+fetched() {
+	local thing=$1
+	shift
+	test/vm/fetch.sh "$@" | awk -v t="$thing" '$1 == t {print $2}'
+}
+
+checkpatch() {
+	make -s -C kmod checkpatch KSCRIPTS="$(fetched "scripts-$scripts" --scripts "$scripts")"
 }
 
 failed=()
@@ -78,6 +95,7 @@ step goroutines goroutines
 step licences licences
 step shellcheck scripts
 step kmod module
+step checkpatch checkpatch
 [ ${#failed[@]} = 0 ] || {
 	printf -v list ', %s' "${failed[@]}"
 	echo "lint: failed: ${list:2}"

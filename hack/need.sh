@@ -17,9 +17,14 @@ e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	capinfos:wireshark-common curl:curl" ;;
 runtimes) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
 vm) need="$filter gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils ip:iproute2" ;;
+arm64) need='qemu-system-aarch64:qemu-system-arm aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu' ;;
+debug-kernel) need="$compiler flex:flex bison:bison bc:bc /usr/include/libelf.h:libelf-dev
+	make:make" ;;
+dkms) need='debootstrap:debootstrap dpkg-deb:dpkg' ;;
+coccicheck) need='spatch:coccinelle xz:xz-utils' ;;
 demo) need='iptables:iptables busybox:busybox-static curl:curl' ;;
 lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
-	shellcheck:shellcheck' ;;
+	shellcheck:shellcheck perl:perl' ;;
 bench) need="$compiler nft:nftables iperf3:iperf3
 	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev" ;;
 ui) need='chromium:chromium node:nodejs npm:npm

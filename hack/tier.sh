@@ -61,6 +61,23 @@ vm)
 	timed hack/filtered.sh vm '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
 		hack/gotest.sh vm -v -run TestKernel ./test/vm
 	;;
+kernels | arm64)
+	hack/need.sh vm
+	hack/need.sh arm64
+	run='TestKernel$|TestNewest|TestOther|TestARM64'
+	[ "$tier" = kernels ] || run=TestARM64
+	timed hack/filtered.sh "$tier" '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
+		hack/gotest.sh vm -v -timeout 4h -parallel 2 -run "$run" ./test/vm
+	;;
+vm-debug)
+	hack/need.sh vm
+	hack/need.sh debug-kernel
+	timed test/vm/debug.sh
+	;;
+dkms)
+	hack/need.sh dkms
+	timed kmod/debian/test.sh
+	;;
 *)
 	echo "tier.sh: no tier $tier" >&2
 	exit 1

@@ -7,83 +7,17 @@ package vm
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"runtime"
 	"strings"
 )
-
-// A kernel is what a guest boots and what the module is built for.
-type kernel struct {
-	series  string // 6.12
-	release string // what uname -r says there
-	headers string // KDIR
-	root    string // below it is lib/modules, if it has any
-	vmlinuz string
-	busybox string // not the kernel's, but from the same cache
-}
-
-// fetch has the kernel and busybox in the cache when it returns.
-func fetch(series string) (*kernel, error) {
-	files, err := fetchFiles(series)
-	if err != nil {
-		return nil, err
-	}
-	k := &kernel{series: series, headers: files[series], busybox: files["busybox"]}
-	k.release = strings.TrimPrefix(filepath.Base(k.headers), "linux-headers-")
-	k.root = filepath.Clean(filepath.Join(k.headers, "../../.."))
-	k.vmlinuz = filepath.Join(k.root, "boot", "vmlinuz-"+k.release)
-	return k, nil
-}
-
-// fetchFiles returns what fetch.sh answers: a path for each name.
-func fetchFiles(series ...string) (map[string]string, error) {
-	cmd := exec.Command("./fetch.sh", series...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("fetch kernel %s: %w", series, err)
-	}
-	files := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		name, path, found := strings.Cut(strings.TrimSpace(line), " ")
-		if !found {
-			return nil, fmt.Errorf("fetch kernel %s: unexpected answer %q", series, line)
-		}
-		files[name] = path
-	}
-	return files, nil
-}
-
-var utsRelease = regexp.MustCompile(`UTS_RELEASE "(.*)"`)
-
-// fromTree is a kernel built by hand, e.g. with debug.config: a source tree
-// after `make bzImage modules`, all that the guest needs built in.
-func fromTree(tree string) (*kernel, error) {
-	files, err := fetchFiles()
-	if err != nil {
-		return nil, err
-	}
-	header, err := os.ReadFile(filepath.Join(tree, "include/generated/utsrelease.h"))
-	if err != nil {
-		return nil, fmt.Errorf("read kernel tree: %w", err)
-	}
-	release := utsRelease.FindSubmatch(header)
-	if release == nil {
-		return nil, fmt.Errorf("read kernel tree %s: no release", tree)
-	}
-	return &kernel{
-		series:  "tree",
-		release: string(release[1]),
-		headers: tree,
-		root:    tree,
-		vmlinuz: filepath.Join(tree, "arch/x86/boot/bzImage"),
-		busybox: files["busybox"],
-	}, nil
-}
 
 // writeImage makes the guest's root: busybox, the host's ip and nft, modules,
 // nsqueue.ko, the init and the programs it will run.
@@ -102,9 +36,9 @@ func (k *kernel) writeImage(path, ko string, bin map[string]string, programs []p
 	steps := []func() error{
 		func() error { return k.addBusybox(c) },
 		func() error {
-			return addHostTools(c, "/usr/sbin/ip", "/usr/sbin/nft", "/usr/sbin/iptables")
+			return addTools(c, k.tools, "/usr/sbin/ip", "/usr/sbin/nft", "/usr/sbin/iptables-nft")
 		},
-		func() error { return addTree(c, "../../bin", guestBin, builtPrograms()...) },
+		func() error { return k.addBuilt(c) },
 		func() error { return addTree(c, "../../conflist", guestLists, "*.conflist") },
 		func() error { return k.addModules(c, ko) },
 		func() error { return addPrograms(c, bin, programs) },
@@ -124,12 +58,12 @@ func (k *kernel) addBusybox(c *cpio) error {
 	if err != nil {
 		return err
 	}
-	list, err := exec.Command(k.busybox, "--list").Output()
+	c.file("bin/busybox", data)
+	c.link("sbin", "bin")
+	list, err := exec.Command(k.applets, "--list").Output()
 	if err != nil {
 		return fmt.Errorf("list busybox applets: %w", err)
 	}
-	c.file("bin/busybox", data)
-	c.link("sbin", "bin")
 	for applet := range strings.FieldsSeq(string(list)) {
 		// The real one is in the image: busybox's knows no netns and no veth.
 		if applet != "busybox" && applet != "ip" {
@@ -139,33 +73,69 @@ func (k *kernel) addBusybox(c *cpio) error {
 	return nil
 }
 
-// addHostTools copies programs with the shared libraries that ldd names.
-func addHostTools(c *cpio, tools ...string) error {
+// addTools copies programs, and the shared libraries that they and these need.
+func addTools(c *cpio, root string, tools ...string) error {
 	added := map[string]bool{}
-	for _, tool := range tools {
-		out, err := exec.Command("ldd", tool).Output()
+	var add func(file string) error
+	add = func(file string) error {
+		if added[file] {
+			return nil
+		}
+		added[file] = true
+		data, err := os.ReadFile(filepath.Join(root, file))
+		if errors.Is(err, fs.ErrNotExist) { // a package may have it below / still
+			data, err = os.ReadFile(filepath.Join(root, strings.TrimPrefix(file, "/usr")))
+		}
 		if err != nil {
-			return fmt.Errorf("ldd %s: %w", tool, err)
+			return err
 		}
-		files := []string{tool}
-		for word := range strings.FieldsSeq(string(out)) {
-			if strings.HasPrefix(word, "/") {
-				files = append(files, word)
-			}
+		c.file(strings.TrimPrefix(file, "/"), data)
+		needs, err := libraries(root, data)
+		for _, need := range needs {
+			err = errors.Join(err, add(need))
 		}
-		for _, file := range files {
-			if added[file] {
-				continue
-			}
-			added[file] = true
-			data, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			c.file(strings.TrimPrefix(file, "/"), data)
+		return err
+	}
+	for _, tool := range tools {
+		if err := add(tool); err != nil {
+			return fmt.Errorf("add %s: %w", tool, err)
 		}
 	}
+	c.link("usr/sbin/iptables", "iptables-nft")
 	return nil
+}
+
+// libraries returns the files that an ELF file names: its loader, and libraries.
+func libraries(root string, data []byte) (files []string, err error) {
+	file, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	names, err := file.ImportedLibraries()
+	for _, name := range names {
+		found, findErr := findLibrary(root, name)
+		err = errors.Join(err, findErr)
+		files = append(files, found)
+	}
+	if interp := file.Section(".interp"); interp != nil {
+		path, readErr := interp.Data()
+		err = errors.Join(err, readErr)
+		files = append(files, string(bytes.TrimRight(path, "\x00")))
+	}
+	return files, err
+}
+
+func findLibrary(root, name string) (string, error) {
+	for _, dir := range []string{"/lib/*-linux-gnu", "/usr/lib/*-linux-gnu", "/lib", "/usr/lib"} {
+		found, err := filepath.Glob(filepath.Join(root, dir, name))
+		if err != nil {
+			return "", err
+		}
+		if len(found) > 0 {
+			return "/" + strings.TrimPrefix(strings.TrimPrefix(found[0], root), "/"), nil
+		}
+	}
+	return "", fmt.Errorf("no library %s below %s", name, root)
 }
 
 func (k *kernel) addModules(c *cpio, ko string) error {
@@ -207,9 +177,13 @@ const (
 	guestInit  = "vm-init"
 )
 
-// builtPrograms are what guests run besides the tests.
-func builtPrograms() []string {
-	return []string{"nsqueue*", "test/nsqueued-faults", "cni/[a-z]*"}
+// addBuilt copies what guests run besides the tests: those of this machine's
+// architecture.
+func (k *kernel) addBuilt(c *cpio) error {
+	if k.arch != runtime.GOARCH {
+		return nil
+	}
+	return addTree(c, "../../bin", guestBin, "nsqueue*", "test/nsqueued-faults", "cni/[a-z]*")
 }
 
 // addTree copies the files of a folder that match.

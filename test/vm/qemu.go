@@ -20,6 +20,7 @@ import (
 // A guest is one boot: its kernel log goes to a file, the words of its init
 // and of its programs come line by line.
 type guest struct {
+	arch    string
 	vmlinuz string
 	initrd  string
 	log     string
@@ -36,13 +37,21 @@ type guest struct {
 // Slabs are not merged: the module's has to be empty when the module goes, else
 // the kernel warns.
 func (g *guest) command(ctx context.Context) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "1024",
+	program, console, args := "qemu-system-x86_64", "ttyS0", []string{"-serial", "stdio"}
+	if g.arch == "arm64" { // whose board has one port, and a PCI bus for others
+		program, console = "qemu-system-aarch64", "ttyAMA0"
+		args = []string{
+			"-machine", "virt", "-chardev", "stdio,id=programs",
+			"-device", "pci-serial,chardev=programs",
+		}
+	}
+	cmd := exec.CommandContext(ctx, program, "-accel", "tcg,thread=single",
+		"-cpu", "max", "-smp", "2", "-m", "1024",
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none",
-		"-no-reboot", "-kernel", g.vmlinuz, "-initrd", g.initrd,
-		"-serial", "file:"+g.log, "-serial", "stdio",
-		"-append", "console=ttyS0 panic=-1 panic_on_warn=1 oops=panic"+
+		"-no-reboot", "-kernel", g.vmlinuz, "-initrd", g.initrd, "-serial", "file:"+g.log,
+		"-append", "console="+console+" panic=-1 panic_on_warn=1 oops=panic"+
 			" slab_nomerge mitigations=off loglevel=7 printk.time=1 printk.devkmsg=on")
+	cmd.Args = append(cmd.Args, args...)
 	cmd.Args = append(cmd.Args, strings.Fields(os.Getenv("NSQUEUE_VM_QEMU"))...)
 	cmd.Stderr = os.Stderr
 	cmd.WaitDelay = 5 * time.Second

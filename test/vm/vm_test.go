@@ -18,9 +18,6 @@ import (
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
-// kernels are the series that README.md and dkms.conf claim.
-func kernels() []string { return []string{"6.1", "6.12"} }
-
 // A program is a Go test binary that a guest runs. It is built static.
 type program struct {
 	Name    string        // of the binary, and in the report
@@ -34,7 +31,10 @@ type program struct {
 // programs run in this order in each kernel; a new one is one line.
 func programs() []program {
 	return []program{
-		{Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 30 * time.Minute},
+		{
+			Name: "kmod.test", Package: "./guest/kmod", Tags: "vmguest", Timeout: 30 * time.Minute,
+			Env: []string{"NSQUEUE_VM_NETNS=" + os.Getenv("NSQUEUE_VM_NETNS")},
+		},
 		{Name: "hook-kmod.test", Package: hooks + "kmod", Tags: "vmguest", Timeout: 15 * time.Minute},
 		{Name: "hook-nft.test", Package: hooks + "nft", Tags: "netns", Timeout: 15 * time.Minute},
 		{
@@ -56,6 +56,9 @@ func programs() []program {
 	}
 }
 
+// fewPrograms are what asks the kernel, and not the daemon, how it works.
+func fewPrograms() []program { return programs()[:3] }
+
 const hooks = "../../daemon/internal/hook/"
 
 // What depends on the hook, of the end-to-end tests; the others take long and
@@ -73,17 +76,46 @@ func e2eEnv(hook string) []string {
 // bootTime is what a guest may need beside its programs.
 const bootTime = 5 * time.Minute
 
+// TestKernel boots what CI does: of the newest kernel, what asks the kernel.
 func TestKernel(t *testing.T) {
-	all := programs()
-	bin := build(t, all)
-	for _, series := range kernels() {
-		t.Run(series, func(t *testing.T) {
+	testKernels(t, kernels()[:2], programs())
+	testKernels(t, kernels()[2:], fewPrograms())
+}
+
+// TestNewest boots the newest kernel with all programs.
+func TestNewest(t *testing.T) { testKernels(t, kernels()[2:], programs()) }
+
+// TestOther boots the others that are supported, with all programs.
+func TestOther(t *testing.T) { testKernels(t, others(), programs()) }
+
+// TestARM64 boots kernels of that architecture, with what asks the kernel. They run
+// emulated code that this machine's processor cannot help with.
+func TestARM64(t *testing.T) {
+	few := fewPrograms()
+	for i := range few {
+		few[i].Timeout *= armSlowness
+		few[i].Env = append(slices.Clip(few[i].Env), fmt.Sprintf("%s=%d", nstest.SlownessEnv, armSlowness))
+	}
+	testKernels(t, arm64(), few)
+}
+
+const armSlowness = 2
+
+func testKernels(t *testing.T, sources []source, all []program) {
+	bin := map[string]map[string]string{}
+	for _, s := range sources {
+		if bin[s.arch] == nil {
+			bin[s.arch] = build(t, s.arch, all)
+		}
+	}
+	for _, s := range sources {
+		t.Run(s.name, func(t *testing.T) {
 			t.Parallel() // a guest has one processor's worth of emulation
-			k, err := fetch(series)
+			k, err := fetch(s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			testKernel(t, k, bin, all)
+			testKernel(t, k, bin[s.arch], all)
 		})
 	}
 }
@@ -108,27 +140,27 @@ func TestTree(t *testing.T) {
 		all[i].Env = append(slices.Clip(all[i].Env), fmt.Sprintf("%s=%d",
 			nstest.SlownessEnv, debugSlowness))
 	}
-	testKernel(t, k, build(t, all), all)
+	testKernel(t, k, build(t, k.arch, all), all)
 }
 
-// build compiles everything that runs in the guests, once for all kernels.
-func build(t *testing.T, programs []program) map[string]string {
+// build compiles everything that runs in the guests, once for all kernels of an
+// architecture.
+func build(t *testing.T, arch string, programs []program) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
 	bin := map[string]string{
-		guestInit: goTool(t, dir, guestInit, "build", "-tags", "vmguest", "./init"),
+		guestInit: goTool(t, arch, filepath.Join(dir, guestInit), "build", "-tags", "vmguest", "./init"),
 	}
 	for _, p := range programs {
-		bin[p.Name] = goTool(t, dir, p.Name, "test", "-c", "-tags", p.Tags, p.Package)
+		bin[p.Name] = goTool(t, arch, filepath.Join(dir, p.Name), "test", "-c", "-tags", p.Tags, p.Package)
 	}
 	return bin
 }
 
-func goTool(t *testing.T, dir, name, verb string, args ...string) string {
+func goTool(t *testing.T, arch, path, verb string, args ...string) string {
 	t.Helper()
-	path := filepath.Join(dir, name)
 	cmd := exec.Command("go", append([]string{verb, "-o", path}, args...)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go %s %v: %v\n%s", verb, args, err, out)
 	}
@@ -136,40 +168,29 @@ func goTool(t *testing.T, dir, name, verb string, args ...string) string {
 }
 
 func testKernel(t *testing.T, k *kernel, bin map[string]string, programs []program) {
-	series := k.series
 	start := time.Now()
-	ko := buildModule(t, k)
-	dir := workDir(t, series)
-	g := &guest{k.vmlinuz, filepath.Join(dir, "initrd"), filepath.Join(dir, "kernel.log")}
-	if err := k.writeImage(g.initrd, ko, bin, withRunFilter(programs)); err != nil {
-		t.Fatal(err)
-	}
-	progress(series, "image made, %s", time.Since(start).Round(time.Second))
-	rep, runErr := boot(t, g, series, programs)
-	progress(series, "guest stopped, %s", time.Since(start).Round(time.Second))
-	judge(t, g, programs, rep, runErr)
-}
-
-func buildModule(t *testing.T, k *kernel) string {
-	t.Helper()
-	out, err := filepath.Abs(filepath.Join("../../kmod/build", k.release))
+	ko, err := k.module()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("make", "-s", "-C", "../../kmod", "KDIR="+k.headers, "BUILD="+out)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build nsqueue.ko for %s: %v\n%s", k.release, err, text)
+	dir := workDir(t, k.name)
+	g := &guest{k.arch, k.vmlinuz, filepath.Join(dir, "initrd"), filepath.Join(dir, "kernel.log")}
+	if err := k.writeImage(g.initrd, ko, bin, withRunFilter(programs)); err != nil {
+		t.Fatal(err)
 	}
-	return filepath.Join(out, "nsqueue.ko")
+	progress(k.name, "image made, %s", time.Since(start).Round(time.Second))
+	rep, runErr := boot(t, g, k.name, programs)
+	progress(k.name, "guest stopped, %s", time.Since(start).Round(time.Second))
+	judge(t, g, programs, rep, runErr)
 }
 
-func workDir(t *testing.T, series string) string {
+func workDir(t *testing.T, name string) string {
 	t.Helper()
 	keep := os.Getenv("NSQUEUE_VM_KEEP")
 	if keep == "" {
 		return t.TempDir()
 	}
-	dir := filepath.Join(keep, series)
+	dir := filepath.Join(keep, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +211,7 @@ func withRunFilter(all []program) []program {
 }
 
 // boot runs the guest to its end and shows its lines as they come.
-func boot(t *testing.T, g *guest, series string, programs []program) (*report, error) {
+func boot(t *testing.T, g *guest, name string, programs []program) (*report, error) {
 	limit := bootTime
 	for _, p := range programs {
 		limit += p.Timeout
@@ -199,15 +220,15 @@ func boot(t *testing.T, g *guest, series string, programs []program) (*report, e
 	defer cancel()
 	rep := newReport()
 	err := g.run(ctx, func(line string) {
-		progress(series, "%s", line)
+		progress(name, "%s", line)
 		rep.add(line)
 	})
 	return rep, err
 }
 
 // progress goes around the test log, which shows nothing until a test ends.
-func progress(series, format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "[%s] %s\n", series, fmt.Sprintf(format, args...))
+func progress(name, format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "[%s] %s\n", name, fmt.Sprintf(format, args...))
 }
 
 // judge turns what the guest said into tests of this process.

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -50,7 +51,11 @@ func openPort() (*os.File, error) {
 	if err := unix.Mount("devtmpfs", "/dev", "devtmpfs", 0, ""); err != nil {
 		return nil, err
 	}
-	port, err := os.OpenFile("/dev/ttyS1", os.O_RDWR|unix.O_NOCTTY, 0)
+	name := "/dev/ttyS1"
+	if runtime.GOARCH == "arm64" { // where the console is no port of this kind
+		name = "/dev/ttyS0"
+	}
+	port, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,10 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# coccicheck.sh: runs the semantic checks of Debian's newest source with long support.
+set -eu -o pipefail
+cd "$(dirname "$0")/.."
+
+series=6.12
+scripts=$(test/vm/fetch.sh --scripts "$series" | awk -v s="scripts-$series" '$1 == s {print $2}')
+make -s -C kmod coccicheck KSCRIPTS="$scripts"
