@@ -28,6 +28,14 @@ Copyright: The nsqueue authors
 License: GPL-2
  The text of the licence is in /usr/share/common-licenses/GPL-2.
 END
+doc=$root/usr/share/doc/nsqueue-dkms
+date=$(LC_ALL=C date -u -R -d "@${SOURCE_DATE_EPOCH:-$(stat -c %Y dkms.conf)}")
+sed -e "s/@VERSION@/$version/" -e "s/@DATE@/$date/" "$here/changelog.in" |
+	gzip -9n >"$doc/changelog.gz"
+# To load the module at every start: cp that to /etc/modules-load.d.
+install -d "$doc/examples"
+echo nsqueue >"$doc/examples/modules-load.conf"
+chmod 0644 "$doc/changelog.gz" "$doc/copyright" "$doc/examples/modules-load.conf"
 for script in postinst prerm; do
 	sed "s/@VERSION@/$version/" "$here/$script.in" >"$root/DEBIAN/$script"
 	chmod 0755 "$root/DEBIAN/$script"
@@ -35,6 +43,7 @@ done
 # Not what du says: that depends on the file system.
 size=$(($(find "$root/usr" -type f -exec cat {} + | wc -c) / 1024 + 1))
 sed -e "s/@VERSION@/$version/" -e "s/@SIZE@/$size/" "$here/control.in" >"$root/DEBIAN/control"
+(cd "$root" && find usr -type f | LC_ALL=C sort | xargs md5sum) >"$root/DEBIAN/md5sums"
 mkdir -p "$out"
 dpkg-deb --root-owner-group --build "$root" "$package" >/dev/null
 echo "$package"
