@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # inroot.sh ROOT DIR:... COMMAND...: runs a command in the file system below ROOT, with
-# the folders DIR, separated by colons, at their own paths, and in the folder that it is
-# called in. It needs no right but to make a user namespace, and leaves nothing behind.
+# the folders DIR, separated by colons, at their own paths. It needs no right but to make
+# a user namespace, and leaves no mount behind.
 set -eu
 
 if [ "${1-}" != --inside ]; then
@@ -23,5 +23,4 @@ for dir in $(echo "$dirs" | tr ':' ' ') /dev /tmp; do
 done
 mkdir -p "$root/proc"
 mount --rbind /proc "$root/proc"
-# shellcheck disable=SC2016 # the inner shell expands them
-PATH=/usr/sbin:/usr/bin:/sbin:/bin exec chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
+PATH=/usr/sbin:/usr/bin:/sbin:/bin exec chroot "$root" "$@"
