@@ -62,9 +62,10 @@ func (d *Datapath) verifyQueues(at netns.Place) ([]nfqueue.Stat, error) {
 	return stats, nil
 }
 
-// endMisusedSettling ends settling beside another reader, and reports whether it did: by the verdict of its own packet, and chains that it
-// moves meanwhile, a pod with CAP_NET_ADMIN can put a request to settle behind our
-// queue. The module sees whose verdict it is, nftables does not.
+// endMisusedSettling ends settling beside another reader, and reports whether it did: by
+// the verdict of its own packet, and chains that it moves meanwhile, a pod with
+// CAP_NET_ADMIN can put a request to settle behind our queue. The module sees whose
+// verdict it is, nftables does not.
 func (d *Datapath) endMisusedSettling() (ended bool, err error) {
 	if !d.selector.Settle.On() || d.hook.Kind() != hook.NFTables {
 		return false, nil

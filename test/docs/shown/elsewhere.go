@@ -66,8 +66,10 @@ func AllElsewhere() []Elsewhere {
 		{"sudo modprobe nsqueue", kernel, "daemon/internal/hook/kmod: TestLoad"},
 		{"sudo nsenter --net=/run/netns/pod1 ", kernel, "test/vm/guest/kmod: TestDirections"},
 		{"insmod nsqueue.ko ", kernel, "test/vm/guest/kmod: TestArticle"},
-		{"echo 1 > /sys/module/nsqueue/parameters/queue_bypass", kernel,
-			"test/vm/guest/kmod: TestUnloadRefused"},
+		{
+			"echo 1 > /sys/module/nsqueue/parameters/queue_bypass", kernel,
+			"test/vm/guest/kmod: TestUnloadRefused",
+		},
 		{"rmmod nsqueue", kernel, "test/vm/guest/kmod: TestUnloadRefused"},
 		{"sudo mokutil ", firmware, ""},
 		{"/usr/lib/linux-kbuild-*/scripts/sign-file ", firmware, ""},

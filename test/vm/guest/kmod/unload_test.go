@@ -113,7 +113,7 @@ const netnsVariable = "NSQUEUE_VM_NETNS"
 // TestManyNetns prints how long it takes to unload the module from many netns, and to
 // remove them, as ratios: the processor is emulated.
 func TestManyNetns(t *testing.T) {
-	count := 40
+	count := 15
 	if text := os.Getenv(netnsVariable); text != "" {
 		var err error
 		count, err = strconv.Atoi(text)
