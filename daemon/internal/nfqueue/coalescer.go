@@ -30,6 +30,7 @@ const (
 type turnStats struct {
 	packets, bytes int
 	more           bool // the turn ended before the packets did
+	paused         bool // the inspector wants no packets
 }
 
 // coalescer decides whether a queue gets its turns by events, as soon as a packet

@@ -103,6 +103,9 @@ func (p *Poller) Add(r *Reader) error {
 	p.next++
 	m := &member{token: p.next, reader: r, coalescer: coalescer{interval: p.coalesce}}
 	err := os.ErrClosed
+	epoll := p.epoll
+	goOn := func() { p.tellOf(epoll, m) }
+	r.pausing.goOn.Store(&goOn)
 	if r.queue.onClose(func() { p.remove(m) }) {
 		err = p.watch(m, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
 	}
@@ -119,6 +122,25 @@ func (p *Poller) Add(r *Reader) error {
 func (p *Poller) watch(m *member, op int, events uint32) error {
 	return m.reader.queue.control(func(fd int) error {
 		return p.control(op, fd, events, m.token)
+	})
+}
+
+// pause has the kernel tell of no packets of the member until its reader goes on.
+func (p *Poller) pause(m *member) {
+	m.coalescer = coalescer{interval: p.coalesce}
+	p.removeTimed(m.token)
+	_ = p.watch(m, unix.EPOLL_CTL_MOD, 0)
+	if !m.reader.pausing.on.Load() { // it went on meanwhile
+		p.tellOf(p.epoll, m)
+	}
+}
+
+// tellOf has the kernel tell of the member's packets. Any goroutine may call it, also when
+// the poller is closed and knows the member no more.
+func (p *Poller) tellOf(epoll int, m *member) {
+	_ = m.reader.queue.control(func(fd int) error {
+		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: m.token}
+		return unix.EpollCtl(epoll, unix.EPOLL_CTL_MOD, fd, &event)
 	})
 }
 
@@ -189,6 +211,10 @@ func (p *Poller) turn(token int32, b *batch) (more bool, err error) {
 	now := p.waiter.instant()
 	if stats.packets > 0 {
 		p.waiter.stayHot(now)
+	}
+	if stats.paused {
+		p.pause(m)
+		return false, nil
 	}
 	m.coalescer.turn(now, stats)
 	if m.coalescer.timed != slices.Contains(p.timed, token) {

@@ -71,6 +71,7 @@ type Reader struct {
 	stopped   atomic.Pointer[error]
 	panic     atomic.Pointer[string] // the first since TakePanic
 	turns     turns
+	pausing   pausing
 
 	mu      sync.Mutex
 	session *session // the right to answer
@@ -122,6 +123,7 @@ func (r *Reader) serve(b *batch) (turnStats, error) {
 func (r *Reader) End() {
 	r.deferrals.end()
 	r.turns.stop()
+	r.pausing.resume()
 }
 
 // EndDeferrals gives packets that are deferred the policy's verdict, and has no more

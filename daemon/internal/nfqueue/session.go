@@ -74,6 +74,10 @@ func (s *session) drain(fd uintptr) error {
 		if s.reader.queue.closed.Load() {
 			return nil
 		}
+		if s.reader.pausing.on.Load() && !s.ended {
+			s.stats.paused = true
+			return nil
+		}
 		n, err := s.batch.receive(fd, unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
