@@ -10,7 +10,7 @@ PATH=$PATH:/usr/sbin:/sbin
 filter='nft:nftables iptables:iptables'
 compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
 case $1 in
-unit) need="$compiler git:git" ;; # the compiler is the race detector's
+unit) need="$compiler git:git python3:python3 rustc:rustc" ;; # the compiler is the race detector's
 netns) need=$filter ;;
 e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	systemd-analyze:systemd tshark:tshark

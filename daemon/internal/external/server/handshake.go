@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/external/proto"
+	"github.com/nsqueue/nsqueue/internal/fdcontrol"
+)
+
+var errVersion = errors.New("the inspector speaks no version of the daemon")
+
+// receiveHello takes the first message of an inspector.
+func receiveHello(c *net.UnixConn) (proto.Hello, error) {
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return proto.Hello{}, err
+	}
+	var buf [proto.MaxReceived + 1]byte
+	n, err := c.Read(buf[:])
+	if err != nil {
+		return proto.Hello{}, fmt.Errorf("no HELLO came: %w", err)
+	}
+	h, err := proto.ParseHello(buf[:n])
+	if err != nil {
+		return proto.Hello{}, err
+	}
+	h.Version = min(h.Version, proto.Version) // 1 is the first one
+	h.InFlight = cmp.Or(h.InFlight, proto.MaxInFlight)
+	h.Batch = cmp.Or(h.Batch, proto.MaxBatch)
+	return h, c.SetReadDeadline(time.Time{})
+}
+
+// sendBuffer is how many bytes of messages may be on their way.
+const sendBuffer = 4 << 20
+
+// welcome agrees with an inspector, and tells it of all attachments.
+func (s *Server) welcome(l *link) error {
+	_ = fdcontrol.Do(l.conn, func(fd int) error { // it works with less
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
+	})
+	l.hello.Features &= proto.FeatureMemory
+	if !s.config.Memory {
+		l.hello.Features = 0
+	}
+	if l.hello.Features != 0 {
+		var err error
+		if l.memory, err = newMemory(); err != nil {
+			return err
+		}
+	}
+	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	all := s.all()
+	if err := s.sendWelcome(l, len(all)); err != nil {
+		return err
+	}
+	for a, n := range all {
+		if _, err := l.conn.Write(proto.AppendAttach(nil, n.number, describe(a))); err != nil {
+			return err
+		}
+		l.announced[a] = n.number
+	}
+	return l.conn.SetWriteDeadline(time.Time{})
+}
+
+func (s *Server) sendWelcome(l *link, attachments int) error {
+	w := proto.Welcome{
+		Version: l.hello.Version, InFlight: l.hello.InFlight, Features: l.hello.Features,
+		CopyRange: l.hello.CopyRange, Batch: l.hello.Batch,
+		Budget: uint32(s.config.Budget / time.Microsecond), MarkMask: s.config.MarkMask,
+		Attachments: uint32(attachments), Boot: s.boot,
+	}
+	if l.memory == nil {
+		_, err := l.conn.Write(w.Append(nil))
+		return err
+	}
+	w.Memory = memorySize
+	return fdcontrol.Do(l.memory.file, func(fd int) error {
+		_, _, err := l.conn.WriteMsgUnix(w.Append(nil), unix.UnixRights(fd), nil)
+		return err
+	})
+}
+
+func (l *link) closeMemory() {
+	if l.memory != nil {
+		l.memory.close()
+	}
+}
+
+// known returns which attachments the inspector was told of.
+func (l *link) known() map[*inspect.Attachment]uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.announced)
+}
