@@ -29,11 +29,13 @@ func attachments() []api.Attachment {
 				Packets: 1234, Bytes: 99999, Accepted: 1230, Dropped: 4, InspectNanoseconds: 2468000,
 			},
 			Created: testNow().Add(-5 * time.Minute),
+			Reader:  &api.Reader{Kind: api.ReaderInspector, Name: "ids", PID: 7},
 		},
 		{
 			Key: key("0fd31c8e5a2b77aa01", "net1"), Hook: "nft", State: api.Active,
 			FailurePolicy: api.Ignore, Queues: []api.Queue{{Number: 80}, {Number: 81}, {Number: 90}},
 			Created: testNow().Add(-50 * time.Hour),
+			Reader:  &api.Reader{Kind: api.ReaderRules},
 		},
 		{
 			Key: key("0fd4", "eth0"), Origin: api.OriginManual, Hook: "nft", State: api.Attaching,
@@ -46,10 +48,10 @@ func TestList(t *testing.T) {
 	d := apitest.Daemon{Attachments: attachments()}
 	socket := d.Start(t)
 	want := `
-CONTAINER ID  IFNAME  POD               HOOK  POLICY  STATE      QUEUE     PACKETS  DROPPED  AGE
-0fd31c8e5a2b  eth0    default/busybox1  nft   Fail    active     80        1234     4        5m
-0fd31c8e5a2b  net1    -                 nft   Ignore  active     80-81,90  0        0        2d
-0fd4          eth0    -                 nft   Ignore  attaching  -         0        0        0s
+CONTAINER ID  IFNAME  POD               HOOK  POLICY  STATE      QUEUE     PACKETS  DROPPED  AGE  READER
+0fd31c8e5a2b  eth0    default/busybox1  nft   Fail    active     80        1234     4        5m   inspector ids
+0fd31c8e5a2b  net1    -                 nft   Ignore  active     80-81,90  0        0        2d   rules
+0fd4          eth0    -                 nft   Ignore  attaching  -         0        0        0s   -
 `[1:]
 	nsqueuectl(t.Context(), socket, "list").want(t, 0, want, "")
 	nsqueuectl(t.Context(), socket, "ls", "-o", "table").want(t, 0, want, "")

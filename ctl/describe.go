@@ -138,6 +138,7 @@ func (c *command) writeDescription(d *description) error {
 	line("Hook", "%s", d.Hook)
 	line("Failure policy", "%s: packets that cannot be inspected %s", d.FailurePolicy,
 		outcomeOf(d.FailurePolicy))
+	line("Reader", "%s", readerOf(d.Reader))
 	addPackets(&f, n)
 	line("Inspector", "%s per packet", perPacket(n))
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,

@@ -53,6 +53,7 @@ Netns:           /run/netns/a
 Netns cookie:    4097 (inode 4026532000)
 Hook:            nft
 Failure policy:  Fail: packets that cannot be inspected are dropped
+Reader:          inspector ids
 Packets:         1234, 99999 bytes
 Verdicts:        1230 accepted, 4 dropped, 0 rejected (0 untold), 0 queued
 Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other
@@ -115,6 +116,7 @@ Netns:           -
 Netns cookie:    0 (inode 0)
 Hook:            nft
 Failure policy:  Ignore: packets that cannot be inspected pass
+Reader:          rules
 Packets:         0, 0 bytes
 Verdicts:        0 accepted, 0 dropped, 0 rejected (0 untold), 0 queued
 Errors:          0 malformed, 0 panics, 0 overruns, 0 flushed, 0 other

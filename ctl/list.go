@@ -70,9 +70,9 @@ func (c *command) writeAttachments(attachments []api.Attachment) error {
 	t := text.Table{
 		Head: []string{
 			"CONTAINER ID", "IFNAME", "POD", "HOOK", "POLICY", "STATE", "QUEUE", "PACKETS",
-			"DROPPED", "REJECTED", "AGE", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
+			"DROPPED", "REJECTED", "AGE", "READER", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
 		},
-		Elastic: "POD", Spare: []string{"HOOK", "QUEUE", "IFNAME", "STATE"},
+		Elastic: "POD", Spare: []string{"HOOK", "READER", "QUEUE", "IFNAME", "STATE"},
 		Extra: []string{"REJECTED", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
 	}
 	for i := range attachments {
@@ -81,10 +81,23 @@ func (c *command) writeAttachments(attachments []api.Attachment) error {
 			string(a.State), queueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
 			strconv.FormatUint(a.Counters.Dropped, 10),
 			strconv.FormatUint(a.Counters.Rejected, 10), text.Age(c.now().Sub(a.Created)),
-			cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
+			readerOf(a.Reader), cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
 			strconv.FormatUint(a.Netns.Cookie, 10), cmp.Or(a.Netns.Path, "-"))
 	}
 	return c.writeTable(&t)
+}
+
+// readerOf says what judges packets. Programs show the process that does.
+func readerOf(r *api.Reader) string {
+	switch {
+	case r == nil:
+		return "-"
+	case r.Kind == api.ReaderInspector:
+		return "inspector " + r.Name
+	case r.Kind == api.ReaderProgram:
+		return fmt.Sprintf("program %s (%d)", r.Name, r.PID)
+	}
+	return string(r.Kind)
 }
 
 // queueNumbers prints consecutive numbers as a range.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -95,6 +96,9 @@ func (c *command) statusFields(s *api.Status) *text.Fields {
 	if s.Labels != nil {
 		c.addLabels(&f, s.Labels)
 	}
+	for i := range s.Inspectors {
+		c.addInspector(&f, &s.Inspectors[i])
+	}
 	f.Add("Attachments", "%d", s.Attachments)
 	addPackets(&f, &s.Counters)
 	f.Add("Receive buffers", "%s for each of %s, at most %s in all", text.Size(s.Buffers.Possible),
@@ -176,6 +180,24 @@ func (c *command) addLabels(f *text.Fields, l *api.LabelsState) {
 		f.Add("Labels", "by NRI, not connected: %s; unknown of %s", l.Problem,
 			text.Plural(l.Unknown, "interface"))
 	}
+}
+
+// addInspector adds an inspector outside nsqueued.
+func (c *command) addInspector(f *text.Fields, s *api.InspectorState) {
+	n := &s.Counters
+	state := "not connected"
+	switch {
+	case s.Problem != "":
+		state = s.Problem
+	case s.Connected:
+		state = fmt.Sprintf("process %d (%s), for %s", s.PID, cmp.Or(s.Client, "unnamed"),
+			text.Age(c.now().Sub(*s.Since)))
+		if s.Stalled {
+			state += ", does not answer"
+		}
+	}
+	f.Add("Inspector", "%s: %s; %s answered, %d lost, %d late, %d while it was away", s.Name, state,
+		text.Plural(int(n.Answered), "packet"), n.Lost, n.Late, n.Away+n.Overflow)
 }
 
 // addPackets adds what the daemon did with packets, of a pod or of all of them.

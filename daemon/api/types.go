@@ -519,6 +519,8 @@ const (
 	EventRefusal EventKind = "refusal"
 	// EventAudit: rules would have refused it, if their set did not only audit.
 	EventAudit EventKind = "audit"
+	// EventInspector: an inspector outside the daemon came, went, or does not keep up.
+	EventInspector EventKind = "inspector"
 )
 
 // Routine reports that events of the kind are many, and need no attention.
@@ -531,7 +533,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
 		EventPanic, EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
-		EventDoubt, EventRules, EventRefusal, EventAudit,
+		EventDoubt, EventRules, EventRefusal, EventAudit, EventInspector,
 	}
 }
 

@@ -47,6 +47,7 @@ type backend struct {
 	stopping   context.Context
 	policy     *policy.Policy // nil: no rules
 	labels     *labeler       // of use with rules only
+	outside    *outside       // nil: no inspectors outside
 	config     *Config
 	hook       api.HookStatus
 	supervisor api.Supervisor
@@ -69,7 +70,8 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 		registry: d.registry, adopter: a,
 		sequencer: calls.New(spool.Path(d.config.Socket),
 			announced{registry: d.registry, adopter: a}, d.log),
-		stopping: stopping, policy: d.policy, labels: d.labels, config: d.config, hook: hook,
+		stopping: stopping, policy: d.policy, labels: d.labels, outside: d.outside,
+		config: d.config, hook: hook,
 		started:    time.Now().UTC(),
 		place:      sync.OnceValue(func() api.Place { return lookAround(d.config) }),
 		supervisor: supervisorStatus(d.super.Supervisor()), stored: d.super.Usage,
@@ -84,6 +86,9 @@ func (d *daemon) newBackend(stopping context.Context, hook api.HookStatus) *back
 	if d.policy != nil {
 		observed.Rules = d.policy
 		observed.Labels = func() *api.LabelsState { return d.labels.state(nil) }
+	}
+	if d.outside != nil {
+		observed.Inspectors = d.outside.inspectors
 	}
 	d.metrics.Observe(observed)
 	return b
@@ -213,12 +218,31 @@ func (b *backend) SetLogLevel(ctx context.Context, level api.LogLevel) error {
 
 // List returns all attachments, ordered by key.
 func (b *backend) List(ctx context.Context) ([]api.Attachment, error) {
-	return b.registry.List(ctx)
+	list, err := b.registry.List(ctx)
+	for i := range list {
+		list[i].Reader = b.reader(list[i].Key)
+	}
+	return list, err
+}
+
+// reader says what judges the packets of an attachment.
+func (b *backend) reader(key api.Key) *api.Reader {
+	if r, ok := b.outside.reader(key); ok {
+		return &r
+	}
+	if b.policy != nil {
+		return &api.Reader{Kind: api.ReaderRules}
+	}
+	return &api.Reader{Kind: api.ReaderDaemon}
 }
 
 // Describe returns all that is known of an attachment.
 func (b *backend) Describe(ctx context.Context, key api.Key) (api.Description, error) {
-	return b.registry.Describe(ctx, key)
+	d, err := b.registry.Describe(ctx, key)
+	if err == nil {
+		d.Reader = b.reader(key)
+	}
+	return d, err
 }
 
 // Events returns what happened of late.
@@ -263,6 +287,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		s.Rules = b.policy.State()
 		s.Labels = b.labels.state(list)
 	}
+	s.Inspectors = b.outside.inspectors()
 	at := b.place()
 	s.Place = &at
 	if s.Descriptors, err = b.registry.Descriptors(); err != nil { // at the limit itself, perhaps

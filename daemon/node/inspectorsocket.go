@@ -5,10 +5,14 @@ package node
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/external/server"
 )
 
 // maxSocketPath is what the kernel takes as the path of a unix socket.
@@ -45,6 +49,39 @@ func validateOwner(name string) error {
 		return fmt.Errorf("%q: want a name or a number", name)
 	}
 	return nil
+}
+
+// server returns what serves an inspector on a socket.
+func (c *InspectorConfig) server(of *Config, log *slog.Logger) (*server.Server, error) {
+	uid, err := userID(c.User)
+	if err != nil {
+		return nil, fmt.Errorf("user: %w", err)
+	}
+	gid, err := groupID(c.Group)
+	if err != nil {
+		return nil, fmt.Errorf("group: %w", err)
+	}
+	failures := map[OnFailure]server.Failure{
+		OnFailurePolicy: server.ByPolicy, OnFailureAccept: server.Accept,
+		OnFailureDrop: server.Drop, OnFailureRules: server.AsBefore,
+	}
+	return server.New(server.Config{
+		Name: c.Name, Socket: c.Socket, UID: uid, GID: gid,
+		Memory: c.Transport == TransportMemfd, OnFailure: failures[c.OnFailure],
+		Failure: string(c.OnFailure), Budget: time.Duration(c.Budget), MarkMask: of.MarkMask,
+		Log: log,
+	}), nil
+}
+
+// userID returns the number of a user, -1 for none.
+func userID(name string) (int, error) {
+	return ownerID(name, func() (string, error) {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return "", err
+		}
+		return u.Uid, nil
+	})
 }
 
 // groupID returns the number of a group, -1 for none.

@@ -83,6 +83,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	if rules != nil {
 		rules.ReportTo(reg)
 	}
+	outside.reportTo(reg)
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
 		super: super, metrics: shown, hangups: hangups, hook: hook, outside: outside,

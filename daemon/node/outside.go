@@ -4,10 +4,10 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
+	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/external"
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
@@ -19,7 +19,9 @@ type outside struct {
 	entries []external.Entry
 	router  *external.Router
 	// workers are what serves them, until the daemon stops.
-	workers []func(context.Context)
+	workers   []func(context.Context)
+	states    []func() api.InspectorState
+	reporters []func(reporter)
 }
 
 // newOutside makes the inspectors of the configuration, nil where it has none. An inspector
@@ -64,9 +66,54 @@ func (c *InspectorConfig) entry() (external.Entry, error) {
 
 // make makes the inspector that the configuration is about.
 func (o *outside) make(
-	*Config, *InspectorConfig, *external.Entry, *slog.Logger,
+	c *Config, one *InspectorConfig, entry *external.Entry, log *slog.Logger,
 ) error {
-	return errors.New("no kind of inspectors is available")
+	s, err := one.server(c, log)
+	if err != nil {
+		return err
+	}
+	entry.Inspector = s
+	s.Changed = func(ctx context.Context, list []*inspect.Attachment) {
+		o.router.Change(ctx, inspect.Change{Attachments: list})
+	}
+	o.workers = append(o.workers, s.Run)
+	o.states = append(o.states, s.State)
+	o.reporters = append(o.reporters, func(r reporter) { s.Report = r.ReportInspector })
+	return nil
+}
+
+// reporter remembers for operators what happens to inspectors.
+type reporter interface {
+	ReportInspector(level slog.Level, message string)
+}
+
+// reportTo has operators told. It is called before start.
+func (o *outside) reportTo(r reporter) {
+	if o == nil {
+		return
+	}
+	for _, set := range o.reporters {
+		set(r)
+	}
+}
+
+// inspectors says how the inspectors are.
+func (o *outside) inspectors() (list []api.InspectorState) {
+	if o == nil {
+		return nil
+	}
+	for _, state := range o.states {
+		list = append(list, state())
+	}
+	return list
+}
+
+// reader says what reads an attachment.
+func (o *outside) reader(key api.Key) (api.Reader, bool) {
+	if o == nil {
+		return api.Reader{}, false
+	}
+	return o.router.Reader(key.ContainerID, key.Ifname)
 }
 
 // check says why rules cannot leave flows to an inspector.

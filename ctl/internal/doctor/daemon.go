@@ -38,6 +38,7 @@ const (
 	checkDescriptors = "descriptors"
 	checkRules       = "rules"
 	checkLabels      = "labels"
+	checkInspectors  = "inspectors"
 	checkNames       = "server names"
 	checkRejects     = "rejects"
 	checkProblems    = "problems"

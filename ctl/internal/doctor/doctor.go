@@ -122,6 +122,7 @@ func (e *examination) checks() []check {
 		{checkBuffers, local(e.buffers), true},
 		{checkRules, local(e.rules), true},
 		{checkLabels, local(e.labels), true},
+		{checkInspectors, local(e.inspectors), true},
 		{checkNames, e.serverNames, true},
 		{checkRejects, local(e.rejects), true},
 		{checkProblems, local(e.problems), true},

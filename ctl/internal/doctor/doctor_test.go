@@ -143,8 +143,8 @@ func TestHealthy(t *testing.T) {
 	for _, f := range report.Findings {
 		checks[f.Check] = true
 	}
-	if len(checks) != 20 {
-		t.Errorf("checks %v, want 20", checks)
+	if len(checks) != 21 {
+		t.Errorf("checks %v, want 21", checks)
 	}
 }
 
@@ -502,6 +502,38 @@ func TestRules(t *testing.T) {
 	report()
 	p.want("wrong rules /etc/nsqueue/rules.d: rules are refused: a.yaml:3:1: no; " +
 		"failure policies decide about all packets")
+}
+
+// An inspector outside nsqueued is to be there, and to keep up.
+func TestInspectors(t *testing.T) {
+	p := newPatient(t)
+	p.examine()
+	state := api.InspectorState{
+		Name: "ids", Socket: "/run/i.sock", OnFailure: "Policy", PID: 7, Connected: true,
+	}
+	for _, tt := range []struct {
+		change func()
+		want   []string
+	}{
+		{func() {}, nil},
+		{func() { state.Counters.Late = 2 }, []string{
+			"warning inspectors ids: process 7 is slow: 2 packets exceeded its budget",
+		}},
+		{func() { state.Stalled = true }, []string{
+			"wrong inspectors ids: process 7 does not answer; its packets get onFailure: Policy",
+		}},
+		{func() { state.Connected = false }, []string{
+			"wrong inspectors ids: not connected to /run/i.sock; its packets get onFailure: Policy",
+		}},
+		{func() { state.Problem = "listen: no" }, []string{
+			"wrong inspectors ids: listen: no; its packets get onFailure: Policy",
+		}},
+	} {
+		tt.change()
+		now := state
+		p.daemon.Change(func(s *api.Status) { s.Inspectors = []api.InspectorState{now} })
+		p.want(tt.want...)
+	}
 }
 
 // The observers' socket does not serve CHECK; that is no fault of the pods.

@@ -44,6 +44,8 @@ type Daemon struct {
 	Rules Rules
 	// Labels tells of the source of pods' labels, nil as are Rules.
 	Labels func() *api.LabelsState
+	// Inspectors says how those outside the daemon are; nil where it has none.
+	Inspectors func() []api.InspectorState
 }
 
 // collector asks the daemon at each scrape.

@@ -86,6 +86,9 @@ func observe(h *prometheus.HistogramVec, took time.Duration, err error) {
 // Observe adds the metrics of a daemon. Call it once.
 func (m *Metrics) Observe(d Daemon) {
 	m.registry.MustRegister(newCollector(d))
+	if d.Inspectors != nil {
+		m.registry.MustRegister(newInspectorCollector(d.Inspectors))
+	}
 	if d.Rules != nil {
 		m.registry.MustRegister(newRuleCollector(&d))
 	}

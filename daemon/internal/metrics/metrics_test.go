@@ -72,7 +72,8 @@ func newMetrics(n *node, perPod bool) *metrics.Metrics {
 	m := metrics.New()
 	m.Observe(metrics.Daemon{
 		Source: n, Hook: "nft", FailurePolicy: api.Ignore, Restarts: 10, PerPod: perPod,
-		PerRule: true, Rules: someRules(), Handover: func() *api.Handover {
+		PerRule: true, Rules: someRules(), Inspectors: someInspectors,
+		Handover: func() *api.Handover {
 			return &api.Handover{
 				Role: api.RoleActive, TakeOvers: 2, Refusals: 3,
 				Peers: []api.HandoverPeer{{Role: api.RoleStandby}, {Role: api.RoleStandby}},
@@ -267,5 +268,25 @@ func BenchmarkScrapeOf1000Pods(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		scrape(b, m)
+	}
+}
+
+func someInspectors() []api.InspectorState {
+	return []api.InspectorState{{
+		Name: "ids", Connected: true, Counters: api.InspectorCounters{Answered: 7, Late: 2},
+	}}
+}
+
+// What became of packets for an inspector outside is told by its name.
+func TestInspectors(t *testing.T) {
+	text := scrape(t, newMetrics(&node{}, false))
+	for _, want := range []string{
+		`nsqueue_inspector_connected{inspector="ids"} 1`,
+		`nsqueue_inspector_packets_total{inspector="ids",result="answered"} 7`,
+		`nsqueue_inspector_packets_total{inspector="ids",result="late"} 2`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is missing in\n%s", want, text)
+		}
 	}
 }

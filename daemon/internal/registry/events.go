@@ -75,6 +75,12 @@ func (r *Registry) ReportRules(level slog.Level, message string) {
 	r.events.base.Log(context.Background(), level, "rules", slog.String("message", message))
 }
 
+// ReportInspector remembers what is told of an inspector outside the daemon, and logs it.
+func (r *Registry) ReportInspector(level slog.Level, message string) {
+	r.events.add(api.Event{Time: time.Now().UTC(), Kind: api.EventInspector, Message: message})
+	r.events.base.Log(context.Background(), level, "inspector", slog.String("message", message))
+}
+
 // ReportRefusal remembers what rules refused. It is not logged: there are many, and they
 // have a file of their own.
 func (r *Registry) ReportRefusal(event api.Event) {
