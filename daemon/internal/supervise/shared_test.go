@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,7 +107,7 @@ func TestCopiesChange(t *testing.T) {
 			b := a.beside(t)
 			b.arrange(t, fault.Stop+string(point))
 			b.start(t)
-			eventually(t, "point", b.passed)
+			eventually(t, "point", b.stopped)
 			kill(t, daemon.pid, unix.SIGUSR1)
 			a.want(t, "removed")
 			kill(t, daemon.pid, unix.SIGUSR2)
@@ -128,7 +129,7 @@ func TestCopiesDiscarded(t *testing.T) {
 	b := a.beside(t)
 	b.arrange(t, fault.Stop+string(fault.TakeSeen))
 	b.start(t)
-	eventually(t, "point", b.passed)
+	eventually(t, "point", b.stopped)
 	kill(t, a.cmd.Process.Pid, unix.SIGKILL)
 	<-a.exited
 	c := a.beside(t)
@@ -167,9 +168,15 @@ func (r *rig) arrange(t *testing.T, what string) {
 	}
 }
 
-func (r *rig) passed() bool {
-	_, err := os.Stat(filepath.Join(r.dir, "fault"))
-	return err != nil
+// stopped reports whether the supervisor has stopped at its point. It removes the file
+// before it stops: what has it go on must not come in between.
+func (r *rig) stopped() bool {
+	if _, err := os.Stat(filepath.Join(r.dir, "fault")); err == nil {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
+	// PID (NAME) STATE, where the name may contain anything.
+	return err == nil && bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T"))
 }
 
 // serves waits for the next daemon that serves, and returns its birth.
@@ -275,7 +282,7 @@ func TestTakerStopped(t *testing.T) {
 			b := a.beside(t)
 			b.arrange(t, fault.Stop+string(point))
 			b.start(t)
-			eventually(t, "point", b.passed)
+			eventually(t, "point", b.stopped)
 			switch point {
 			case fault.TakeConnected, fault.TakeOffered, fault.TakePrepared, fault.TakeDescriptors,
 				fault.TakeCopied, fault.TakeSeen:
@@ -320,7 +327,7 @@ func TestGiverStopped(t *testing.T) {
 			a.arrange(t, fault.Stop+string(point))
 			b := a.beside(t)
 			b.start(t, "answer=1s", "hand=1s")
-			eventually(t, "point", a.passed)
+			eventually(t, "point", a.stopped)
 			switch point {
 			case fault.GiveAll, fault.GiveHad, fault.GiveReady, fault.GiveLetGo:
 				if got := b.serves(t).inherited; got != all {
