@@ -226,6 +226,7 @@ func TestRulesUsage(t *testing.T) {
 		"try --pod a/b --in 1 --app x" + rules:           `app "x": want one of [tls quic http h2 dns ssh unknown none]`,
 		"try --pod a/b --in 1 --app ssh --sni a" + rules: "app ssh has no such name: want tls",
 		"try --pod a/b --in 1 --dns a --sni a" + rules:   "if any flags in the group [sni dns host] are set none of the others can be; [dns sni] were all set",
+
 		"frobnicate": `unknown command "frobnicate" for "nsqueuectl rules"`,
 	} {
 		o := offline(t, line)
