@@ -16,7 +16,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,6 +38,10 @@ type holding struct {
 	Over string
 	// Bind are folders of the machine that the node sees where they are.
 	Bind []string
+	// Disk are folders that outlive the holder, below Dir.
+	Disk []string
+	// Alone says that the holder is process 1 of the node.
+	Alone bool
 }
 
 // Hold returns at once in an ordinary process. In one that was started to hold a
@@ -66,6 +72,9 @@ func hold(text string) error {
 	}
 	if err := setUp(); err != nil {
 		return err
+	}
+	if h.Alone {
+		defer reap()()
 	}
 	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
 		return err
@@ -106,6 +115,28 @@ func (h holding) enterRoot() error {
 	return mount("none", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 
+// reap collects the processes that the node's programs leave to its process 1, until
+// the function that it returns is called.
+func reap() (stop func()) {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range ended {
+			var status syscall.WaitStatus
+			for pid := 1; pid > 0; {
+				pid, _ = syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(ended)
+		close(ended)
+		<-done
+	}
+}
+
 // overlay mounts the lower folders below the node's root, to be written to.
 func (h holding) overlay(dir string, lower ...string) error {
 	layer := filepath.Join(h.Dir, "layer", dir)
@@ -139,9 +170,12 @@ func (h holding) layOver() error {
 // furnish mounts what lies below the root.
 func (h holding) furnish(root string) error {
 	for _, dir := range []string{
-		"run", "tmp", "etc/cni", "var/lib/cni", "var/lib/containerd", "var/lib/containers",
-		"var/lib/etcd",
+		"/run", "/tmp", "/etc/cni", "/var/lib/cni", "/var/lib/containerd",
+		"/var/lib/containers", "/var/lib/etcd",
 	} {
+		if slices.Contains(h.Disk, dir) {
+			continue
+		}
 		if err := mkdirs(filepath.Join(root, dir)); err != nil {
 			return err
 		}
@@ -152,16 +186,57 @@ func (h holding) furnish(root string) error {
 	if err := mount("sysfs", filepath.Join(root, "sys"), "sysfs", 0, ""); err != nil {
 		return err
 	}
-	for _, dir := range append([]string{"/proc", "/dev", "/sys/fs/cgroup"}, h.Bind...) {
-		if err := mkdirs(filepath.Join(root, dir)); err != nil {
+	for _, dir := range append([]string{"/dev", "/sys/fs/cgroup"}, h.Bind...) {
+		if err := bind(dir, filepath.Join(root, dir)); err != nil {
 			return err
 		}
-		err := mount(dir, filepath.Join(root, dir), "", unix.MS_BIND|unix.MS_REC, "")
+	}
+	for _, dir := range h.Disk {
+		disk := filepath.Join(h.Dir, "disk", dir)
+		if err := mkdirs(disk); err != nil {
+			return err
+		}
+		if err := bind(disk, filepath.Join(root, dir)); err != nil {
+			return err
+		}
+	}
+	return h.mountProc(filepath.Join(root, "proc"))
+}
+
+// mountProc gives a node of its own processes a /proc that shows them, and in which
+// nobody changes the machine's settings.
+func (h holding) mountProc(proc string) error {
+	if !h.Alone {
+		return bind("/proc", proc)
+	}
+	if err := mount("proc", proc, "proc", 0, ""); err != nil {
+		return err
+	}
+	for _, name := range []string{
+		"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
+		"kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
+	} {
+		value, err := os.ReadFile(filepath.Join(proc, "sys", name))
 		if err != nil {
+			return err
+		}
+		file := filepath.Join(h.Dir, strings.ReplaceAll(name, "/", "_"))
+		if err := os.WriteFile(file, value, 0o644); err != nil {
+			return err
+		}
+		if err := mount(file, filepath.Join(proc, "sys", name), "", unix.MS_BIND, ""); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// bind makes the folder appear at the target, too.
+func bind(dir, target string) error {
+	if err := mkdirs(target); err != nil {
+		return err
+	}
+	return mount(dir, target, "", unix.MS_BIND|unix.MS_REC, "")
 }
 
 // setUp makes the node's netns one that forwards.
@@ -209,6 +284,9 @@ func (h holding) start() (*exec.Cmd, io.Closer, error) {
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS,
+	}
+	if h.Alone {
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID | unix.CLONE_NEWIPC
 	}
 	leash, err := cmd.StdinPipe()
 	if err != nil {

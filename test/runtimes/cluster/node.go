@@ -28,6 +28,7 @@ type Node struct {
 	holder *exec.Cmd
 	leash  io.Closer
 	env    []string
+	alone  bool
 }
 
 // NodeConfig says what a node is like.
@@ -42,6 +43,11 @@ type NodeConfig struct {
 	Bind []string
 	// Path are folders before the usual ones in PATH.
 	Path []string
+	// Disk are folders of the node that outlive it: another one of the same name finds
+	// what is in them. What other folders have is gone with the node.
+	Disk []string
+	// Alone says that the node sees its own processes only. They all end with it.
+	Alone bool
 }
 
 // nodesDir holds the nodes' roots, in the memory of the throw-away node.
@@ -53,7 +59,12 @@ func (s *Switch) Start(c NodeConfig) (*Node, error) {
 	if err := mkdirs(dir); err != nil {
 		return nil, err
 	}
-	h := holding{Name: c.Name, Dir: dir, Over: c.Over, Bind: c.Bind}
+	if err := forget(dir); err != nil {
+		return nil, fmt.Errorf("make node %s: %w", c.Name, err)
+	}
+	h := holding{
+		Name: c.Name, Dir: dir, Over: c.Over, Bind: c.Bind, Disk: c.Disk, Alone: c.Alone,
+	}
 	holder, leash, err := h.start()
 	if err != nil {
 		return nil, fmt.Errorf("start node %s: %w", c.Name, err)
@@ -61,7 +72,7 @@ func (s *Switch) Start(c NodeConfig) (*Node, error) {
 	path := append(append([]string{}, c.Path...),
 		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 	n := &Node{
-		Name: c.Name, IPv4: c.IPv4, IPv6: c.IPv6, holder: holder, leash: leash,
+		Name: c.Name, IPv4: c.IPv4, IPv6: c.IPv6, holder: holder, leash: leash, alone: c.Alone,
 		env: []string{
 			"PATH=" + strings.Join(path, ":"), "HOME=/root", "TMPDIR=/tmp", "LANG=C.UTF-8",
 			"GOTRACEBACK=all",
@@ -71,6 +82,27 @@ func (s *Switch) Start(c NodeConfig) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("join node %s: %w", c.Name, err), n.Stop())
 	}
 	return n, nil
+}
+
+// forget removes what an earlier node of the name had beside its disk.
+func forget(dir string) error {
+	return errors.Join(os.RemoveAll(filepath.Join(dir, "layer")),
+		os.RemoveAll(filepath.Join(dir, "root")))
+}
+
+// Cut ends the node as a power cut does, with all of its processes; it has to be alone.
+func (n *Node) Cut() error {
+	if !n.alone {
+		return fmt.Errorf("node %s shares its processes with others", n.Name)
+	}
+	err := n.holder.Process.Kill()
+	_ = n.leash.Close()
+	_ = n.holder.Wait()
+	// The kernel takes its time to end a netns; the cable goes now.
+	if port, missing := netlink.LinkByName(n.Name); missing == nil {
+		err = errors.Join(err, netlink.LinkDel(port))
+	}
+	return err
 }
 
 // Stop ends the process that holds the node. Its namespaces end with the last
@@ -110,12 +142,14 @@ func (n *Node) NetNS() string {
 }
 
 // Command returns a command that runs in the node. Its process ID is that of
-// the program: what brings it into the node executes it.
+// the program: what brings it into the node executes it. In a node that is alone
+// the program is a child of that, see [Process.PID].
 func (n *Node) Command(name string, args ...string) *exec.Cmd {
-	argv := append([]string{
-		fmt.Sprintf("--target=%d", n.holder.Process.Pid), "--net", "--mount", "--uts", "--",
-		name,
-	}, args...)
+	argv := []string{fmt.Sprintf("--target=%d", n.holder.Process.Pid), "--net", "--mount", "--uts"}
+	if n.alone {
+		argv = append(argv, "--ipc", "--pid")
+	}
+	argv = append(append(argv, "--", name), args...)
 	cmd := exec.Command("nsenter", argv...)
 	cmd.Env = n.env
 	return cmd
@@ -142,7 +176,7 @@ func NewSwitch(addr netip.Prefix) (*Switch, error) {
 		return nil, fmt.Errorf("add bridge: %w", err)
 	}
 	// No rule filters what passes here.
-	err := nstest.Sysctl("bridge/bridge-nf-call-iptables", "0")
+	err := nstest.Sysctl("net/bridge/bridge-nf-call-iptables", "0")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

@@ -5,7 +5,10 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,13 +25,23 @@ type Process struct {
 
 	name   string
 	cmd    *exec.Cmd
+	below  bool // the program is the command's child
 	exited chan error
 }
 
 // Launch starts a program in the node. The environment is added to the node's.
 func (n *Node) Launch(env []string, name string, args ...string) (*Process, error) {
-	p := &Process{name: n.Name + "'s " + name, cmd: n.Command(name, args...)}
-	p.cmd.Env = append(append([]string{}, n.env...), env...)
+	cmd := n.Command(name, args...)
+	cmd.Env = append(append([]string{}, n.env...), env...)
+	return start(&Process{name: n.Name + "'s " + name, cmd: cmd, below: n.alone})
+}
+
+// Launch starts a program beside the nodes, where the caller is.
+func Launch(name string, args ...string) (*Process, error) {
+	return start(&Process{name: name, cmd: exec.Command(name, args...)})
+}
+
+func start(p *Process) (*Process, error) {
 	p.cmd.Stdout, p.cmd.Stderr = &p.Log, &p.Log
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
@@ -41,11 +54,43 @@ func (n *Node) Launch(env []string, name string, args ...string) (*Process, erro
 // Name says what it is.
 func (p *Process) Name() string { return p.name }
 
-// PID is the program's process ID.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+// PID is the program's process ID, 0 where it has ended or not begun.
+func (p *Process) PID() int {
+	pid := p.cmd.Process.Pid
+	if !p.below {
+		return pid
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0
+	}
+	child, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return child
+}
 
 // Signal sends it a signal.
-func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+func (p *Process) Signal(s syscall.Signal) error {
+	if !p.below {
+		return p.cmd.Process.Signal(s)
+	}
+	pid := p.PID()
+	if pid == 0 {
+		return os.ErrProcessDone
+	}
+	return syscall.Kill(pid, s)
+}
+
+// Ended reports whether the program has ended.
+func (p *Process) Ended() bool { return len(p.exited) > 0 }
+
+// Kill ends the program at once and waits for its end.
+func (p *Process) Kill() error {
+	if err := p.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	p.exited <- <-p.exited
+	return nil
+}
 
 // Stop ends the program as an init system does (SIGTERM). The exit code is not
 // looked at, because not all programs take that for a success.

@@ -12,9 +12,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Spec says what is in an image.
@@ -25,6 +27,8 @@ type Spec struct {
 	Programs []string
 	// Links are further names in /bin of the first program.
 	Links []string
+	// Files are further ones: where the image has them, and where they are here.
+	Files map[string]string
 	// Command is what runs where a pod names no command.
 	Command []string
 }
@@ -88,6 +92,15 @@ func (s Spec) layer() ([]byte, error) {
 			Typeflag: tar.TypeSymlink, Name: "bin/" + l, Linkname: filepath.Base(s.Programs[0]),
 		})
 		if err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		body, err := os.ReadFile(s.Files[name])
+		if err != nil {
+			return nil, err
+		}
+		if err := addFile(t, strings.TrimPrefix(name, "/"), 0o755, body); err != nil {
 			return nil, err
 		}
 	}
