@@ -97,9 +97,18 @@ test-vm-debug: cni-plugins build-tests ## try it in a kernel with KASAN, lockdep
 test-dkms: ## install, upgrade and remove the DKMS package in a chroot of Debian (root)
 	@hack/tier.sh dkms
 
-.PHONY: kube
+.PHONY: kube test-kube test-kube-short test-kube-long
 kube: ## build Kubernetes, CoreDNS and helm (20 minutes, once per machine)
 	@hack/kube.sh
+
+test-kube: cni-plugins build-tests image kube ## damage it in a cluster of two nodes (root)
+	@hack/tier.sh kube
+
+test-kube-short: cni-plugins build-tests image kube ## some steps of test-kube, in 3 minutes
+	@hack/tier.sh kube-short
+
+test-kube-long: cni-plugins build-tests image kube ## the same with repetitions
+	@hack/tier.sh kube-long
 
 .PHONY: lint kmod deb-dkms coccicheck
 lint: ## check style, dependencies, scripts, the module

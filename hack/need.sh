@@ -15,7 +15,7 @@ netns) need=$filter ;;
 e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	systemd-analyze:systemd tshark:tshark
 	capinfos:wireshark-common curl:curl" ;;
-runtimes) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
+runtimes | kube) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
 vm) need="$filter gcc:gcc qemu-system-x86_64:qemu-system-x86 xz:xz-utils ip:iproute2" ;;
 arm64) need='qemu-system-aarch64:qemu-system-arm aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu' ;;
 debug-kernel) need="$compiler flex:flex bison:bison bc:bc /usr/include/libelf.h:libelf-dev

@@ -56,6 +56,13 @@ runtimes)
 	timed hack/filtered.sh runtimes '^ *--- |@@ |FAIL|^(ok|panic)' \
 		hack/gotest.sh runtimes -v ./test/runtimes
 	;;
+kube | kube-short | kube-long)
+	hack/need.sh kube
+	hack/fetch.sh runtimes
+	export NSQUEUE_KUBE=${tier#kube-}
+	timed hack/filtered.sh "$tier" '^ *--- |@@ |FAIL|^(ok|panic)' \
+		hack/gotest.sh kube -v ./test/kube
+	;;
 vm)
 	hack/need.sh vm
 	timed hack/filtered.sh vm '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
