@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
@@ -192,4 +193,35 @@ func (r *rig) endGroup(t *testing.T, name string) {
 	t.Helper()
 	r.kubectl(t, "delete", "deployment", name, "--namespace", namespace)
 	r.awaitPods(t, namespace, "app="+name, 0)
+}
+
+// testReboot has each node lose its power, one after the other. What its disk has stays.
+func testReboot(t *testing.T, r *rig) {
+	for _, n := range r.nodes {
+		r.progress(t, "%s loses its power", n.name())
+		nstest.Must(t, n.cut())
+		r.boot(t, n)
+		r.awaitNodes(t)
+		r.awaitAgents(t)
+		nstest.Eventually(t, patience, "the node's pods run again", func() bool {
+			_, _, err := n.netns(t, r.talkerOn(n).name)
+			return err == nil
+		})
+		r.awaitPods(t, namespace, "app=talker", len(r.talkers()))
+		r.awaitAttached(t)
+		for name, a := range n.attachments(t) {
+			r.progress(t, "%s: %s by %s", name, a.FailurePolicy, a.Origin)
+		}
+	}
+	wait(time.Second)
+	r.stamped(t)
+}
+
+func (r *rig) talkerOn(n *node) *talker {
+	for _, one := range r.talkers() {
+		if one.node == n {
+			return one
+		}
+	}
+	return nil
 }

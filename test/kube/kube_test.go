@@ -53,6 +53,10 @@ func steps() []step {
 		{"flannel restarts", testFlannel},
 		{"force", testForce},
 		{"kill", testKill},
+		{"services", testServices},
+		{"rules", testRules},
+		{"second release", testSecondRelease},
+		{"reboot", testReboot},
 	}
 	switch mode() {
 	case "short":

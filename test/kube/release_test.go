@@ -92,6 +92,18 @@ func (r *rig) awaitAgents(t *testing.T) []pod {
 	return r.awaitPods(t, home, agents, len(r.nodes))
 }
 
+// agent returns the node's pod of nsqueue.
+func (r *rig) agent(t *testing.T, n *node) pod {
+	t.Helper()
+	for _, p := range r.awaitAgents(t) {
+		if p.Spec.NodeName == n.name() {
+			return p
+		}
+	}
+	t.Fatalf("no pod of nsqueue on %s", n.name())
+	return pod{}
+}
+
 // attachments returns those of the node's pods of the tests, by the pods' names.
 func (n *node) attachments(t *testing.T) map[string]api.Attachment {
 	t.Helper()

@@ -45,10 +45,21 @@ func (stamper) Inspect(p *inspect.Packet) inspect.Verdict {
 	if !ok || f.Protocol != inspect.ProtoUDP || p.Direction != inspect.In {
 		return v
 	}
-	if at := len(p.Payload) - load.Size; at > 0 {
+	at := len(p.Payload) - load.Size
+	if at == headers(p.Payload) {
 		stamped := append([]byte(nil), p.Payload...)
 		load.Stamp(stamped[at:])
 		v.Payload = stamped
 	}
 	return v
+}
+
+// headers returns how long those of a datagram are that has no options: what is longer is
+// none of the load.
+func headers(packet []byte) int {
+	const ipv4, ipv6, udp = 20, 40, 8
+	if packet[0]>>4 == 6 {
+		return ipv6 + udp
+	}
+	return ipv4 + udp
 }
