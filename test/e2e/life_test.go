@@ -88,7 +88,7 @@ func checkListed(t *testing.T, r *rig, n *chain.Network, pods ...*chain.Pod) {
 			Pod:           api.Pod{Namespace: "default", Name: p.Name, UID: "uid-of-" + p.Name},
 			FailurePolicy: api.Ignore,
 			Netns:         got.Netns, Hook: got.Hook, Queues: got.Queues,
-			Counters: got.Counters, Created: got.Created,
+			Counters: got.Counters, Created: got.Created, Reader: &api.Reader{Kind: "daemon"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("pod %s (-want +got):\n%s", p.Name, diff)

@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -95,19 +97,26 @@ func (r *rulesRig) serve(t *testing.T) {
 	t.Helper()
 	r.server = newPod(t, r.network, "server")
 	listener := tls.NewListener(r.server.NetNS.ListenTCP(t, address(r.server.IPv4)), r.tls)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			// One whose client was refused in silence ends with the test.
+			end := context.AfterFunc(t.Context(), func() { _ = conn.Close() })
+			serving.Go(func() {
+				defer end()
 				defer conn.Close()
 				_, _ = io.Copy(conn, conn)
-			}()
+			})
 		}
-	}()
+	})
+	t.Cleanup(func() { // t.Context has ended
+		_ = listener.Close()
+		serving.Wait()
+	})
 }
 
 // connect has a pod ask the server for a name.
