@@ -40,7 +40,12 @@ func (n *node) startLabeled(t *testing.T) *labeledDaemon {
 	nstest.Must(t, n.Write("/etc/labeled/rules.yaml", guestRules))
 	d := &labeledDaemon{node: n, client: api.NewClient(n.File(labeledDir + "/nsqueued.sock"))}
 	d.start(t)
-	t.Cleanup(func() { nstest.Must(t, d.Stop()) })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(d.Log.String())
+		}
+		nstest.Must(t, d.Stop())
+	})
 	return d
 }
 
@@ -69,8 +74,8 @@ func (d *labeledDaemon) awaitLabels(t *testing.T, connected bool) {
 func (d *labeledDaemon) newPod(t *testing.T, name, team, to string) *cri.Pod {
 	t.Helper()
 	s := spec(cri.Spec{Name: name, Handler: labeled, Labels: map[string]string{"team": team}})
-	s.Command = []string{"sh", "-c", "wget -q -T 20 -O /tmp/said http://" + to + "/; touch /tmp/done; " +
-		"exec sleep 100000"}
+	s.Command = []string{"sh", "-c", "timeout 20 wget -q -O - http://" + to +
+		"/ >/tmp/said 2>&1; touch /tmp/done; exec sleep 100000"}
 	p, err := d.node.client.Run(t.Context(), s, 0)
 	nstest.Must(t, err)
 	t.Cleanup(func() { remove(t, p) })

@@ -23,7 +23,7 @@ func (e *examination) labels() {
 	case l.Late > 0:
 		e.add(Warning, checkLabels, l.Socket, text.Plural(int(l.Late), "pod")+" have started "+
 			"before the rules of their labels were in force", "The node was busy, or nsqueued "+
-			"hung: nsqueuectl events and the log say when. Their rules are in force by now.")
+			"hung. Their rules are in force by now.")
 	default:
 		e.ok(checkLabels, l.Socket, "%s tells them", l.Runtime)
 	}
