@@ -8,6 +8,9 @@ import "sync/atomic"
 type Counters struct {
 	Packets, Bytes            atomic.Uint64
 	Accepted, Dropped, Queued atomic.Uint64
+	// Away packets would have gone to another queue, which no program read. They are
+	// among those that were accepted or dropped.
+	Away atomic.Uint64
 	// Rejected packets were dropped, and are not among those that were Dropped.
 	Rejected atomic.Uint64
 	// Untold are rejected packets of which an end could not be told.
@@ -47,6 +50,7 @@ func (c *Counters) add(b *batchCounters) {
 		{&c.Accepted, b.accepted},
 		{&c.Dropped, b.dropped},
 		{&c.Queued, b.queued},
+		{&c.Away, b.away},
 		{&c.Rejected, b.rejected},
 		{&c.Settled, b.settled},
 		{&c.Malformed, b.malformed},
@@ -68,7 +72,7 @@ func (c *Counters) add(b *batchCounters) {
 type batchCounters struct {
 	packets, bytes                     uint64
 	accepted, dropped, queued, settled uint64
-	rejected                           uint64
+	rejected, away                     uint64
 	malformed, panics, errors, flushed uint64
 	deferred, expired, undeferred      uint64
 	nanoseconds                        uint64 // of the inspector

@@ -131,11 +131,7 @@ func (q *Queue) tune() error {
 // including those that a reader has read and not answered. Those that are accepted lose their
 // priority: a verdict must carry no request that a pod has put there.
 func (q *Queue) AnswerAll(newest uint32, accept bool) error {
-	msg := appendBatchVerdict(nil, q.config.Number, newest, verdictDrop)
-	if accept {
-		msg = appendBatchAccept(nil, q.config.Number, newest)
-	}
-	return q.send("send batch verdict", msg)
+	return q.send("send batch verdict", allVerdict(q.config.Number, newest, accept))
 }
 
 // SetFailOpen switches what happens to packets while the queue is full. It asks

@@ -30,8 +30,8 @@ type Rejecter interface {
 	Sent(p *inspect.Packet) bool
 }
 
-// ReaderOptions are what a reader works with. All fields but Rejecter, Panicked
-// and Ended are required.
+// ReaderOptions are what a reader works with. All fields but Rejecter, Away,
+// Panicked and Ended are required.
 type ReaderOptions struct {
 	Inspector  inspect.Inspector
 	Attachment *inspect.Attachment
@@ -41,6 +41,8 @@ type ReaderOptions struct {
 	Observer func() Observer
 	// Rejecter, if any, is told of packets that the inspector rejects.
 	Rejecter Rejecter
+	// Away is what SetAway is told at first.
+	Away []Away
 	// Panicked, if any, is called with what the inspector's panic says, while its
 	// stack is there. Calls for several readers are concurrent.
 	Panicked func(r *Reader, said any)
@@ -66,6 +68,7 @@ type Reader struct {
 	policy  atomic.Uint32 // the verdict for packets that cannot be inspected
 	settle  atomic.Uint64 // priority bits: accept in the upper half, drop below
 	sending sync.Mutex    // held while verdicts are sent, which ask by settle's bits
+	away    atomic.Pointer[away]
 	// deferrals are nil where the inspector defers no verdicts.
 	deferrals *deferrals
 	stopped   atomic.Pointer[error]
@@ -86,6 +89,7 @@ func NewReader(q *Queue, failOpen bool, o ReaderOptions) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{queue: q, raw: raw, options: o, clock: newClock()}
+	r.SetAway(o.Away)
 	r.turns.done = o.Ended
 	r.SetFailOpen(failOpen)
 	r.setSession()

@@ -170,6 +170,7 @@ func (s *session) send(fd uintptr, b *batch) error {
 func (s *answers) write(fd uintptr) {
 	s.verdicts.closeRun()
 	s.verdicts.revoke(s.reader.requests())
+	s.verdicts.divert(*s.reader.away.Load())
 	s.reader.Counters.add(&s.verdicts.counters) // first: the receiver of a packet may look
 	s.tellRejected()
 	for out := s.verdicts.buf; len(out) > 0; {
@@ -314,7 +315,7 @@ func (s *answers) answer(p *inspect.Packet, v *inspect.Verdict, mark uint32) {
 		a.verdict = verdictAccept
 		a.payload = v.Payload
 	case inspect.Queue:
-		a.verdict = verdictRequeue | uint32(v.Queue)<<16
+		a.verdict = s.reader.requeue(v.Queue)
 		a.payload = v.Payload
 	}
 	settled := s.requestSettling(p, v, &a)

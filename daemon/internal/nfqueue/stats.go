@@ -21,6 +21,8 @@ type Stat struct {
 	Waiting uint32
 	// QueueDropped packets found the queue full, UserDropped the socket.
 	QueueDropped, UserDropped uint64
+	// Whole says that packets are copied, from their IP header on.
+	Whole bool
 	// Sequence is the ID of the newest packet.
 	Sequence uint32
 }
@@ -69,6 +71,7 @@ func parseStat(line string) (Stat, error) {
 	}
 	return Stat{
 		Number: uint16(n[0]), PortID: uint32(n[1]), Waiting: uint32(n[2]),
+		Whole:        n[3] == copyPacket,
 		QueueDropped: n[5], UserDropped: n[6], Sequence: uint32(n[7]),
 	}, nil
 }

@@ -19,6 +19,8 @@ type verdictBatch struct {
 
 	// requests are where the verdicts begin that ask to settle a flow.
 	requests []int
+	// requeues are the verdicts that send packets to another queue.
+	requeues []requeued
 
 	runVerdict, runID uint32
 	runLength         int
@@ -42,16 +44,19 @@ type rawVerdict struct {
 func (r *rawVerdict) plain() bool { return !r.setMark && !r.setPriority && r.payload == nil }
 
 func (v *verdictBatch) reset(buf []byte, queue uint16) {
-	*v = verdictBatch{buf: buf[:0], queue: queue, requests: v.requests[:0]}
+	*v = verdictBatch{
+		buf: buf[:0], queue: queue, requests: v.requests[:0], requeues: v.requeues[:0],
+	}
 }
 
 // add appends the answer for the packet id, after that of its predecessor.
 func (v *verdictBatch) add(id uint32, raw *rawVerdict) {
-	if v.single || !raw.plain() || raw.verdict > verdictAccept {
+	if v.single || !raw.plain() {
 		v.closeRun()
 		if raw.settles {
 			v.requests = append(v.requests, len(v.buf))
 		}
+		v.noteRequeue(raw.verdict, 1)
 		v.buf = appendVerdict(v.buf, v.queue, id, raw)
 		return
 	}
@@ -63,6 +68,7 @@ func (v *verdictBatch) add(id uint32, raw *rawVerdict) {
 }
 
 func (v *verdictBatch) closeRun() {
+	v.noteRequeue(v.runVerdict, v.runLength)
 	switch {
 	case v.runLength > 1:
 		v.buf = appendBatchVerdict(v.buf, v.queue, v.runID, v.runVerdict)
@@ -70,6 +76,13 @@ func (v *verdictBatch) closeRun() {
 		v.buf = appendVerdict(v.buf, v.queue, v.runID, &rawVerdict{verdict: v.runVerdict})
 	}
 	v.runLength = 0
+}
+
+// noteRequeue notes that the next message may send packets to another queue.
+func (v *verdictBatch) noteRequeue(verdict uint32, packets int) {
+	if verdict > verdictAccept && packets > 0 {
+		v.requeues = append(v.requeues, requeued{len(v.buf), packets})
+	}
 }
 
 // revoke takes back the requests that say something else than these. What was to

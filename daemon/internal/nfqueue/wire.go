@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	gonfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
@@ -247,6 +248,14 @@ func appendBatchAccept(b []byte, queue uint16, id uint32) []byte {
 	return endMessage(appendAttr32(b, attrPriority, 0), start)
 }
 
+// allVerdict is the message that gives all waiting packets up to newest one verdict.
+func allVerdict(queue uint16, newest uint32, accept bool) []byte {
+	if accept {
+		return appendBatchAccept(nil, queue, newest)
+	}
+	return appendBatchVerdict(nil, queue, newest, verdictDrop)
+}
+
 func appendBatchHeader(b []byte, queue uint16, id, verdict uint32) []byte {
 	b = appendHeader(b, msgVerdictBatch, unix.NLM_F_REQUEST, 0, queue)
 	b = appendAttrHeader(b, attrVerdictHdr, 8)
@@ -272,6 +281,21 @@ func appendFlags(b []byte, c *Config) []byte {
 	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, c.Number)
 	b = appendAttr32(b, cfgMask, c.knownFlags())
 	b = appendAttr32(b, cfgFlags, c.flags())
+	return endMessage(b, start)
+}
+
+// appendRoom appends the message that gives a bound queue room for packets, and says what
+// becomes of those that find none.
+func appendRoom(b []byte, number uint16, length uint32, failOpen bool) []byte {
+	var flags uint32
+	if failOpen {
+		flags = gonfqueue.NfQaCfgFlagFailOpen
+	}
+	start := len(b)
+	b = appendHeader(b, msgConfig, unix.NLM_F_REQUEST, 0, number)
+	b = appendAttr32(b, cfgMaxLen, length)
+	b = appendAttr32(b, cfgMask, gonfqueue.NfQaCfgFlagFailOpen)
+	b = appendAttr32(b, cfgFlags, flags)
 	return endMessage(b, start)
 }
 

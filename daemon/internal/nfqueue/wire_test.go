@@ -246,7 +246,7 @@ func FuzzParseStats(f *testing.F) {
 
 func TestParseStats(t *testing.T) {
 	got, err := parseStats([]byte("   80  31415     3 2 65531     1     2        7  1\n"))
-	want := []Stat{{Number: 80, PortID: 31415, Waiting: 3, QueueDropped: 1, UserDropped: 2, Sequence: 7}}
+	want := []Stat{{Number: 80, PortID: 31415, Waiting: 3, Whole: true, QueueDropped: 1, UserDropped: 2, Sequence: 7}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
@@ -261,6 +261,7 @@ func testReader(i inspect.Inspector) *Reader {
 		Inspector: i, Attachment: &inspect.Attachment{}, MarkMask: 0xff000000,
 		Observer: func() Observer { return nil },
 	}}
+	r.SetAway(nil)
 	r.setSession()
 	r.SetFailOpen(true)
 	return r
