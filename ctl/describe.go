@@ -144,6 +144,9 @@ func (c *command) writeDescription(d *description) error {
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,
 		d.HookCounters.Settled)
 	line("Problem", "%s", cmp.Or(d.Problem, "none"))
+	for i := range d.Programs {
+		c.addProgram(&f, &d.Programs[i])
+	}
 	addWords(&f, "Annotation", d.Annotations)
 	addWords(&f, "Label", d.Labels)
 	for _, warning := range d.Warnings {
@@ -158,6 +161,28 @@ func (c *command) writeDescription(d *description) error {
 		errs = append(errs, c.writeRecent("Refused", refused))
 	}
 	return errors.Join(errs...)
+}
+
+// addProgram adds a program that runs for the pod.
+func (c *command) addProgram(f *text.Fields, p *api.Program) {
+	state := "does not run"
+	if p.PID != 0 {
+		state = fmt.Sprintf("process %d, does not read queue %d", p.PID, p.Queue)
+	}
+	if p.Ready {
+		state = fmt.Sprintf("process %d, reads queue %d", p.PID, p.Queue)
+	}
+	if p.Since != nil {
+		state += ", for " + text.Age(c.now().Sub(*p.Since))
+	}
+	f.Add("Program", "%s: %s, %s", p.Name, state, text.Plural(int(p.Restarts), "restart"))
+	if u := p.Usage; u != nil {
+		f.Add("Program uses", "%.1f MiB of memory, %.1f s of processor time",
+			float64(u.MemoryBytes)/(1<<20), u.CPUSeconds)
+	}
+	if p.LastEnd != "" {
+		f.Add("Program's last end", "it %s", p.LastEnd)
+	}
 }
 
 // addWords adds annotations or labels, each with the beginning of its value.

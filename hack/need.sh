@@ -9,10 +9,11 @@ PATH=$PATH:/usr/sbin:/sbin
 
 filter='nft:nftables iptables:iptables'
 compiler='gcc:gcc /usr/include/stdio.h:libc6-dev'
+reader=/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev
 case $1 in
 unit) need="$compiler git:git python3:python3 rustc:rustc" ;; # the compiler is the race detector's
-netns) need=$filter ;;
-e2e) need="$filter iperf3:iperf3 busybox:busybox-static nsenter:util-linux
+netns) need="$filter $compiler $reader" ;;
+e2e) need="$filter $compiler $reader iperf3:iperf3 busybox:busybox-static nsenter:util-linux
 	systemd-analyze:systemd tshark:tshark
 	capinfos:wireshark-common curl:curl" ;;
 runtimes | kube) need="$filter $compiler busybox:busybox-static nsenter:util-linux ip:iproute2" ;;
@@ -22,11 +23,10 @@ debug-kernel) need="$compiler flex:flex bison:bison bc:bc /usr/include/libelf.h:
 	make:make" ;;
 dkms) need='debootstrap:debootstrap dpkg-deb:dpkg' ;;
 coccicheck) need='spatch:coccinelle xz:xz-utils' ;;
-demo) need='iptables:iptables busybox:busybox-static curl:curl' ;;
+demo) need="$compiler $reader iptables:iptables busybox:busybox-static curl:curl" ;;
 lint) need='gcc:gcc sparse:sparse clang-format-14:clang-format-14 xz:xz-utils
 	shellcheck:shellcheck perl:perl' ;;
-bench) need="$compiler nft:nftables iperf3:iperf3
-	/usr/include/libnetfilter_queue/libnetfilter_queue.h:libnetfilter-queue-dev" ;;
+bench) need="$compiler $reader nft:nftables iperf3:iperf3" ;;
 ui) need='chromium:chromium node:nodejs npm:npm
 	/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:fonts-dejavu-core' ;;
 image-readers) need='buildah:buildah skopeo:skopeo' ;;

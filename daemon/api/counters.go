@@ -12,6 +12,9 @@ type Counters struct {
 	Dropped  uint64 `json:"dropped"`
 	// Queued went on to another queue by verdict.
 	Queued uint64 `json:"queued"`
+	// Away would have gone on to the queue of a program that did not read. They are among
+	// those that were Accepted or Dropped.
+	Away uint64 `json:"away"`
 	// Rejected were dropped by verdict, and the ends of their flows told. They are not
 	// among those that were Dropped.
 	Rejected uint64 `json:"rejected"`
@@ -53,6 +56,7 @@ func (c *Counters) Add(o Counters) {
 	c.Accepted += o.Accepted
 	c.Dropped += o.Dropped
 	c.Queued += o.Queued
+	c.Away += o.Away
 	c.Rejected += o.Rejected
 	c.Untold += o.Untold
 	c.Settled += o.Settled
@@ -74,6 +78,7 @@ func (c *Counters) Sub(o Counters) {
 	c.Accepted -= o.Accepted
 	c.Dropped -= o.Dropped
 	c.Queued -= o.Queued
+	c.Away -= o.Away
 	c.Rejected -= o.Rejected
 	c.Untold -= o.Untold
 	c.Settled -= o.Settled

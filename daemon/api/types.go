@@ -177,6 +177,35 @@ type Attachment struct {
 	Reader *Reader `json:"reader,omitempty"`
 	// Labels are those of the pod, as they were when it started; nil if they have not come.
 	Labels map[string]string `json:"labels,omitzero"`
+	// Programs are those that run for the pod.
+	Programs []Program `json:"programs,omitempty"`
+}
+
+// Program is one that runs in a pod's netns and reads a queue there.
+type Program struct {
+	// Name is the inspector's.
+	Name  string `json:"name"`
+	Queue uint16 `json:"queue"`
+	// PID is 0 while it does not run.
+	PID int `json:"pid,omitempty"`
+	// Ready: packets go to it.
+	Ready bool `json:"ready"`
+	// Since is when the daemon first knew the process.
+	Since    *time.Time `json:"since,omitempty"`
+	Restarts uint64     `json:"restarts"`
+	// LastEnd says how it ended last.
+	LastEnd string `json:"lastEnd,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// Usage is in descriptions only.
+	Usage *ProgramUsage `json:"usage,omitempty"`
+}
+
+// ProgramUsage is what a program and all that it has started use.
+type ProgramUsage struct {
+	// MemoryBytes now, 0 where that is not known.
+	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+	// CPUSeconds of all that ran in the pod's netns so far.
+	CPUSeconds float64 `json:"cpuSeconds"`
 }
 
 // AttachmentList is the answer to a list call.
@@ -303,6 +332,9 @@ type Problem struct {
 	// Inspector: it panicked or exceeded its budget of late. The packets that it
 	// did not decide got the policy's verdict, the others are inspected.
 	Inspector bool `json:"inspector,omitempty"`
+	// Program: one that is to read the pod's packets does not, or is slow. With Inspector,
+	// no packets are lost for it.
+	Program bool `json:"program,omitempty"`
 }
 
 // Doubts are about attachments of which the daemon cannot tell whether their pods
@@ -511,6 +543,8 @@ const (
 	// EventPastHook: packets of the pod pass uninspected, because they never meet
 	// the hook.
 	EventPastHook EventKind = "pastHook"
+	// EventProgram: a program that reads the pod's packets has started, ended, or hangs.
+	EventProgram EventKind = "program"
 	// EventRules: other rules came into force, or files of rules were refused.
 	EventRules EventKind = "rules"
 	// EventDoubt: it cannot be told whether the pod lives; it stays attached.
@@ -533,7 +567,7 @@ func EventKinds() []EventKind {
 	return []EventKind{
 		EventAttach, EventDetach, EventTakeOver, EventOrphans, EventRepair, EventOverload,
 		EventPanic, EventLostDetach, EventSecurity, EventFailure, EventWarning, EventPastHook,
-		EventDoubt, EventRules, EventRefusal, EventAudit, EventInspector,
+		EventDoubt, EventProgram, EventRules, EventRefusal, EventAudit, EventInspector,
 	}
 }
 

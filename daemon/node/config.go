@@ -17,6 +17,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
+	"github.com/nsqueue/nsqueue/daemon/internal/cgroup"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/kmod"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -49,6 +50,10 @@ type Config struct {
 	// KmodSysctls is the directory of the network's sysctls, by which hook kmod is told what
 	// to do. In a container those at /proc/sys/net are read-only: mount the node's elsewhere.
 	KmodSysctls string `json:"kmodSysctls"`
+	// Cgroups is the directory of the node's control groups, where the programs of
+	// inspectors (exec) have groups of their own. In a container: where the node's
+	// /sys/fs/cgroup is mounted, so that programs outlive it.
+	Cgroups string `json:"cgroups"`
 	// FailurePolicy of pods whose attach request names none: Ignore or Fail.
 	FailurePolicy api.Policy `json:"failurePolicy"`
 	// LogLevel is debug, info, warn or error.
@@ -122,6 +127,7 @@ func DefaultConfig() Config {
 		StateDir:      filepath.Dir(api.DefaultSocket),
 		Hook:          hookAuto,
 		KmodSysctls:   kmod.DefaultSysctls,
+		Cgroups:       cgroup.DefaultMounts,
 		FailurePolicy: api.Ignore,
 		LogLevel:      api.LogInfo,
 		LogFormat:     LogText,
@@ -190,7 +196,7 @@ func (c *Config) Validate() error {
 		selector.Validate(), c.InspectBudget.validate("inspectBudget", minBudget, 0),
 		c.Queue.Coalesce.validate("queue.coalesce", minCoalesce, maxCoalesce),
 		absolute("socket", c.Socket), absolute("stateDir", c.StateDir),
-		absolute("kmodSysctls", c.KmodSysctls),
+		absolute("kmodSysctls", c.KmodSysctls), absolute("cgroups", c.Cgroups),
 		c.FailurePolicy.Validate(), queue.Validate(), c.Queue.validateTotal(),
 		c.LogLevel.Validate(), validateLogFormat(c.LogFormat),
 		validateMetricsAddress(c.MetricsAddress), c.Observe.validate(),

@@ -27,6 +27,9 @@ type InspectorConfig struct {
 	OnFailure OnFailure `json:"onFailure,omitempty"`
 	// Budget is how long the inspector may take for a packet.
 	Budget Duration `json:"budget,omitempty"`
+	// Exec is a program that reads a queue by itself, once for each pod; the inspector has no
+	// socket then.
+	Exec *ExecConfig `json:"exec,omitempty"`
 	// Socket is the path of the unix socket where nsqueued listens for the inspector.
 	Socket string `json:"socket,omitempty"`
 	// Transport is how packets come: messages, or memfd, in memory that is shared with the
@@ -86,6 +89,9 @@ func DefaultInspector() InspectorConfig {
 func (c *InspectorConfig) effective() InspectorConfig {
 	of, d := *c, DefaultInspector()
 	of.OnFailure = cmp.Or(of.OnFailure, d.OnFailure)
+	if of.Exec != nil {
+		of.Budget = cmp.Or(of.Budget, Duration(defaultExecBudget))
+	}
 	of.Budget = cmp.Or(of.Budget, d.Budget)
 	of.Transport = cmp.Or(of.Transport, d.Transport)
 	return of
@@ -124,13 +130,24 @@ func (c *InspectorConfig) validate(field string) error {
 		at(field+".name", validateInspectorName(c.Name)),
 		at(field+".onFailure", c.validateOnFailure()),
 		at(field+".budget", c.validateBudget()),
-		c.validateSocket(field),
+		c.validateKind(field),
 	}
 	if c.Pods != nil {
 		_, err := c.Pods.compile()
 		errs = append(errs, at(field+".pods", err))
 	}
 	return errors.Join(errs...)
+}
+
+// validateKind looks at what is of one kind of inspectors alone.
+func (c *InspectorConfig) validateKind(field string) error {
+	switch {
+	case c.Exec == nil:
+		return c.validateSocket(field)
+	case c.Socket != "" || c.User != "" || c.Group != "":
+		return at(field, errors.New("want a socket, or exec, and not both"))
+	}
+	return c.Exec.validate(field+".exec", c)
 }
 
 func validateInspectorName(name string) error {

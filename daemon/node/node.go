@@ -42,6 +42,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	defer fds.Close()
 	hangups, release := catchHangups(&c)
 	defer release()
+	c.moveQueues()
 	outside, err := newOutside(&c, inspector, log)
 	if err != nil {
 		return err
@@ -76,7 +77,12 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	}
 	defer store.Close()
 	shown := metrics.New()
-	reg, err := newRegistry(&c, store, fds, inspector, labels.Of, shown, log)
+	kept, err := outside.keepPrograms(&c, log)
+	if err != nil {
+		return err
+	}
+	reg, err := newRegistry(&c, store, fds, inspector, labels.Of, shown, kept,
+		outside, log)
 	if err != nil {
 		return err
 	}

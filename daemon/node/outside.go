@@ -11,6 +11,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/external"
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
+	"github.com/nsqueue/nsqueue/daemon/internal/programs"
 	"github.com/nsqueue/nsqueue/daemon/rules"
 )
 
@@ -18,6 +19,8 @@ import (
 type outside struct {
 	entries []external.Entry
 	router  *external.Router
+	// programs are those that run in pods.
+	programs []*programs.Config
 	// workers are what serves them, until the daemon stops.
 	workers   []func(context.Context)
 	states    []func() api.InspectorState
@@ -41,7 +44,12 @@ func newOutside(c *Config, inspector inspect.Inspector, log *slog.Logger) (*outs
 		if err != nil {
 			return nil, err
 		}
-		if err := o.make(c, &one, &entry, log); err != nil {
+		if one.Exec != nil {
+			err = o.makeExec(&one, &entry)
+		} else {
+			err = o.make(c, &one, &entry, log)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("inspectors[%d]: %w", i, err)
 		}
 		o.entries = append(o.entries, entry)

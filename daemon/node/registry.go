@@ -9,6 +9,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/programs"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
@@ -16,7 +17,7 @@ import (
 func newRegistry(
 	c *Config, store *state.Store, fds *fdstore.Store,
 	inspector inspect.Inspector, labels func(containerID string) map[string]string,
-	timings registry.Timings, log *slog.Logger,
+	timings registry.Timings, kept *programs.Programs, outside *outside, log *slog.Logger,
 ) (*registry.Registry, error) {
 	directions, err := c.directions()
 	if err != nil {
@@ -51,6 +52,8 @@ func newRegistry(
 		Coalesce:    time.Duration(c.Queue.Coalesce),
 		Settle:      c.settle(settling),
 		SettleAfter: c.SettleAfterPackets, Timings: timings,
+		Programs: kept, ProgramsOf: outside.programsOf,
+		ProgramFDs: outside.programFDs(),
 		Directions: directions, Protocols: protocols, MarkMask: c.MarkMask,
 	})
 }

@@ -74,8 +74,13 @@ func Retire(ctx context.Context, c Config) (int, error) {
 		return 0, err
 	}
 	defer store.Close()
-	reg, err := newRegistry(&c, store, &fdstore.Store{}, inspect.AcceptAll{}, nil, nil,
-		log)
+	var none *outside // so that programs of pods end
+	kept, err := none.keepPrograms(&c, log)
+	if err != nil {
+		return 0, err
+	}
+	reg, err := newRegistry(&c, store, &fdstore.Store{}, inspect.AcceptAll{}, nil, nil, kept,
+		none, log)
 	if err != nil {
 		return 0, err
 	}

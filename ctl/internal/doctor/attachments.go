@@ -29,6 +29,12 @@ func (e *examination) problems() {
 					"of a panic. If the inspector is only slow, raise inspectBudget.")
 			continue
 		}
+		if p.Program {
+			e.add(Wrong, checkProblems, where(p.Key, p.Pod), p.Message, "nsqueued starts it "+
+				"again by itself. See nsqueuectl describe, nsqueuectl events, and what the "+
+				"program prints in the log of nsqueued ("+e.logRemedy()+").")
+			continue
+		}
 		consequence := "packets pass uninspected"
 		if p.FailurePolicy == api.Fail {
 			consequence = "packets are dropped"
@@ -76,7 +82,7 @@ func (e *examination) attachments(ctx context.Context) {
 	known := make(map[api.Key]bool) // not inspected, and said already
 	for i := range e.status.Problems {
 		p := &e.status.Problems[i]
-		known[p.Key] = known[p.Key] || !p.PastHook && !p.Inspector
+		known[p.Key] = known[p.Key] || !p.PastHook && !p.Inspector && !p.Program
 	}
 	checked, failed := 0, 0
 	for i := range list {

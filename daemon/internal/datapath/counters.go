@@ -13,6 +13,7 @@ import (
 // Counters are what readers have counted; see [nfqueue.Counters].
 type Counters struct {
 	Packets, Bytes, Accepted, Dropped, Queued uint64
+	Away                                      uint64
 	Rejected, Untold, Settled                 uint64
 	Malformed, Panics, Overruns, Flushed      uint64
 	Deferred, Expired, Undeferred, Errors     uint64
@@ -25,6 +26,7 @@ func (c *Counters) add(r *nfqueue.Counters) {
 	c.Accepted += r.Accepted.Load()
 	c.Dropped += r.Dropped.Load()
 	c.Queued += r.Queued.Load()
+	c.Away += r.Away.Load()
 	c.Rejected += r.Rejected.Load()
 	c.Untold += r.Untold.Load()
 	c.Settled += r.Settled.Load()

@@ -52,6 +52,7 @@ type Datapath struct {
 	traffic   trafficWatch
 	counters  readerCounters
 	rejects   *reject.Sender
+	programs  []*programPath
 }
 
 // New prepares a netns and touches nothing in it.
@@ -68,18 +69,23 @@ func (f *Factory) New(ns *netns.NetNS, s hook.Selector) (*Datapath, error) {
 
 // Inherit has the queues of a netns read that an earlier process left bound, each
 // by its socket. Where orphaned, that process did not end in order: its
-// orphans get the policy's verdict, and Inherit returns how many they were.
+// orphans get the policy's verdict, and Inherit returns how many they were. It asks for
+// the programs that are to read the netns once it has told of the label.
 // Where a queue cannot be read, it says so, and Up tries again; the datapath is nil
 // only where nothing was done.
 func (f *Factory) Inherit(
-	i *Inherited, s hook.Selector, label *inspect.Attachment, orphaned bool,
+	i *Inherited, s hook.Selector, label *inspect.Attachment,
+	programs func() []LeftProgram, orphaned bool,
 ) (d *Datapath, orphans int, err error) {
 	if d, err = f.New(i.ns, s); err != nil {
 		return nil, 0, err
 	}
 	d.inherited = i
 	d.Begin(label)
-	var errs []error
+	for _, p := range programs() {
+		d.AddProgram(p.Program, p.Open)
+	}
+	errs := []error{d.inheritPrograms()}
 	for _, number := range slices.Sorted(maps.Keys(i.queues)) {
 		n, err := d.inheritQueue(number, orphaned)
 		orphans += n
@@ -168,7 +174,7 @@ func (d *Datapath) inheritQueue(number uint16, orphaned bool) (orphans int, err 
 // readerOptions is what one more reader of the netns works with.
 func (d *Datapath) readerOptions() nfqueue.ReaderOptions {
 	o := d.factory.readerOptions(d.life)
-	o.Rejecter = d.rejects
+	o.Rejecter, o.Away = d.rejects, d.away()
 	return o
 }
 
@@ -218,15 +224,15 @@ func (d *Datapath) arm(s hook.Selector) error {
 	if d.settlesNot || !d.needs.Settles {
 		s.Settle = hook.Settle{}
 	}
-	before := d.settle
-	if s.Settle != before || s.Directions != d.selector.Directions {
+	armed, before := d.armed(s), d.settle
+	if armed.Settle != before || s.Directions != d.selector.Directions {
 		d.setSettle(hook.Settle{})
 	}
-	warning, err := d.handle.Arm(s)
-	if s.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
+	warning, err := d.handle.Arm(armed)
+	if armed.Settle.On() && errors.Is(err, hook.ErrNotSupported) {
 		d.settlesNot = true
-		s.Settle = hook.Settle{}
-		warning, err = d.handle.Arm(s)
+		s.Settle, armed.Settle = hook.Settle{}, hook.Settle{}
+		warning, err = d.handle.Arm(armed)
 	}
 	if err != nil {
 		d.setSettle(before)
@@ -234,7 +240,7 @@ func (d *Datapath) arm(s hook.Selector) error {
 	}
 	s.KeepSettled = false // what was settled before is taken over
 	d.selector, d.warning = s, warning
-	d.setSettle(s.Settle)
+	d.setSettle(armed.Settle)
 	return nil
 }
 
@@ -272,7 +278,8 @@ func (d *Datapath) SetPolicy(bypass bool) error {
 }
 
 func (d *Datapath) setFailOpen(open bool) error {
-	errs := []error{d.stored.setStrict(!open)}
+	d.setAway() // of programs that are away, the policy decides
+	errs := []error{d.stored.setStrict(!open), d.setProgramRoom()}
 	for _, q := range d.queues {
 		errs = append(errs, q.setFailOpen(open))
 	}

@@ -267,7 +267,7 @@ func TestSetPolicy(t *testing.T) {
 		nstest.Must(t, d.FindFault())
 		nstest.Eventually(t, patience, "descriptors are stored by the policy's names", func() bool {
 			names := s.Names()
-			return len(names) == 2 && names[d.stored.name(fdstore.Queue).String()] == 1
+			return len(names) == 2 && names[d.stored.name(slot{kind: fdstore.Queue}).String()] == 1
 		})
 		if d.Bypass() != bypass || d.stored.strict == bypass {
 			t.Errorf("bypass %t, stored as strict %t; want bypass %t",

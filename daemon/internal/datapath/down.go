@@ -21,7 +21,7 @@ func (d *Datapath) Down(deserted bool) error {
 	err := disarm()
 	fault.At(fault.Disarmed)
 	if err == nil {
-		err = d.drain(d.queues)
+		err = errors.Join(d.drain(d.queues), d.drainPrograms())
 	}
 	fault.At(fault.Drained)
 	return errors.Join(err, d.Remove())
@@ -47,13 +47,14 @@ func (d *Datapath) Suspend() (armed bool, err error) {
 	for _, q := range d.queues {
 		errs = append(errs, q.close())
 	}
+	errs = append(errs, d.closeCopies())
 	d.end()
 	return true, errors.Join(append(errs, d.closeNetns(), d.handle.Close())...)
 }
 
 // Close closes what the store has copies of, and changes nothing in the kernel.
 func (d *Datapath) Close() error {
-	errs := []error{d.closeNetns()}
+	errs := []error{d.closeNetns(), d.closeCopies()}
 	for _, q := range d.queues {
 		errs = append(errs, q.letGo())
 	}
@@ -80,6 +81,12 @@ func (d *Datapath) Remove() error {
 	for _, q := range d.queues {
 		errs = append(errs, q.remove())
 		d.factory.closeLater(q.queue.Close)
+	}
+	for _, p := range d.programs {
+		for _, c := range p.copies {
+			errs = append(errs, c.Unbind())
+			d.factory.closeLater(c.Close)
+		}
 	}
 	d.end()
 	return errors.Join(append(errs, d.closeNetns())...)

@@ -23,7 +23,9 @@ type Inherited struct {
 	strict bool
 	queues map[uint16]*os.File // bound sockets, by number
 	table  *os.File            // nil for none
-	names  []string            // under which they are stored
+	// programs are copies of bound sockets of programs, by number.
+	programs map[uint16]*os.File
+	names    []string // under which they are stored
 	// untidy says that more is stored than the above: a socket that is not bound,
 	// because its daemon died before it came to that, or one descriptor under
 	// two names.
@@ -65,6 +67,9 @@ type look struct {
 	err    error
 }
 
+// isQueue reports whether a descriptor is of a queue, ours or a program's.
+func isQueue(kind fdstore.Kind) bool { return kind == fdstore.Queue || kind == fdstore.Program }
+
 // Look finds out what is not known of descriptors, and forgets all others. It changes
 // nothing of them.
 func (l *Looks) Look(inherited []fdstore.Descriptor) error {
@@ -81,7 +86,7 @@ func (l *Looks) Look(inherited []fdstore.Descriptor) error {
 		}
 		seen, ok := before[have.File]
 		// A socket is stored before it is bound.
-		if !ok || seen.err != nil || name.Kind == fdstore.Queue && !seen.bound {
+		if !ok || seen.err != nil || isQueue(name.Kind) && !seen.bound {
 			unknown[have.File] = name
 		}
 		l.seen[have.File] = seen
@@ -118,7 +123,7 @@ func (l *Looks) at(
 	if seen.cookie != name.Cookie {
 		seen.err = fmt.Errorf("belongs to netns %d", seen.cookie)
 	}
-	if seen.err == nil && name.Kind == fdstore.Queue {
+	if seen.err == nil && isQueue(name.Kind) {
 		seen.number, seen.bound, seen.err = nfqueue.Held(visit(ns), f)
 	}
 	return seen
@@ -257,17 +262,24 @@ func (all inheritedByCookie) add(name fdstore.Name, f *os.File, looks *Looks) er
 		i.table = f
 		return nil
 	}
-	if !seen.bound || i.queues[seen.number] != nil {
+	of := i.queues
+	if name.Kind == fdstore.Program {
+		of = i.programs
+	}
+	if !seen.bound || of[seen.number] != nil {
 		return i.close(f)
 	}
-	i.queues[seen.number] = f
+	of[seen.number] = f
 	return nil
 }
 
 // of returns the entry of a netns, which takes that over.
 func (all inheritedByCookie) of(cookie uint64, looks *Looks) *Inherited {
 	if all[cookie] == nil {
-		all[cookie] = &Inherited{ns: looks.ns[cookie], queues: make(map[uint16]*os.File)}
+		all[cookie] = &Inherited{
+			ns: looks.ns[cookie], queues: make(map[uint16]*os.File),
+			programs: make(map[uint16]*os.File),
+		}
 		delete(looks.ns, cookie)
 	}
 	return all[cookie]
@@ -276,8 +288,10 @@ func (all inheritedByCookie) of(cookie uint64, looks *Looks) *Inherited {
 // closeAll closes what was not taken out.
 func (i *Inherited) closeAll() error {
 	errs := []error{i.ns.Close()}
-	for _, f := range i.queues {
-		errs = append(errs, f.Close())
+	for _, of := range []map[uint16]*os.File{i.queues, i.programs} {
+		for _, f := range of {
+			errs = append(errs, f.Close())
+		}
 	}
 	if i.table != nil {
 		errs = append(errs, i.table.Close())

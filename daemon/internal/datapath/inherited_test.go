@@ -31,7 +31,7 @@ func (n *node) next(s *fdstoretest.Supervisor, d *Datapath) (*Datapath, int) {
 	if len(all) != 1 || i == nil || i.Identity().Cookie != cookie || i.Strict() == n.selector.Bypass {
 		n.t.Fatalf("inherited %+v", all)
 	}
-	next, orphans, err := n.Inherit(i, n.selector, &inspect.Attachment{}, true)
+	next, orphans, err := n.Inherit(i, n.selector, &inspect.Attachment{}, noPrograms, true)
 	nstest.Must(n.t, err)
 	return next, orphans
 }
@@ -100,7 +100,7 @@ func TestWaitingFirst(t *testing.T) {
 			t.Errorf("part %d has %d netns", i, len(all))
 		}
 		for _, left := range all {
-			d, _, err := n.Inherit(left, n.selector, &inspect.Attachment{}, true)
+			d, _, err := n.Inherit(left, n.selector, &inspect.Attachment{}, noPrograms, true)
 			nstest.Must(t, err)
 			nstest.Must(t, d.DownUnused(n.hook))
 		}
@@ -211,3 +211,5 @@ func TestClassify(t *testing.T) {
 		i.takeQueue(nfqueue.DefaultNumber).Close()))
 	nstest.Must(t, d.Down(false))
 }
+
+func noPrograms() []LeftProgram { return nil }

@@ -28,12 +28,12 @@ func (d *Datapath) Verify(at netns.Place) Findings {
 	if err != nil {
 		return Findings{Fault: err}
 	}
-	found := Findings{ForeignReader: len(stats) > len(d.queues)}
+	found := Findings{ForeignReader: len(stats) > len(d.queues)+d.programQueues(stats)}
 	if found.ForeignReader {
 		found.SettlingEnded, found.Fault = d.endMisusedSettling()
 	}
 	if found.Fault == nil {
-		found.Fault = d.handle.Verify(at, d.selector)
+		found.Fault = d.handle.Verify(at, d.armed(d.selector))
 	}
 	return found
 }
@@ -44,7 +44,7 @@ func (d *Datapath) FindFault() error {
 	if _, err := d.verifyQueues(d.ns); err != nil {
 		return err
 	}
-	return d.handle.Verify(d.ns, d.selector)
+	return d.handle.Verify(d.ns, d.armed(d.selector))
 }
 
 // verifyQueues says what is wrong with the queues and their readers. It returns
@@ -84,10 +84,10 @@ func (d *Datapath) Repair(at netns.Place) error {
 			return err
 		}
 	}
-	if d.handle.Verify(at, d.selector) == nil {
+	if d.handle.Verify(at, d.armed(d.selector)) == nil {
 		return nil
 	}
-	if d.arm(d.selector) == nil && d.handle.Verify(at, d.selector) == nil {
+	if d.arm(d.selector) == nil && d.handle.Verify(at, d.armed(d.selector)) == nil {
 		return nil
 	}
 	return d.reopenHook()
@@ -115,13 +115,14 @@ func (d *Datapath) ReplaceHook(h hook.Hook) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	warning, err := handle.Arm(d.selector)
+	armed := d.armed(d.selector)
+	warning, err := handle.Arm(armed)
 	if err != nil {
 		return false, errors.Join(err, handle.Remove(), handle.Close())
 	}
 	old := d.handle
 	d.hook, d.handle, d.warning = h, handle, warning
-	d.setSettle(d.selector.Settle)
+	d.setSettle(armed.Settle)
 	return true, errors.Join(old.Close(), d.stored.replaceTable(handle.File()))
 }
 

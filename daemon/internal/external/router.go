@@ -115,6 +115,16 @@ func (r *Router) named(a *inspect.Attachment) []string {
 	return list.Inspectors()
 }
 
+// Names returns the inspectors that get packets of an attachment by now, the one that
+// reads it whole first.
+func (r *Router) Names(a *inspect.Attachment) []string {
+	named := r.named(a)
+	if e := r.whole(a); e != nil {
+		return append([]string{e.Name}, named...)
+	}
+	return named
+}
+
 // Detached forgets a pod.
 func (r *Router) Detached(a *inspect.Attachment) {
 	if r.rules != nil {

@@ -21,6 +21,7 @@ type Source interface {
 	Orphans() uint64
 	EventCounts() map[api.EventKind]uint64
 	Queues() registry.QueueTotals
+	ProgramRestarts() uint64
 }
 
 var _ Source = (*registry.Registry)(nil)
@@ -57,6 +58,7 @@ type collector struct {
 	packets, attachments, problems, orphans, events, restarts, info *prometheus.Desc
 	waiting, fullness, refused, inspecting                          *prometheus.Desc
 	supervisors, takeOvers, refusals                                *prometheus.Desc
+	programs, programRestarts                                       *prometheus.Desc
 }
 
 // total is a counter of the whole daemon that has no labels.
@@ -101,6 +103,10 @@ func newCollector(d Daemon) *collector {
 		"from another one.")
 	c.refusals = desc("supervisor_takeovers_refused_total", "Supervisors that wanted to take "+
 		"over from this one and did not, since it became active.")
+	c.programs = desc("programs", "Programs that run for pods, by inspector and by whether "+
+		"packets go to them (reads) or not (away).", "inspector", "state")
+	c.programRestarts = desc("program_restarts_total", "Programs of pods that were started "+
+		"again because they had ended or hung.")
 	if d.PerPod {
 		c.pods = newPodDescs()
 	}
@@ -158,6 +164,11 @@ func totals() []total {
 			func(n *api.Counters) uint64 { return n.Undeferred },
 		},
 		{
+			desc("away_packets_total", "Packets for a program that did not read at that time. "+
+				"What is configured (onFailure) decided about them."),
+			func(n *api.Counters) uint64 { return n.Away },
+		},
+		{
 			desc("queue_errors_total", "Other errors that the kernel reported on queue sockets."),
 			func(n *api.Counters) uint64 { return n.Errors },
 		},
@@ -169,6 +180,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.packets, c.attachments, c.problems, c.orphans, c.events, c.restarts, c.info,
 		c.waiting, c.fullness, c.refused, c.inspecting, c.supervisors, c.takeOvers, c.refusals,
+		c.programs, c.programRestarts,
 	} {
 		ch <- d
 	}
@@ -189,6 +201,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s.counter(c.restarts, uint64(c.daemon.Restarts))
 	s.counter(c.orphans, c.daemon.Orphans())
 	c.collectHandover(s)
+	s.counter(c.programRestarts, c.daemon.ProgramRestarts())
 	counts := c.daemon.EventCounts()
 	for _, kind := range api.EventKinds() {
 		s.counter(c.events, counts[kind], string(kind))
@@ -208,6 +221,25 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	c.collectAttachments(s, list)
+	c.collectPrograms(s, list)
+}
+
+// collectPrograms counts programs by what they do.
+func (c *collector) collectPrograms(s *sink, list []api.Attachment) {
+	type class struct{ name, state string }
+	classes := make(map[class]int)
+	for i := range list {
+		for _, p := range list[i].Programs {
+			state := "away"
+			if p.Ready {
+				state = "reads"
+			}
+			classes[class{p.Name, state}]++
+		}
+	}
+	for k, n := range classes {
+		s.gauge(c.programs, float64(n), k.name, k.state)
+	}
 }
 
 // collectHandover has no series where no other supervisor can take over.

@@ -51,6 +51,8 @@ func (n *node) EventCounts() map[api.EventKind]uint64 {
 	return map[api.EventKind]uint64{api.EventSecurity: 9}
 }
 
+func (n *node) ProgramRestarts() uint64 { return 16 }
+
 func (n *node) Queues() registry.QueueTotals {
 	return registry.QueueTotals{Waiting: 11, Fullest: .5, QueueFull: 12, SocketFull: 13}
 }
@@ -63,6 +65,7 @@ func pods(n int) []api.Attachment {
 			Pod:  api.Pod{Namespace: "default", Name: fmt.Sprintf("web-%d", i)},
 			Hook: "nft", State: api.Active, FailurePolicy: api.Ignore,
 			Counters: api.Counters{Packets: 6, Accepted: 2, Dropped: 1, Rejected: 3, Bytes: uint64(i)},
+			Programs: []api.Program{{Name: "seed", Ready: true}},
 		}
 	}
 	return list
@@ -163,8 +166,10 @@ nsqueue_supervisors{role="standby"} 2
 		"nsqueue_supervisor_takeovers": `nsqueue_supervisor_takeovers_refused_total 3
 nsqueue_supervisor_takeovers_total 2
 `,
-		"nsqueue_queue_waiting":  "nsqueue_queue_waiting_packets 11\n",
-		"nsqueue_queue_fullness": "nsqueue_queue_fullness_ratio 0.5\n",
+		"nsqueue_queue_waiting":    "nsqueue_queue_waiting_packets 11\n",
+		"nsqueue_queue_fullness":   "nsqueue_queue_fullness_ratio 0.5\n",
+		"nsqueue_program_restarts": "nsqueue_program_restarts_total 16\n",
+		"nsqueue_programs":         "nsqueue_programs{inspector=\"seed\",state=\"reads\"} 2\n",
 		"nsqueue_queue_dropped": `nsqueue_queue_dropped_packets_total{reason="queue"} 12
 nsqueue_queue_dropped_packets_total{reason="socket"} 13
 `,

@@ -183,6 +183,17 @@ func (n *NetNS) Do(fn func() error) error {
 	})
 }
 
+// DoAndEnd calls fn as [NetNS.Do] does, on a thread that ends then: fn may change what a
+// thread has of its own, such as the group and the rights of what it starts.
+func (n *NetNS) DoAndEnd(fn func() error) error {
+	return onLockedThread(func() error {
+		if err := n.enter(); err != nil {
+			return err
+		}
+		return fn()
+	})
+}
+
 // Place is where something can be done: a namespace, or a stop of a [Tour].
 type Place interface {
 	Do(fn func() error) error
@@ -261,21 +272,26 @@ func (n *NetNS) IsInitial() (bool, error) {
 }
 
 // onOwnThread runs fn on a thread of its own. The thread goes back to the
-// runtime only if it is in its old namespace again; else it ends with its
-// goroutine, which never unlocks it.
+// runtime only if it is in its old namespace again.
+func onOwnThread(fn func() error) error {
+	return onLockedThread(func() error { return andBack(fn) })
+}
+
+// onLockedThread runs fn on a thread of its own, which ends with its goroutine where fn
+// does not unlock it.
 //
 // It is never the main thread, whose namespace /proc shows as that of the process,
 // to this package, too.
-func onOwnThread(fn func() error) error {
+func onLockedThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
 			defer runtime.UnlockOSThread()
-			done <- onOwnThread(fn) // while this goroutine occupies the main thread
+			done <- onLockedThread(fn) // while this goroutine occupies the main thread
 			return
 		}
-		done <- andBack(fn)
+		done <- fn()
 	}()
 	return <-done
 }

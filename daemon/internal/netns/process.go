@@ -39,15 +39,16 @@ type Census struct {
 type inode struct{ dev, ino uint64 }
 
 // Take looks at all processes. Only in the PID namespace that has all of them
-// are they all seen: all is its inode, 0 means the kernel's initial one.
-func Take(all uint64) *Census {
+// are they all seen: all is its inode, 0 means the kernel's initial one. Those that are
+// ours keep no netns alive.
+func Take(all uint64, ours func(pid int) bool) *Census {
 	c := &Census{paths: make(map[inode]string)}
 	c.hide(blind(all))
 	entries, err := os.ReadDir("/proc")
 	c.hide(err)
 	for _, e := range entries {
 		pid, err := strconv.ParseUint(e.Name(), 10, 32)
-		if err != nil {
+		if err != nil || ours(int(pid)) {
 			continue
 		}
 		dir := filepath.Join("/proc", e.Name())
@@ -105,14 +106,15 @@ func (c *Census) note(path string) error {
 //
 // It asks what runs in one netns at this moment. A [Census] asks what keeps netns
 // alive, for which mounts count, too, and looks at all of them once: at a DEL, a
-// netns that is still mounted has no process, and yet is kept.
-func ProcessIn(dev, ino uint64) (string, error) {
+// netns that is still mounted has no process, and yet is kept. Processes that are ours do
+// not count.
+func ProcessIn(dev, ino uint64, ours func(pid int) bool) (string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return "", err
 	}
 	for _, e := range entries {
-		if _, err := strconv.ParseUint(e.Name(), 10, 32); err != nil {
+		if pid, err := strconv.ParseUint(e.Name(), 10, 32); err != nil || ours(int(pid)) {
 			continue
 		}
 		path := filepath.Join("/proc", e.Name(), "ns/net")

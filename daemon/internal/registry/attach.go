@@ -122,6 +122,9 @@ func (r *Registry) attach(
 		return api.Attachment{}, err
 	}
 	r.finish(a, api.Active)
+	if !fresh.restored {
+		r.awaitPrograms(ctx, a)
+	}
 	attached, took := r.describe(a), time.Since(began)
 	r.options.Timings.Attached(took, nil)
 	log.Info("attached", slog.String("hook", attached.Hook),
@@ -212,6 +215,7 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	r.mu.Lock()
 	a.record.Hook, a.record.Link = string(n.datapath.Hook()), link
 	a.record.Settled = n.settledRecord()
+	a.record.Programs = n.programRecords()
 	a.elsewhere = elsewhere
 	rec := a.record
 	r.mu.Unlock()
@@ -254,6 +258,9 @@ func (r *Registry) bringNetnsUp(n lockedNetns, a *attachment, ns *netns.NetNS) e
 	}
 	d.Begin(label(&a.record))
 	n.label.Store(d.Label())
+	if d != n.inherited {
+		r.addPrograms(d)
+	}
 	h := r.currentHook()
 	s.KeepSettled = r.beginSettling(n, d.Label(), &a.record, h.Kind())
 	s.Settle = r.settleSetting(n)
@@ -270,6 +277,7 @@ func (r *Registry) bringNetnsUp(n lockedNetns, a *attachment, ns *netns.NetNS) e
 	}
 	n.datapath, n.inherited = d, nil
 	n.count(d)
+	r.startPrograms(n, &a.record)
 	return nil
 }
 
@@ -293,7 +301,7 @@ func (r *Registry) reserveFDs(ctx context.Context, key api.Key) (release func(),
 	}
 	for {
 		ended := r.datapaths.Closing() // of what detached pods had
-		release, err = r.fds.reserve(int(max(r.options.Queues, 1)))
+		release, err = r.fds.reserve(r.queueFDs())
 		if err == nil {
 			return release, nil
 		}

@@ -44,6 +44,9 @@ func (a *attachment) problemLocked() api.Problem {
 	if text := a.netns.past.Load(); text != nil {
 		return api.Problem{Message: *text, PastHook: true}
 	}
+	if p := a.netns.programTrouble(); p != nil {
+		return *p
+	}
 	if text := a.netns.inspector.Load(); text != nil {
 		return api.Problem{Message: *text, Inspector: true}
 	}

@@ -45,10 +45,12 @@ func (r *Registry) DetachOlder(
 	log := r.events.log(&a.record)
 	began := time.Now()
 	r.recordDetaching(a)
-	deserted := req.PodEnded && isDeserted(&a.record.Netns)
+	deserted := req.PodEnded && r.isDeserted(&a.record.Netns)
 	n := a.netns.lock()
 	err = n.detach(req.Key, deserted)
+	stopped := n.takeStopped()
 	n.unlock()
+	r.awaitStopped(&a.record, stopped)
 	fault.At(fault.DetachDone)
 	r.removeRecord(&a.record)
 	r.remove(a)
@@ -67,8 +69,8 @@ func (r *Registry) DetachOlder(
 // out is no. A census would not do: at a DEL the runtime still has the netns mounted,
 // which counts for the census. A process that is hidden from this look loses no more
 // than packets that are on their way.
-func isDeserted(n *api.Netns) bool {
-	process, err := netns.ProcessIn(n.Dev, n.Ino)
+func (r *Registry) isDeserted(n *api.Netns) bool {
+	process, err := netns.ProcessIn(n.Dev, n.Ino, r.ours())
 	return err == nil && process == ""
 }
 

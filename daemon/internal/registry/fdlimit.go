@@ -98,6 +98,12 @@ func descriptors(queues int) (api.Descriptors, error) {
 	return d, nil
 }
 
+// queueFDs is how many descriptors an attachment keeps for queues, its own and those of
+// programs.
+func (r *Registry) queueFDs() int {
+	return int(max(r.options.Queues, 1)) + r.options.ProgramFDs
+}
+
 // isFDLimit reports whether an error is about too many open files.
 func isFDLimit(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)

@@ -92,7 +92,8 @@ func (r *Registry) describe(a *attachment) api.Attachment {
 		Queues:   r.queues(rec.Queue),
 		Counters: a.netns.counters(),
 		Warnings: slices.Clone(rec.Warnings), Annotations: maps.Clone(rec.Annotations),
-		Labels: maps.Clone(rec.Labels),
+		Labels:   maps.Clone(rec.Labels),
+		Programs: a.netns.programStates(),
 	}
 }
 
@@ -135,6 +136,7 @@ func (r *Registry) Describe(_ context.Context, key api.Key) (api.Description, er
 	r.mu.Lock()
 	d.Problem = a.problemLocked().Message
 	r.mu.Unlock()
+	a.netns.addUsage(d.Programs)
 	var err error
 	if d.QueueStates, err = queueStates(a.netns); err != nil && d.Problem == "" {
 		d.Problem = "cannot read the queues: " + err.Error()
@@ -234,7 +236,7 @@ func (r *Registry) Warn(_ context.Context, report api.WarningReport) error {
 // Descriptors tells how many files are open, and for how many more pods there is
 // room.
 func (r *Registry) Descriptors() (api.Descriptors, error) {
-	return descriptors(int(max(r.options.Queues, 1)))
+	return descriptors(r.queueFDs())
 }
 
 // Doubts are about the attachments of which it cannot be told whether their pods

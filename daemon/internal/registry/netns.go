@@ -34,6 +34,8 @@ type podNetns struct {
 	settled    state.Settled
 	reported   reported
 	complaints complaints
+	// stopped are programs that were told to end when the datapath was taken down.
+	stopped []*podProgram
 
 	// What follows is read without the lock.
 
@@ -51,6 +53,8 @@ type podNetns struct {
 	past atomic.Pointer[string]
 	// inspector is what was wrong with the inspector of late, nil for nothing.
 	inspector atomic.Pointer[string]
+	// programs are those that run in the netns, nil for none. The list is not changed.
+	programs atomic.Pointer[[]*podProgram]
 }
 
 // reported is what was reported last of another program in the netns that is in our
@@ -102,7 +106,10 @@ func (n lockedNetns) detach(key api.Key, deserted bool) error {
 	case len(n.members) > 0:
 		return n.applyPolicy()
 	}
-	return n.takeDatapath().Down(deserted)
+	d, running := n.takeDatapath(), n.takePrograms()
+	err := d.Down(deserted)
+	n.stop(running)
+	return err
 }
 
 // suspend is what an orderly exit does where no store has the descriptors. A
@@ -112,7 +119,10 @@ func (n lockedNetns) suspend() (armed bool, err error) {
 	if n.datapath == nil {
 		return false, nil
 	}
-	return n.takeDatapath().Suspend()
+	d, running := n.takeDatapath(), n.takePrograms()
+	armed, err = d.Suspend()
+	n.stop(running)
+	return armed, err
 }
 
 // takeDatapath returns the datapath, which the netns no longer has.

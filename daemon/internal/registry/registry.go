@@ -22,6 +22,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/programs"
 	"github.com/nsqueue/nsqueue/daemon/internal/settle"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/daemon/internal/watch"
@@ -66,6 +67,12 @@ type Options struct {
 	// Labels returns those of a pod by the container ID of its sandbox, which it does not
 	// change any more, and nil where they are not known; nil for none.
 	Labels func(containerID string) map[string]string
+	// Programs keeps programs of pods running; nil for none.
+	Programs *programs.Programs
+	// ProgramsOf returns those that run for an attachment.
+	ProgramsOf func(label *inspect.Attachment) []*programs.Config
+	// ProgramFDs is how many descriptors the programs of a pod take.
+	ProgramFDs int
 	// Timings is told how long calls took; nil for none.
 	Timings Timings
 }
@@ -100,6 +107,7 @@ type Registry struct {
 	told      *told
 	hub       watch.Hub
 	events    *events
+	ending    sync.WaitGroup // of programs that were told to end
 	seen      *seenNetns
 	orphans   atomic.Uint64 // see Orphans
 	refused   refused
@@ -163,7 +171,10 @@ func New(o Options) (*Registry, error) {
 }
 
 // Close ends what New has started, after everything was detached or suspended.
-func (r *Registry) Close() error { return r.datapaths.Close() }
+func (r *Registry) Close() error {
+	r.ending.Wait()
+	return r.datapaths.Close()
+}
 
 // Watchdog ends the work of inspectors that overrun their budget, and returns when
 // ctx ends. Without a budget it has nothing to do.

@@ -30,6 +30,7 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/programs"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
 	"github.com/nsqueue/nsqueue/daemon/internal/state"
 	"github.com/nsqueue/nsqueue/test/nstest"
@@ -65,16 +66,26 @@ type daemon struct {
 	// node is the PID namespace of the node, 0 where this process is in it.
 	node uint64
 	log  io.Writer
+	// programs run for each pod.
+	programs []*programs.Config
+	kept     *programs.Programs // nil: none ever run
 
 	store *state.Store
 }
 
 func start(t testing.TB, inspector inspect.Inspector) *daemon {
 	t.Helper()
+	d := prepare(t, inspector)
+	d.run()
+	return d
+}
+
+// prepare returns a daemon that does not run so far.
+func prepare(t testing.TB, inspector inspect.Inspector) *daemon {
+	t.Helper()
 	h, err := nft.New()
 	nstest.Must(t, err)
 	d := &daemon{t: t, dir: t.TempDir(), hook: h, inspector: inspector, log: t.Output()}
-	d.run()
 	t.Cleanup(func() {
 		_, err := d.DetachAll(context.WithoutCancel(t.Context()))
 		nstest.Must(t, err)
@@ -101,6 +112,7 @@ func (d *daemon) run() {
 		Descriptors: fds,
 		Queues:      d.queues, Budget: d.budget, Settle: d.settle, SettleAfter: d.settleAfter,
 		Timings: d.timings, PIDNamespace: d.pidNamespace(),
+		Programs: d.kept, ProgramsOf: func(*inspect.Attachment) []*programs.Config { return d.programs },
 	})
 	nstest.Must(d.t, err)
 	past, err := d.Inherit(inherited, nil)

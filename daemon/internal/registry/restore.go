@@ -115,6 +115,7 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 		})
 	}
 	restoring.Wait()
+	r.sweepPrograms()
 }
 
 // restoringAtATime is how many attachments are restored together: with settled
@@ -185,7 +186,9 @@ func (r *Registry) inherit(
 	if i.Strict() {
 		policy = api.Fail
 	}
-	d, orphans, err := r.datapaths.Inherit(i, r.selector(policy), label(rec), orphaned)
+	pod := label(rec)
+	left := func() []datapath.LeftProgram { return r.leftPrograms(pod, rec) }
+	d, orphans, err := r.datapaths.Inherit(i, r.selector(policy), pod, left, orphaned)
 	if d == nil {
 		return err
 	}
@@ -337,7 +340,9 @@ func (r *Registry) retry(ctx context.Context) {
 
 // census returns what looks at all processes when it is called first.
 func (r *Registry) census() func() *netns.Census {
-	return sync.OnceValue(func() *netns.Census { return netns.Take(r.options.PIDNamespace) })
+	return sync.OnceValue(func() *netns.Census {
+		return netns.Take(r.options.PIDNamespace, r.ours())
+	})
 }
 
 // kindOf tells other programs in our way from what else may fail.

@@ -137,7 +137,7 @@ func (r *Registry) adapt(n lockedNetns) error {
 			r.advance(n, rules)
 		}
 	}
-	return d.Adapt(r.settleSetting(n))
+	return errors.Join(r.adaptPrograms(n), d.Adapt(r.settleSetting(n)))
 }
 
 // advance gives the netns another generation, and records it before the kernel has it.

@@ -22,6 +22,7 @@ func (r *Registry) Suspend() error {
 	}
 	var errs []error
 	armed, disarmed := 0, 0
+	defer r.awaitAllStopped()
 	r.eachNetns(func(n lockedNetns) {
 		strict := n.policy() == api.Fail
 		stillArmed, err := n.suspend()
@@ -48,6 +49,7 @@ func (r *Registry) Suspend() error {
 
 // handOver stops reading and closes our copies of the descriptors.
 func (r *Registry) handOver() error {
+	r.leavePrograms()
 	if err := r.datapaths.Stop(); err != nil {
 		return err // some may still read: the next daemon must look for orphans
 	}

@@ -55,6 +55,8 @@ type Record struct {
 	Labels map[string]string `json:"labels,omitzero"`
 	// Settled is by what flows are settled in the netns, nil where that is not known.
 	Settled *Settled `json:"settled,omitempty"`
+	// Programs are those that run in the netns. The list is not changed.
+	Programs []Program `json:"programs,omitempty"`
 	// BootID is the kernel's name of the time between two boots. What was
 	// recorded under another one has ended with it.
 	BootID string `json:"bootID"`
@@ -65,6 +67,22 @@ type Settled struct {
 	Generation uint8 `json:"generation"`
 	// Rules is a digest of what decided about them, empty where none is known.
 	Rules string `json:"rules,omitempty"`
+}
+
+// Program is a program that runs for a pod, and goes on when the daemon ends.
+type Program struct {
+	// Name is the inspector's.
+	Name string `json:"name"`
+	PID  int    `json:"pid"`
+	// Start is when the process began, in ticks since boot.
+	Start uint64 `json:"start"`
+	// Group is the name of its control group.
+	Group string `json:"group"`
+	// Ready says that packets go to it.
+	Ready bool `json:"ready"`
+	// Digest identifies what was started.
+	Digest   string `json:"digest"`
+	Restarts uint64 `json:"restarts,omitempty"`
 }
 
 // ErrNewer is in the chain of Load's error when a newer daemon has written a

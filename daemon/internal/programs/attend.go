@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package programs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
+	"github.com/nsqueue/nsqueue/daemon/internal/program"
+)
+
+// How often a program is looked at that has not bound its queues so far: at first often,
+// because a pod waits for it.
+const (
+	firstLook = 2 * time.Millisecond
+	lastLook  = 100 * time.Millisecond
+)
+
+// attendance is the time of one process.
+type attendance struct {
+	*Keeper
+	process *program.Process
+	ended   chan string
+	began   time.Time
+	ready   time.Time // zero before it is
+	late    bool      // that it is late was told
+	wait    time.Duration
+	timer   *time.Timer
+	hung    progress
+	slow    bool // was told
+	sent    uint64
+}
+
+// attend waits until the process has ended, or returns how the keeper is to end.
+func (k *Keeper) attend(p *program.Process) (ending, bool) {
+	a := &attendance{
+		Keeper: k, process: p, ended: make(chan string, 1), began: time.Now(),
+		wait: firstLook, timer: time.NewTimer(0),
+	}
+	defer a.timer.Stop()
+	if output := a.adopted(); output != nil {
+		k.follow(output)
+	}
+	go func() {
+		text, _ := p.Wait()
+		a.ended <- text
+	}()
+	for {
+		select {
+		case how := <-k.end:
+			return a.finish(how), true
+		case text := <-a.ended:
+			a.hasEnded(text)
+			return 0, false
+		case <-a.timer.C:
+			a.look()
+		}
+	}
+}
+
+// adopted returns what a process prints that this daemon has not started.
+func (a *attendance) adopted() *os.File {
+	if a.process.IsChild() {
+		return nil
+	}
+	return a.process.Output()
+}
+
+// finish ends the attendance as the keeper is to end.
+func (a *attendance) finish(how ending) ending {
+	if how == stopProgram {
+		a.logError("cannot ask a program to end", a.process.Terminate())
+		timer := time.NewTimer(StopLimit)
+		defer timer.Stop()
+		select {
+		case <-a.ended:
+		case <-timer.C:
+			a.logError("cannot end a program", a.process.Kill())
+			<-a.ended
+		}
+	}
+	a.logError("cannot let go of a program", a.process.Close())
+	return how
+}
+
+// look does what is to be done by the clock.
+func (a *attendance) look() {
+	if a.ready.IsZero() {
+		a.lookForQueues()
+	} else {
+		a.lookForProgress()
+	}
+	a.timer.Reset(a.wait)
+}
+
+// lookForQueues has packets go to the program once it has bound its queues.
+func (a *attendance) lookForQueues() {
+	a.wait = min(a.wait*3/2, lastLook)
+	binding, err := a.config.Spec.Find(a.ns, a.process)
+	if err == nil && binding.Copies != nil {
+		err = a.path.Open(binding.Copies)
+		if err == nil {
+			a.isReady()
+			return
+		}
+		err = errors.Join(err, binding.Close())
+	}
+	if !errors.Is(err, ErrEnded) && time.Since(a.began) > lateAfter {
+		a.isLate(&binding, err)
+	}
+}
+
+// isReady: packets go to the program.
+func (a *attendance) isReady() {
+	a.ready = time.Now()
+	a.wait = a.config.Budget / looks
+	a.change(func(s *Status) { s.Ready = true })
+	a.save(a.process, true)
+	a.once.Do(func() { close(a.Keeper.ready) })
+	a.trouble("")
+	a.report(slog.LevelInfo, fmt.Sprintf("reads %s, process %d",
+		queuesText(&a.config.Spec), a.process.PID))
+}
+
+func queuesText(s *program.Spec) string {
+	if s.Queues == 1 {
+		return fmt.Sprintf("queue %d", s.Queue)
+	}
+	return fmt.Sprintf("queues %d to %d", s.Queue, s.Queue+s.Queues-1)
+}
+
+// isLate tells once that the program has not bound its queues, and keeps saying so.
+func (a *attendance) isLate(b *program.Binding, err error) {
+	text := fmt.Sprintf("has not bound %s", queuesText(&a.config.Spec))
+	switch {
+	case err != nil:
+		text = "cannot be used: " + err.Error()
+	case b.Foreign:
+		text += ": another program in the netns holds it"
+	case len(b.Others) > 0:
+		text += fmt.Sprintf(", but %d: give it the number by ${QUEUE}, or set exec.queue", b.Others)
+	}
+	if !a.late {
+		a.late = true
+		a.report(slog.LevelError, fmt.Sprintf("%s; process %d, for %s", text, a.process.PID,
+			time.Since(a.began).Round(time.Second)))
+	}
+	a.trouble("program " + a.config.Name + " " + text)
+}
+
+// looks is how often within its budget a program is looked at.
+const looks = 4
+
+// lookForProgress ends the process if packets wait and it answers none.
+func (a *attendance) lookForProgress() {
+	sent := a.path.Sent()
+	if sent == a.sent && !a.hung.waiting {
+		return
+	}
+	a.sent = sent
+	stats, err := nfqueue.Stats(a.ns)
+	if err != nil {
+		a.logError("cannot look at a program's queues", err)
+		return
+	}
+	behind := a.hung.look(a.own(stats), time.Now())
+	if behind.stuck < a.config.Budget {
+		a.tellSlow(behind.oldest)
+		return
+	}
+	a.closePath(fmt.Sprintf("hangs: it has answered no packet for %s, and %d wait: "+
+		"ending process %d", behind.stuck.Round(time.Millisecond), behind.waiting,
+		a.process.PID))
+	a.logError("cannot end a program", a.process.Kill())
+	a.hung = progress{}
+}
+
+// tellSlow tells when packets begin to wait for long, and when they do no more.
+func (a *attendance) tellSlow(oldest time.Duration) {
+	slow := oldest >= a.config.Budget || a.slow && oldest >= a.config.Budget/2
+	if slow == a.slow {
+		return
+	}
+	a.slow = slow
+	if !slow {
+		a.trouble("")
+		return
+	}
+	text := fmt.Sprintf("is slow: packets wait for %s", oldest.Round(time.Millisecond))
+	a.report(slog.LevelWarn, text)
+	a.trouble("program " + a.config.Name + " " + text)
+}
+
+// own returns what the kernel says of the program's queues.
+func (a *attendance) own(stats []nfqueue.Stat) []nfqueue.Stat {
+	var own []nfqueue.Stat
+	for _, s := range stats {
+		if s.Number >= a.config.Spec.Queue && s.Number-a.config.Spec.Queue < a.config.Spec.Queues {
+			own = append(own, s)
+		}
+	}
+	return own
+}
+
+// hasEnded does what is to be done when the process has ended.
+func (a *attendance) hasEnded(how string) {
+	if !a.ready.IsZero() && time.Since(a.ready) > stable {
+		a.ends = 0
+	}
+	a.ends++
+	if usage, err := a.group.Usage(); err == nil && usage.OOMKills > 0 {
+		how += ", its memory was used up (resources.memory)"
+	}
+	a.change(func(s *Status) { s.PID, s.Ready, s.LastEnd = 0, false, how })
+	if a.ready.IsZero() {
+		how += " before it had bound " + queuesText(&a.config.Spec)
+	}
+	a.closePath(fmt.Sprintf("(process %d) %s", a.process.PID, how))
+	if a.ends >= manyEnds {
+		a.trouble(fmt.Sprintf("program %s ends again and again, %d times in a row: the last one %s",
+			a.config.Name, a.ends, how))
+	}
+	a.logError("cannot remove a program's group", a.programs.remove(a.group))
+	a.logError("cannot let go of a program", a.process.Close())
+}
