@@ -47,6 +47,8 @@ type rig struct {
 	inspector string
 	// args are further flags of it.
 	args []string
+	// more is added to the daemon's configuration.
+	more string
 	// worker is the path of a copy of it that is run; empty runs it where it is.
 	worker string
 	// maxDeaths within deathWindow make the supervisor give up, 0 never.
@@ -92,7 +94,7 @@ func (r *rig) configFile() string { return filepath.Join(r.dir, "nsqueued.yaml")
 
 func (r *rig) writeConfig() {
 	r.t.Helper()
-	text := []byte(fmt.Sprintf(config, r.dir, r.policy))
+	text := []byte(fmt.Sprintf(config, r.dir, r.policy) + r.more)
 	nstest.Must(r.t, os.WriteFile(r.configFile(), text, 0o600))
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Demo shows on one machine what happens to a pod whose packets are sent to a
-// queue that only the host's netns reads, how nsqueue ends it, and what rules do
-// then. It runs real plugins, real rules, real pings and real TLS in a throw-away
-// node, of which nothing is left however the demo ends, and exits non-zero if a
-// step does not show what it should.
+// queue that only the host's netns reads, how nsqueue ends it, what rules do then, and
+// how a program that reads a queue by itself reads each pod. It runs real plugins, real
+// rules, real pings and real TLS in a throw-away node, of which nothing is left however
+// the demo ends, and exits non-zero if a step does not show what it should.
 package main
 
 import (
@@ -53,13 +53,13 @@ func (d *demo) run(ctx context.Context) error {
 		"The machine is not changed.")
 	for i, step := range []func(context.Context) error{
 		d.stockPodsPing, d.hostReaderSeesNothing, d.bypassPassesUninspected,
-		d.nsqueueSeesAll, d.rulesDecide, d.nothingStays,
+		d.nsqueueSeesAll, d.rulesDecide, d.programReads, d.nothingStays,
 	} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("step %d does not show what it should: %w", i+1, err)
 		}
 	}
-	d.screen.say("\nAll six steps showed what they should (%.1f s).",
+	d.screen.say("\nAll seven steps showed what they should (%.1f s).",
 		time.Since(started).Seconds())
 	return nil
 }

@@ -91,10 +91,16 @@ func (d *demo) startWithRules(ctx context.Context) error {
 	if _, err := d.screen.run("cat", file); err != nil {
 		return err
 	}
+	return d.restart(ctx, rulesConfig)
+}
+
+// restart starts nsqueued again with a configuration, and returns when all pods are
+// inspected.
+func (d *demo) restart(ctx context.Context, config string) error {
 	if err := d.daemon.Stop(); err != nil {
 		return err
 	}
-	d.daemon.SetArgs("--config", rulesConfig)
+	d.daemon.SetArgs("--config", config)
 	if err := d.daemon.Start(ctx); err != nil {
 		return err
 	}
@@ -113,7 +119,7 @@ func (d *demo) startWithRules(ctx context.Context) error {
 	if !nstest.Poll(patience, active) {
 		return fmt.Errorf("the pods are not inspected again\n%s", d.daemon.Log.String())
 	}
-	d.screen.note("nsqueued runs with --config %s (PID %d)", rulesConfig, d.daemon.PID())
+	d.screen.note("nsqueued runs with --config %s (PID %d)", config, d.daemon.PID())
 	return nil
 }
 

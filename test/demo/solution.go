@@ -112,9 +112,9 @@ func (d *demo) compareCounters(ctx context.Context) error {
 	return nil
 }
 
-// nothingStays is step 6: the pods go, and everything with them.
+// nothingStays is step 7: the pods go, and everything with them.
 func (d *demo) nothingStays(ctx context.Context) error {
-	d.screen.title(6, "The pods are deleted")
+	d.screen.title(7, "The pods are deleted")
 	var freed [2]func() bool
 	for i, p := range d.pods {
 		var err error
