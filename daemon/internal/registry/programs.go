@@ -256,21 +256,16 @@ func (n lockedNetns) programRecords() []state.Program {
 
 // savePrograms records the programs of a netns.
 func (r *Registry) savePrograms(n lockedNetns) {
-	for key := range n.members {
-		r.mu.Lock()
-		a := r.attachments[key]
-		if a == nil || a.record.State == api.Detaching {
-			r.mu.Unlock()
-			continue
+	r.saveMembers(n, func(rec *state.Record) bool {
+		if rec.State == api.Detaching {
+			return false
 		}
-		a.record.Programs = n.programRecords()
-		rec := a.record
-		r.mu.Unlock()
-		if err := r.options.Store.Save(rec); err != nil {
-			r.events.log(&rec).Warn("cannot save a state file; programs will be started again "+
-				"after a restart", slog.Any("error", err))
-		}
-	}
+		rec.Programs = n.programRecords()
+		return true
+	}, func(log *slog.Logger, err error) {
+		log.Warn("cannot save a state file; programs will be started again after a restart",
+			slog.Any("error", err))
+	})
 }
 
 // running returns the programs there are.

@@ -48,6 +48,26 @@ func (r *Registry) undoRecord(a *attachment) error {
 	return r.options.Store.Remove(a.record.Key)
 }
 
+// saveMembers changes the records of all attachments of a netns, and saves those of which
+// change says so. It calls failed with the log of each that cannot be saved.
+func (r *Registry) saveMembers(
+	n lockedNetns, change func(*state.Record) (save bool), failed func(*slog.Logger, error),
+) {
+	for key := range n.members {
+		r.mu.Lock()
+		a := r.attachments[key]
+		if a == nil || !change(&a.record) {
+			r.mu.Unlock()
+			continue
+		}
+		rec := a.record
+		r.mu.Unlock()
+		if err := r.options.Store.Save(rec); err != nil {
+			failed(r.events.log(&rec), err)
+		}
+	}
+}
+
 // recordDetaching makes the next daemon go on where this one may die. Where it
 // cannot be recorded, detaching goes on all the same.
 func (r *Registry) recordDetaching(a *attachment) {

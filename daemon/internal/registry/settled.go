@@ -143,21 +143,13 @@ func (r *Registry) adapt(n lockedNetns) error {
 // advance gives the netns another generation, and records it before the kernel has it.
 func (r *Registry) advance(n lockedNetns, rules string) {
 	n.settled = state.Settled{Generation: nextGeneration(n.settled.Generation), Rules: rules}
-	for key := range n.members {
-		r.mu.Lock()
-		a := r.attachments[key]
-		if a == nil {
-			r.mu.Unlock()
-			continue
-		}
-		a.record.Settled = n.settledRecord()
-		rec := a.record
-		r.mu.Unlock()
-		if err := r.options.Store.Save(rec); err != nil {
-			r.events.log(&rec).Warn("cannot save a state file; settled flows will be inspected "+
-				"again after a restart", slog.Any("error", err))
-		}
-	}
+	r.saveMembers(n, func(rec *state.Record) bool {
+		rec.Settled = n.settledRecord()
+		return true
+	}, func(log *slog.Logger, err error) {
+		log.Warn("cannot save a state file; settled flows will be inspected again after a restart",
+			slog.Any("error", err))
+	})
 }
 
 // withLabels returns the netns that the inspector knows by one of the labels; nil means
