@@ -62,15 +62,20 @@ func render() ([]byte, error) {
 }
 
 func entryTable() (string, error) {
-	docs, err := readComments(cnipodDir)
+	return fieldTable(cnipodDir, "field", cnipod.DefaultEntry())
+}
+
+// fieldTable has the fields of a struct of a package, with its values as the defaults.
+func fieldTable(dir, what string, defaults any) (string, error) {
+	docs, err := readComments(dir)
 	if err != nil {
 		return "", err
 	}
-	keys, err := fields(docs, "", reflect.ValueOf(cnipod.DefaultEntry()))
+	keys, err := fields(docs, "", reflect.ValueOf(defaults))
 	if err != nil {
 		return "", err
 	}
-	rows := [][]string{{"field", "type", "default", "meaning"}}
+	rows := [][]string{{what, "type", "default", "meaning"}}
 	for _, k := range keys {
 		rows = append(rows, []string{code(k.name), k.kind, k.value, k.doc})
 	}
@@ -115,19 +120,7 @@ func daemonKeys() ([]key, error) {
 
 // inspectorTable has the keys of an element of the list inspectors.
 func inspectorTable() (string, error) {
-	docs, err := readComments("daemon/node")
-	if err != nil {
-		return "", err
-	}
-	keys, err := fields(docs, "", reflect.ValueOf(node.DefaultInspector()))
-	if err != nil {
-		return "", err
-	}
-	rows := [][]string{{"key", "type", "default", "meaning"}}
-	for _, k := range keys {
-		rows = append(rows, []string{code(k.name), k.kind, k.value, k.doc})
-	}
-	return table(rows), nil
+	return fieldTable("daemon/node", "key", node.DefaultInspector())
 }
 
 func keyTable(keys []key) string {
