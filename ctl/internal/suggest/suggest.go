@@ -6,7 +6,6 @@ package suggest
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,13 +177,21 @@ func podsOf(namespace, pod string) (p Pods) {
 	return p
 }
 
+// isHostName reports whether a text has letters, digits, - and _ between its dots, as
+// names of hosts have that rules know.
 func isHostName(s string) bool {
-	return len(s) <= 253 && hostName().MatchString(s)
+	if len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, labelLetters) != "" {
+			return false
+		}
+	}
+	return true
 }
 
-func hostName() *regexp.Regexp {
-	return regexp.MustCompile(`^([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}$`)
-}
+const labelLetters = "abcdefghijklmnopqrstuvwxyz0123456789_-"
 
 func portCondition(ports map[int]bool) string {
 	var list []string

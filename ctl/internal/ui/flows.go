@@ -6,7 +6,6 @@ import (
 	"container/list"
 	"net/netip"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -175,10 +174,4 @@ func (t *flowTable) take() []flow {
 		}
 	}
 	return changed
-}
-
-// String is for messages of tests.
-func (f *flow) String() string {
-	return f.Pod + " " + f.Direction + " " + f.Protocol + " " + f.Pods + " " + f.Other + " " +
-		strconv.FormatUint(f.Packets, 10)
 }

@@ -3,6 +3,7 @@
 package ui
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -28,7 +29,8 @@ func TestFlows(t *testing.T) {
 	table.add(packet("in", "10.0.0.9:99", "10.0.0.2:98"))
 	var got []string
 	for _, f := range table.take() {
-		got = append(got, f.String())
+		got = append(got, fmt.Sprint(f.Pod, " ", f.Direction, " ", f.Protocol, " ", f.Pods, " ", f.Other,
+			" ", f.Packets))
 	}
 	want := []string{
 		"agents/a1 out tcp 10.0.0.2:40000 203.0.113.7:443 2",

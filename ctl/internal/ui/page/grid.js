@@ -8,12 +8,11 @@ export class Grid {
   #lines = new Map(); // by the id of the row
   #active = null; // id of the row that has the focus, or would get it
   #drawing = 0;
-  #body; #columns; #open; #empty; #label;
+  #body; #columns; #open; #empty;
 
   constructor({ label, columns, open, empty }) {
     this.#columns = columns;
     this.#open = open;
-    this.#label = label;
     this.#empty = element("p", { class: "empty" }, empty);
     this.#body = element("div", { class: "body", role: "rowgroup" });
     const head = element("div", { class: "head", role: "row", "aria-rowindex": 1 },
@@ -138,6 +137,4 @@ export class Grid {
   #focus() {
     this.#lines.get(this.#active)?.focus({ preventScroll: true });
   }
-
-  toString() { return `grid ${this.#label}`; }
 }
