@@ -86,7 +86,7 @@ func (c *command) awaitNodes(ctx context.Context, name string, f *awaitNodesFlag
 	if err != nil {
 		found.nameMissing(ctx, api, f)
 	}
-	return c.reportNodes(found, f.strict)
+	return c.reportNodes(found, err == nil, f.strict)
 }
 
 // look reads how far the DaemonSet is; its error is that this is not far enough.
@@ -123,8 +123,8 @@ func (a *awaitedNodes) nameMissing(ctx context.Context, api *cluster.Client, f *
 // credentials is where the pod has them.
 func (c *command) credentials() string { return filepath.Join(c.root, cluster.Credentials) }
 
-func (c *command) reportNodes(a *awaitedNodes, strict bool) error {
-	done := a.Error == "" && len(a.Missing) == 0 && a.Ready >= a.Desired
+// reportNodes prints what was found; all says that no node is missing.
+func (c *command) reportNodes(a *awaitedNodes, all, strict bool) error {
 	if c.structured() {
 		if err := c.writeObject(a); err != nil {
 			return err
@@ -132,7 +132,7 @@ func (c *command) reportNodes(a *awaitedNodes, strict bool) error {
 	} else if err := c.printLine("%s", a.count()); err != nil {
 		return err
 	}
-	if done {
+	if all {
 		return nil
 	}
 	if strict {

@@ -93,3 +93,17 @@ func TestAwaitNodesUnknown(t *testing.T) {
 		t.Errorf("outside: %+v", o)
 	}
 }
+
+// A DaemonSet that its controller has not seen so far has no nodes, and is not ready.
+func TestAwaitNodesUnseen(t *testing.T) {
+	o := inCluster(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/pods") {
+			fmt.Fprint(w, `{"items":[]}`)
+			return
+		}
+		fmt.Fprint(w, `{"metadata":{"generation":1},"status":{}}`)
+	}, "await-nodes", "nsqueue-cleanup", "--timeout", "50ms", "--strict")
+	if o.status != 1 || !strings.Contains(o.err, "it is not known which nodes were not reached") {
+		t.Errorf("%+v", o)
+	}
+}
