@@ -264,7 +264,9 @@ func (s *supervisor) deliver(now time.Time) {
 func (h *shared) show(now time.Time) {
 	w := h.s.worker
 	w.deadline = now.Add(h.s.config.StartTimeout)
-	w.looks++
+	if w.outbox == nil { // else the daemon has not been asked so far
+		w.looks++
+	}
 	w.outbox = succession.NewOutbox(&w.mirror, h.s.store.named, succession.Message{
 		Kind: succession.Copied,
 	})
