@@ -34,20 +34,12 @@ func (c *command) lockWatch(ctx context.Context, f *installFlags) (*os.File, err
 	if err := api.MakeSocketDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("lock for --watch: %w", err)
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock for --watch: %w", err)
+	var file *os.File
+	try := func(context.Context) (err error) {
+		file, err = takeWatchLock(path)
+		return err
 	}
-	try := func(context.Context) error {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("%s has %s", lockHolder(file), path)
-		}
-		if err != nil {
-			return &endWait{&os.PathError{Op: "lock", Path: path, Err: err}}
-		}
-		return nil
-	}
+	var err error
 	if f.waitLock {
 		err = c.waitUntil(ctx, "the end of another nsqueuectl install --watch", f.timeout, try)
 	} else if err = try(ctx); err != nil {
@@ -55,10 +47,43 @@ func (c *command) lockWatch(ctx context.Context, f *installFlags) (*os.File, err
 			"for its end with --wait-lock (%w)", f.confDir, err)
 	}
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, err
 	}
 	tellHolder(file)
 	return file, nil
+}
+
+// takeWatchLock locks the file. An error that passes says who has it, or that it was
+// removed meanwhile.
+func takeWatchLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, &endWait{fmt.Errorf("lock for --watch: %w", err)}
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		err = fmt.Errorf("%s has %s", lockHolder(file), path)
+	case err != nil:
+		err = &endWait{&os.PathError{Op: "lock", Path: path, Err: err}}
+	case !isAt(path, file):
+		err = fmt.Errorf("%s was removed", path)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// isAt reports whether the file at a path is this one.
+func isAt(path string, file *os.File) bool {
+	own, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(own, there)
 }
 
 // maxHolder is more than what a holder says of itself.
