@@ -44,7 +44,9 @@ scripts() {
 # nested DIR: checks a Go module that is not the project's own.
 nested() {
 	go -C "$1" mod tidy -diff || return
-	[ -n "$(go -C "$1" list -tags "$tags" ./... 2>/dev/null)" ] || return 0 # it names tools alone
+	local packages
+	packages=$(go -C "$1" list -tags "$tags" ./...) || return
+	[ -n "$packages" ] || return 0 # it names tools alone
 	go -C "$1" vet -tags "$tags" ./... &&
 		(cd "$1" && "$OLDPWD/bin/tools/golangci-lint" run --build-tags "$tags" ./...)
 }
