@@ -216,7 +216,7 @@ func TestDependencies(t *testing.T) {
 		"github.com/nsqueue/nsqueue/internal/boottime", "github.com/nsqueue/nsqueue/internal/cnipod",
 		"github.com/nsqueue/nsqueue/internal/fdcontrol",
 		"github.com/nsqueue/nsqueue/internal/printable", "github.com/nsqueue/nsqueue/internal/spool",
-		"github.com/nsqueue/nsqueue/plugin",
+		"github.com/nsqueue/nsqueue/internal/unixsocket", "github.com/nsqueue/nsqueue/plugin",
 	}
 	slices.Sort(foreign)
 	if diff := cmp.Diff(want, foreign); diff != "" {
