@@ -37,6 +37,11 @@ licences() {
 		xargs -r grep -L 'SPDX-License-Identifier' | sed 's/$/: no SPDX line/' | { ! grep .; }
 }
 
+# merged finds what a merge has left for its author.
+merged() {
+	! git grep -nE '^(<<<<<<<|>>>>>>>) '
+}
+
 scripts() {
 	files '*.sh' .ci/run | xargs shellcheck
 }
@@ -97,6 +102,7 @@ step 'what is made of the chart' chart
 step apidiff hack/apidiff.sh
 step goroutines goroutines
 step licences licences
+step 'no conflict left' merged
 step shellcheck scripts
 step kmod module
 step checkpatch checkpatch
