@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tiers.sh TARGET...: makes each target, whether the one before failed or not.
-# The last lines name each with its time and result; the exit code is 1 where
-# one failed. `test` and `test-all` stand for the tiers that they consist of.
+# The last lines name each with its time and result, and what failed tests said
+# last; the exit code is 1 where one failed. `test` and `test-all` stand for the
+# tiers that they consist of.
 set -u
 cd "$(dirname "$0")/.." || exit
 
@@ -25,6 +26,8 @@ failed=0
 summary=()
 for target in "${targets[@]}"; do
 	start=$SECONDS
+	said=bin/test/${target#test-}.failed
+	rm -f "$said"
 	result='not run'
 	if [ -z "$stopped" ]; then
 		result=ok
@@ -32,6 +35,7 @@ for target in "${targets[@]}"; do
 	fi
 	[ "$result" = ok ] || failed=1
 	summary+=("$(printf '    %-14s %-8s %5d s' "$target" "$result" $((SECONDS - start)))")
+	[ "$result" != FAILED ] || [ ! -s "$said" ] || summary+=("$(<"$said")")
 done
 
 printf '==> summary\n'
