@@ -66,7 +66,7 @@ kube | kube-short | kube-long)
 vm)
 	hack/need.sh vm
 	timed hack/filtered.sh vm '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
-		hack/gotest.sh vm -v -run TestKernel ./test/vm
+		hack/gotest.sh vm -v -parallel 3 -run 'TestKernel$' ./test/vm
 	;;
 kernels | arm64)
 	hack/need.sh vm
