@@ -39,25 +39,22 @@ func (c *inspectorCollector) Describe(to chan<- *prometheus.Desc) {
 }
 
 // Collect sends the numbers of the moment.
-func (c *inspectorCollector) Collect(to chan<- prometheus.Metric) {
+func (c *inspectorCollector) Collect(ch chan<- prometheus.Metric) {
+	to := &sink{ch}
 	for _, s := range c.states() {
 		up := 0.0
 		if s.Connected && !s.Stalled {
 			up = 1
 		}
-		to <- prometheus.MustNewConstMetric(c.connected, prometheus.GaugeValue, up, s.Name)
-		count := func(d *prometheus.Desc, n uint64, labels ...string) {
-			to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n),
-				append([]string{s.Name}, labels...)...)
-		}
+		to.gauge(c.connected, up, s.Name)
 		n := &s.Counters
-		count(c.packets, n.Answered, "answered")
-		count(c.packets, n.Lost, "lost")
-		count(c.packets, n.Late, "late")
-		count(c.packets, n.Away, "away")
-		count(c.packets, n.Overflow, "overflow")
-		count(c.connections, n.Connections, success)
-		count(c.connections, n.Refused, failure)
-		count(c.malformed, n.Malformed)
+		to.counter(c.packets, n.Answered, s.Name, "answered")
+		to.counter(c.packets, n.Lost, s.Name, "lost")
+		to.counter(c.packets, n.Late, s.Name, "late")
+		to.counter(c.packets, n.Away, s.Name, "away")
+		to.counter(c.packets, n.Overflow, s.Name, "overflow")
+		to.counter(c.connections, n.Connections, s.Name, success)
+		to.counter(c.connections, n.Refused, s.Name, failure)
+		to.counter(c.malformed, n.Malformed, s.Name)
 	}
 }
