@@ -51,8 +51,14 @@ func (*Inspector) Attached(*inspect.Attachment, bool) {}
 // Detached does nothing.
 func (*Inspector) Detached(*inspect.Attachment) {}
 
-// Needs are none: programs get packets from the kernel.
-func (*Inspector) Needs(*inspect.Attachment) inspect.Needs { return inspect.Needs{} }
+// headers has room for those by which flows are told from each other. Programs get whole
+// packets from the kernel.
+const headers = 256
+
+// Needs are no more than headers.
+func (*Inspector) Needs(*inspect.Attachment) inspect.Needs {
+	return inspect.Needs{CopyRange: headers}
+}
 
 // Reader says what reads an attachment.
 func (i *Inspector) Reader(*inspect.Attachment) api.Reader {
