@@ -3,11 +3,9 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,6 +46,7 @@ type checker struct {
 	*Report
 	config    *Config
 	inspector inspect.Inspector
+	outside   *outside // nil: no inspectors outside
 	place     api.Place
 }
 
@@ -69,7 +68,19 @@ func (k *checker) configuration() {
 			"inspector of its own", "Leave the key out, or use nsqueued itself.")
 	}
 	if k.Wrong() == 0 {
+		k.inspectors()
+	}
+	if k.Wrong() == 0 {
 		k.ok(checkConfiguration, "", "valid")
+	}
+}
+
+// inspectors finds what a daemon would end with.
+func (k *checker) inspectors() {
+	var err error
+	if k.outside, err = newOutside(k.config, k.inspector); err != nil {
+		k.add(api.FindingWrong, checkConfiguration, "inspectors", err.Error(),
+			"Name users, groups and programs that this system has.")
 	}
 }
 
@@ -102,8 +113,9 @@ func (k *checker) rules() {
 	if len(dirs) == 0 || !k.ruleDirectories(dirs) {
 		return
 	}
-	known := newLabeler(context.Background(), k.config, slog.New(slog.DiscardHandler)).Known()
-	r, err := (&rules.Loader{Read: os.ReadFile, Labels: known}).Load(nil, dirs...)
+	r, err := (&rules.Loader{
+		Read: os.ReadFile, Labels: k.config.knowsLabels(), Inspector: k.outside.check,
+	}).Load(nil, dirs...)
 	dir := strings.Join(dirs, ", ")
 	if err == nil {
 		count := 0

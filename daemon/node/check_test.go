@@ -133,6 +133,58 @@ func TestCheckRules(t *testing.T) {
 	}
 }
 
+// What a daemon would refuse to start with is found before.
+func TestCheckInspectors(t *testing.T) {
+	outsider := func(c *Config, change func(*InspectorConfig)) {
+		one := InspectorConfig{Name: "ids", Socket: filepath.Join(c.StateDir, "ids.sock")}
+		change(&one)
+		c.Inspectors = []InspectorConfig{one}
+	}
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		word   string
+	}{
+		"user": {func(c *Config) {
+			outsider(c, func(one *InspectorConfig) { one.User = "nobody-of-that-name" })
+		}, "nobody-of-that-name"},
+		"group": {func(c *Config) {
+			outsider(c, func(one *InspectorConfig) { one.Group = "none-of-that-name" })
+		}, "none-of-that-name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := checkable(t)
+			tt.change(&c)
+			r := Check(&c, inspect.AcceptAll{})
+			got := found(r, checkConfiguration, api.FindingWrong)
+			if len(got) != 1 || !strings.Contains(got[0], tt.word) {
+				t.Errorf("%+v, want one about %s", r.Findings, tt.word)
+			}
+		})
+	}
+}
+
+// A rule may leave flows to an inspector that there is, and to no other.
+func TestCheckRulesOfInspectors(t *testing.T) {
+	c, dir := checkable(t)
+	c.Rules.Directory = filepath.Join(dir, "rules.d")
+	put(t, filepath.Join(c.Rules.Directory, "a.yaml"), `apiVersion: nsqueue.io/v1alpha1
+kind: RuleSet
+metadata: {name: a}
+spec:
+  rules:
+    - {name: read, action: inspect, inspector: ids, when: "true"}
+`)
+	r := Check(&c, inspect.AcceptAll{})
+	if got := found(r, "rules", api.FindingWrong); len(got) != 1 || !strings.Contains(got[0], "ids") {
+		t.Errorf("no such inspector: %+v", r.Findings)
+	}
+	c.Inspectors = []InspectorConfig{{Name: "ids", Socket: filepath.Join(dir, "ids.sock")}}
+	r = Check(&c, inspect.AcceptAll{})
+	if got := found(r, "rules", api.FindingWrong); len(got) != 0 {
+		t.Errorf("the inspector is there: %q", got)
+	}
+}
+
 func TestCheckState(t *testing.T) {
 	c, dir := checkable(t)
 	put(t, filepath.Join(dir, "attachments/a@eth0.json"), "{")

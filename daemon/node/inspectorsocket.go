@@ -5,7 +5,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -52,7 +51,7 @@ func validateOwner(name string) error {
 }
 
 // server returns what serves an inspector on a socket.
-func (c *InspectorConfig) server(of *Config, log *slog.Logger) (*server.Server, error) {
+func (c *InspectorConfig) server(of *Config) (*server.Server, error) {
 	uid, err := userID(c.User)
 	if err != nil {
 		return nil, fmt.Errorf("user: %w", err)
@@ -69,7 +68,6 @@ func (c *InspectorConfig) server(of *Config, log *slog.Logger) (*server.Server, 
 		Name: c.Name, Socket: c.Socket, UID: uid, GID: gid,
 		Memory: c.Transport == TransportMemfd, OnFailure: failures[c.OnFailure],
 		Failure: string(c.OnFailure), Budget: time.Duration(c.Budget), MarkMask: of.MarkMask,
-		Log: log,
 	}), nil
 }
 

@@ -73,9 +73,15 @@ func newLabeler(ctx context.Context, c *Config, log *slog.Logger) *labeler {
 		config: &c.Labels, log: log, pods: make(map[string]map[string]string), life: ctx,
 	}
 	l.plugin = nri.New(c.Labels.Socket, l, log)
-	l.known.Store(c.Labels.Source == api.LabelsNRI ||
-		c.Labels.Source == labelsAuto && (isSocket(c.Labels.Socket) || hasLabels(c.StateDir)))
+	l.known.Store(c.knowsLabels())
 	return l
+}
+
+// knowsLabels reports whether rules, if there are any, have a source of labels from the
+// beginning.
+func (c *Config) knowsLabels() bool {
+	return c.Rules.On() && (c.Labels.Source == api.LabelsNRI ||
+		c.Labels.Source == labelsAuto && (isSocket(c.Labels.Socket) || hasLabels(c.StateDir)))
 }
 
 func isSocket(path string) bool {
@@ -129,7 +135,8 @@ func (l *labeler) awaitSource(ctx context.Context, p *policy.Policy) bool {
 	return false
 }
 
-// serve has labels recorded until ctx ends, and those that came until now.
+// serve has labels recorded until ctx ends, and those that came until now: rules have had
+// them.
 func (l *labeler) serve(ctx context.Context, k labelKeeper) {
 	l.keepBy(k)
 	defer l.keepBy(nil)
@@ -137,7 +144,7 @@ func (l *labeler) serve(ctx context.Context, k labelKeeper) {
 	pods := maps.Clone(l.pods)
 	l.mu.Unlock()
 	for id, labels := range pods {
-		l.set(id, labels)
+		l.keep(id, labels)
 	}
 	<-ctx.Done()
 }

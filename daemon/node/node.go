@@ -43,7 +43,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	hangups, release := catchHangups(&c)
 	defer release()
 	c.moveQueues()
-	outside, err := newOutside(&c, inspector, log)
+	outside, err := newOutside(&c, inspector)
 	if err != nil {
 		return err
 	}

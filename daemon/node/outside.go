@@ -29,7 +29,7 @@ type outside struct {
 
 // newOutside makes the inspectors of the configuration, nil where it has none. An inspector
 // of the program's own and those outside exclude each other.
-func newOutside(c *Config, inspector inspect.Inspector, log *slog.Logger) (*outside, error) {
+func newOutside(c *Config, inspector inspect.Inspector) (*outside, error) {
 	if len(c.Inspectors) == 0 {
 		return nil, nil
 	}
@@ -47,7 +47,7 @@ func newOutside(c *Config, inspector inspect.Inspector, log *slog.Logger) (*outs
 		if one.Exec != nil {
 			err = o.makeExec(&one, &entry)
 		} else {
-			err = o.make(c, &one, &entry, log)
+			err = o.make(c, &one, &entry)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("inspectors[%d]: %w", i, err)
@@ -73,10 +73,8 @@ func (c *InspectorConfig) entry() (external.Entry, error) {
 }
 
 // make makes the inspector that the configuration is about.
-func (o *outside) make(
-	c *Config, one *InspectorConfig, entry *external.Entry, log *slog.Logger,
-) error {
-	s, err := one.server(c, log)
+func (o *outside) make(c *Config, one *InspectorConfig, entry *external.Entry) error {
+	s, err := one.server(c)
 	if err != nil {
 		return err
 	}

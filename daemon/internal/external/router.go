@@ -21,14 +21,8 @@ type Router struct {
 	changes chan inspect.Change
 	spare   sync.Pool
 
-	mu   sync.RWMutex // guards what follows
-	pods map[*inspect.Attachment]*pod
-}
-
-// pod is an attachment.
-type pod struct {
-	whole *Entry // nil: none reads the pod whole
-	told  []*Entry
+	mu   sync.RWMutex                   // guards what follows
+	pods map[*inspect.Attachment]*Entry // what reads them whole
 }
 
 var _ interface {
@@ -46,7 +40,7 @@ func NewRouter(r *rules.Inspector, entries []Entry) *Router {
 	return &Router{
 		rules: r, entries: entries, changes: make(chan inspect.Change),
 		spare: sync.Pool{New: func() any { return new(gathered) }},
-		pods:  make(map[*inspect.Attachment]*pod),
+		pods:  make(map[*inspect.Attachment]*Entry),
 	}
 }
 
@@ -73,23 +67,24 @@ func (r *Router) Needs() inspect.Needs { return inspect.Needs{Settles: true, Def
 
 // Attached chooses the inspector of a pod, and tells those that get its packets.
 func (r *Router) Attached(a *inspect.Attachment) {
-	p := &pod{whole: r.choose(a)}
-	if p.whole != nil {
-		p.told = append(p.told, p.whole)
+	whole := r.choose(a)
+	var told []*Entry
+	if whole != nil {
+		told = append(told, whole)
 	}
 	if r.rules != nil {
 		r.rules.Attached(a)
 		for _, name := range r.named(a) {
-			if e := r.entry(name); e != nil && e != p.whole {
-				p.told = append(p.told, e)
+			if e := r.entry(name); e != nil && e != whole {
+				told = append(told, e)
 			}
 		}
 	}
 	r.mu.Lock()
-	r.pods[a] = p
+	r.pods[a] = whole
 	r.mu.Unlock()
-	for _, e := range p.told {
-		e.Inspector.Attached(a, e == p.whole)
+	for _, e := range told {
+		e.Inspector.Attached(a, e == whole)
 	}
 }
 
@@ -142,10 +137,7 @@ func (r *Router) Detached(a *inspect.Attachment) {
 func (r *Router) whole(a *inspect.Attachment) *Entry {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if p := r.pods[a]; p != nil {
-		return p.whole
-	}
-	return nil
+	return r.pods[a]
 }
 
 // NeedsOf says what is needed of a pod's packets by whatever reads them.
@@ -221,9 +213,9 @@ func (r *Router) Change(ctx context.Context, c inspect.Change) {
 func (r *Router) Reader(container, ifname string) (api.Reader, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	for a, p := range r.pods {
-		if a.ContainerID == container && a.Ifname == ifname && p.whole != nil {
-			return p.whole.Inspector.Reader(a), true
+	for a, whole := range r.pods {
+		if a.ContainerID == container && a.Ifname == ifname && whole != nil {
+			return whole.Inspector.Reader(a), true
 		}
 	}
 	return api.Reader{}, false

@@ -116,7 +116,6 @@ func newBed(t *testing.T, c Config, set ...func(*Server)) *bed {
 	t.Helper()
 	c.Name, c.Socket = "ids", filepath.Join(t.TempDir(), "d", "ids.sock")
 	c.UID, c.GID, c.MarkMask = -1, -1, 0xff000000
-	c.Log = slog.New(slog.DiscardHandler)
 	if c.Budget == 0 {
 		c.Budget = hangs
 	}

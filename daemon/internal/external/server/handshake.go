@@ -4,7 +4,6 @@ package server
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -16,8 +15,6 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/internal/external/proto"
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
-
-var errVersion = errors.New("the inspector speaks no version of the daemon")
 
 // receiveHello takes the first message of an inspector.
 func receiveHello(c *net.UnixConn) (proto.Hello, error) {

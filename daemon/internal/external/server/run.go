@@ -12,6 +12,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/external/proto"
+	"github.com/nsqueue/nsqueue/internal/dirwatch"
 )
 
 const (
@@ -39,16 +40,7 @@ func (s *Server) Run(ctx context.Context) {
 			s.events.report(slog.LevelError, "the inspector "+s.config.Name+
 				" cannot connect: "+text)
 		}
-		pause(ctx, retry)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
+		dirwatch.Pause(ctx, retry)
 	}
 }
 
@@ -63,7 +55,7 @@ func (s *Server) accept(ctx context.Context, l *net.UnixListener, links *sync.Wa
 			return err
 		}
 		if err != nil { // no descriptors, or gone already
-			pause(ctx, retry)
+			dirwatch.Pause(ctx, retry)
 			continue
 		}
 		if err := s.connect(ctx, c, links); err != nil {
@@ -98,6 +90,8 @@ func (s *Server) connect(ctx context.Context, c *net.UnixConn, links *sync.WaitG
 	if !ok {
 		return errUser
 	}
+	// Who connects and says nothing does not hold up the end.
+	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(0, 0)) })()
 	h, err := receiveHello(c)
 	if err != nil {
 		return err
@@ -167,10 +161,7 @@ func (s *Server) serve(ctx context.Context, l *link) {
 func (s *Server) refuse(c *net.UnixConn, err error) {
 	s.counters.refused.Add(1)
 	reason := proto.ReasonDone
-	switch {
-	case errors.Is(err, errVersion):
-		reason = proto.ReasonVersion
-	case errors.Is(err, proto.ErrMalformed):
+	if errors.Is(err, proto.ErrMalformed) {
 		s.counters.malformed.Add(1)
 		reason = proto.ReasonMalformed
 	}

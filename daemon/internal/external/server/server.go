@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +50,6 @@ type Config struct {
 	// Budget is how long the inspector may take for a packet.
 	Budget   time.Duration
 	MarkMask uint32
-	Log      *slog.Logger
 }
 
 // Server serves one inspector.
@@ -180,7 +178,7 @@ func describe(a *inspect.Attachment) []byte {
 	}{
 		a.ContainerID, a.Ifname, a.Network,
 		api.Pod{Namespace: a.PodNamespace, Name: a.PodName, UID: a.PodUID},
-		maps.Clone(a.Annotations),
+		a.Annotations,
 	})
 	if err != nil { // texts and maps of texts have none
 		return fmt.Appendf(nil, "{}")
