@@ -70,7 +70,7 @@ test-e2e: cni-plugins build-tests ## run the built programs in a real CNI chain 
 test-damage: cni-plugins build-tests ## damage the built programs while packets flow (root)
 	@hack/tier.sh damage
 
-test-handover: cni-plugins build-tests ## hand over between supervisors, ten times each way (root)
+test-handover: cni-plugins build-tests ## let daemons and supervisors follow each other, ten times each way (root)
 	@hack/tier.sh handover
 
 test-ui: cni-plugins build-tests ## look at the page of nsqueuectl ui in a browser (root)

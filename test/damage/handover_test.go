@@ -88,9 +88,8 @@ func TestReplacedInOrder(t *testing.T) {
 }
 
 func (r *rig) replaceUnderLoad(pods []*pod, replace func()) error {
-	const times = 10
 	got := r.underLoad(pods, func() {
-		for range times {
+		for range max(times(r.t), 3) {
 			wait(400 * time.Millisecond) // as long as a life that the supervisor calls one
 			replace()
 		}
