@@ -23,6 +23,9 @@ const (
 	stamped = 0x5a
 )
 
+// Mark is the mark of packets that an inspector has seen which cannot stamp them.
+const Mark = 1 << 24
+
 // Stamp marks a datagram as inspected.
 func Stamp(b []byte) { b[stampAt] = stamped }
 
