@@ -98,16 +98,8 @@ func (c *fdConn) Close() error {
 	return err
 }
 
-// gone reports whether the peer has closed its end. The kernel refuses even an
-// empty message then. A peer that has only ended its half of the conversation
-// still takes the answer.
-func (c *fdConn) gone() bool {
-	err := fdcontrol.Do(c, func(fd int) error {
-		_, err := syscall.SendmsgN(fd, nil, nil, nil, syscall.MSG_NOSIGNAL|syscall.MSG_DONTWAIT)
-		return err
-	})
-	return err != nil && !errors.Is(err, syscall.EAGAIN)
-}
+// gone reports whether the peer has closed its end.
+func (c *fdConn) gone() bool { return fdcontrol.HungUp(c) }
 
 // Abandoned reports whether the client of the call has hung up. The call's
 // context tells that too, but later: this is exact, so that a backend which asks
@@ -191,14 +183,14 @@ func (l *fdListener) welcome(c *net.UnixConn) bool {
 		return true
 	}
 	if err != nil { // it cannot be told who it is
-		peer = &syscall.Ucred{Uid: ^uint32(0), Gid: ^uint32(0)}
+		peer = &fdcontrol.Cred{Uid: ^uint32(0), Gid: ^uint32(0)}
 	}
 	l.refused(peer)
 	return false
 }
 
 // isMember reports whether the peer is in the group, first or among others.
-func (l *fdListener) isMember(c *net.UnixConn, peer *syscall.Ucred) bool {
+func (l *fdListener) isMember(c *net.UnixConn, peer *fdcontrol.Cred) bool {
 	if l.group < 0 {
 		return false
 	}
@@ -212,7 +204,7 @@ func (l *fdListener) isMember(c *net.UnixConn, peer *syscall.Ucred) bool {
 // refusalLogInterval keeps a peer from filling the log.
 const refusalLogInterval = 10 * time.Second
 
-func (l *fdListener) refused(peer *syscall.Ucred) {
+func (l *fdListener) refused(peer *fdcontrol.Cred) {
 	now := time.Now()
 	if now.Sub(l.refusedAt) < refusalLogInterval {
 		return
