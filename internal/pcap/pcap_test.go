@@ -145,6 +145,21 @@ func readAll(b []byte) (all []seen, others int, err error) {
 	}
 }
 
+// A capture of several nodes says where each interface is.
+func TestPodOfNode(t *testing.T) {
+	in := Interface{
+		program: "nsqueuectl 1", Name: "agents/a1",
+		Description: "container 0fd31c8e5a2b77aa01, interface eth0, node n1",
+	}
+	if namespace, name, ok := in.Pod(); !ok || namespace != "agents" || name != "a1" {
+		t.Error(namespace, name, ok)
+	}
+	in.Name = "0fd31c8e5a2b/eth0"
+	if namespace, name, ok := in.Pod(); ok {
+		t.Errorf("a container without a pod is pod %s/%s", namespace, name)
+	}
+}
+
 // want compares what a file has with what it should.
 func want(t *testing.T, file []byte, others int, packets ...seen) {
 	t.Helper()

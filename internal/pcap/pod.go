@@ -20,9 +20,10 @@ func (i *Interface) Pod() (namespace, name string, ok bool) {
 }
 
 // unnamed is what nsqueuectl calls a container without a pod: the start of its ID, and its
-// interface.
+// interface. Where a capture is of several nodes, its node follows.
 func unnamed(container, rest string) string {
 	const short = 12
 	_, ifname, _ := strings.Cut(rest, ", interface ")
+	ifname, _, _ = strings.Cut(ifname, ", node ")
 	return container[:min(len(container), short)] + "/" + ifname
 }
