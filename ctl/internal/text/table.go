@@ -48,6 +48,17 @@ func (t *Table) Add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
+// Lead puts a column in front, with the same cell in each row that is there.
+func (t *Table) Lead(head, cell string) {
+	t.Head = append([]string{head}, t.Head...)
+	for i, row := range t.rows {
+		t.rows[i] = append([]string{printable.Line(cell)}, row...)
+	}
+}
+
+// Append adds the rows of a table that has the same columns.
+func (t *Table) Append(other *Table) { t.rows = append(t.rows, other.rows...) }
+
 // Narrow returns the table without its extra columns.
 func (t *Table) Narrow() *Table {
 	keep := func(row []string) (kept []string) {

@@ -82,3 +82,22 @@ func write(t *testing.T, table *Table, width int) string {
 	}
 	return b.String()
 }
+
+func TestTableOfTables(t *testing.T) {
+	all := Table{Head: []string{"NODE", "POD"}}
+	for _, node := range []string{"n1", "n\x1b2"} {
+		one := Table{Head: []string{"POD"}}
+		one.Add("a")
+		one.Add("b")
+		one.Lead("NODE", node)
+		all.Append(&one)
+	}
+	var b strings.Builder
+	if err := all.Write(&b, 0); err != nil {
+		t.Fatal(err)
+	}
+	const want = "NODE    POD\nn1      a\nn1      b\nn\\x1b2  a\nn\\x1b2  b\n"
+	if b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
