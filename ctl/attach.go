@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -85,5 +86,5 @@ func attach(ctx context.Context, c *command, f attachFlags) error {
 		return c.writeObject(a)
 	}
 	return c.printLine("%s attached (hook %s, queue %s, failure policy %s)",
-		a.Key, a.Hook, queueNumbers(a.Queues), a.FailurePolicy)
+		a.Key, a.Hook, view.QueueNumbers(a.Queues), a.FailurePolicy)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/pcapng"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
@@ -179,7 +180,7 @@ func (r *recorder) record(e *api.PacketEvent) error {
 	if !known {
 		name := e.Pod.String()
 		if e.Pod.Name == "" {
-			name = shortID(e.ContainerID) + "/" + e.Ifname
+			name = view.ShortID(e.ContainerID) + "/" + e.Ifname
 		}
 		var err error
 		i, err = r.AddInterface(pcapng.Interface{
@@ -198,6 +199,6 @@ func (r *recorder) record(e *api.PacketEvent) error {
 		Direction: direction[e.Direction],
 		Comment: printable.Line(fmt.Sprintf(
 			"verdict: %s%s, origin mark: 0x%08x, set mark: 0x%08x",
-			e.Verdict, ruleOf(e), e.OriginMark, e.SetMark)),
+			e.Verdict, view.RuleOf(e), e.OriginMark, e.SetMark)),
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
@@ -87,15 +88,15 @@ func keyNames(attachments []api.Attachment) []string {
 	containers := map[string]map[string]bool{}
 	for i := range attachments {
 		id := attachments[i].ContainerID
-		if containers[shortID(id)] == nil {
-			containers[shortID(id)] = map[string]bool{}
+		if containers[view.ShortID(id)] == nil {
+			containers[view.ShortID(id)] = map[string]bool{}
 		}
-		containers[shortID(id)][id] = true
+		containers[view.ShortID(id)][id] = true
 	}
 	var names []string
 	for i := range attachments {
 		a := &attachments[i]
-		id := shortID(a.ContainerID)
+		id := view.ShortID(a.ContainerID)
 		if len(containers[id]) > 1 {
 			id = a.ContainerID
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -138,7 +139,7 @@ func (c *command) writeDescription(d *description) error {
 	line("Hook", "%s", d.Hook)
 	line("Failure policy", "%s: packets that cannot be inspected %s", d.FailurePolicy,
 		outcomeOf(d.FailurePolicy))
-	line("Reader", "%s", readerOf(d.Reader))
+	line("Reader", "%s", view.ReaderOf(d.Reader))
 	addPackets(&f, n)
 	line("Inspector", "%s per packet", perPacket(n))
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,
@@ -269,8 +270,8 @@ func (c *command) writeRecent(title string, events []api.Event) error {
 	for i := max(0, len(events)-recentEvents); i < len(events); i++ {
 		e := &events[i]
 		const indent = "                                  "
-		if _, err := fmt.Fprintf(c.out, "%s  %-10s  %s\n", eventTime(e), e.Kind,
-			text.Wrap(eventMessage(e), indent)); err != nil {
+		if _, err := fmt.Fprintf(c.out, "%s  %-10s  %s\n", view.EventTime(e), e.Kind,
+			text.Wrap(view.EventMessage(e), indent)); err != nil {
 			return err
 		}
 	}

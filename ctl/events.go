@@ -6,12 +6,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -108,31 +107,8 @@ func events(ctx context.Context, c *command, f eventFilter) error {
 		_, err := fmt.Fprintln(c.err, "No events.")
 		return err
 	}
-	t := text.Table{
-		Head:    []string{"TIME", "KIND", "ATTACHMENT", "POD", "MESSAGE"},
-		Elastic: "POD", Spare: []string{"ATTACHMENT"}, Prose: true,
-	}
-	for i := range list {
-		e := &list[i]
-		t.Add(eventTime(e), string(e.Kind), c.id(e.ContainerID)+"/"+e.Ifname, e.Pod.String(),
-			eventMessage(e))
-	}
-	return c.writeTable(&t)
+	return c.writeTable(view.Events(list, c.id))
 }
-
-// eventMessage is the message, with how often it came.
-func eventMessage(e *api.Event) string {
-	message := e.Message
-	if n := e.Refusal.Count; n > 1 {
-		message += fmt.Sprintf(" (%d times)", n)
-	}
-	if n := e.Refusal.Suppressed; n > 0 {
-		message += fmt.Sprintf(" (and %d more of the rule)", n)
-	}
-	return message
-}
-
-func eventTime(e *api.Event) string { return e.Time.UTC().Format(time.RFC3339) }
 
 // followEvents prints events as they happen, also those of later daemons.
 func followEvents(ctx context.Context, c *command, f eventFilter) error {
@@ -181,6 +157,5 @@ func (c *command) printEvent(e *api.Event) error {
 	if c.structured() {
 		return c.writeItem(e)
 	}
-	return c.printLine("%s  %-10s  %s/%s  %s  %s", eventTime(e), e.Kind,
-		shortID(e.ContainerID), e.Ifname, e.Pod, strings.Join(strings.Fields(eventMessage(e)), " "))
+	return c.printLine("%s", view.EventLine(e))
 }

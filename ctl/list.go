@@ -3,16 +3,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -67,55 +64,5 @@ func (c *command) writeAttachments(attachments []api.Attachment) error {
 		_, err := fmt.Fprintln(c.err, "No attachments.")
 		return err
 	}
-	t := text.Table{
-		Head: []string{
-			"CONTAINER ID", "IFNAME", "POD", "HOOK", "POLICY", "STATE", "QUEUE", "PACKETS",
-			"DROPPED", "REJECTED", "AGE", "READER", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS",
-		},
-		Elastic: "POD", Spare: []string{"HOOK", "READER", "QUEUE", "IFNAME", "STATE"},
-		Extra: []string{"REJECTED", "NETWORK", "ORIGIN", "NETNS COOKIE", "NETNS"},
-	}
-	for i := range attachments {
-		a := &attachments[i]
-		t.Add(c.id(a.ContainerID), a.Ifname, a.Pod.String(), a.Hook, string(a.FailurePolicy),
-			string(a.State), queueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
-			strconv.FormatUint(a.Counters.Dropped, 10),
-			strconv.FormatUint(a.Counters.Rejected, 10), text.Age(c.now().Sub(a.Created)),
-			readerOf(a.Reader), cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
-			strconv.FormatUint(a.Netns.Cookie, 10), cmp.Or(a.Netns.Path, "-"))
-	}
-	return c.writeTable(&t)
-}
-
-// readerOf says what judges packets. Programs show the process that does.
-func readerOf(r *api.Reader) string {
-	switch {
-	case r == nil:
-		return "-"
-	case r.Kind == api.ReaderInspector:
-		return "inspector " + r.Name
-	case r.Kind == api.ReaderProgram:
-		return fmt.Sprintf("program %s (%d)", r.Name, r.PID)
-	}
-	return string(r.Kind)
-}
-
-// queueNumbers prints consecutive numbers as a range.
-func queueNumbers(queues []api.Queue) string {
-	if len(queues) == 0 {
-		return "-"
-	}
-	var ranges []string
-	for i := 0; i < len(queues); {
-		first, last := queues[i].Number, queues[i].Number
-		for i++; i < len(queues) && last < queues[i].Number && queues[i].Number-last == 1; i++ {
-			last = queues[i].Number
-		}
-		r := strconv.Itoa(int(first))
-		if last != first {
-			r += "-" + strconv.Itoa(int(last))
-		}
-		ranges = append(ranges, r)
-	}
-	return strings.Join(ranges, ",")
+	return c.writeTable(view.Attachments(attachments, c.id, c.now()))
 }

@@ -173,9 +173,9 @@ func (c *command) writeTable(t *text.Table) error {
 // writeObject prints v the way that kubectl prints JSON or YAML.
 func (c *command) writeObject(v any) error {
 	if c.output == "yaml" {
-		return writeYAML(c.out, v)
+		return text.WriteYAML(c.out, v)
 	}
-	return writeJSON(c.out, v, "  ")
+	return text.WriteJSON(c.out, v, "  ")
 }
 
 // writeItem prints one of many that come one by one.
@@ -184,9 +184,9 @@ func (c *command) writeItem(v any) error {
 		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
 			return err
 		}
-		return writeYAML(c.out, v)
+		return text.WriteYAML(c.out, v)
 	}
-	return writeJSON(c.out, v, "")
+	return text.WriteJSON(c.out, v, "")
 }
 
 // printLine prints one line, with line breaks in it escaped.

@@ -6,12 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -60,43 +59,13 @@ func (c *command) writeRules(r *api.Rules) error {
 	}
 	if len(r.Sets) == 0 {
 		fmt.Fprintln(c.err, "No rules in force.")
-	} else if err := c.writeTable(c.ruleTable(r.Sets)); err != nil {
+	} else if err := c.writeTable(view.Rules(r.Sets, c.now())); err != nil {
 		return err
 	}
 	for _, e := range r.Errors {
 		fmt.Fprintf(c.err, "refused: %s\n", e)
 	}
 	return nil
-}
-
-func (c *command) ruleTable(sets []api.RuleSet) *text.Table {
-	t := &text.Table{
-		Head: []string{
-			"SET", "RULE", "ACTION", "MODE", "HITS", "LAST HIT", "PODS", "PRIORITY", "WHERE",
-		},
-		Elastic: "RULE", Spare: []string{"PODS", "MODE", "SET"},
-		Extra: []string{"PRIORITY", "WHERE"},
-	}
-	for i := range sets {
-		s := &sets[i]
-		for _, r := range s.Rules {
-			where := s.File
-			if r.Line > 0 {
-				where += ":" + strconv.Itoa(r.Line)
-			}
-			t.Add(s.Name, r.Name, r.Action, s.Mode, strconv.FormatUint(r.Hits, 10),
-				c.ago(r.LastHit), strconv.Itoa(s.Attachments), strconv.Itoa(s.Priority), where)
-		}
-	}
-	return t
-}
-
-// ago says how long ago something was.
-func (c *command) ago(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return text.Age(c.now().Sub(*t))
 }
 
 func newRulesReload(run runner) *cobra.Command {

@@ -3,16 +3,15 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -66,28 +65,6 @@ document per interval.`,
 	return cmd
 }
 
-// load is what one attachment did in an interval.
-type load struct {
-	api.Key
-	Pod              api.Pod `json:"pod"`
-	PacketsPerSecond float64 `json:"packetsPerSecond"`
-	BitsPerSecond    float64 `json:"bitsPerSecond"`
-	DroppedPerSecond float64 `json:"droppedPerSecond"`
-	SettledPerSecond float64 `json:"settledPerSecond"`
-	// InspectMicroseconds is the time of the inspector per packet.
-	InspectMicroseconds float64 `json:"inspectMicroseconds"`
-	// Waiting now, and KernelDropped so far, in all queues.
-	Waiting       uint64 `json:"waiting"`
-	KernelDropped uint64 `json:"kernelDropped"`
-}
-
-// loads are those of an interval.
-type loads struct {
-	Time        time.Time `json:"time"`
-	Seconds     float64   `json:"seconds"`
-	Attachments []load    `json:"attachments"`
-}
-
 // sample has the counters at a time.
 type sample struct {
 	at          time.Time
@@ -95,8 +72,8 @@ type sample struct {
 }
 
 func (f *statsFlags) validate() error {
-	if _, err := comparison(f.sort); err != nil {
-		return err
+	if _, err := view.CompareLoads(f.sort); err != nil {
+		return usageErrorf("%s", err)
 	}
 	if f.interval < leastInterval {
 		return usageErrorf("interval %s: want at least %s", f.interval, leastInterval)
@@ -141,7 +118,7 @@ func (c *command) sample(ctx context.Context, pods podFilter) (*sample, error) {
 
 // showLoads prints what happened between two samples.
 func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample) error {
-	compare, err := comparison(f.sort)
+	compare, err := view.CompareLoads(f.sort)
 	if err != nil {
 		return err
 	}
@@ -162,7 +139,7 @@ func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample
 }
 
 // addQueues asks what waits and was lost. An attachment that is gone has neither.
-func (c *command) addQueues(ctx context.Context, l *load) error {
+func (c *command) addQueues(ctx context.Context, l *view.Load) error {
 	d, err := c.describe(ctx, l.Key)
 	if err != nil && api.CodeOf(err) != api.CodeNotAttached {
 		return err
@@ -176,12 +153,14 @@ func (c *command) addQueues(ctx context.Context, l *load) error {
 
 // loadsBetween returns those of all attachments that are in both samples; a new
 // one has counted from zero.
-func loadsBetween(from, to *sample) loads {
+func loadsBetween(from, to *sample) view.Loads {
 	before := make(map[api.Key]*api.Attachment)
 	for i := range from.attachments {
 		before[from.attachments[i].Key] = &from.attachments[i]
 	}
-	all := loads{Time: to.at.UTC(), Seconds: to.at.Sub(from.at).Seconds(), Attachments: []load{}}
+	all := view.Loads{
+		Time: to.at.UTC(), Seconds: to.at.Sub(from.at).Seconds(), Attachments: []view.Load{},
+	}
 	for i := range to.attachments {
 		a := &to.attachments[i]
 		var last api.Counters
@@ -196,7 +175,7 @@ func loadsBetween(from, to *sample) loads {
 	return all
 }
 
-func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
+func loadOf(a *api.Attachment, last api.Counters, seconds float64) view.Load {
 	per := func(to, from uint64) float64 {
 		if seconds <= 0 {
 			return 0
@@ -209,7 +188,7 @@ func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
 		took := n.InspectNanoseconds - min(last.InspectNanoseconds, n.InspectNanoseconds)
 		micros = float64(took) / 1000 / float64(packets)
 	}
-	return load{
+	return view.Load{
 		Key: a.Key, Pod: a.Pod,
 		PacketsPerSecond: per(n.Packets, last.Packets),
 		BitsPerSecond:    8 * per(n.Bytes, last.Bytes),
@@ -218,72 +197,8 @@ func loadOf(a *api.Attachment, last api.Counters, seconds float64) load {
 	}
 }
 
-// comparison returns the order of the rows, the largest first.
-func comparison(by string) (func(a, b load) int, error) {
-	values := map[string]func(*load) float64{
-		"packets": func(l *load) float64 { return l.PacketsPerSecond },
-		"bits":    func(l *load) float64 { return l.BitsPerSecond },
-		"drops":   func(l *load) float64 { return l.DroppedPerSecond },
-		"settled": func(l *load) float64 { return l.SettledPerSecond },
-		"time":    func(l *load) float64 { return l.InspectMicroseconds },
-		"pod":     func(*load) float64 { return 0 },
-	}
-	value := values[by]
-	if value == nil {
-		return nil, usageErrorf("sort by %q: want packets, bits, drops, settled, time or pod", by)
-	}
-	return func(a, b load) int {
-		return cmp.Or(cmp.Compare(value(&b), value(&a)), cmp.Compare(a.name(), b.name()))
-	}, nil
-}
-
-// name is that of the pod, or of the container if it has no pod.
-func (l *load) name() string {
-	if l.Pod.Name == "" {
-		return shortID(l.ContainerID) + "/" + l.Ifname
-	}
-	return l.Pod.String()
-}
-
-func (c *command) writeLoads(all *loads, attachments int) error {
+func (c *command) writeLoads(all *view.Loads, attachments int) error {
 	fmt.Fprintf(c.out, "%s  %s, %d shown\n", all.Time.Format(time.RFC3339),
 		text.Plural(attachments, "attachment"), len(all.Attachments))
-	t := text.Table{
-		Head: []string{
-			"POD", "PACKETS/S", "BIT/S", "DROP/S", "SETTLE/S", "US/PKT", "WAITING", "LOST",
-			"CONTAINER ID", "IFNAME",
-		},
-		Elastic: "POD", Spare: []string{"SETTLE/S", "US/PKT"},
-		Extra: []string{"CONTAINER ID", "IFNAME"},
-	}
-	for i := range all.Attachments {
-		l := &all.Attachments[i]
-		t.Add(l.name(), perSecond(l.PacketsPerSecond), scaled(l.BitsPerSecond),
-			perSecond(l.DroppedPerSecond), perSecond(l.SettledPerSecond),
-			perSecond(l.InspectMicroseconds), strconv.FormatUint(l.Waiting, 10),
-			strconv.FormatUint(l.KernelDropped, 10), l.ContainerID, l.Ifname)
-	}
-	return c.writeTable(&t)
-}
-
-// perSecond prints a rate with one decimal if it is below 100.
-func perSecond(v float64) string {
-	if v == 0 || v >= 100 {
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	}
-	return strconv.FormatFloat(v, 'f', 1, 64)
-}
-
-// scaled prints a rate with three digits and the letter of its unit, such as
-// 9.41G.
-func scaled(v float64) string {
-	for _, unit := range []struct {
-		size float64
-		name string
-	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if v >= unit.size*0.9995 { // what is rounded to it
-			return strconv.FormatFloat(v/unit.size, 'g', 3, 64) + unit.name
-		}
-	}
-	return strconv.FormatFloat(v, 'f', 0, 64)
+	return c.writeTable(view.LoadTable(all.Attachments))
 }

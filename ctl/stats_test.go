@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/apitest"
 )
@@ -91,11 +92,11 @@ default/busybox1   1000       8M     3.0     1.0       2.5     3        9
 		t.Errorf("%+v", o)
 	}
 	o = runStats(t.Context(), socket, "--once", interval, "-o", "json", "--sort", "pod")
-	var got loads
+	var got view.Loads
 	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil || o.status != 0 {
 		t.Fatalf("%+v: %v", o, err)
 	}
-	want := load{
+	want := view.Load{
 		Key: attachments()[0].Key, Pod: attachments()[0].Pod, PacketsPerSecond: 1000,
 		BitsPerSecond: 8e6, DroppedPerSecond: 3, SettledPerSecond: 1, InspectMicroseconds: 2.5, Waiting: 3, KernelDropped: 9,
 	}

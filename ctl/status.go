@@ -12,6 +12,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/ctl/internal/doctor"
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -230,7 +231,7 @@ func yesNo(yes bool) string {
 
 // problemText names the pod, the problem and its consequence.
 func problemText(p *api.Problem) string {
-	name := shortID(p.ContainerID) + "/" + p.Ifname
+	name := view.ShortID(p.ContainerID) + "/" + p.Ifname
 	if p.Pod.Name != "" {
 		name = p.Pod.String() + ", " + name
 	}

@@ -7,12 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
+	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
@@ -114,42 +114,7 @@ func (c *command) printPacket(e *api.PacketEvent) error {
 	if c.structured() {
 		return c.writeItem(e)
 	}
-	return c.printLine("%s", packetLine(e))
-}
-
-// packetTime is as exact as the clock of packets in captures.
-const packetTime = "2006-01-02T15:04:05.000000Z07:00"
-
-func packetLine(e *api.PacketEvent) string {
-	name := "pod: " + e.Pod.String()
-	if e.Pod.Name == "" {
-		name = "container: " + shortID(e.ContainerID) + "/" + e.Ifname
-	}
-	return fmt.Sprintf("packet: %d, origin mark: 0x%08x, set mark: 0x%08x, %s, %s, "+
-		"%s -> %s, %s, length: %d, verdict: %s%s, time: %s",
-		e.Packet, e.OriginMark, e.SetMark, name, e.Direction,
-		endpoint(e.Source, e.SourcePort), endpoint(e.Destination, e.DestinationPort),
-		e.Protocol, e.Length, e.Verdict, ruleOf(e),
-		e.Time.UTC().Format(packetTime))
-}
-
-// ruleOf prints what decided the packet.
-func ruleOf(e *api.PacketEvent) string {
-	if e.Rule == "" {
-		return ""
-	}
-	return ", rule: " + e.Rule
-}
-
-// endpoint prints an address, with its port where the protocol has ports.
-func endpoint(addr netip.Addr, port uint16) string {
-	switch {
-	case !addr.IsValid():
-		return "?"
-	case port == 0:
-		return addr.String()
-	}
-	return netip.AddrPortFrom(addr, port).String()
+	return c.printLine("%s", view.PacketLine(e))
 }
 
 // packetCounts counts what a watch saw.
