@@ -79,7 +79,7 @@ const (
 func (s *IOStreams) escaped() (*IOStreams, func()) {
 	e := *s
 	out, err := printable.NewWriter(s.out), printable.NewWriter(s.err)
-	e.raw, e.out, e.err = s.out, out, err
+	e.raw, e.out, e.err = s.out, out, &lockedWriter{w: err}
 	return &e, func() { _ = errors.Join(out.Close(), err.Close()) }
 }
 
@@ -207,9 +207,9 @@ Exit status:
 
 // newRoot returns the command tree.
 func newRoot(s *IOStreams) *cobra.Command {
-	socket := api.DefaultSocket
+	all := &globalFlags{socket: api.DefaultSocket}
 	if v := s.getenv("NSQUEUE_SOCKET"); v != "" {
-		socket = v
+		all.socket = v
 	}
 	root := &cobra.Command{
 		Use:           "nsqueuectl",
@@ -224,28 +224,41 @@ func newRoot(s *IOStreams) *cobra.Command {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetVersionTemplate("nsqueuectl {{.Version}}\n")
-	root.PersistentFlags().StringVar(&socket, "socket", socket,
+	root.PersistentFlags().StringVar(&all.socket, "socket", all.socket,
 		"`PATH` of nsqueued's socket (environment: NSQUEUE_SOCKET)\n")
+	root.PersistentFlags().DurationVar(&all.keepalive, "keepalive", 0, keepaliveHelp)
 	for _, build := range []func(runner) *cobra.Command{
 		newAdopt, newAttach, newAwaitNodes, newCapture, newDescribe, newDetach, newDoctor,
 		newEvents, newInstall, newList, newLogLevel, newReady, newStats, newStatus, newUI,
 		newUninstall, newUpgrade, newWatch,
 	} {
-		root.AddCommand(newCommand(s, &socket, build))
+		root.AddCommand(newCommand(s, all, build))
 	}
-	root.AddCommand(newRules(s, &socket), newVersion(s))
+	root.AddCommand(newRules(s, all), newVersion(s))
 	return root
 }
 
+// globalFlags are those of all commands.
+type globalFlags struct {
+	socket    string
+	keepalive time.Duration
+}
+
 // newCommand returns a command with the flags that all of them have.
-func newCommand(s *IOStreams, socket *string, build func(runner) *cobra.Command) *cobra.Command {
+func newCommand(
+	s *IOStreams, all *globalFlags, build func(runner) *cobra.Command,
+) *cobra.Command {
 	var output string
 	cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
 		if !slices.Contains(formats(), output) {
 			return usageErrorf("output format %q: want table, wide, json or yaml", output)
 		}
+		if err := checkKeepalive(all.keepalive); err != nil {
+			return err
+		}
+		defer s.keepAlive(all.keepalive)()
 		err := f(ctx, &command{
-			IOStreams: s, client: api.NewClient(*socket), socket: *socket, output: output,
+			IOStreams: s, client: api.NewClient(all.socket), socket: all.socket, output: output,
 		})
 		if err != nil {
 			return &failedError{err}

@@ -15,7 +15,7 @@ import (
 )
 
 // newRules returns the commands about rules.
-func newRules(s *IOStreams, socket *string) *cobra.Command {
+func newRules(s *IOStreams, all *globalFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Check, try and show the rules that decide packets",
@@ -31,7 +31,7 @@ check, test and try read files. They need neither nsqueued nor root.`,
 	for _, build := range []func(runner) *cobra.Command{
 		newRulesCheck, newRulesList, newRulesReload, newRulesSuggest, newRulesTest, newRulesTry,
 	} {
-		cmd.AddCommand(newCommand(s, socket, build))
+		cmd.AddCommand(newCommand(s, all, build))
 	}
 	return cmd
 }
