@@ -191,7 +191,7 @@ func (c *command) addInspector(f *text.Fields, s *api.InspectorState) {
 	case s.Problem != "":
 		state = s.Problem
 	case s.Connected:
-		state = fmt.Sprintf("process %d (%s), for %s", s.PID, cmp.Or(s.Client, "unnamed"),
+		state = fmt.Sprintf("%s (%s), for %s", text.Process(s.PID), cmp.Or(s.Client, "unnamed"),
 			text.Age(c.now().Sub(*s.Since)))
 		if s.Stalled {
 			state += ", does not answer"

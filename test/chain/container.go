@@ -31,10 +31,13 @@ type SupervisorConfig struct {
 	Flags, Args []string
 	// Env is added to the environment.
 	Env []string
+	// HostPID leaves it in the PID namespace of the node.
+	HostPID bool
 }
 
 // Container is a supervisor with its daemon in mount and PID namespaces of their own,
-// as in a container: the supervisor is process 1, and its death ends the daemon. The
+// as in a container: the supervisor is process 1, and its death ends the daemon, unless
+// it is in the PID namespace of the node. The
 // node's mounts appear in it. Its methods must not be called concurrently.
 type Container struct {
 	// Log is what supervisor and daemon wrote.
@@ -63,7 +66,10 @@ func StartContainer(c SupervisorConfig) (*Container, error) {
 	}
 	d.cmd.Env = append(os.Environ(), c.Env...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.Log, &d.Log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if !c.HostPID {
+		d.cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWPID
+	}
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start container: %w", err)
 	}

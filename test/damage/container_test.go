@@ -31,6 +31,8 @@ type containers struct {
 	flags []string
 	// program is that of the supervisors, below bin.
 	program string
+	// hostPID has them in the PID namespace of the node.
+	hostPID bool
 
 	all []*chain.Container
 }
@@ -47,9 +49,9 @@ func newContainers(t *testing.T, policy api.Policy) *containers {
 // enter starts a supervisor in a container.
 func (c *containers) enter(env ...string) *chain.Container {
 	c.t.Helper()
-	flags := []string{
-		"--max-deaths", "0", "--death-window", c.deathWindow.String(),
-		"--worker", cmp.Or(c.worker, filepath.Join(c.bin, c.inspector)),
+	flags := []string{"--max-deaths", "0", "--death-window", c.deathWindow.String()}
+	if c.inspector != nsqueued {
+		flags = append(flags, "--worker", cmp.Or(c.worker, filepath.Join(c.bin, c.inspector)))
 	}
 	started, err := chain.StartContainer(chain.SupervisorConfig{
 		Program:    filepath.Join(c.bin, c.program),
@@ -57,6 +59,7 @@ func (c *containers) enter(env ...string) *chain.Container {
 		Flags:      append(flags, c.flags...),
 		Args:       []string{"--config", c.configFile()},
 		Env:        env,
+		HostPID:    c.hostPID,
 	})
 	nstest.Must(c.t, err)
 	c.all = append(c.all, started)

@@ -33,10 +33,15 @@ const outsiders = `inspectors:
 func newOutside(t *testing.T, policy api.Policy, transport string) *rig {
 	t.Helper()
 	r := newRig(t, policy)
-	r.inspector, r.silence = nsqueued, 2*time.Second // under Fail, some is lost each time
-	r.more = fmt.Sprintf(outsiders, r.markerSocket(), transport)
+	r.withMarker(transport)
 	r.start()
 	return r
+}
+
+// withMarker has a marker judge the packets of the rig.
+func (r *rig) withMarker(transport string) {
+	r.inspector, r.silence = nsqueued, 2*time.Second // under Fail, some is lost each time
+	r.more = fmt.Sprintf(outsiders, r.markerSocket(), transport)
 }
 
 func (r *rig) markerSocket() string { return filepath.Join(r.dir, "inspectors", "marker.sock") }
@@ -48,10 +53,14 @@ func (r *rig) mark() *exec.Cmd {
 		r.markerSocket())
 	nstest.Must(r.t, cmd.Start())
 	r.t.Cleanup(func() { r.kill(cmd) })
-	r.awaitMarker("is connected", func(s *api.InspectorState) bool {
-		return s.PID == cmd.Process.Pid
-	})
+	r.awaitMarker("is connected", func(s *api.InspectorState) bool { return isMarker(s, cmd) })
 	return cmd
+}
+
+// isMarker reports whether a marker is the one that is connected. A daemon in another PID
+// namespace cannot tell.
+func isMarker(s *api.InspectorState, cmd *exec.Cmd) bool {
+	return s.Connected && (s.PID == cmd.Process.Pid || s.PID == 0)
 }
 
 // kill ends a marker, if it is there.

@@ -42,13 +42,20 @@ const longest = 10 * time.Second
 func programRig(t *testing.T, policy api.Policy, path string, budget time.Duration) *rig {
 	t.Helper()
 	r := newRig(t, policy)
+	r.withProgram(path, budget)
+	return r
+}
+
+// withProgram has a program read the pods of the rig.
+func (r *rig) withProgram(path string, budget time.Duration) {
+	r.t.Helper()
+	t := r.t
 	r.inspector, r.silence = nsqueued, 2*time.Second // under Fail, some is lost each time
 	dir := t.TempDir()
 	nstest.Must(t, os.Chmod(filepath.Dir(dir), 0o755)) // every user may execute it
 	program, err := marks.Build(dir)
 	nstest.Must(t, err)
 	r.more = fmt.Sprintf(programConfig, budget, program, path)
-	return r
 }
 
 // program waits until the pod's program reads, and returns its process.
@@ -148,7 +155,7 @@ func TestStoppedProgram(t *testing.T) {
 	}
 }
 
-// TestProgramsOutliveDaemon kills the daemon, and restarts it in order, while programs read
+// TestProgramsOutliveDaemon kills the daemon, restarts and upgrades it, while programs read
 // on: no packet is lost, and none passes that they have not seen, but for those that the
 // killed daemon had read.
 func TestProgramsOutliveDaemon(t *testing.T) {
@@ -157,13 +164,15 @@ func TestProgramsOutliveDaemon(t *testing.T) {
 		before := r.programs(pods)
 		orphans := 0
 		got := r.underLoad(pods, func() {
-			for range 4 {
-				for _, how := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			for range 3 {
+				for _, replace := range r.replacements() {
 					wait(200 * time.Millisecond)
-					last := r.status().PID
-					nstest.Must(t, syscall.Kill(last, how))
-					orphans += int(r.awaitWorker(last).Orphans)
+					replace()
 				}
+				wait(200 * time.Millisecond)
+				last := r.status().PID
+				nstest.Must(t, syscall.Kill(last, syscall.SIGKILL))
+				orphans += int(r.awaitWorker(last).Orphans)
 			}
 		})
 		if after := r.programs(pods); !slices.Equal(before, after) {

@@ -54,17 +54,25 @@ const (
 
 func newSuccession(t *testing.T, policy api.Policy) *succession {
 	t.Helper()
-	s := &succession{containers: newContainers(t, policy)}
+	c := newContainers(t, policy)
 	chain.BinDir(t, faultySupervisor, faultyStamper)
-	s.program = faultySupervisor
+	c.program = faultySupervisor
+	s := c.succeed(patience)
+	s.idle(idlePods)
+	s.busy = s.pods(3)
+	return s
+}
+
+// succeed starts the first of supervisors that hand over to each other.
+func (c *containers) succeed(linger time.Duration) *succession {
+	c.t.Helper()
+	s := &succession{containers: c}
 	s.flags = []string{
-		"--handover-dir", s.dir, "--linger", patience.String(), "--instance", "test/nsqueue",
+		"--handover-dir", s.dir, "--linger", linger.String(), "--instance", "test/nsqueue",
 	}
 	s.active = s.enterWith("")
 	s.awaitRole(s.active, roleActive)
 	s.status()
-	s.idle(idlePods)
-	s.busy = s.pods(3)
 	return s
 }
 

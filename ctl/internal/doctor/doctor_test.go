@@ -519,7 +519,11 @@ func TestInspectors(t *testing.T) {
 		{func() { state.Counters.Late = 2 }, []string{
 			"warning inspectors ids: process 7 is slow: 2 packets exceeded its budget",
 		}},
-		{func() { state.Stalled = true }, []string{
+		{func() { state.PID = 0 }, []string{
+			"warning inspectors ids: a process of another PID namespace is slow: 2 packets exceeded " +
+				"its budget",
+		}},
+		{func() { state.PID, state.Stalled = 7, true }, []string{
 			"wrong inspectors ids: process 7 does not answer; its packets get onFailure: Policy",
 		}},
 		{func() { state.Connected = false }, []string{

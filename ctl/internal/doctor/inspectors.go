@@ -30,13 +30,13 @@ func (e *examination) inspector(s *api.InspectorState) {
 		e.add(Wrong, checkInspectors, s.Name, "not connected to "+s.Socket+"; "+fate,
 			"Start it, and look at its log. Events of the kind inspector say when it went and why.")
 	case s.Stalled:
-		e.add(Wrong, checkInspectors, s.Name, fmt.Sprintf("process %d does not answer; %s", s.PID,
-			fate), "Restart it. Another one that connects takes its place.")
+		e.add(Wrong, checkInspectors, s.Name, text.Process(s.PID)+" does not answer; "+fate,
+			"Restart it. Another one that connects takes its place.")
 	case c.Late > 0:
-		e.add(Warning, checkInspectors, s.Name, fmt.Sprintf("process %d is slow: %s exceeded its "+
-			"budget", s.PID, text.Plural(int(c.Late), "packet")), "Give it more processor time, "+
-			"or raise its budget in nsqueued's configuration.")
+		e.add(Warning, checkInspectors, s.Name, text.Process(s.PID)+" is slow: "+
+			text.Plural(int(c.Late), "packet")+" exceeded its budget", "Give it more processor "+
+			"time, or raise its budget in nsqueued's configuration.")
 	default:
-		e.ok(checkInspectors, s.Name, "process %d is connected", s.PID)
+		e.ok(checkInspectors, s.Name, "%s is connected", text.Process(s.PID))
 	}
 }

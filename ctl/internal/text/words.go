@@ -31,6 +31,14 @@ func Plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// Process names a process, which is 0 where nsqueued cannot see it.
+func Process(pid int) string {
+	if pid == 0 {
+		return "a process of another PID namespace"
+	}
+	return fmt.Sprintf("process %d", pid)
+}
+
 // Size prints bytes in their largest unit, to three digits.
 func Size(bytes int) string {
 	switch {

@@ -55,7 +55,7 @@ func (e *events) say(kind string, level slog.Level, format string, args ...any) 
 }
 
 func (e *events) connected(l *link) {
-	e.say("connected", slog.LevelInfo, "connected: pid %d, user %d, %s", l.peer.pid, l.peer.uid,
+	e.say("connected", slog.LevelInfo, "connected: %s, user %d, %s", l.peer, l.peer.uid,
 		printable.Text(l.hello.Name))
 }
 
@@ -67,18 +67,18 @@ func (e *events) gone(l *link, err error) {
 	case !errors.Is(err, io.EOF):
 		why = printable.Text(err.Error())
 	}
-	e.say("gone", level, "pid %d is gone: %s. Its packets get onFailure: %s", l.peer.pid, why,
+	e.say("gone", level, "%s is gone: %s. Its packets get onFailure: %s", l.peer, why,
 		e.server.config.Failure)
 }
 
 func (e *events) stalled(l *link, packets int) {
-	e.say("stalled", slog.LevelWarn, "pid %d has not answered within %v about %d packets. They, "+
-		"and those that come until it has caught up, get onFailure: %s", l.peer.pid,
+	e.say("stalled", slog.LevelWarn, "%s has not answered within %v about %d packets. They, "+
+		"and those that come until it has caught up, get onFailure: %s", l.peer,
 		e.server.config.Budget, packets, e.server.config.Failure)
 }
 
 func (e *events) caughtUp(l *link) {
-	e.say("caught up", slog.LevelInfo, "pid %d has caught up", l.peer.pid)
+	e.say("caught up", slog.LevelInfo, "%s has caught up", l.peer)
 }
 
 func (e *events) refused(err error) {

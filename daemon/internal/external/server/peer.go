@@ -4,6 +4,7 @@ package server
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -15,6 +16,14 @@ import (
 
 // peer is the process at the other end.
 type peer struct{ pid, uid, gid int }
+
+// String names it for people.
+func (p peer) String() string {
+	if p.pid == 0 {
+		return "a process of another PID namespace"
+	}
+	return fmt.Sprintf("process %d", p.pid)
+}
 
 // admit returns who has connected, and whether that user may.
 func (s *Server) admit(c *net.UnixConn) (peer, bool) {
