@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -36,14 +37,26 @@ kind: DaemonConfiguration
 func newProgramRig(t *testing.T, policy api.Policy, more, pods string) *rig {
 	t.Helper()
 	r := newRig(t, policy)
+	r.configure(t, fmt.Sprintf(seedConfig, more, pods, buildProgram(t)))
+	return r
+}
+
+// buildProgram returns the path of a program that every user may execute.
+func buildProgram(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
-	nstest.Must(t, os.Chmod(filepath.Dir(dir), 0o755)) // every user may execute it
+	nstest.Must(t, os.Chmod(filepath.Dir(dir), 0o755))
 	program, err := marks.Build(dir)
 	nstest.Must(t, err)
+	return program
+}
+
+// configure writes the daemon's configuration.
+func (r *rig) configure(t *testing.T, text string) {
+	t.Helper()
 	config := filepath.Join(r.dir, "nsqueued.yaml")
-	nstest.Must(t, os.WriteFile(config, fmt.Appendf(nil, seedConfig, more, pods, program), 0o600))
+	nstest.Must(t, os.WriteFile(config, []byte(text), 0o600))
 	r.SetArgs("--config", config)
-	return r
 }
 
 // programs returns the processes of a pod's programs that read their queues.
@@ -206,4 +219,55 @@ func (r *rig) programGroups(t *testing.T) (found []string) {
 		found = append(found, paths...)
 	}
 	return found
+}
+
+// sickConfig has programs of which each has something else.
+const sickConfig = `apiVersion: nsqueue.io/v1alpha1
+kind: DaemonConfiguration
+inspectors:
+- name: dead
+  pods: {namespaces: [dead]}
+  exec:
+    command: [%[1]s, -o, exit=0]
+    queue: 80
+    startup: Background
+    restart: {backoff: 10ms, max: 20ms}
+- name: wrong
+  pods: {namespaces: [wrong]}
+  exec: {command: [%[1]s, -q, "${QUEUE}", -o, other], queue: 90, startup: Background}
+- name: slow
+  pods: {namespaces: [slow]}
+  budget: 400ms
+  exec: {command: [%[1]s, -q, "${QUEUE}", -o, slow=50], queue: 100}
+`
+
+// TestDoctorFindsPrograms has doctor examine pods whose programs end again and again, bind
+// another queue, and are slow.
+func TestDoctorFindsPrograms(t *testing.T) {
+	r := newRig(t, api.Ignore)
+	r.configure(t, fmt.Sprintf(sickConfig, buildProgram(t)))
+	r.start(t)
+	network := r.open(t, bridgeList, "1.1.0", api.Ignore)
+	newPod(t, network, "dead/a")
+	newPod(t, network, "wrong/b")
+	slow := newPod(t, network, "slow/c")
+	sender := newPod(t, network, "d").NetNS.DialUDP(t, netip.AddrPortFrom(slow.IPv4, 7001).String())
+	var missing []string
+	found := nstest.Poll(patience, func() bool {
+		for range 30 { // it takes more than a second for them
+			_, err := sender.Write([]byte("x"))
+			if err != nil && !errors.Is(err, syscall.ECONNREFUSED) { // nothing listens
+				t.Fatal(err)
+			}
+		}
+		out, _ := r.operator(t, "doctor").Output() // it is not content
+		missing = slices.DeleteFunc([]string{
+			"program dead ends again and again",
+			"program wrong has not bound queue 90, but [91]", "program slow is slow: packets wait for",
+		}, func(text string) bool { return strings.Contains(string(out), text) })
+		return len(missing) == 0
+	})
+	if !found {
+		t.Errorf("doctor does not say %q", missing)
+	}
 }

@@ -6,8 +6,8 @@
  * came with and the one that it sets, and accepts the packet. By -p it stamps datagrams of
  * the tests' load, so that their receiver can tell which it has seen.
  *
- * The tests have it misbehave: by -o it answers nothing (hold), ends after some packets
- * (exit=N), has a child that stays (fork), does not end when asked to (stubborn), binds the
+ * The tests have it misbehave: by -o it answers nothing (hold), takes some milliseconds for
+ * a packet (slow=N), ends after some packets (exit=N), has a child that stays (fork), does not end when asked to (stubborn), binds the
  * next number (other), or takes memory until it is ended (eat).
  */
 
@@ -32,6 +32,7 @@ struct options {
 	bool stamp;
 	bool hold;
 	bool eat;
+	long slow;		/* milliseconds */
 	long exit_after;	/* packets; -1 is never */
 };
 
@@ -85,6 +86,7 @@ static int handle(struct nfq_q_handle *queue, struct nfgenmsg *message,
 		       state->packets, origin, mark);
 	if (state->options.hold)
 		return 0;
+	usleep(state->options.slow * 1000);
 	if (state->options.stamp)
 		length = nfq_get_payload(packet, &payload);
 	if (length > 0)
@@ -146,6 +148,8 @@ static bool misbehave(struct options *options, const char *how)
 {
 	if (!strcmp(how, "hold"))
 		options->hold = true;
+	else if (!strncmp(how, "slow=", 5))
+		options->slow = atol(how + 5);
 	else if (!strncmp(how, "exit=", 5))
 		options->exit_after = atol(how + 5);
 	else if (!strcmp(how, "fork"))
