@@ -50,7 +50,7 @@ ui)
 	hack/need.sh ui
 	[ test/ui/node_modules -nt test/ui/package-lock.json ] ||
 		{ npm --prefix test/ui ci --silent --no-audit --no-fund && touch test/ui/node_modules; }
-	timed hack/gotest.sh 'e2e browser' -run TestPage ./test/e2e
+	timed hack/gotest.sh 'e2e browser' -run 'TestPage|TestCrowd' ./test/e2e ./ctl/internal/ui
 	;;
 release)
 	hack/need.sh release

@@ -6,7 +6,7 @@
 // second a directory for pictures.
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
-import { chromium } from "playwright-core";
+import { browse, open, patience, row } from "./browser.mjs";
 
 const [address, pictures] = process.argv.slice(2);
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -18,31 +18,10 @@ async function have(what) {
   return value;
 }
 
-const patience = 60_000;
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+await browse(test);
 
-try {
-  await test();
-  console.log("ok");
-} finally {
-  await browser.close();
-}
-
-async function test() {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 800 } });
-  const complaints = [];
-  const page = await context.newPage();
-  page.setDefaultTimeout(patience);
-  page.on("console", (m) => { if (m.type() === "error") complaints.push(m.text()); });
-  page.on("pageerror", (e) => complaints.push(String(e)));
-  page.on("dialog", (d) => { complaints.push("dialog: " + d.message()); d.dismiss(); });
-  page.on("request", (r) => { if (!r.url().startsWith(address)) complaints.push("asks " + r.url()); });
-
-  await page.goto(address);
+async function test(browser) {
+  const { page, complaints } = await open(browser, address);
   await row(page, "agents/a");
   // A pod's name is text, whatever is in it.
   await row(page, "agents/<u>x");
@@ -54,12 +33,7 @@ async function test() {
   await keyboard(page);
   await restart(page, complaints);
   assert.deepEqual(complaints, []);
-  await look();
-}
-
-// row waits for a row of the grid that has a text.
-async function row(page, text) {
-  await page.locator(".line", { hasText: text }).first().waitFor();
+  await look(browser);
 }
 
 // refusals: what is refused shows up, and becomes a rule.
@@ -133,7 +107,7 @@ async function restart(page, complaints) {
 
 // look takes pictures in all sizes, light and dark, and checks that nothing is wider than
 // there is room for.
-async function look() {
+async function look(browser) {
   await have("refuse"); // a daemon that has restarted knows of none
   const page = await browser.newPage();
   page.setDefaultTimeout(patience);
