@@ -6,5 +6,5 @@ set -eu -o pipefail
 cd "$(dirname "$0")/.."
 
 series=6.12
-scripts=$(test/vm/fetch.sh --scripts "$series" | awk -v s="scripts-$series" '$1 == s {print $2}')
+scripts=$(test/vm/fetched.sh "scripts-$series" --scripts "$series")
 make -s -C kmod coccicheck KSCRIPTS="$scripts"

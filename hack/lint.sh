@@ -63,23 +63,16 @@ chart() {
 module() {
 	make -C kmod style CLANG_FORMAT=clang-format-14 || return
 	for kernel in $kernels; do
-		kdir=$(fetched "$kernel" "$kernel") &&
+		kdir=$(test/vm/fetched.sh "$kernel" "$kernel") &&
 			make -s -C kmod check KDIR="$kdir" || return
 	done
-	kdir=$(fetched "$newest" "$newest") && root=$(fetched "$newest.root" "$newest") &&
+	kdir=$(test/vm/fetched.sh "$newest" "$newest") && root=$(test/vm/fetched.sh "$newest.root" "$newest") &&
 		test/vm/inroot.sh "$root" "$PWD/kmod:${kdir%/root/*}" \
 			make -s -C "$PWD/kmod" check SPARSE=0 KDIR="$kdir"
 }
 
-# fetched THING ARG...: the path that fetch.sh has for THING.
-fetched() {
-	local thing=$1
-	shift
-	test/vm/fetch.sh "$@" | awk -v t="$thing" '$1 == t {print $2}'
-}
-
 checkpatch() {
-	make -s -C kmod checkpatch KSCRIPTS="$(fetched "scripts-$scripts" --scripts "$scripts")"
+	make -s -C kmod checkpatch KSCRIPTS="$(test/vm/fetched.sh "scripts-$scripts" --scripts "$scripts")"
 }
 
 failed=()

@@ -7,7 +7,7 @@ set -eu -o pipefail
 cd "$(dirname "$0")"
 
 series=6.12
-archive=$(./fetch.sh --source "$series" | awk -v s="source-$series" '$1 == s {print $2}')
+archive=$(./fetched.sh "source-$series" --source "$series")
 cache=${NSQUEUE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nsqueue}/vm
 tree=$cache/debug-$series
 sum=$(cat "$archive" debug.config | sha256sum | cut -d ' ' -f 1)
