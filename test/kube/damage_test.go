@@ -225,3 +225,19 @@ func (r *rig) talkerOn(n *node) *talker {
 	}
 	return nil
 }
+
+// testStorm has many pods start on each node while nsqueue is upgraded.
+func testStorm(t *testing.T, r *rig) {
+	const each = 50
+	began := time.Now()
+	r.underLoad(t, func() {
+		r.helm(t, "upgrade", release, chart, "--reuse-values", "--set", "image.tag=b",
+			"--set", "logLevel=info")
+		r.startGroup(t, "storm", each*len(r.nodes))
+		r.progress(t, "%d pods a node are ready after %v", each, time.Since(began))
+		r.upgrade(t, "--set", "image.tag=a", "--set", "logLevel=debug")
+		r.awaitAttached(t)
+	}).perfect(t)
+	r.endGroup(t, "storm")
+	r.awaitAttached(t)
+}

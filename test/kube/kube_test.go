@@ -58,13 +58,15 @@ func steps() []step {
 		{"second release", testSecondRelease},
 		{"reboot", testReboot},
 	}
+	last := []step{{"uninstall", testUninstall}, {"install again", testInstallAgain}}
 	switch mode() {
 	case "short":
-		return short
+		return slices.Concat(short, last[:1])
 	case "long":
-		return slices.Concat(short, long, long, long)
+		storm := slices.Concat(long, []step{{"storm", testStorm}})
+		return slices.Concat(short, storm, storm, storm, last)
 	}
-	return slices.Concat(short, long)
+	return slices.Concat(short, long, last)
 }
 
 // TestKube makes the cluster once, and takes the steps one after the other. Those that

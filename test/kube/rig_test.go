@@ -33,6 +33,8 @@ type rig struct {
 	control   []*cluster.Process
 	nodes     []*node
 	started   time.Time
+	// before is the configuration of each node before nsqueue came.
+	before []map[string]string
 }
 
 // newRig makes the cluster, with flannel and CoreDNS, until pods can start.
