@@ -46,10 +46,14 @@ type (
 	meta struct {
 		Name, Namespace, UID string
 		Labels               map[string]string
+		CreationTimestamp    time.Time
 		DeletionTimestamp    *time.Time
 	}
-	condition struct{ Type, Status, Reason, Message string }
-	state     struct {
+	condition struct {
+		Type, Status, Reason, Message string
+		LastTransitionTime            time.Time
+	}
+	state struct {
 		Waiting, Terminated *struct{ Reason, Message string }
 	}
 	containerStatus struct {
@@ -79,6 +83,12 @@ func has(conditions []condition, kind string) bool {
 	return slices.ContainsFunc(conditions, func(c condition) bool {
 		return c.Type == kind && c.Status == "True"
 	})
+}
+
+// untilReady is how long a pod took that is ready, by the cluster's clock: in seconds.
+func (p pod) untilReady() time.Duration {
+	i := slices.IndexFunc(p.Status.Conditions, func(c condition) bool { return c.Type == "Ready" })
+	return p.Status.Conditions[i].LastTransitionTime.Sub(p.Metadata.CreationTimestamp)
 }
 
 func (p pod) ready() bool { return has(p.Status.Conditions, "Ready") }

@@ -55,16 +55,23 @@ func steps() []step {
 		{"kill", testKill},
 		{"services", testServices},
 		{"rules", testRules},
+		{"labels", testLabels},
 		{"second release", testSecondRelease},
 		{"reboot", testReboot},
 	}
-	last := []step{{"uninstall", testUninstall}, {"install again", testInstallAgain}}
+	last := []step{
+		{"uninstall", testUninstall},
+		{"install again", testInstallAgain},
+		{"without hooks", testUninstallWithoutHooks},
+		{"node is down", testUninstallWithNodeDown},
+	}
 	switch mode() {
 	case "short":
 		return slices.Concat(short, last[:1])
 	case "long":
 		storm := slices.Concat(long, []step{{"storm", testStorm}})
-		return slices.Concat(short, storm, storm, storm, last)
+		calm := []step{{"calm storm", testCalmStorm}}
+		return slices.Concat(short[:1], calm, short[1:], storm, storm, storm, last)
 	}
 	return slices.Concat(short, long, last)
 }
@@ -104,7 +111,7 @@ func chosen(name string) bool {
 func binDir(t testing.TB) string {
 	t.Helper()
 	dir := chain.BinDir(t,
-		"nsqueued", "nsqueuectl", "test/stamper", "test/podtool", "image", "cni/flannel",
+		"nsqueued", "nsqueuectl", "test/stamper", "test/stuck", "test/podtool", "image", "cni/flannel",
 		"runtimes/bin/containerd", "runtimes/bin/flannel", "runtimes/debian/root/usr/bin/etcd",
 		"kube/kubelet", "kube/coredns", "kube/helm")
 	return dir

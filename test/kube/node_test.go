@@ -113,6 +113,9 @@ func (n *node) furnish() error {
 			return err
 		}
 	}
+	if err := n.Copy(filepath.Join(n.rig.bin, "test/stuck"), stuck); err != nil {
+		return err
+	}
 	if err := n.Copy(filepath.Join(n.rig.bin, "test/stamper"), stamper); err != nil {
 		return err
 	}
@@ -125,8 +128,12 @@ func (n *node) furnish() error {
 	return n.Write("/etc/kubernetes/proxy.yaml", n.proxyConfig())
 }
 
-// stamper is where a node has the inspector that stamps datagrams.
-const stamper = "/opt/stamper/stamper"
+// stamper is where a node has the inspector that stamps datagrams, and stuck the one that
+// is never ready.
+const (
+	stamper = "/opt/stamper/stamper"
+	stuck   = "/opt/stamper/stuck"
+)
 
 // containerdConfig is for a machine without CAP_SYS_RESOURCE and with cgroups of
 // version 1.

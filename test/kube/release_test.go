@@ -40,9 +40,7 @@ func (r *rig) values(t *testing.T) string {
 	capabilities := []string{
 		"NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH", "DAC_OVERRIDE", "CHOWN",
 	}
-	set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
-	nstest.Must(t, err)
-	if set == 1 {
+	if hasResource(t) {
 		capabilities = append(capabilities, "SYS_RESOURCE")
 	}
 	dir := filepath.Dir(stamper)
@@ -67,6 +65,14 @@ func (r *rig) values(t *testing.T) string {
 	file := filepath.Join(r.work, "values.json")
 	nstest.Must(t, os.WriteFile(file, text, 0o600))
 	return file
+}
+
+// hasResource reports whether containers of this machine can have CAP_SYS_RESOURCE.
+func hasResource(t *testing.T) bool {
+	t.Helper()
+	set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
+	nstest.Must(t, err)
+	return set == 1
 }
 
 // helm runs one that must succeed.

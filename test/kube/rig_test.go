@@ -35,6 +35,8 @@ type rig struct {
 	started   time.Time
 	// before is the configuration of each node before nsqueue came.
 	before []map[string]string
+	// plain is how long a pod took among many, without nsqueue.
+	plain time.Duration
 }
 
 // newRig makes the cluster, with flannel and CoreDNS, until pods can start.

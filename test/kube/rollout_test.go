@@ -40,6 +40,7 @@ func testUpgrade(t *testing.T, r *rig) {
 		times = 1
 	}
 	r.underLoad(t, func() {
+		r.kubectl(t, "rollout", "restart", "-n", "kube-flannel", "daemonset/flannel")
 		for i := range times {
 			tag := imageTags()[(i+1)%2]
 			r.upgrade(t, "--set", "image.tag="+tag)
@@ -86,6 +87,12 @@ func testBadUpgrades(t *testing.T, r *rig) {
 			[]string{"--set", "worker.command=/usr/local/bin/nsqueuectl"},
 			[]string{"check:", "Error"},
 		},
+		{
+			"bad rules",
+			[]string{"--set", "worker.command=", "--set", `rules.bad\.yaml=kind: Nonsense`},
+			[]string{"check:", "Error"},
+		},
+		{"worker that is never ready", []string{"--set", "worker.command=" + stuck}, nil},
 	} {
 		t.Run(w.name, func(t *testing.T) { r.failToUpgrade(t, w) })
 	}

@@ -158,6 +158,69 @@ func testRules(t *testing.T, r *rig) {
 	r.stamped(t)
 }
 
+// labelRules refuse a server's name to pods that have a label.
+const labelRules = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: extra, namespace: ` + home + `}
+data:
+  labels.yaml: |
+    apiVersion: nsqueue.io/v1alpha1
+    kind: RuleSet
+    metadata: {name: labels}
+    spec:
+      pods:
+        when: pod.labels["tier"] == "closed"
+      rules:
+      - name: web
+        when: http.host == "%s"
+        action: reject
+`
+
+const labelledManifest = `apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, namespace: ` + namespace + `, labels: {app: labelled, tier: %[1]s}}
+spec:
+  nodeName: %[2]s
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  containers:
+    - {name: main, image: ` + podImage + `, imagePullPolicy: Never, command: [/bin/podtool, serve]}
+---
+`
+
+// testLabels has a rule choose pods by their labels, which the runtime of the second node
+// tells. That of the first one has no such interface, and the rule is refused there.
+func testLabels(t *testing.T, r *rig) {
+	first, second := r.nodes[0], r.nodes[1]
+	server := r.startGroup(t, "web", 1)[0].Status.PodIP
+	r.upgrade(t, "--set", "worker.command=", "--set", "rulesConfigMaps[0]=extra")
+	r.applyText(t, fmt.Sprintf(labelledManifest, "closed", second.name()))
+	r.awaitPods(t, namespace, "app=labelled", 1)
+	r.answers(t, "before the rule", "closed", server, "web-")
+	r.applyText(t, fmt.Sprintf(labelRules, server))
+	nstest.Eventually(t, patience, "the rule holds for the pod that ran before", func() bool {
+		_, err := r.fetch("closed", server)
+		return err != nil
+	})
+	nstest.Must(t, first.await("the set is refused", func() bool {
+		s, err := first.daemon.Status(lasting(t))
+		return err == nil && s.Rules != nil && strings.Contains(s.Rules.Problem, "labels")
+	}))
+	r.kubectl(t, "delete", "pod", "-n", namespace, "closed")
+	r.applyText(t, fmt.Sprintf(labelledManifest, "closed", second.name())+
+		fmt.Sprintf(labelledManifest, "open", second.name()))
+	r.awaitPods(t, namespace, "app=labelled", 2)
+	r.answers(t, "a pod with another label", "open", server, "web-")
+	if out, err := r.fetch("closed", server); err == nil {
+		t.Errorf("the pod with the label is answered: %q", out)
+	}
+	r.kubectl(t, "delete", "pod", "-n", namespace, "closed", "open")
+	r.kubectl(t, "delete", "configmap", "-n", home, "extra")
+	r.endGroup(t, "web")
+	r.upgrade(t, "--set", "worker.command="+stamper, "--set-json", "rulesConfigMaps=[]")
+	r.stamped(t)
+}
+
 // nsqueuectl runs in the pod of a node.
 func (r *rig) nsqueuectl(t *testing.T, n *node, args ...string) string {
 	t.Helper()

@@ -5,7 +5,9 @@
 package kube
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -25,6 +27,7 @@ func testUninstall(t *testing.T, r *rig) {
 				"--timeout", patience.String())
 			done <- err
 		}()
+		r.kubectl(t, "rollout", "restart", "-n", "kube-flannel", "daemonset/flannel")
 		r.startGroup(t, "meanwhile", 6)
 		nstest.Must(t, <-done)
 		r.awaitPods(t, home, "", 0)
@@ -70,17 +73,69 @@ func (r *rig) isClean(t *testing.T) {
 
 // testInstallAgain installs at once what is uninstalled.
 func testInstallAgain(t *testing.T, r *rig) {
-	install := func() {
-		r.helm(t, "install", release, chart, "--create-namespace", "--values", r.values(t))
-	}
-	install()
-	r.awaitAgents(t)
-	r.awaitAttached(t)
+	r.install(t)
 	r.underLoad(t, func() {
 		r.helm(t, "uninstall", release)
-		install()
-		r.awaitAgents(t)
-		r.awaitAttached(t)
+		r.install(t)
 	}).lossless(t)
 	r.stamped(t)
+}
+
+// install has the release inspect all pods.
+func (r *rig) install(t *testing.T, args ...string) {
+	t.Helper()
+	r.helm(t, append([]string{
+		"install", release, chart, "--create-namespace", "--values", r.values(t),
+	}, args...)...)
+	r.awaitAgents(t)
+	r.awaitAttached(t)
+}
+
+// testUninstallWithoutHooks removes the release as some tools do, by deleting its objects.
+// What that leaves on the nodes is then taken from them as docs/kubernetes.md says.
+func testUninstallWithoutHooks(t *testing.T, r *rig) {
+	r.underLoad(t, func() {
+		r.helm(t, "uninstall", release, "--no-hooks")
+		r.cleanUp(t)
+		wait(calm)
+	}).lossless(t)
+	r.isClean(t)
+	r.startGroup(t, "after", 4)
+	r.endGroup(t, "after")
+}
+
+// testUninstallWithNodeDown removes the release while a node is down, and cleans that when
+// it is back.
+func testUninstallWithNodeDown(t *testing.T, r *rig) {
+	down := r.nodes[1]
+	r.install(t, "--set", "cleanup.timeout=20s")
+	nstest.Must(t, down.cut())
+	r.helm(t, "uninstall", release, "--timeout", patience.String())
+	r.boot(t, down)
+	r.awaitNodes(t)
+	if !down.hasEntry(t) {
+		t.Errorf("%s was down, and is clean", down.name())
+	}
+	r.cleanUp(t)
+	r.isClean(t)
+	r.awaitPods(t, namespace, "app=talker", len(r.talkers()))
+	r.underLoad(t, func() { wait(calm) }).lossless(t)
+}
+
+// cleanUp takes what is left of nsqueue from the nodes by the manifest for that, in which
+// only the image and the capabilities are those of this machine.
+func (r *rig) cleanUp(t *testing.T) {
+	t.Helper()
+	const cleanup = "nsqueue-cleanup"
+	text, err := os.ReadFile("../../deploy/kubernetes/uninstall/" + cleanup + ".yaml")
+	nstest.Must(t, err)
+	manifest := regexp.MustCompile(`image: ".*"`).ReplaceAllString(string(text),
+		"image: "+imageName+":"+imageTags()[0])
+	if !hasResource(t) {
+		manifest = strings.ReplaceAll(manifest, "                - SYS_RESOURCE\n", "")
+	}
+	r.applyText(t, manifest)
+	r.kubectl(t, "rollout", "status", "-n", home, "daemonset/"+cleanup, "--timeout", patience.String())
+	r.kubectl(t, "delete", "-n", home, "daemonset", cleanup)
+	r.awaitPods(t, home, "", 0)
 }
