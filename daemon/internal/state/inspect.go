@@ -40,7 +40,7 @@ type fileID struct {
 
 // Read is [Inspect]. It reads only what has changed since it was called last.
 func (a *Ahead) Read(stateDir string) (records int, damaged []error, err error) {
-	dir := filepath.Join(stateDir, "attachments")
+	dir := filepath.Join(stateDir, Directory)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) { // the first daemon makes it
 		_, err = os.ReadDir(stateDir)
@@ -106,7 +106,7 @@ func idOf(path string) (fileID, error) {
 
 // HasLabels reports whether a record has labels of its pod. It changes nothing either.
 func HasLabels(stateDir string) (bool, error) {
-	dir := filepath.Join(stateDir, "attachments")
+	dir := filepath.Join(stateDir, Directory)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
