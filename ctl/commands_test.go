@@ -68,6 +68,31 @@ CONTAINER ID  IFNAME  POD               HOOK  POLICY  STATE      QUEUE     PACKE
 	}
 }
 
+// Programs of a pod are shown with their processes, whatever their names are.
+func TestListPrograms(t *testing.T) {
+	list := attachments()
+	read := func(a *api.Attachment, kind api.ReaderKind, programs ...api.Program) {
+		a.Reader, a.Programs = &api.Reader{Kind: kind, Name: "seed"}, programs
+	}
+	read(&list[0], api.ReaderProgram,
+		api.Program{Name: "seed", PID: 4711}, api.Program{Name: "se\x1b[31m", Ready: true, PID: 1 << 22})
+	read(&list[1], api.ReaderRules, api.Program{Name: "seed"})
+	read(&list[2], api.ReaderProgram)
+	d := apitest.Daemon{Attachments: list}
+	socket := d.Start(t)
+	nsqueuectl(t.Context(), socket, "list").want(t, 0, `
+CONTAINER ID  IFNAME  POD               HOOK  POLICY  STATE      QUEUE     PACKETS  DROPPED  AGE  READER
+0fd31c8e5a2b  eth0    default/busybox1  nft   Fail    active     80        1234     4        5m   program seed (4711), program se\x1b[31m (4194304)
+0fd31c8e5a2b  net1    -                 nft   Ignore  active     80-81,90  0        0        2d   rules, program seed (away)
+0fd4          eth0    -                 nft   Ignore  attaching  -         0        0        0s   program seed (away)
+`[1:], "")
+	o := nsqueuectl(t.Context(), socket, "list", "-o", "json")
+	var got api.AttachmentList
+	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil || got.Attachments[0].Programs[0].PID != 4711 {
+		t.Errorf("%+v: %v", o, err)
+	}
+}
+
 func TestListNothing(t *testing.T) {
 	var d apitest.Daemon
 	socket := d.Start(t)

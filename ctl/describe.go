@@ -139,7 +139,7 @@ func (c *command) writeDescription(d *description) error {
 	line("Hook", "%s", d.Hook)
 	line("Failure policy", "%s: packets that cannot be inspected %s", d.FailurePolicy,
 		outcomeOf(d.FailurePolicy))
-	line("Reader", "%s", view.ReaderOf(d.Reader))
+	line("Reader", "%s", view.ReaderOf(&d.Attachment))
 	addPackets(&f, n)
 	line("Inspector", "%s per packet", perPacket(n))
 	line("Settled", "%d flows; the kernel decided %d packets of them", n.Settled,

@@ -32,23 +32,33 @@ func Attachments(
 			string(a.State), QueueNumbers(a.Queues), strconv.FormatUint(a.Counters.Packets, 10),
 			strconv.FormatUint(a.Counters.Dropped, 10),
 			strconv.FormatUint(a.Counters.Rejected, 10), text.Age(now.Sub(a.Created)),
-			ReaderOf(a.Reader), cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
+			ReaderOf(a), cmp.Or(a.Network, "-"), cmp.Or(string(a.Origin), "-"),
 			strconv.FormatUint(a.Netns.Cookie, 10), cmp.Or(a.Netns.Path, "-"))
 	}
 	return t
 }
 
-// ReaderOf says what judges packets. Programs show the process that does.
-func ReaderOf(r *api.Reader) string {
+// ReaderOf says what judges packets. Programs of the pod show the process that does.
+func ReaderOf(a *api.Attachment) string {
+	var readers []string
 	switch {
-	case r == nil:
+	case a.Reader == nil:
 		return "-"
-	case r.Kind == api.ReaderInspector:
-		return "inspector " + r.Name
-	case r.Kind == api.ReaderProgram:
-		return fmt.Sprintf("program %s (%d)", r.Name, r.PID)
+	case a.Reader.Kind == api.ReaderInspector:
+		readers = append(readers, "inspector "+a.Reader.Name)
+	case a.Reader.Kind != api.ReaderProgram:
+		readers = append(readers, string(a.Reader.Kind))
+	case len(a.Programs) == 0:
+		readers = append(readers, "program "+a.Reader.Name+" (away)")
 	}
-	return string(r.Kind)
+	for _, p := range a.Programs {
+		process := "away"
+		if p.PID != 0 {
+			process = strconv.Itoa(p.PID)
+		}
+		readers = append(readers, fmt.Sprintf("program %s (%s)", p.Name, process))
+	}
+	return strings.Join(readers, ", ")
 }
 
 // QueueNumbers prints consecutive numbers as a range.
