@@ -53,6 +53,9 @@ type Datapath struct {
 	counters  readerCounters
 	rejects   *reject.Sender
 	programs  []*programPath
+	// binders are the ports that had bound queues of programs at the latest Verify, and to
+	// which no packets went.
+	binders []uint32
 }
 
 // New prepares a netns and touches nothing in it.

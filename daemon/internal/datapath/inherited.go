@@ -124,9 +124,23 @@ func (l *Looks) at(
 		seen.err = fmt.Errorf("belongs to netns %d", seen.cookie)
 	}
 	if seen.err == nil && isQueue(name.Kind) {
-		seen.number, seen.bound, seen.err = nfqueue.Held(visit(ns), f)
+		seen.number, seen.bound, seen.err = held(name, f, visit(ns))
 	}
 	return seen
+}
+
+// held finds out which queue a socket holds. That of a program may hold several, each of
+// which has a name.
+func held(name fdstore.Name, f *os.File, at netns.Place) (number uint16, bound bool, err error) {
+	if name.Kind != fdstore.Program {
+		return nfqueue.Held(at, f)
+	}
+	c, err := nfqueue.NewCopy(f, name.Number)
+	if err != nil {
+		return 0, false, err
+	}
+	_, bound, err = c.Stat(at)
+	return name.Number, bound, err
 }
 
 // forgetNetns closes those of which no descriptor is left.

@@ -41,8 +41,12 @@ func (p *programPath) has(number uint16) bool {
 }
 
 // AddProgram says that there will be a program. Packets go to it when OpenProgram says so,
-// or where it is open: an earlier process has said so, and there is its socket still.
+// or where it is open: an earlier process has said so, and there is its socket still. One
+// that was added stays as it is.
 func (d *Datapath) AddProgram(p Program, open bool) {
+	if d.program(p.Queue) != nil {
+		return
+	}
 	path := &programPath{Program: p, open: open, copies: make(map[uint16]*nfqueue.Copy)}
 	d.programs = append(d.programs, path)
 	d.setAway()
@@ -92,12 +96,51 @@ func (d *Datapath) away() []nfqueue.Away {
 }
 
 // OpenProgram has packets go to a program, which reads its queues. It takes the copies
-// over; after an error they are the caller's.
+// over; after an error they are the caller's, and no packets go there.
 func (d *Datapath) OpenProgram(queue uint16, copies []*nfqueue.Copy) error {
 	p := d.program(queue)
 	if p == nil {
 		return fmt.Errorf("no program reads queue %d here", queue)
 	}
+	err := d.keepCopies(p, copies)
+	if err == nil {
+		err = d.setOpen(p, true)
+	}
+	if err != nil {
+		return errors.Join(err, d.undoOpen(p, copies))
+	}
+	for _, c := range copies {
+		if p.copies[c.Number()] != c {
+			_ = c.Close() // there was one of the same socket
+		}
+	}
+	return nil
+}
+
+// undoOpen has no packets go to a program, and keeps none of the copies.
+func (d *Datapath) undoOpen(p *programPath, copies []*nfqueue.Copy) error {
+	var errs []error
+	for _, c := range copies {
+		if p.copies[c.Number()] == c {
+			delete(p.copies, c.Number())
+			errs = append(errs, d.stored.removeProgram(c.Number()))
+		}
+	}
+	if p.open {
+		errs = append(errs, d.setOpen(p, false))
+	}
+	return errors.Join(errs...)
+}
+
+// setOpen says whether packets go to a program.
+func (d *Datapath) setOpen(p *programPath, open bool) error {
+	p.open = open
+	d.setAway()
+	return d.redirect(p)
+}
+
+// keepCopies keeps copies of whose sockets there are none.
+func (d *Datapath) keepCopies(p *programPath, copies []*nfqueue.Copy) error {
 	for _, c := range copies {
 		err := c.Room(d.factory.options.Queue.Length, d.factory.options.Queue.ReceiveBuffer,
 			d.selector.Bypass)
@@ -110,17 +153,16 @@ func (d *Datapath) OpenProgram(queue uint16, copies []*nfqueue.Copy) error {
 			return err
 		}
 	}
-	p.open = true
-	d.setAway()
-	return d.redirect(p)
+	return nil
 }
 
-// keepCopy keeps a copy, unless there is the same one.
+// keepCopy keeps a copy, unless there is one of the same socket.
 func (d *Datapath) keepCopy(p *programPath, c *nfqueue.Copy) error {
 	if have := p.copies[c.Number()]; have != nil {
 		if have.SameSocket(c) {
-			return c.Close()
+			return nil
 		}
+		delete(p.copies, c.Number())
 		if err := errors.Join(d.stored.removeProgram(c.Number()), have.Close()); err != nil {
 			return err
 		}
@@ -137,12 +179,10 @@ func (d *Datapath) keepCopy(p *programPath, c *nfqueue.Copy) error {
 // queues then.
 func (d *Datapath) CloseProgram(queue uint16) (answered int, err error) {
 	p := d.program(queue)
-	if p == nil {
+	if p == nil || !p.open && len(p.copies) == 0 {
 		return 0, nil
 	}
-	p.open = false
-	d.setAway()
-	err = d.redirect(p)
+	err = d.setOpen(p, false)
 	if p.Direct && err == nil {
 		err = kernel.GracePeriod() // packets on their way there
 	}
@@ -251,17 +291,14 @@ func (d *Datapath) endUnknown(c *nfqueue.Copy) error {
 	return errors.Join(err, c.Unbind(), d.stored.removeProgram(c.Number()), c.Close())
 }
 
-// programQueues returns how many of the queues are those of programs that are open.
-func (d *Datapath) programQueues(stats []nfqueue.Stat) int {
-	n := 0
-	for _, p := range d.programs {
-		for _, c := range p.copies {
-			if _, bound := c.StatIn(stats); bound {
-				n++
-			}
-		}
+// holds reports whether there is a copy of the socket that holds a queue.
+func (p *programPath) holds(s *nfqueue.Stat) bool {
+	c := p.copies[s.Number]
+	if c == nil {
+		return false
 	}
-	return n
+	_, bound := c.StatIn([]nfqueue.Stat{*s})
+	return bound
 }
 
 // setProgramRoom has queues of programs that are full accept packets, or drop them.

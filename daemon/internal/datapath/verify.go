@@ -4,6 +4,7 @@ package datapath
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
@@ -28,7 +29,7 @@ func (d *Datapath) Verify(at netns.Place) Findings {
 	if err != nil {
 		return Findings{Fault: err}
 	}
-	found := Findings{ForeignReader: len(stats) > len(d.queues)+d.programQueues(stats)}
+	found := Findings{ForeignReader: d.strangers(stats) > 0}
 	if found.ForeignReader {
 		found.SettlingEnded, found.Fault = d.endMisusedSettling()
 	}
@@ -36,6 +37,28 @@ func (d *Datapath) Verify(at netns.Place) Findings {
 		found.Fault = d.handle.Verify(at, d.armed(d.selector))
 	}
 	return found
+}
+
+// strangers returns how many queues others than we and our programs read. Who has bound a
+// program's queue is found out beside: that is the program where packets go to it by the
+// next time, and another socket where it was ended meanwhile.
+func (d *Datapath) strangers(stats []nfqueue.Stat) int {
+	n, before := len(stats)-len(d.queues), d.binders
+	d.binders = nil
+	for i := range stats {
+		p, port := d.programOf(stats[i].Number), stats[i].PortID
+		if p == nil {
+			continue
+		}
+		if !p.holds(&stats[i]) {
+			d.binders = append(d.binders, port)
+			if slices.Contains(before, port) {
+				continue
+			}
+		}
+		n--
+	}
+	return n
 }
 
 // FindFault compares the netns with what should be, and changes nothing. Its error
