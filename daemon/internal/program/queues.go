@@ -58,7 +58,7 @@ func (s *Spec) Find(at netns.Place, p *Process) (Binding, error) {
 	var b Binding
 	found := make(map[uint16]socket)
 	for _, stat := range stats {
-		own := stat.Number >= s.Queue && int(stat.Number-s.Queue) < int(s.Queues)
+		own := s.Has(stat.Number)
 		where, ok := mine[inodes[stat.PortID]]
 		switch {
 		case own && ok && stat.Whole:

@@ -58,6 +58,11 @@ func (s *Spec) Validate() error {
 	return nil
 }
 
+// Has reports whether the program is to bind a queue.
+func (s *Spec) Has(number uint16) bool {
+	return number >= s.Queue && number-s.Queue < s.Queues
+}
+
 // CheckFile reports that there is no such program that could be started.
 func (s *Spec) CheckFile() error {
 	path := s.Command[0]

@@ -24,7 +24,7 @@ const (
 type attendance struct {
 	*Keeper
 	process *program.Process
-	ended   chan string
+	ended   <-chan string
 	began   time.Time
 	ready   time.Time // zero before it is
 	late    bool      // that it is late was told
@@ -38,17 +38,13 @@ type attendance struct {
 // attend waits until the process has ended, or returns how the keeper is to end.
 func (k *Keeper) attend(p *program.Process) (ending, bool) {
 	a := &attendance{
-		Keeper: k, process: p, ended: make(chan string, 1), began: time.Now(),
+		Keeper: k, process: p, ended: endOf(p), began: time.Now(),
 		wait: firstLook, timer: time.NewTimer(0),
 	}
 	defer a.timer.Stop()
 	if output := a.adopted(); output != nil {
 		k.follow(output)
 	}
-	go func() {
-		text, _ := p.Wait()
-		a.ended <- text
-	}()
 	for {
 		select {
 		case how := <-k.end:
@@ -73,15 +69,7 @@ func (a *attendance) adopted() *os.File {
 // finish ends the attendance as the keeper is to end.
 func (a *attendance) finish(how ending) ending {
 	if how == stopProgram {
-		a.logError("cannot ask a program to end", a.process.Terminate())
-		timer := time.NewTimer(StopLimit)
-		defer timer.Stop()
-		select {
-		case <-a.ended:
-		case <-timer.C:
-			a.logError("cannot end a program", a.process.Kill())
-			<-a.ended
-		}
+		a.stop(a.process, a.ended)
 	}
 	a.logError("cannot let go of a program", a.process.Close())
 	return how
@@ -119,8 +107,8 @@ func (a *attendance) isReady() {
 	a.ready = time.Now()
 	a.wait = a.config.Budget / looks
 	a.change(func(s *Status) { s.Ready = true })
-	a.save(a.process, true)
 	a.once.Do(func() { close(a.Keeper.ready) })
+	a.save(a.process, true)
 	a.trouble("")
 	a.report(slog.LevelInfo, fmt.Sprintf("reads %s, process %d",
 		queuesText(&a.config.Spec), a.process.PID))
@@ -199,7 +187,7 @@ func (a *attendance) tellSlow(oldest time.Duration) {
 func (a *attendance) own(stats []nfqueue.Stat) []nfqueue.Stat {
 	var own []nfqueue.Stat
 	for _, s := range stats {
-		if s.Number >= a.config.Spec.Queue && s.Number-a.config.Spec.Queue < a.config.Spec.Queues {
+		if a.config.Spec.Has(s.Number) {
 			own = append(own, s)
 		}
 	}

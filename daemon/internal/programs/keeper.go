@@ -146,7 +146,6 @@ func (k *Keeper) report(level slog.Level, text string) {
 
 // run keeps the program until it is told how to end.
 func (k *Keeper) run(left *state.Program) {
-	defer close(k.done)
 	defer k.ns.Close()
 	process, how, ended := k.inherit(left)
 	for !ended {
@@ -201,22 +200,21 @@ func (k *Keeper) inherit(left *state.Program) (*program.Process, ending, bool) {
 		why = "has ended while no daemon ran"
 	}
 	k.closePath(why)
+	how, ended := stopProgram, false
 	if err == nil {
-		how, ended := k.stop(p)
-		k.logError("cannot close a program", p.Close())
-		return nil, how, ended
+		how, ended = k.stop(p, endOf(p))
+		k.logError("cannot let go of a program", p.Close())
 	}
 	k.logError("cannot remove a program's group", k.programs.remove(k.group))
-	return nil, 0, false
+	return nil, how, ended
 }
 
 // start starts the program; nil where that fails.
 func (k *Keeper) start() *program.Process {
 	spec := &k.config.Spec
-	group, err := k.programs.make(k.groupName, spec.Limits)
+	err := k.programs.make(k.groupName, spec.Limits)
 	var p *program.Process
 	if err == nil {
-		k.group = group
 		p, err = k.launch()
 	}
 	if err != nil {
@@ -269,24 +267,31 @@ func (k *Keeper) pause() (ending, bool) {
 	}
 }
 
-// stop ends a process, at once if it does not do so by itself. It may be told meanwhile
-// how the keeper is to end, which it returns.
-func (k *Keeper) stop(p *program.Process) (how ending, told bool) {
+// endOf is told how a process has ended, unless it is closed before.
+func endOf(p *program.Process) <-chan string {
 	ended := make(chan string, 1)
 	go func() {
 		text, _ := p.Wait()
 		ended <- text
 	}()
+	return ended
+}
+
+// stop ends a process, at once if it does not do so by itself. It may be told meanwhile
+// how the keeper is to end, which it returns.
+func (k *Keeper) stop(p *program.Process, ended <-chan string) (how ending, told bool) {
 	k.logError("cannot ask a program to end", p.Terminate())
 	timer := time.NewTimer(StopLimit)
 	defer timer.Stop()
 	select {
 	case <-ended:
+		return how, false
 	case <-timer.C:
 	case how = <-k.end:
 		told = true
 	}
-	k.logError("cannot remove a program's group", k.programs.remove(k.group))
+	k.logError("cannot end a program", p.Kill())
+	<-ended
 	return how, told
 }
 

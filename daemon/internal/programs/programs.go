@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/internal/cgroup"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -96,6 +97,7 @@ type Options struct {
 type Programs struct {
 	tree     *cgroup.Tree
 	making   sync.Mutex // no group is made while the directory of all is removed
+	turns    turns
 	restarts atomic.Uint64
 	log      *slog.Logger
 }
@@ -110,7 +112,7 @@ func New(o Options) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Programs{tree: tree, log: o.Log}, nil
+	return &Programs{tree: tree, turns: newTurns(), log: o.Log}, nil
 }
 
 // identity names a directory the same way in all containers that mount it.
@@ -122,15 +124,18 @@ func identity(dir string) (string, error) {
 	return fmt.Sprintf("%x-%x", s.Dev, s.Ino), nil
 }
 
-// Sweep ends all programs of earlier daemons but those in groups that are to stay.
+// Sweep ends all programs of earlier daemons but those that are kept, or in groups that are
+// to stay.
 func (p *Programs) Sweep(stays func(group string) bool) error {
 	groups, err := p.tree.Groups()
 	for _, name := range groups {
-		if stays(name) {
+		done := make(chan struct{})
+		if stays(name) || !p.turns.takeFree(name, done) {
 			continue
 		}
 		p.log.Warn("ending a program that belongs to no pod", slog.String("group", name))
 		err = errors.Join(err, p.remove(p.tree.Group(name)))
+		p.turns.end(name, done)
 	}
 	return err
 }
@@ -147,10 +152,11 @@ func (p *Programs) Restarts() uint64 { return p.restarts.Load() }
 func (p *Programs) Groups() ([]string, error) { return p.tree.Groups() }
 
 // make makes a group.
-func (p *Programs) make(name string, l cgroup.Limits) (*cgroup.Group, error) {
+func (p *Programs) make(name string, l cgroup.Limits) error {
 	p.making.Lock()
 	defer p.making.Unlock()
-	return p.tree.Make(name, l)
+	_, err := p.tree.Make(name, l)
+	return err
 }
 
 // remove ends all processes of a group and removes it, and with the last one what all
@@ -196,7 +202,8 @@ func (p *Programs) Processes() (map[int]bool, error) {
 }
 
 // Keep begins to keep a program running in a netns, or takes over the one that an
-// earlier daemon has recorded. The caller ends it.
+// earlier daemon has recorded. It waits for the end of one that was kept before by the same
+// name. The caller ends it.
 func (p *Programs) Keep(
 	c *Config, ns *netns.NetNS, pod program.Pod, path Path, left *state.Program,
 ) (*Keeper, error) {
@@ -208,20 +215,19 @@ func (p *Programs) Keep(
 	k := &Keeper{
 		programs: p, config: c, ns: clone, pod: pod, path: path,
 		group: p.tree.Group(name), groupName: name,
-		log: p.log.With(slog.String("inspector", c.Name), slog.String("pod", podName(&pod))),
+		log: p.log.With(slog.String("inspector", c.Name), slog.String("pod",
+			api.Pod{Namespace: pod.Namespace, Name: pod.Name}.String())),
 		end: make(chan ending, 1), done: make(chan struct{}), ready: make(chan struct{}),
 	}
 	k.status.Name, k.status.Queue = c.Name, c.Spec.Queue
 	if left != nil {
 		k.status.Restarts = left.Restarts
 	}
-	go k.run(left)
+	before := p.turns.take(name, k.done)
+	go func() {
+		defer p.turns.end(name, k.done)
+		<-before
+		k.run(left)
+	}()
 	return k, nil
-}
-
-func podName(pod *program.Pod) string {
-	if pod.Namespace == "" {
-		return pod.Name
-	}
-	return pod.Namespace + "/" + pod.Name
 }
