@@ -92,9 +92,6 @@ func (k *Keeper) Status() Status {
 // Config returns what the keeper was made with.
 func (k *Keeper) Config() *Config { return k.config }
 
-// Group is the name of the program's control group.
-func (k *Keeper) Group() string { return k.groupName }
-
 // Usage returns what the program and all that it has started use.
 func (k *Keeper) Usage() (cgroup.Usage, error) { return k.group.Usage() }
 

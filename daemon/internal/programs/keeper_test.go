@@ -67,7 +67,7 @@ func TestKeepersFollowEachOther(t *testing.T) {
 	close(release)
 	<-first.Done()
 	<-nextBegan
-	if err := p.Sweep(func(string) bool { return false }); err != nil {
+	if err := p.Sweep(nil); err != nil {
 		t.Error(err)
 	}
 	if pids, err := p.Processes(); err != nil || !pids[next.Status().PID] {

@@ -126,11 +126,11 @@ func identity(dir string) (string, error) {
 
 // Sweep ends all programs of earlier daemons but those that are kept, or in groups that are
 // to stay.
-func (p *Programs) Sweep(stays func(group string) bool) error {
+func (p *Programs) Sweep(stays map[string]bool) error {
 	groups, err := p.tree.Groups()
 	for _, name := range groups {
 		done := make(chan struct{})
-		if stays(name) || !p.turns.takeFree(name, done) {
+		if stays[name] || !p.turns.takeFree(name, done) {
 			continue
 		}
 		p.log.Warn("ending a program that belongs to no pod", slog.String("group", name))

@@ -225,7 +225,8 @@ func (r *Registry) bringUp(a *attachment, ns *netns.NetNS) error {
 	}
 	rec.State = api.Active
 	if err := r.recordActive(a, rec); err != nil {
-		return errors.Join(err, n.detach(a.record.Key, false), r.undoRecord(a))
+		_, undo := n.detach(a.record.Key, false)
+		return errors.Join(err, undo, r.undoRecord(a))
 	}
 	fault.At(fault.AttachDone)
 	return nil
@@ -258,9 +259,7 @@ func (r *Registry) bringNetnsUp(n lockedNetns, a *attachment, ns *netns.NetNS) e
 	}
 	d.Begin(label(&a.record))
 	n.label.Store(d.Label())
-	if d != n.inherited {
-		r.addPrograms(d)
-	}
+	r.addPrograms(d)
 	h := r.currentHook()
 	s.KeepSettled = r.beginSettling(n, d.Label(), &a.record, h.Kind())
 	s.Settle = r.settleSetting(n)

@@ -47,8 +47,7 @@ func (r *Registry) DetachOlder(
 	r.recordDetaching(a)
 	deserted := req.PodEnded && r.isDeserted(&a.record.Netns)
 	n := a.netns.lock()
-	err = n.detach(req.Key, deserted)
-	stopped := n.takeStopped()
+	stopped, err := n.detach(req.Key, deserted)
 	n.unlock()
 	r.awaitStopped(&a.record, stopped)
 	fault.At(fault.DetachDone)
@@ -93,6 +92,7 @@ func (r *Registry) removePending(key api.Key, called time.Duration) error {
 		err = r.detachInherited(n)
 	}
 	r.removeRecord(&rec.Record)
+	r.sweepPrograms()
 	return err
 }
 

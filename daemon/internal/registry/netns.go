@@ -34,8 +34,6 @@ type podNetns struct {
 	settled    state.Settled
 	reported   reported
 	complaints complaints
-	// stopped are programs that were told to end when the datapath was taken down.
-	stopped []*podProgram
 
 	// What follows is read without the lock.
 
@@ -97,19 +95,19 @@ func (n lockedNetns) applyPolicy() error {
 }
 
 // detach removes a member, and ends inspection after the last one. Nothing waits in
-// a deserted netns for what is under way.
-func (n lockedNetns) detach(key api.Key, deserted bool) error {
+// a deserted netns for what is under way. It returns programs that were told to end.
+func (n lockedNetns) detach(key api.Key, deserted bool) (stopped []*podProgram, err error) {
 	delete(n.members, key)
 	switch {
 	case n.datapath == nil:
-		return nil
+		return nil, nil
 	case len(n.members) > 0:
-		return n.applyPolicy()
+		return nil, n.applyPolicy()
 	}
 	d, running := n.takeDatapath(), n.takePrograms()
-	err := d.Down(deserted)
+	err = d.Down(deserted)
 	n.stop(running)
-	return err
+	return running, err
 }
 
 // suspend is what an orderly exit does where no store has the descriptors. A

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,7 @@ func pathOf(c *programs.Config) datapath.Program {
 	}
 }
 
-// addPrograms has a new datapath know the programs that will run.
+// addPrograms has a datapath know the programs that will run.
 func (r *Registry) addPrograms(d *datapath.Datapath) {
 	for _, c := range r.programsOf(d.Label()) {
 		d.AddProgram(pathOf(c), false)
@@ -94,7 +95,8 @@ func (r *Registry) startPrograms(n lockedNetns, rec *state.Record) {
 	n.programs.Store(&list)
 }
 
-// startProgram has a program run, and returns nil where that fails.
+// startProgram has a program run, and returns nil where that fails. What an earlier daemon
+// has not recorded is ended: it would have the queues.
 func (r *Registry) startProgram(
 	n lockedNetns, c *programs.Config, rec *state.Record,
 ) *podProgram {
@@ -103,6 +105,12 @@ func (r *Registry) startProgram(
 	}
 	pod := program.Pod{
 		Namespace: rec.Pod.Namespace, Name: rec.Pod.Name, UID: rec.Pod.UID, Netns: rec.Netns.Path,
+	}
+	if p.record == nil {
+		if _, err := n.datapath.CloseProgram(c.Spec.Queue); err != nil {
+			r.events.log(rec).Error("cannot end what a program has left that is not recorded",
+				slog.String("program", c.Name), slog.Any("error", err))
+		}
 	}
 	var err error
 	p.keeper, err = r.options.Programs.Keep(c, n.datapath.Netns(), pod, p, p.record)
@@ -128,6 +136,10 @@ func (r *Registry) adaptPrograms(n lockedNetns) error {
 			old = append(old, p)
 		}
 	}
+	if old == nil && len(wanted) == 0 {
+		return nil
+	}
+	err := n.endPrograms(old)
 	rec := r.recordOf(n)
 	rec.Programs = nil
 	for _, c := range wanted {
@@ -137,7 +149,6 @@ func (r *Registry) adaptPrograms(n lockedNetns) error {
 		}
 	}
 	n.programs.Store(&list)
-	err := n.endPrograms(old)
 	r.savePrograms(n)
 	return err
 }
@@ -152,26 +163,30 @@ func (n lockedNetns) endPrograms(list []*podProgram) error {
 		errs = append(errs, err)
 	}
 	n.stop(list)
-	n.takeStopped()
 	return errors.Join(errs...)
 }
 
 // awaitPrograms waits until the programs read their queues that a pod waits for.
 func (r *Registry) awaitPrograms(ctx context.Context, a *attachment) {
+	var waiting sync.WaitGroup
 	for _, p := range a.netns.running() {
-		if p.config.Wait == 0 {
-			continue
+		if p.config.Wait > 0 {
+			waiting.Go(func() { r.awaitProgram(ctx, a, p) })
 		}
-		limit := time.NewTimer(p.config.Wait)
-		defer limit.Stop()
-		select {
-		case <-p.keeper.Ready():
-		case <-p.keeper.Done():
-		case <-ctx.Done():
-		case <-limit.C:
-			r.events.report(slog.LevelWarn, api.EventProgram, &a.record, "program "+p.config.Name+
-				" does not read its queue so far; the pod waits no longer for it")
-		}
+	}
+	waiting.Wait()
+}
+
+func (r *Registry) awaitProgram(ctx context.Context, a *attachment, p *podProgram) {
+	limit := time.NewTimer(p.config.Wait)
+	defer limit.Stop()
+	select {
+	case <-p.keeper.Ready():
+	case <-p.keeper.Done():
+	case <-ctx.Done():
+	case <-limit.C:
+		r.events.report(slog.LevelWarn, api.EventProgram, &a.record, "program "+p.config.Name+
+			" does not read its queue so far; the pod waits no longer for it")
 	}
 }
 
@@ -293,14 +308,6 @@ func (n lockedNetns) stop(list []*podProgram) {
 		p.registry.ending.Go(func() { <-p.keeper.Done() })
 		p.keeper.Stop()
 	}
-	n.stopped = append(n.stopped, list...)
-}
-
-// takeStopped returns what was told to end.
-func (n lockedNetns) takeStopped() []*podProgram {
-	list := n.stopped
-	n.stopped = nil
-	return list
 }
 
 // awaitStopped waits for a while until programs have ended.
@@ -348,29 +355,20 @@ func (r *Registry) ours() func(pid int) bool {
 	return func(pid int) bool { return pids[pid] }
 }
 
-// sweepPrograms ends programs of earlier daemons whose pods are gone.
+// sweepPrograms ends programs of earlier daemons whose pods are gone, or have others.
 func (r *Registry) sweepPrograms() {
 	if r.options.Programs == nil {
 		return
 	}
 	stays := make(map[string]bool)
-	note := func(rec *state.Record) {
-		for _, p := range rec.Programs {
+	r.mu.Lock()
+	for _, waits := range r.pending {
+		for _, p := range waits.Programs {
 			stays[p.Group] = true
 		}
 	}
-	r.eachNetns(func(n lockedNetns) {
-		for _, p := range n.running() {
-			stays[p.keeper.Group()] = true
-		}
-	})
-	r.mu.Lock()
-	for _, p := range r.pending {
-		note(&p.Record)
-	}
 	r.mu.Unlock()
-	err := r.options.Programs.Sweep(func(group string) bool { return stays[group] })
-	if err != nil {
+	if err := r.options.Programs.Sweep(stays); err != nil {
 		r.options.Log.Error("cannot end programs that belong to no pod", slog.Any("error", err))
 	}
 }
