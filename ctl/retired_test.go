@@ -4,6 +4,8 @@ package main
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -104,6 +106,30 @@ func TestUninstallSparesOthers(t *testing.T) {
 	o = nsqueuectl(t.Context(), socket, m.uninstall("--instance", "a/nsqueue")...)
 	if o.status != 0 || content(t, m.list) == installed {
 		t.Errorf("its own: %+v\n%s", o, content(t, m.list))
+	}
+}
+
+// Of the plugin's calls that nobody has heard nothing is left with the plugin, unless a
+// nsqueued may still carry them out.
+func TestUninstallDiscardsCalls(t *testing.T) {
+	for _, serving := range []bool{false, true} {
+		m := newMachine(t)
+		d := apitest.Daemon{Found: found()}
+		socket := filepath.Join(t.TempDir(), "nsqueued.sock")
+		if serving {
+			socket = d.Start(t)
+		}
+		nsqueuectl(t.Context(), socket, m.install()...)
+		calls := filepath.Join(filepath.Dir(socket), "spool")
+		if err := os.Mkdir(calls, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, calls+"/a@eth0.json", "{}")
+		o := nsqueuectl(t.Context(), socket, m.uninstall()...)
+		_, err := os.Stat(calls + "/a@eth0.json")
+		if o.status != 0 || (err == nil) != serving {
+			t.Errorf("serving %t: %+v, %v", serving, o, err)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/internal/conflist"
+	"github.com/nsqueue/nsqueue/internal/spool"
 )
 
 // uninstallFlags are the command's own flags.
@@ -189,7 +190,16 @@ func uninstall(ctx context.Context, c *command, f *uninstallFlags) error {
 		return err
 	}
 	removeUnlocked(watchLockPath(c.socket, f.confDir))
-	return errors.Join(c.writeInstalled(done), c.reportLeftovers(left, f.keepPlugin))
+	return errors.Join(c.discardCalls(plugin), c.writeInstalled(done),
+		c.reportLeftovers(left, f.keepPlugin))
+}
+
+// discardCalls removes what a plugin that is gone left for a nsqueued that is gone, too.
+func (c *command) discardCalls(plugin *pluginFile) error {
+	if _, err := os.Lstat(c.socket); plugin.Action == kept || err == nil {
+		return nil
+	}
+	return spool.Discard(spool.Path(c.socket))
 }
 
 // removeUnlocked removes the file of a lock that no process has.

@@ -108,6 +108,36 @@ func checkOwner(path string, info fs.FileInfo) error {
 	return nil
 }
 
+// Discard removes all calls of a spool directory that no daemon will carry out. What is not
+// the spool's stays, and so does the directory.
+func Discard(path string) error {
+	root, err := openSafe(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("discard spool: %w", err)
+	}
+	d := &Dir{root: root}
+	defer d.Close()
+	names, err := d.names(0) // all of them
+	errs := []error{err}
+	for _, n := range names {
+		if _, ok := keyOf(n); ok || isUnfinished(n) {
+			errs = append(errs, d.root.Remove(n))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("discard spool: %w", err)
+	}
+	return nil
+}
+
+// isUnfinished reports whether a file is being written or removed.
+func isUnfinished(name string) bool {
+	return strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, takenPrefix)
+}
+
 // Close closes the directory.
 func (d *Dir) Close() error { return d.root.Close() }
 
@@ -180,7 +210,7 @@ func (d *Dir) List() (keys []api.Key, foreign []string, err error) {
 		switch {
 		case ok:
 			keys = append(keys, key)
-		case !strings.HasPrefix(n, newPrefix) && !strings.HasPrefix(n, takenPrefix):
+		case !isUnfinished(n):
 			foreign = append(foreign, n)
 		}
 	}

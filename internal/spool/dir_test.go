@@ -237,6 +237,25 @@ func TestList(t *testing.T) {
 	}
 }
 
+// Calls are discarded, and nothing else.
+func TestDiscard(t *testing.T) {
+	d, path := open(t)
+	nstest.Must(t, d.Write(testDel(t, testKey())))
+	for _, name := range []string{"README", ".new-1-2", ".taken-a@b.json"} {
+		nstest.Must(t, os.WriteFile(filepath.Join(path, name), nil, 0o600))
+	}
+	nstest.Must(t, spool.Discard(path))
+	left, err := os.ReadDir(path)
+	nstest.Must(t, err)
+	if len(left) != 1 || left[0].Name() != "README" {
+		t.Errorf("left: %v", left)
+	}
+	nstest.Must(t, spool.Discard(filepath.Join(path, "none")))
+	if _, err := os.Stat(filepath.Join(path, "none")); err == nil {
+		t.Error("a directory is made")
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	d, path := open(t)
 	file := filepath.Join(path, "c0ffee@eth0.json")
