@@ -68,6 +68,8 @@ type Welcome struct {
 	Features          uint32
 	CopyRange         uint32
 	Batch             uint16
+	// Queue is the number that the inspector binds in each netns (FeatureQueues).
+	Queue uint16
 	// Budget is how many microseconds the inspector may take for a packet.
 	Budget uint32
 	// MarkMask are the bits of the packet mark that it may set.
@@ -89,7 +91,7 @@ func (w *Welcome) Append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, w.Features)
 	b = binary.LittleEndian.AppendUint32(b, w.CopyRange)
 	b = binary.LittleEndian.AppendUint16(b, w.Batch)
-	b = append(b, 0, 0)
+	b = binary.LittleEndian.AppendUint16(b, w.Queue)
 	b = binary.LittleEndian.AppendUint32(b, w.Budget)
 	b = binary.LittleEndian.AppendUint32(b, w.MarkMask)
 	b = binary.LittleEndian.AppendUint32(b, w.Attachments)
@@ -108,7 +110,8 @@ func ParseWelcome(b []byte) (Welcome, error) {
 	w := Welcome{
 		Version: binary.LittleEndian.Uint16(b[12:]), InFlight: binary.LittleEndian.Uint16(b[14:]),
 		Features: binary.LittleEndian.Uint32(b[16:]), CopyRange: binary.LittleEndian.Uint32(b[20:]),
-		Batch: binary.LittleEndian.Uint16(b[24:]), Budget: binary.LittleEndian.Uint32(b[28:]),
+		Batch: binary.LittleEndian.Uint16(b[24:]), Queue: binary.LittleEndian.Uint16(b[26:]),
+		Budget:      binary.LittleEndian.Uint32(b[28:]),
 		MarkMask:    binary.LittleEndian.Uint32(b[32:]),
 		Attachments: binary.LittleEndian.Uint32(b[36:]),
 		Memory:      binary.LittleEndian.Uint64(b[40:]),

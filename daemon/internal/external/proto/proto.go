@@ -61,8 +61,14 @@ const (
 	byeSize      = 16
 )
 
-// FeatureMemory is the feature that packets come in memory which both sides share.
-const FeatureMemory = 1 << 0
+// The features.
+const (
+	// FeatureMemory is that packets come in memory which both sides share.
+	FeatureMemory = 1 << 0
+	// FeatureQueues is that the inspector reads queues by itself, by sockets that come with
+	// ATTACH.
+	FeatureQueues = 1 << 1
+)
 
 // ErrMalformed is what is wrong with a message that breaks the protocol.
 var ErrMalformed = errors.New("malformed message")

@@ -21,7 +21,7 @@ func TestHelloRoundTrip(t *testing.T) {
 
 func TestWelcomeRoundTrip(t *testing.T) {
 	want := Welcome{
-		Version: 1, InFlight: 4, Features: 1, CopyRange: 99, Batch: 64, Budget: 50000,
+		Version: 1, InFlight: 4, Features: 1, CopyRange: 99, Batch: 64, Queue: 80, Budget: 50000,
 		MarkMask: 0xff000000, Attachments: 7, Memory: 1 << 24, Boot: [16]byte{1, 2, 3},
 	}
 	got, err := ParseWelcome(want.Append(nil))

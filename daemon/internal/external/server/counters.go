@@ -31,8 +31,11 @@ func (s *Server) State() api.InspectorState {
 		Name: s.config.Name, Kind: api.ReaderInspector, Socket: s.config.Socket,
 		Transport: "messages", OnFailure: s.config.Failure, Counters: s.counters.read(),
 	}
-	if s.config.Memory {
+	switch {
+	case s.config.Memory:
 		st.Transport = "memfd"
+	case s.config.Lends:
+		st.Transport = "descriptor"
 	}
 	for _, n := range s.all() {
 		if n.whole {

@@ -44,20 +44,16 @@ func (s *Server) welcome(l *link) error {
 	_ = fdcontrol.Do(l.conn, func(fd int) error { // it works with less
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	})
-	l.hello.Features &= proto.FeatureMemory
-	if !s.config.Memory {
-		l.hello.Features = 0
-	}
-	if l.hello.Features != 0 {
-		var err error
-		if l.memory, err = newMemory(); err != nil {
-			return err
-		}
+	if err := s.agree(l); err != nil {
+		return err
 	}
 	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	all := s.all()
+	if s.config.Lends {
+		clear(all) // each is told with its socket
+	}
 	if err := s.sendWelcome(l, len(all)); err != nil {
 		return err
 	}
@@ -70,10 +66,30 @@ func (s *Server) welcome(l *link) error {
 	return l.conn.SetWriteDeadline(time.Time{})
 }
 
+// agree settles which features count.
+func (s *Server) agree(l *link) (err error) {
+	var has uint32
+	switch {
+	case s.config.Lends:
+		has = proto.FeatureQueues
+	case s.config.Memory:
+		has = proto.FeatureMemory
+	}
+	l.hello.Features &= has
+	switch {
+	case s.config.Lends && l.hello.Features == 0:
+		return fmt.Errorf("%w: it reads no queues by itself (feature bit 1), as the transport "+
+			"descriptor has it", proto.ErrMalformed)
+	case l.hello.Features == proto.FeatureMemory:
+		l.memory, err = newMemory()
+	}
+	return err
+}
+
 func (s *Server) sendWelcome(l *link, attachments int) error {
 	w := proto.Welcome{
 		Version: l.hello.Version, InFlight: l.hello.InFlight, Features: l.hello.Features,
-		CopyRange: l.hello.CopyRange, Batch: l.hello.Batch,
+		CopyRange: l.hello.CopyRange, Batch: l.hello.Batch, Queue: s.config.Queue,
 		Budget: uint32(s.config.Budget / time.Microsecond), MarkMask: s.config.MarkMask,
 		Attachments: uint32(attachments), Boot: s.boot,
 	}

@@ -178,7 +178,7 @@ func (l *link) forget(a *inspect.Attachment, number uint32) {
 			delete(l.queues, deferrer)
 		}
 	}
-	if _, ok := l.announced[a]; !ok || l.closed {
+	if l.announced[a] != number || l.closed { // numbers begin with 1
 		return
 	}
 	delete(l.announced, a)

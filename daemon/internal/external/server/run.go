@@ -122,7 +122,9 @@ func (s *Server) replace(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for a, n := range s.numbers {
-		l.announce(a, n.number)
+		if !s.config.Lends {
+			l.announce(a, n.number)
+		}
 	}
 	for a, number := range l.known() {
 		if s.numbers[a] == nil {
@@ -130,6 +132,8 @@ func (s *Server) replace(l *link) {
 		}
 	}
 	s.link.Store(l)
+	close(s.arrival)
+	s.arrival = make(chan struct{})
 }
 
 // serve serves a link to its end.

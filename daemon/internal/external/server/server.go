@@ -43,7 +43,11 @@ type Config struct {
 	Socket   string
 	UID, GID int
 	// Memory has packets come in shared memory.
-	Memory    bool
+	Memory bool
+	// Lends has the inspector read a queue of the number Queue by itself in each netns: its
+	// sockets are lent, and no packets are sent.
+	Lends     bool
+	Queue     uint16
 	OnFailure Failure
 	// Failure is what people call it.
 	Failure string
@@ -71,6 +75,7 @@ type Server struct {
 	room     chan struct{} // another inspector may connect
 
 	mu      sync.Mutex // guards what follows, and is taken before that of a link
+	arrival chan struct{}
 	numbers map[*inspect.Attachment]*number
 	last    uint32
 }
@@ -88,7 +93,7 @@ func New(c Config) *Server {
 		numbers: make(map[*inspect.Attachment]*number),
 		Changed: func(context.Context, []*inspect.Attachment) {},
 		Report:  func(slog.Level, string) {},
-		room:    make(chan struct{}, 1),
+		room:    make(chan struct{}, 1), arrival: make(chan struct{}),
 	}
 	s.events = events{server: s, kinds: make(map[string]*said)}
 	return s
@@ -100,7 +105,7 @@ func (s *Server) Attached(a *inspect.Attachment, whole bool) {
 	defer s.mu.Unlock()
 	n := s.numberLocked(a)
 	n.whole = whole
-	if l := s.link.Load(); l != nil {
+	if l := s.link.Load(); l != nil && !s.config.Lends {
 		l.announce(a, n.number)
 	}
 }
