@@ -197,6 +197,10 @@ func (c *command) addInspector(f *text.Fields, s *api.InspectorState) {
 			state += ", does not answer"
 		}
 	}
+	if s.Transport == "descriptor" {
+		f.Add("Inspector", "%s: %s; it reads queues by itself", s.Name, state)
+		return
+	}
 	f.Add("Inspector", "%s: %s; %s answered, %d lost, %d late, %d while it was away", s.Name, state,
 		text.Plural(int(n.Answered), "packet"), n.Lost, n.Late, n.Away+n.Overflow)
 }

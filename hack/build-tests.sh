@@ -10,5 +10,5 @@ export CGO_ENABLED=0
 go build -tags faultpoints -o bin/test/nsqueued-faults ./daemon
 go build -tags faultpoints -o bin/test/stamper-faults ./test/damage/stamper
 go build -trimpath -ldflags '-s -w' -o bin/test/ \
-	./test/damage/stamper ./test/damage/marker ./test/runtimes/recorder ./test/runtimes/podtool \
-	./test/kube/stuck
+	./test/damage/stamper ./test/damage/marker ./test/damage/holder \
+	./test/runtimes/recorder ./test/runtimes/podtool ./test/kube/stuck

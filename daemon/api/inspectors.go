@@ -31,7 +31,9 @@ type InspectorState struct {
 	Name string     `json:"name"`
 	Kind ReaderKind `json:"kind"`
 	// Socket is where the daemon listens for it.
-	Socket    string `json:"socket,omitempty"`
+	Socket string `json:"socket,omitempty"`
+	// Transport is messages, memfd or descriptor. Of the last one nothing is counted but
+	// connections.
 	Transport string `json:"transport,omitempty"`
 	// Connected says that it is there, and Since when it came.
 	Connected bool       `json:"connected"`

@@ -210,10 +210,13 @@ func (o *outside) programFDs() int {
 // it only ends those of an earlier one, where it can.
 func (o *outside) keepPrograms(c *Config, log *slog.Logger) (*programs.Programs, error) {
 	p, err := programs.New(programs.Options{Mounts: c.Cgroups, StateDir: c.StateDir, Log: log})
-	if err != nil && o != nil && len(o.programs) > 0 {
+	switch {
+	case err == nil || o == nil || len(o.programs) == 0:
+		return p, nil
+	case slices.ContainsFunc(c.Inspectors, func(i InspectorConfig) bool { return i.Exec != nil }):
 		return nil, fmt.Errorf("programs of inspectors cannot run (cgroups): %w", err)
 	}
-	return p, nil //nolint:nilerr // it is not needed
+	return programs.NewWithoutGroups(log), nil
 }
 
 // environment returns the variables in the order of their names.
@@ -316,26 +319,35 @@ func (c *Config) moveQueues() {
 	for _, first := range []uint16{c.Queue.Number, movedQueue} {
 		c.Queue.Number = first
 		for range maxInspectors {
-			taken := c.programAt(c.Queue.Number, max(c.Queue.Count, 1))
-			if taken == nil {
+			end, taken := c.programAt(c.Queue.Number, max(c.Queue.Count, 1))
+			if !taken {
 				return
 			}
 			if first != movedQueue {
 				break
 			}
-			c.Queue.Number = *taken.Queue + max(taken.Queues, 1)
+			c.Queue.Number = end
 		}
 	}
 }
 
-// programAt returns a program that reads one of so many queues, nil for none.
-func (c *Config) programAt(first, count uint16) *ExecConfig {
+// programAt returns where the queues of a program end that has one of so many, and false
+// for none.
+func (c *Config) programAt(first, count uint16) (end uint16, taken bool) {
 	for i := range c.Inspectors {
-		e := c.Inspectors[i].Exec
-		if e != nil && e.Queue != nil && int(*e.Queue) < int(first)+int(count) &&
-			int(first) < int(*e.Queue)+int(max(e.Queues, 1)) {
-			return e
+		one := &c.Inspectors[i]
+		var queue *uint16
+		queues := uint16(1)
+		switch {
+		case one.Exec != nil:
+			queue, queues = one.Exec.Queue, max(one.Exec.Queues, 1)
+		case one.Descriptor != nil:
+			queue = one.Descriptor.Queue
+		}
+		if queue != nil && int(*queue) < int(first)+int(count) &&
+			int(first) < int(*queue)+int(queues) {
+			return *queue + queues, true
 		}
 	}
-	return nil
+	return 0, false
 }

@@ -33,8 +33,14 @@ type InspectorConfig struct {
 	// Socket is the path of the unix socket where nsqueued listens for the inspector.
 	Socket string `json:"socket,omitempty"`
 	// Transport is how packets come: messages, or memfd, in memory that is shared with the
-	// inspector.
+	// inspector, or descriptor: the inspector, root's own, reads a queue of each netns by
+	// itself, by sockets that nsqueued hands out.
 	Transport string `json:"transport,omitempty"`
+	// AllowDescriptor must be true for the transport descriptor: who has such a socket can do
+	// more than judge packets.
+	AllowDescriptor bool `json:"allowDescriptor,omitempty"`
+	// Descriptor is about the queues of the transport descriptor.
+	Descriptor *DescriptorConfig `json:"descriptor,omitempty"`
 	// User, by name or number, who may connect as well as root; empty means none.
 	User string `json:"user,omitempty"`
 	// Group, by name or number, whose members may connect as well; empty means none.
@@ -65,8 +71,9 @@ const (
 
 // The transports of inspectors on sockets.
 const (
-	TransportMessages = "messages"
-	TransportMemfd    = "memfd"
+	TransportMessages   = "messages"
+	TransportMemfd      = "memfd"
+	TransportDescriptor = "descriptor"
 )
 
 // Bounds of the budget: a shorter one ends before an honest inspector is scheduled on a busy
@@ -89,7 +96,7 @@ func DefaultInspector() InspectorConfig {
 func (c *InspectorConfig) effective() InspectorConfig {
 	of, d := *c, DefaultInspector()
 	of.OnFailure = cmp.Or(of.OnFailure, d.OnFailure)
-	if of.Exec != nil {
+	if of.Exec != nil || of.Transport == TransportDescriptor {
 		of.Budget = cmp.Or(of.Budget, Duration(defaultExecBudget))
 	}
 	of.Budget = cmp.Or(of.Budget, d.Budget)
@@ -144,7 +151,7 @@ func (c *InspectorConfig) validateKind(field string) error {
 	switch {
 	case c.Exec == nil:
 		return c.validateSocket(field)
-	case c.Socket != "" || c.User != "" || c.Group != "":
+	case c.Socket != "" || c.User != "" || c.Group != "" || c.Descriptor != nil:
 		return at(field, errors.New("want a socket, or exec, and not both"))
 	}
 	return c.Exec.validate(field+".exec", c)

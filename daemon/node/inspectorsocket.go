@@ -27,20 +27,11 @@ func (c *InspectorConfig) validateSocket(field string) error {
 		errs = append(errs, at(field+".socket", fmt.Errorf(
 			"%q: want an absolute path of at most %d bytes", c.Socket, maxSocketPath)))
 	}
-	errs = append(errs, at(field+".transport", validateTransport(c.Transport)),
+	errs = append(errs, at(field+".transport",
+		oneOf(c.Transport, TransportMessages, TransportMemfd, TransportDescriptor)),
+		c.validateDescriptor(field),
 		at(field+".user", validateOwner(c.User)), at(field+".group", validateOwner(c.Group)))
 	return errors.Join(errs...)
-}
-
-func validateTransport(name string) error {
-	switch name {
-	case TransportMessages, TransportMemfd:
-		return nil
-	case "descriptor":
-		return errors.New("descriptor is not available: it would hand the pod's queue itself to " +
-			"the inspector; want messages or memfd")
-	}
-	return fmt.Errorf("%q: want messages or memfd", name)
 }
 
 func validateOwner(name string) error {
@@ -66,7 +57,8 @@ func (c *InspectorConfig) server(of *Config) (*server.Server, error) {
 	}
 	return server.New(server.Config{
 		Name: c.Name, Socket: c.Socket, UID: uid, GID: gid,
-		Memory: c.Transport == TransportMemfd, OnFailure: failures[c.OnFailure],
+		Memory: c.Transport == TransportMemfd, Lends: c.Transport == TransportDescriptor,
+		Queue: c.Descriptor.queue(), OnFailure: failures[c.OnFailure],
 		Failure: string(c.OnFailure), Budget: time.Duration(c.Budget), MarkMask: of.MarkMask,
 	}), nil
 }

@@ -78,9 +78,13 @@ func (o *outside) make(c *Config, one *InspectorConfig, entry *external.Entry) e
 	if err != nil {
 		return err
 	}
-	entry.Inspector = s
-	s.Changed = func(ctx context.Context, list []*inspect.Attachment) {
-		o.router.Change(ctx, inspect.Change{Attachments: list})
+	if one.Transport == TransportDescriptor {
+		o.makeDescriptor(one, s, entry)
+	} else {
+		entry.Inspector = s
+		s.Changed = func(ctx context.Context, list []*inspect.Attachment) {
+			o.router.Change(ctx, inspect.Change{Attachments: list})
+		}
 	}
 	o.workers = append(o.workers, s.Run)
 	o.states = append(o.states, s.State)

@@ -49,8 +49,13 @@ func (r *rig) markerSocket() string { return filepath.Join(r.dir, "inspectors", 
 // mark starts a marker, and returns it when it is connected.
 func (r *rig) mark() *exec.Cmd {
 	r.t.Helper()
-	cmd := exec.Command(filepath.Join(chain.BinDir(r.t, "test/marker"), "test", "marker"),
-		r.markerSocket())
+	return r.outsider("test/marker")
+}
+
+// outsider starts an inspector, and returns it when it is connected.
+func (r *rig) outsider(program string) *exec.Cmd {
+	r.t.Helper()
+	cmd := exec.Command(filepath.Join(chain.BinDir(r.t, program), program), r.markerSocket())
 	nstest.Must(r.t, cmd.Start())
 	r.t.Cleanup(func() { r.kill(cmd) })
 	r.awaitMarker("is connected", func(s *api.InspectorState) bool { return isMarker(s, cmd) })

@@ -34,6 +34,34 @@ func NewCopy(socket *os.File, number uint16) (*Copy, error) {
 	return &Copy{file: socket, number: number, port: port}, nil
 }
 
+// OpenCopy opens a socket in a netns by which another program is to bind a queue. The
+// socket has its port already, and receives from the kernel alone.
+func OpenCopy(in nlsock.Opener, number uint16) (*Copy, error) {
+	fd, err := in.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "queue of a program")
+	err = nlsock.Connect(file)
+	var c *Copy
+	if err == nil {
+		c, err = NewCopy(file, number)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return c, nil
+}
+
+// Duplicate returns another copy of the same socket.
+func (c *Copy) Duplicate() (*Copy, error) {
+	file, err := fdcontrol.Duplicate(c.file, c.file.Name())
+	if err != nil {
+		return nil, err
+	}
+	return &Copy{file, c.number, c.port}, nil
+}
+
 // Number is the queue's.
 func (c *Copy) Number() uint16 { return c.number }
 
@@ -42,6 +70,9 @@ func (c *Copy) File() *os.File { return c.file }
 
 // SameSocket reports whether another copy is one of the same socket.
 func (c *Copy) SameSocket(other *Copy) bool { return c.port == other.port }
+
+// Holds reports whether the socket is the one that has bound a queue.
+func (c *Copy) Holds(s *Stat) bool { return s.PortID == c.port }
 
 // Stat returns what the kernel says of the queue; ok is false where the socket does not
 // hold it.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -23,7 +22,7 @@ const (
 // attendance is the time of one process.
 type attendance struct {
 	*Keeper
-	process *program.Process
+	process worker
 	ended   <-chan string
 	began   time.Time
 	ready   time.Time // zero before it is
@@ -36,13 +35,13 @@ type attendance struct {
 }
 
 // attend waits until the process has ended, or returns how the keeper is to end.
-func (k *Keeper) attend(p *program.Process) (ending, bool) {
+func (k *Keeper) attend(w worker) (ending, bool) {
 	a := &attendance{
-		Keeper: k, process: p, ended: endOf(p), began: time.Now(),
+		Keeper: k, process: w, ended: endOf(w), began: time.Now(),
 		wait: firstLook, timer: time.NewTimer(0),
 	}
 	defer a.timer.Stop()
-	if output := a.adopted(); output != nil {
+	if output := w.adopted(); output != nil {
 		k.follow(output)
 	}
 	for {
@@ -58,20 +57,12 @@ func (k *Keeper) attend(p *program.Process) (ending, bool) {
 	}
 }
 
-// adopted returns what a process prints that this daemon has not started.
-func (a *attendance) adopted() *os.File {
-	if a.process.IsChild() {
-		return nil
-	}
-	return a.process.Output()
-}
-
 // finish ends the attendance as the keeper is to end.
 func (a *attendance) finish(how ending) ending {
 	if how == stopProgram {
 		a.stop(a.process, a.ended)
 	}
-	a.logError("cannot let go of a program", a.process.Close())
+	a.logError("cannot let go of a program", a.process.close())
 	return how
 }
 
@@ -88,7 +79,7 @@ func (a *attendance) look() {
 // lookForQueues has packets go to the program once it has bound its queues.
 func (a *attendance) lookForQueues() {
 	a.wait = min(a.wait*3/2, lastLook)
-	binding, err := a.config.Spec.Find(a.ns, a.process)
+	binding, err := a.process.find()
 	if err == nil && binding.Copies != nil {
 		err = a.path.Open(binding.Copies)
 		if err == nil {
@@ -111,7 +102,7 @@ func (a *attendance) isReady() {
 	a.save(a.process, true)
 	a.trouble("")
 	a.report(slog.LevelInfo, fmt.Sprintf("reads %s, process %d",
-		queuesText(&a.config.Spec), a.process.PID))
+		queuesText(&a.config.Spec), a.process.pid()))
 }
 
 func queuesText(s *program.Spec) string {
@@ -130,14 +121,22 @@ func (a *attendance) isLate(b *program.Binding, err error) {
 	case b.Foreign:
 		text += ": another program in the netns holds it"
 	case len(b.Others) > 0:
-		text += fmt.Sprintf(", but %d: give it the number by ${QUEUE}, or set exec.queue", b.Others)
+		text += fmt.Sprintf(", but %d: %s", b.Others, a.remedy())
 	}
 	if !a.late {
 		a.late = true
-		a.report(slog.LevelError, fmt.Sprintf("%s; process %d, for %s", text, a.process.PID,
+		a.report(slog.LevelError, fmt.Sprintf("%s; process %d, for %s", text, a.process.pid(),
 			time.Since(a.began).Round(time.Second)))
 	}
 	a.trouble("program " + a.config.Name + " " + text)
+}
+
+// remedy is for a program that has bound other numbers.
+func (a *attendance) remedy() string {
+	if a.config.Lender != nil {
+		return "it is to bind the one that WELCOME has"
+	}
+	return "give it the number by ${QUEUE}, or set exec.queue"
 }
 
 // looks is how often within its budget a program is looked at.
@@ -155,16 +154,32 @@ func (a *attendance) lookForProgress() {
 		a.logError("cannot look at a program's queues", err)
 		return
 	}
-	behind := a.hung.look(a.own(stats), time.Now())
-	if behind.stuck < a.config.Budget {
+	own := a.own(stats)
+	behind := a.hung.look(own, time.Now())
+	switch {
+	case len(own) < int(a.config.Spec.Queues):
+		a.giveUp("reads " + queuesText(&a.config.Spec) + " no more")
+	case behind.stuck >= a.config.Budget:
+		a.giveUp(fmt.Sprintf("hangs: it has answered no packet for %s, and %d wait",
+			behind.stuck.Round(time.Millisecond), behind.waiting))
+	default:
 		a.tellSlow(behind.oldest)
-		return
 	}
-	a.closePath(fmt.Sprintf("hangs: it has answered no packet for %s, and %d wait: "+
-		"ending process %d", behind.stuck.Round(time.Millisecond), behind.waiting,
-		a.process.PID))
-	a.logError("cannot end a program", a.process.Kill())
+}
+
+// giveUp ends a program that does not do what it is for.
+func (a *attendance) giveUp(why string) {
+	a.closePath(fmt.Sprintf("%s: %s process %d", why, a.cure(), a.process.pid()))
+	a.logError("cannot end a program", a.process.kill())
 	a.hung = progress{}
+}
+
+// cure is how that is done.
+func (a *attendance) cure() string {
+	if a.config.Lender != nil {
+		return "taking its socket back from"
+	}
+	return "ending"
 }
 
 // tellSlow tells when packets begin to wait for long, and when they do no more.
@@ -200,18 +215,18 @@ func (a *attendance) hasEnded(how string) {
 		a.ends = 0
 	}
 	a.ends++
-	if usage, err := a.group.Usage(); err == nil && usage.OOMKills > 0 {
+	if usage, err := a.Usage(); err == nil && usage.OOMKills > 0 {
 		how += ", its memory was used up (resources.memory)"
 	}
 	a.change(func(s *Status) { s.PID, s.Ready, s.LastEnd = 0, false, how })
 	if a.ready.IsZero() {
 		how += " before it had bound " + queuesText(&a.config.Spec)
 	}
-	a.closePath(fmt.Sprintf("(process %d) %s", a.process.PID, how))
+	a.closePath(fmt.Sprintf("(process %d) %s", a.process.pid(), how))
 	if a.ends >= manyEnds {
 		a.trouble(fmt.Sprintf("program %s ends again and again, %d times in a row: the last one %s",
 			a.config.Name, a.ends, how))
 	}
-	a.logError("cannot remove a program's group", a.programs.remove(a.group))
-	a.logError("cannot let go of a program", a.process.Close())
+	a.logError("cannot remove a program's group", a.process.end())
+	a.logError("cannot let go of a program", a.process.close())
 }

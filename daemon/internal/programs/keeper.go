@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/cgroup"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/program"
@@ -37,6 +38,7 @@ type Keeper struct {
 	config    *Config
 	ns        *netns.NetNS
 	pod       program.Pod
+	label     *inspect.Attachment
 	path      Path
 	group     *cgroup.Group
 	groupName string
@@ -51,7 +53,8 @@ type Keeper struct {
 	status Status
 
 	// What follows belongs to the keeper's goroutine.
-	ends     int // in a row
+	ends     int             // in a row
+	arrival  <-chan struct{} // closed when an inspector connects; nil where none is waited for
 	reported time.Time
 	silenced int
 	prints   *os.File       // what the process prints comes from there; nil before any
@@ -93,7 +96,12 @@ func (k *Keeper) Status() Status {
 func (k *Keeper) Config() *Config { return k.config }
 
 // Usage returns what the program and all that it has started use.
-func (k *Keeper) Usage() (cgroup.Usage, error) { return k.group.Usage() }
+func (k *Keeper) Usage() (cgroup.Usage, error) {
+	if k.config.Lender != nil {
+		return cgroup.Usage{}, errors.ErrUnsupported // it works for other pods, too
+	}
+	return k.group.Usage()
+}
 
 // Ready is closed when packets have gone to the program for the first time.
 func (k *Keeper) Ready() <-chan struct{} { return k.ready }
@@ -157,7 +165,7 @@ func (k *Keeper) run(left *state.Program) {
 			how, ended = k.pause()
 		}
 	}
-	if how == stopProgram {
+	if how == stopProgram && k.config.Lender == nil {
 		k.logError("cannot remove a program's group", k.programs.remove(k.group))
 	}
 	k.endOutput(how)
@@ -181,7 +189,11 @@ func (k *Keeper) endOutput(how ending) {
 
 // inherit takes over what an earlier daemon has started; nil where it is gone, or is not
 // what is to be started now.
-func (k *Keeper) inherit(left *state.Program) (*program.Process, ending, bool) {
+func (k *Keeper) inherit(left *state.Program) (worker, ending, bool) {
+	if k.config.Lender != nil {
+		k.takeBack(left)
+		return nil, 0, false
+	}
 	if left == nil {
 		// Of an earlier daemon that died before it could record it.
 		k.logError("cannot remove a program's group", k.programs.remove(k.group))
@@ -189,8 +201,9 @@ func (k *Keeper) inherit(left *state.Program) (*program.Process, ending, bool) {
 	}
 	p, err := program.Open(left.PID, left.Start, k.group)
 	if err == nil && left.Digest == k.config.Spec.Digest() {
-		k.show(p)
-		return p, 0, false
+		w := started{k, p}
+		k.show(w)
+		return w, 0, false
 	}
 	why := "is started anew, because its configuration has changed"
 	if err != nil {
@@ -199,49 +212,56 @@ func (k *Keeper) inherit(left *state.Program) (*program.Process, ending, bool) {
 	k.closePath(why)
 	how, ended := stopProgram, false
 	if err == nil {
-		how, ended = k.stop(p, endOf(p))
-		k.logError("cannot let go of a program", p.Close())
+		w := started{k, p}
+		how, ended = k.stop(w, endOf(w))
+		k.logError("cannot let go of a program", w.close())
 	}
 	k.logError("cannot remove a program's group", k.programs.remove(k.group))
 	return nil, how, ended
 }
 
 // start starts the program; nil where that fails.
-func (k *Keeper) start() *program.Process {
-	spec := &k.config.Spec
-	err := k.programs.make(k.groupName, spec.Limits)
-	var p *program.Process
-	if err == nil {
-		p, err = k.launch()
-	}
-	if err != nil {
+func (k *Keeper) start() worker {
+	w, err := k.launch()
+	switch {
+	case errors.Is(err, ErrAway): // who keeps the connections tells of it
+		k.once.Do(func() { close(k.ready) })
+		return nil
+	case err != nil:
 		k.ends++
 		k.change(func(s *Status) { s.LastEnd = "cannot be started: " + err.Error() })
 		k.report(slog.LevelError, "cannot be started: "+err.Error())
 		k.trouble(fmt.Sprintf("program %s cannot be started: %s", k.config.Name, err))
 		return nil
 	}
-	k.show(p)
-	k.save(p, false)
-	return p
+	k.show(w)
+	k.save(w, false)
+	return w
 }
 
-func (k *Keeper) launch() (*program.Process, error) {
-	p, output, err := k.config.Spec.Start(k.ns, k.group, &k.pod)
+func (k *Keeper) launch() (worker, error) {
+	if k.config.Lender != nil {
+		return k.lend()
+	}
+	spec := &k.config.Spec
+	if err := k.programs.make(k.groupName, spec.Limits); err != nil {
+		return nil, err
+	}
+	p, output, err := spec.Start(k.ns, k.group, &k.pod)
 	if err != nil {
 		return nil, err
 	}
 	k.follow(output)
-	return p, nil
+	return started{k, p}, nil
 }
 
-func (k *Keeper) show(p *program.Process) {
-	k.change(func(s *Status) { s.PID, s.Since = p.PID, time.Now() })
+func (k *Keeper) show(w worker) {
+	k.change(func(s *Status) { s.PID, s.Since = w.pid(), time.Now() })
 }
 
-func (k *Keeper) save(p *program.Process, ready bool) {
+func (k *Keeper) save(w worker, ready bool) {
 	k.path.Save(state.Program{
-		Name: k.config.Name, PID: p.PID, Start: p.Start, Group: k.groupName,
+		Name: k.config.Name, PID: w.pid(), Start: w.start(), Group: k.groupName,
 		Ready: ready, Digest: k.config.Spec.Digest(), Restarts: k.Status().Restarts,
 	})
 }
@@ -254,9 +274,15 @@ func (k *Keeper) pause() (ending, bool) {
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	if k.arrival != nil { // until then, nothing can be started
+		timer.Stop()
+	}
 	select {
 	case how := <-k.end:
 		return how, true
+	case <-k.arrival:
+		k.arrival = nil
+		return 0, false
 	case <-timer.C:
 		k.change(func(s *Status) { s.Restarts++ })
 		k.programs.restarts.Add(1)
@@ -264,20 +290,17 @@ func (k *Keeper) pause() (ending, bool) {
 	}
 }
 
-// endOf is told how a process has ended, unless it is closed before.
-func endOf(p *program.Process) <-chan string {
+// endOf is told how a program has ended, unless it is closed before.
+func endOf(w worker) <-chan string {
 	ended := make(chan string, 1)
-	go func() {
-		text, _ := p.Wait()
-		ended <- text
-	}()
+	go func() { ended <- w.wait() }()
 	return ended
 }
 
-// stop ends a process, at once if it does not do so by itself. It may be told meanwhile
+// stop ends a program, at once if it does not do so by itself. It may be told meanwhile
 // how the keeper is to end, which it returns.
-func (k *Keeper) stop(p *program.Process, ended <-chan string) (how ending, told bool) {
-	k.logError("cannot ask a program to end", p.Terminate())
+func (k *Keeper) stop(w worker, ended <-chan string) (how ending, told bool) {
+	k.logError("cannot ask a program to end", w.terminate())
 	timer := time.NewTimer(StopLimit)
 	defer timer.Stop()
 	select {
@@ -287,7 +310,7 @@ func (k *Keeper) stop(p *program.Process, ended <-chan string) (how ending, told
 	case how = <-k.end:
 		told = true
 	}
-	k.logError("cannot end a program", p.Kill())
+	k.logError("cannot end a program", w.kill())
 	<-ended
 	return how, told
 }

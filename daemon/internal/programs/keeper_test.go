@@ -46,7 +46,7 @@ func TestKeepersFollowEachOther(t *testing.T) {
 		Command: []string{"/bin/sleep", "1000"}, Queue: 90, Queues: 1, UID: 65534, GID: 65534,
 	}}
 	keep := func(saved func()) *Keeper {
-		k, err := p.Keep(c, ns, program.Pod{}, watched{saved}, nil)
+		k, err := p.Keep(c, ns, program.Pod{}, nil, watched{saved}, nil)
 		nstest.Must(t, err)
 		return k
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
+	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/cgroup"
 	"github.com/nsqueue/nsqueue/daemon/internal/netns"
 	"github.com/nsqueue/nsqueue/daemon/internal/nfqueue"
@@ -40,6 +41,9 @@ type Config struct {
 	Backoff, MaxBackoff time.Duration
 	// Away is what becomes of packets while the program does not read.
 	Away Away
+	// Lender gives sockets to a program that runs already, and for all pods: Spec is only
+	// about its queue then. Nil: the program is started for each pod.
+	Lender Lender
 }
 
 // Away says what becomes of packets while the program does not read its queue.
@@ -113,6 +117,12 @@ func New(o Options) (*Programs, error) {
 		return nil, err
 	}
 	return &Programs{tree: tree, turns: newTurns(), log: o.Log}, nil
+}
+
+// NewWithoutGroups is for a node without control groups: no program can be started, and
+// sockets can be lent.
+func NewWithoutGroups(log *slog.Logger) *Programs {
+	return &Programs{tree: &cgroup.Tree{}, turns: newTurns(), log: log}
 }
 
 // identity names a directory the same way in all containers that mount it.
@@ -203,9 +213,10 @@ func (p *Programs) Processes() (map[int]bool, error) {
 
 // Keep begins to keep a program running in a netns, or takes over the one that an
 // earlier daemon has recorded. It waits for the end of one that was kept before by the same
-// name. The caller ends it.
+// name. An inspector that runs already is told of the label. The caller ends it.
 func (p *Programs) Keep(
-	c *Config, ns *netns.NetNS, pod program.Pod, path Path, left *state.Program,
+	c *Config, ns *netns.NetNS, pod program.Pod, label *inspect.Attachment, path Path,
+	left *state.Program,
 ) (*Keeper, error) {
 	clone, err := ns.Clone()
 	if err != nil {
@@ -213,7 +224,7 @@ func (p *Programs) Keep(
 	}
 	name := groupOf(ns.ID().Cookie, c.Name)
 	k := &Keeper{
-		programs: p, config: c, ns: clone, pod: pod, path: path,
+		programs: p, config: c, ns: clone, pod: pod, label: label, path: path,
 		group: p.tree.Group(name), groupName: name,
 		log: p.log.With(slog.String("inspector", c.Name), slog.String("pod",
 			api.Pod{Namespace: pod.Namespace, Name: pod.Name}.String())),

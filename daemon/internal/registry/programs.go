@@ -113,7 +113,8 @@ func (r *Registry) startProgram(
 		}
 	}
 	var err error
-	p.keeper, err = r.options.Programs.Keep(c, n.datapath.Netns(), pod, p, p.record)
+	p.keeper, err = r.options.Programs.Keep(c, n.datapath.Netns(), pod, n.datapath.Label(), p,
+		p.record)
 	if err != nil {
 		r.events.report(slog.LevelError, api.EventProgram, rec,
 			"program "+c.Name+" cannot be started: "+err.Error())

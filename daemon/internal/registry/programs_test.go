@@ -235,6 +235,24 @@ func TestProgramHangs(t *testing.T) {
 	})
 }
 
+// A program that lets go of its queue is ended, when packets come that it should read.
+func TestProgramLetsGo(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		d := withProgram(t, func(c *programs.Config) {
+			c.Direct, c.Budget = direct, 100*time.Millisecond
+		}, "-o", "leave=2")
+		pod, peer := nstest.Pair(t)
+		d.attach("one", pod, api.Ignore)
+		before := d.programOf().PID
+		nstest.Eventually(t, reply, "another process reads", func() bool {
+			peer.Ping(t, pod.IPv4(), 1, silence)
+			p := d.programOf()
+			return p.Ready && p.PID != before
+		})
+		d.awaitEvent("reads queue 90 no more")
+	}
+}
+
 // A program that does not end when it is asked to holds no call up.
 func TestProgramIsStubborn(t *testing.T) {
 	d := withProgram(t, nil, "-o", "stubborn")

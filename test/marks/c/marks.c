@@ -7,7 +7,7 @@
  * the tests' load, so that their receiver can tell which it has seen.
  *
  * The tests have it misbehave: by -o it answers nothing (hold), takes some milliseconds for
- * a packet (slow=N), ends after some packets (exit=N), has a child that stays (fork), does not end when asked to (stubborn), binds the
+ * a packet (slow=N), ends or lets go of its queue after some packets (exit=N, leave=N), has a child that stays (fork), does not end when asked to (stubborn), binds the
  * next number (other), or takes memory until it is ended (eat).
  */
 
@@ -34,6 +34,7 @@ struct options {
 	bool eat;
 	long slow;		/* milliseconds */
 	long exit_after;	/* packets; -1 is never */
+	long leave_after;
 };
 
 struct state {
@@ -64,6 +65,13 @@ static int stamp(unsigned char *packet, int length)
 	return length;
 }
 
+static void leave(struct nfq_q_handle *queue)
+{
+	nfq_destroy_queue(queue);
+	for (;;)
+		pause();
+}
+
 static int handle(struct nfq_q_handle *queue, struct nfgenmsg *message,
 		  struct nfq_data *packet, void *data)
 {
@@ -81,6 +89,9 @@ static int handle(struct nfq_q_handle *queue, struct nfgenmsg *message,
 	if (state->options.exit_after >= 0 &&
 	    state->packets > (unsigned long)state->options.exit_after)
 		exit(3);
+	if (state->options.leave_after >= 0 &&
+	    state->packets > (unsigned long)state->options.leave_after)
+		leave(queue);
 	if (!state->options.silent)
 		printf("packet: %lu, origin mark: 0x%08x, set mark: 0x%08x\n",
 		       state->packets, origin, mark);
@@ -152,6 +163,8 @@ static bool misbehave(struct options *options, const char *how)
 		options->slow = atol(how + 5);
 	else if (!strncmp(how, "exit=", 5))
 		options->exit_after = atol(how + 5);
+	else if (!strncmp(how, "leave=", 6))
+		options->leave_after = atol(how + 6);
 	else if (!strcmp(how, "fork"))
 		stay();
 	else if (!strcmp(how, "stubborn"))
@@ -167,7 +180,7 @@ static bool misbehave(struct options *options, const char *how)
 
 int main(int argc, char **argv)
 {
-	struct state state = { .options = { .queue = 80, .exit_after = -1 } };
+	struct state state = { .options = { .queue = 80, .exit_after = -1, .leave_after = -1 } };
 	int option;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
