@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/apitest"
 )
@@ -223,8 +224,8 @@ func TestTerminalIsCleared(t *testing.T) {
 	}
 	status := execute(ctx, s, []string{"list", "--watch", "--socket", d.Start(t)})
 	got := out.String()
-	if status != 0 || strings.Count(got, "\x1b") != 2*strings.Count(got, clearScreen) ||
-		!strings.HasPrefix(got, clearScreen) || !strings.Contains(got, `\x1b[2J`) {
+	if status != 0 || strings.Count(got, "\x1b") != 2*strings.Count(got, text.ClearScreen) ||
+		!strings.HasPrefix(got, text.ClearScreen) || !strings.Contains(got, `\x1b[2J`) {
 		t.Errorf("status %d: %q", status, got)
 	}
 }

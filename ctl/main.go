@@ -38,8 +38,8 @@ func run() int {
 	s := &IOStreams{
 		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, root: "/",
 		version: api.Version(), progressAfter: 2 * time.Second, nice: niceThreads,
-		width:  func() int { return terminalWidth(os.Stdout) },
-		height: func() int { return terminalHeight(os.Stdout) },
+		width:  func() int { return text.TerminalWidth(os.Stdout) },
+		height: func() int { return text.TerminalHeight(os.Stdout) },
 	}
 	return execute(ctx, s, os.Args[1:])
 }

@@ -89,9 +89,6 @@ func pause(ctx context.Context, interval time.Duration) bool {
 	}
 }
 
-// clearScreen moves to the beginning of a terminal and clears it.
-const clearScreen = "\x1b[H\x1b[2J"
-
 // show prints once or again: before each time it clears a terminal, after each time
 // a pipe gets an empty line.
 func (c *command) show(again bool, write func() error) error {
@@ -117,23 +114,9 @@ func (c *command) showScreen(write func() error) error {
 	if err != nil {
 		return err
 	}
-	text := printable.Text(top(screen.String(), c.height()))
-	_, err = fmt.Fprint(c.raw, clearScreen, text)
+	shown := printable.Text(text.Top(screen.String(), c.height()))
+	_, err = fmt.Fprint(c.raw, text.ClearScreen, shown)
 	return err
-}
-
-// top returns the lines that fit a terminal of height, with one for the cursor, and
-// says how many are missing. A height of 0 is not known.
-func top(screen string, height int) string {
-	// For a heading, a line, what is missing, and the cursor.
-	const least = 4
-	lines := strings.SplitAfter(screen, "\n") // the last one is empty
-	if height < least || len(lines) <= height {
-		return screen
-	}
-	shown := height - 2
-	return strings.Join(lines[:shown], "") +
-		fmt.Sprintf("... and %s\n", text.Plural(len(lines)-1-shown, "more line"))
 }
 
 // writeOne prints an object for programs, one of many where it is shown again.

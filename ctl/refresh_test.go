@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/apitest"
 )
@@ -31,9 +32,9 @@ func TestWatching(t *testing.T) {
 				if strings.Contains(got, "\x1b") != terminal {
 					t.Errorf("%q", got)
 				}
-				for text := range strings.Lines(strings.ReplaceAll(got, clearScreen, "")) {
-					if terminal && len([]rune(text)) > width+1 {
-						t.Errorf("more than %d columns: %q", width, text)
+				for shown := range strings.Lines(strings.ReplaceAll(got, text.ClearScreen, "")) {
+					if terminal && len([]rune(shown)) > width+1 {
+						t.Errorf("more than %d columns: %q", width, shown)
 					}
 				}
 			})
@@ -54,19 +55,6 @@ func watchTwice(t *testing.T, socket, line, word string, width int) string {
 		t.Errorf("status %d", status)
 	}
 	return out.String()
-}
-
-// A screen ends with what does not fit, so that the heading stays on it.
-func TestTop(t *testing.T) {
-	const text = "a\nb\nc\nd\n"
-	for height, want := range map[int]string{
-		0: text, 3: text, 5: text, 6: text,
-		4: "a\nb\n... and 2 more lines\n",
-	} {
-		if got := top(text, height); got != want {
-			t.Errorf("%d lines: %q, want %q", height, got, want)
-		}
-	}
 }
 
 // stopWriter calls stop when a word was written so many times.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/apitest"
@@ -132,7 +133,7 @@ func TestStatsLive(t *testing.T) {
 		if escapes := strings.Count(got, "\x1b"); (width == 0) != (escapes == 0) {
 			t.Errorf("%d columns: %d escapes", width, escapes)
 		}
-		for line := range strings.Lines(strings.ReplaceAll(got, clearScreen, "")) {
+		for line := range strings.Lines(strings.ReplaceAll(got, text.ClearScreen, "")) {
 			if width > 0 && len([]rune(line)) > width+1 {
 				t.Errorf("more than %d columns: %q", width, line)
 			}

@@ -69,7 +69,7 @@ func (c *command) writeStatus(s *api.Status) error {
 		fmt.Fprintln(c.out, "  "+text.Wrap(doctor.Doubts(s.Doubts), "    "))
 	}
 	for i := range s.Problems {
-		fmt.Fprintln(c.out, "  "+text.Wrap(problemText(&s.Problems[i]), "    "))
+		fmt.Fprintln(c.out, "  "+text.Wrap(view.Problem(&s.Problems[i]), "    "))
 	}
 	return nil
 }
@@ -231,27 +231,6 @@ func yesNo(yes bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-// problemText names the pod, the problem and its consequence.
-func problemText(p *api.Problem) string {
-	name := view.ShortID(p.ContainerID) + "/" + p.Ifname
-	if p.Pod.Name != "" {
-		name = p.Pod.String() + ", " + name
-	}
-	return fmt.Sprintf("%s: %s; %s", name, p.Message, consequence(p))
-}
-
-// consequence says what a problem means to the pod.
-func consequence(p *api.Problem) string {
-	what := "packets pass uninspected"
-	if p.FailurePolicy == api.Fail && !p.PastHook {
-		what = "packets are dropped"
-	}
-	if p.Inspector {
-		return "some " + what
-	}
-	return what
 }
 
 // supervisor tells what restarts nsqueued, and how often it did so.

@@ -56,8 +56,21 @@ func (t *Table) Lead(head, cell string) {
 	}
 }
 
-// Append adds the rows of a table that has the same columns.
-func (t *Table) Append(other *Table) { t.rows = append(t.rows, other.rows...) }
+// Join returns one table of the rows of several, which have the same columns.
+func Join(tables ...*Table) *Table {
+	if len(tables) == 0 {
+		return &Table{}
+	}
+	all := *tables[0]
+	all.rows = nil
+	for _, t := range tables {
+		all.rows = append(all.rows, t.rows...)
+	}
+	return &all
+}
+
+// Rows returns how many rows there are, without the head.
+func (t *Table) Rows() int { return len(t.rows) }
 
 // Narrow returns the table without its extra columns.
 func (t *Table) Narrow() *Table {

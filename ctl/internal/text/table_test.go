@@ -84,13 +84,17 @@ func write(t *testing.T, table *Table, width int) string {
 }
 
 func TestTableOfTables(t *testing.T) {
-	all := Table{Head: []string{"NODE", "POD"}}
+	var tables []*Table
 	for _, node := range []string{"n1", "n\x1b2"} {
 		one := Table{Head: []string{"POD"}}
 		one.Add("a")
 		one.Add("b")
 		one.Lead("NODE", node)
-		all.Append(&one)
+		tables = append(tables, &one)
+	}
+	all := Join(tables...)
+	if all.Rows() != 4 {
+		t.Errorf("%d rows", all.Rows())
 	}
 	var b strings.Builder
 	if err := all.Write(&b, 0); err != nil {
@@ -99,5 +103,18 @@ func TestTableOfTables(t *testing.T) {
 	const want = "NODE    POD\nn1      a\nn1      b\nn\\x1b2  a\nn\\x1b2  b\n"
 	if b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
+// A screen ends with what does not fit, so that the heading stays on it.
+func TestTop(t *testing.T) {
+	const text = "a\nb\nc\nd\n"
+	for height, want := range map[int]string{
+		0: text, 3: text, 5: text, 6: text,
+		4: "a\nb\n... and 2 more lines\n",
+	} {
+		if got := Top(text, height); got != want {
+			t.Errorf("%d lines: %q, want %q", height, got, want)
+		}
 	}
 }
