@@ -15,7 +15,7 @@ scripts=6.12
 # Libraries stay synchronous. Programs and tests may start goroutines, and so may
 # these packages, which join them; docs/architecture.md says what for.
 may_start='^(daemon/(node|api|internal/(calls|datapath|external/server|registry|programs|netns|supervise))/|internal/dirwatch/'
-may_start+='|ctl/internal/ui/|daemon/internal/(evesink|nri|policy)/|daemon/internal/(nfqueue/deferrals|reject/sender)\.go|(.*/)?[a-z]*test/)'
+may_start+='|ctl/internal/ui/|ctl/kubectl/internal/(fleet|pods)/|daemon/internal/(evesink|nri|policy)/|daemon/internal/(nfqueue/deferrals|reject/sender)\.go|(.*/)?[a-z]*test/)'
 # By a statement, or by a WaitGroup, an errgroup or an AfterFunc.
 starts='^[[:space:]]*go [a-zA-Z]+.*\(|\.(Go|TryGo|AfterFunc)\('
 
