@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/external"
 	"github.com/nsqueue/nsqueue/daemon/internal/external/server"
@@ -109,6 +108,3 @@ func (b borrower) Attached(a *inspect.Attachment, whole bool) { b.server.Attache
 
 // Detached tells it of its end.
 func (b borrower) Detached(a *inspect.Attachment) { b.server.Detached(a) }
-
-// Reader says what reads an attachment.
-func (b borrower) Reader(a *inspect.Attachment) api.Reader { return b.server.Reader(a) }

@@ -29,7 +29,8 @@ type Loan interface {
 	PID() int
 	// Ended is closed when the inspector is gone.
 	Ended() <-chan struct{}
-	// Return tells the inspector that the socket is not read any more.
+	// Return tells the inspector that the socket is not read any more. It may be called
+	// again.
 	Return()
 }
 
@@ -41,7 +42,7 @@ type lent struct {
 	keeper *Keeper
 	loan   Loan
 	copy   *nfqueue.Copy
-	back   chan struct{} // closed when the socket is taken back
+	back   chan struct{} // closed when the socket is taken back, or left to the inspector
 	once   sync.Once     // closes back
 }
 
@@ -109,10 +110,8 @@ func (l *lent) wait() string {
 
 // terminate takes the socket back.
 func (l *lent) terminate() error {
-	l.once.Do(func() {
-		l.loan.Return()
-		close(l.back)
-	})
+	l.loan.Return()
+	l.endWait()
 	return nil
 }
 
@@ -121,4 +120,9 @@ func (*lent) end() error        { return nil }
 func (*lent) adopted() *os.File { return nil }
 
 // close leaves the socket to the inspector.
-func (l *lent) close() error { return l.copy.Close() }
+func (l *lent) close() error {
+	l.endWait()
+	return l.copy.Close()
+}
+
+func (l *lent) endWait() { l.once.Do(func() { close(l.back) }) }
