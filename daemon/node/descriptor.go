@@ -66,8 +66,9 @@ func (c *InspectorConfig) validateDescriptor(field string) error {
 // How soon another socket is handed out after one that was taken back, and how long a pod
 // waits at its start until an inspector that is there reads its queue.
 const (
-	lendBackoff = 10 * time.Millisecond
-	lendWait    = time.Second
+	lendBackoff    = 10 * time.Millisecond
+	maxLendBackoff = time.Second
+	lendWait       = time.Second
 )
 
 // makeDescriptor makes an inspector that reads queues by itself.
@@ -75,7 +76,7 @@ func (o *outside) makeDescriptor(one *InspectorConfig, s *server.Server, e *exte
 	c := &programs.Config{
 		Name: one.Name, Spec: program.Spec{Queue: one.Descriptor.queue(), Queues: 1},
 		Direct: one.Descriptor.Path == PathDirect, Budget: time.Duration(one.Budget),
-		Backoff: lendBackoff, MaxBackoff: lendBackoff, Wait: lendWait,
+		Backoff: lendBackoff, MaxBackoff: maxLendBackoff, Wait: lendWait,
 		Away: away(one.OnFailure), Lender: lender{s},
 	}
 	e.Inspector = borrower{programs.NewInspector(c), s}

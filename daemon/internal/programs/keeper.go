@@ -281,7 +281,7 @@ func (k *Keeper) pause() (ending, bool) {
 	case how := <-k.end:
 		return how, true
 	case <-k.arrival:
-		k.arrival = nil
+		k.arrival, k.ends = nil, 0
 		return 0, false
 	case <-timer.C:
 		k.change(func(s *Status) { s.Restarts++ })
