@@ -40,8 +40,9 @@ const modeEnv = "NSQUEUE_KUBE"
 func mode() string { return os.Getenv(modeEnv) }
 
 func steps() []step {
+	first := []step{{"pods talk", testPodsTalk}}
+	calm := []step{{"calm storm", testCalmStorm}}
 	short := []step{
-		{"pods talk", testPodsTalk},
 		{"install", testInstall},
 		{"upgrade", testUpgrade},
 	}
@@ -57,6 +58,7 @@ func steps() []step {
 		{"rules", testRules},
 		{"labels", testLabels},
 		{"second release", testSecondRelease},
+		{"storm", testStorm},
 		{"reboot", testReboot},
 	}
 	last := []step{
@@ -67,13 +69,11 @@ func steps() []step {
 	}
 	switch mode() {
 	case "short":
-		return slices.Concat(short, last[:1])
+		return slices.Concat(first, short, last[:1])
 	case "long":
-		storm := slices.Concat(long, []step{{"storm", testStorm}})
-		calm := []step{{"calm storm", testCalmStorm}}
-		return slices.Concat(short[:1], calm, short[1:], storm, storm, storm, last)
+		return slices.Concat(first, calm, short, long, long, long, last)
 	}
-	return slices.Concat(short, long, last)
+	return slices.Concat(first, calm, short, long, last)
 }
 
 // TestKube makes the cluster once, and takes the steps one after the other. Those that
