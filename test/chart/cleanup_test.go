@@ -125,4 +125,17 @@ func TestWaitingPod(t *testing.T) {
 	if !slices.Equal(got, []string{"host namespaces: hostNetwork=true"}) {
 		t.Errorf("the pod that waits violates %q", got)
 	}
+	for _, taint := range []string{"not-ready", "unreachable"} {
+		if !slices.ContainsFunc(spec.Tolerations, func(o core.Toleration) bool {
+			return o.Key == "node.kubernetes.io/"+taint && o.TolerationSeconds != nil &&
+				*o.TolerationSeconds == 0
+		}) {
+			t.Errorf("the pod that waits stays on a node that is %s", taint)
+		}
+	}
+	for _, o := range spec.Tolerations {
+		if o.Key == "" {
+			t.Errorf("the pod that waits may start on a node that is down: %+v", o)
+		}
+	}
 }

@@ -102,14 +102,25 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- with .Values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- end -}}
+
+{{- /* Where a pod may run that is on one node, any of them: on none that is down. */ -}}
+{{- define "nsqueue.jobTolerations" -}}
+tolerations:
+  # Another node is taken at once where this one does not answer any more.
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 0}
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 0}
+  {{- with .Values.cleanup.tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{- /* What pods are that look after the node: they see all of its processes. */ -}}
 {{- define "nsqueue.nodePod" -}}
 {{ include "nsqueue.pod" . }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
 # Only so nsqueued sees the processes of all pods.
 hostPID: true
 {{- if semverCompare ">=1.33.0-0" .Capabilities.KubeVersion.Version }}
