@@ -12,7 +12,7 @@ go build -o $out/bench ./test/bench
 CGO_ENABLED=0 go build -o $out/bench-gonfqueue ./test/bench/gonfqueue
 go build -o $out/bench-plot ./test/bench/plot
 go build -o $out/bench-load ./test/bench/load
-for program in classic mmsg traffic; do
+for program in classic inspector mmsg traffic; do
 	libs=()
 	[ $program != classic ] || libs=(-lnetfilter_queue)
 	gcc -O2 -Wall -Wextra -Werror -o $out/bench-$program test/bench/c/$program.c "${libs[@]}"

@@ -32,6 +32,13 @@ type bench struct {
 	plugin string
 	daemon *chain.Daemon
 	times  map[string][]time.Duration
+	pods   []benchPod
+}
+
+// benchPod is a pod of a benchmark.
+type benchPod struct {
+	key api.Key
+	ns  *nstest.NetNS
 }
 
 // measureAttach times every call of a pod's life: the daemon's alone, and the
@@ -92,13 +99,13 @@ func (b *bench) take(name string, call func() error) error {
 
 func (b *bench) add(_ context.Context, i int, ns *nstest.NetNS) error {
 	return errors.Join(
-		b.take(pluginVersion, func() error { return b.exec("VERSION", i, ns) }),
-		b.take(report.PluginAdd, func() error { return b.exec("ADD", i, ns) }),
+		b.take(pluginVersion, func() error { return b.exec("VERSION", key(i), ns) }),
+		b.take(report.PluginAdd, func() error { return b.exec("ADD", key(i), ns) }),
 	)
 }
 
 func (b *bench) del(_ context.Context, i int, ns *nstest.NetNS) error {
-	return b.take(report.PluginDel, func() error { return b.exec("DEL", i, ns) })
+	return b.take(report.PluginDel, func() error { return b.exec("DEL", key(i), ns) })
 }
 
 func (b *bench) attach(ctx context.Context, i int, ns *nstest.NetNS) error {
@@ -127,7 +134,7 @@ func (b *bench) detach(ctx context.Context, i int, _ *nstest.NetNS) error {
 func key(i int) api.Key { return api.Key{ContainerID: fmt.Sprintf("bench-%d", i), Ifname: "eth0"} }
 
 // exec runs the plugin as a runtime does.
-func (b *bench) exec(command string, i int, ns *nstest.NetNS) error {
+func (b *bench) exec(command string, k api.Key, ns *nstest.NetNS) error {
 	config, err := json.Marshal(map[string]any{
 		"cniVersion": "0.3.1", "name": "bench", "type": chain.PluginType,
 		"socket": b.daemon.Socket(), "failurePolicy": api.Fail,
@@ -136,7 +143,6 @@ func (b *bench) exec(command string, i int, ns *nstest.NetNS) error {
 	if err != nil {
 		return err
 	}
-	k := key(i)
 	cmd := exec.Command(b.plugin)
 	cmd.Env = []string{
 		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + k.ContainerID, "CNI_IFNAME=" + k.Ifname,

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/test/bench/report"
@@ -115,10 +116,23 @@ func names(all []*contender) string {
 
 // reader is a contender at work.
 type reader struct {
-	pid  int // 0 where there is none
-	stop func() error
+	pid    int // 0 where there is none
+	beside int // of a process that works for it, 0 where there is none
+	stop   func() error
 	// unwatched runs a function while no client looks; nil if none ever does.
 	unwatched func(func() error) error
+}
+
+// cpuDuring returns how much processor time the reader takes while fn runs.
+func (r *reader) cpuDuring(fn func() error) (sum time.Duration, err error) {
+	if r.beside == 0 {
+		return cpuDuring(r.pid, fn)
+	}
+	beside, err := cpuDuring(r.beside, func() error {
+		sum, err = cpuDuring(r.pid, fn)
+		return err
+	})
+	return sum + beside, err
 }
 
 // start returns when the contender serves the queue.

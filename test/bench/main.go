@@ -10,6 +10,8 @@
 //   - scale: attaching many pods, and the daemon idle with them
 //   - attach: what a pod's start costs, call by call
 //   - rules: nsqueued with rules beside nsqueued without
+//   - inspectors: inspectors on sockets beside nsqueued alone, and a program behind
+//     nsqueued beside the program alone
 //   - pauses: the longest time without a packet while one nsqueued follows another
 //
 // The contenders take turns behind the very same rules, which nsqueued has
@@ -58,6 +60,7 @@ const (
 	partScale   = "scale"
 	partAttach  = "attach"
 	partRules   = "rules"
+	partOutside = "inspectors"
 	partPauses  = "pauses"
 )
 
@@ -90,6 +93,7 @@ type size struct {
 	crowd, crowdRate   int // flows that nobody decides, and how many a second
 	crowdTurns         int // with the crowd and without
 	pauses, idlePods   int
+	programPods        int
 }
 
 func fullSize() size {
@@ -98,7 +102,7 @@ func fullSize() size {
 		tcp: 2, tcpTurns: 6, loss: 30, idle: 5 * time.Second, fewPods: 100, scalePods: 1000,
 		attachPods: 200, connections: 2000, queries: 5000, queryTurns: 4, refused: 500, reloads: 16,
 		reloadTurns: 3, crowdTurns: 3,
-		crowd: 100_000, crowdRate: 20_000, pauses: 60, idlePods: 250,
+		crowd: 100_000, crowdRate: 20_000, pauses: 60, idlePods: 250, programPods: 100,
 	}
 }
 
@@ -109,13 +113,14 @@ func quickSize() size {
 		tcp: 1, tcpTurns: 1, loss: 1, idle: time.Second, fewPods: 10, scalePods: 30, attachPods: 10,
 		connections: 40, queries: 50, queryTurns: 1, refused: 20, reloads: 2,
 		reloadTurns: 1, crowdTurns: 1,
-		crowd: 5000, crowdRate: 20_000, pauses: 2, idlePods: 10,
+		crowd: 5000, crowdRate: 20_000, pauses: 2, idlePods: 10, programPods: 3,
 	}
 }
 
 func parseOptions(args []string) (*options, error) {
 	all := []string{
-		partUDP, partTCP, partLatency, partLoss, partScale, partAttach, partRules, partPauses,
+		partUDP, partTCP, partLatency, partLoss, partScale, partAttach, partRules, partOutside,
+		partPauses,
 	}
 	o := &options{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -180,6 +185,7 @@ func run(ctx context.Context, o *options) error {
 		{o.has(partScale), measureScale},
 		{o.has(partAttach), measureAttach},
 		{o.has(partRules), measureRules},
+		{o.has(partOutside), measureInspectors},
 		{o.has(partPauses), measurePauses},
 	} {
 		if !step.wanted {

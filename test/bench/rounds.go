@@ -167,7 +167,7 @@ func (c *contender) udp(read *reader, kind string, count, rate int) (m measured,
 	if err != nil {
 		return m, err
 	}
-	m.cpu, err = cpuDuring(read.pid, func() error {
+	m.cpu, err = read.cpuDuring(func() error {
 		m.delivery, err = c.bed.traffic(kind, count, rate)
 		return err
 	})
@@ -193,7 +193,7 @@ func (c *contender) tcp(read *reader, row *report.Row) error {
 		row.Add(report.TCPRate, rate)
 		return nil
 	}
-	cpu, err := cpuDuring(read.pid, run)
+	cpu, err := read.cpuDuring(run)
 	if err != nil {
 		return err
 	}

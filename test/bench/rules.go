@@ -148,7 +148,7 @@ func (c *contender) queries(read *reader, row *report.Row) error {
 
 func (c *contender) load(read *reader, row *report.Row, metric string, args ...string) error {
 	var d delivery
-	cpu, err := cpuDuring(read.pid, func() (err error) {
+	cpu, err := read.cpuDuring(func() (err error) {
 		d, err = c.bed.load(args...)
 		return err
 	})

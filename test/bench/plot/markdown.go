@@ -43,6 +43,7 @@ func tables(r *report.Report) string {
 	}{
 		{"Contenders", r.Contenders()},
 		{"Rules", r.RuleTable()},
+		{"Inspectors and programs outside nsqueued", r.InspectorTable()},
 		{"Calls", r.Timings()},
 		{"Pauses", r.PauseTable()},
 		{"Targets", r.TargetTable()},

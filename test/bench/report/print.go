@@ -83,7 +83,7 @@ func (r *Report) Timings() Table {
 	if r.Scale != nil {
 		all = append([]Timing{r.Scale.Attach, r.Scale.Detach}, all...)
 	}
-	for _, x := range all {
+	for _, x := range append(all, r.Programs...) {
 		t = append(t, []string{x.Name, ms(x.P50), ms(x.P99), ms(x.Max)})
 	}
 	return t
@@ -146,7 +146,8 @@ func (r *Report) About() []string {
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintln(w, strings.Join(r.About(), "\n"))
 	for _, t := range []Table{
-		r.Contenders(), r.RuleTable(), r.Timings(), r.PauseTable(), r.TargetTable(),
+		r.Contenders(), r.RuleTable(), r.InspectorTable(), r.Timings(), r.PauseTable(),
+		r.TargetTable(),
 	} {
 		if len(t) > 1 {
 			fmt.Fprintln(w)

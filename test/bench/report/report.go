@@ -53,8 +53,11 @@ type Report struct {
 	Scale   *Scale   `json:"scale,omitempty"`
 	Attach  []Timing `json:"attach,omitempty"`
 	Rules   *Rules   `json:"rules,omitempty"`
-	Pauses  *Pauses  `json:"pauses,omitempty"`
-	Targets []Target `json:"targets,omitempty"`
+	// Inspectors has inspectors and programs outside nsqueued.
+	Inspectors []Row    `json:"inspectors,omitempty"`
+	Programs   []Timing `json:"programs,omitempty"`
+	Pauses     *Pauses  `json:"pauses,omitempty"`
+	Targets    []Target `json:"targets,omitempty"`
 }
 
 // Machine is where and with what the run was made.
@@ -136,6 +139,11 @@ type Pauses struct {
 // Names of timings that have a target.
 const (
 	PauseHandOver = "another supervisor takes over"
+
+	ProgramlessAdd = "plugin ADD, beside pods with programs"
+	ProgramlessDel = "plugin DEL, beside pods with programs"
+	ProgramAdd     = "plugin ADD, of a pod with a C program"
+	ProgramDel     = "plugin DEL, of a pod with a C program"
 
 	PluginAdd = "plugin ADD, whole process, daemon included"
 	PluginDel = "plugin DEL, whole process, daemon included"

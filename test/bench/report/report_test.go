@@ -137,6 +137,29 @@ func TestJudgeRules(t *testing.T) {
 	}
 }
 
+// Each round is compared with its own, and a packet has half of what a round trip has more.
+func TestJudgeInspectors(t *testing.T) {
+	r := &Report{}
+	for name, v := range map[string][2]float64{
+		InspectorsNone: {1, 50}, InspectorRow("messages", 64): {1.5, 130},
+		InspectorRow("messages", 1): {9, 300}, ReaderAlone: {4, 60}, ReaderBehind: {8, 90},
+	} {
+		row := Row{Name: name, Label: name}
+		row.Add(FloodCPU, v[0])
+		row.Add(PingP50, v[1])
+		r.Inspectors = append(r.Inspectors, row)
+	}
+	r.Judge()
+	var got []string
+	for i := range r.Targets {
+		got = append(got, r.Targets[i].Got.String()+" "+r.Targets[i].Verdict())
+	}
+	want := []string{"9.00 ", "1.50 met", "40.0 met", "2.00 NOT MET"}
+	if diff := cmp.Diff(want, got); diff != "" || len(r.InspectorTable()) != 6 {
+		t.Error(diff)
+	}
+}
+
 func TestPrintAndReadBack(t *testing.T) {
 	r := sample()
 	r.Judge()

@@ -129,6 +129,9 @@ func (r *Report) Judge() {
 	if r.Rules != nil {
 		r.judgeRules()
 	}
+	if len(r.Inspectors) > 0 {
+		r.judgeInspectors()
+	}
 	if r.Pauses != nil {
 		r.judgePauses()
 	}
