@@ -98,9 +98,13 @@ func TestRulesLeaveFlowsToProgram(t *testing.T) {
 	r.start(t)
 	network := r.open(t, bridgeList, "1.1.0", api.Fail)
 	a, b := newPod(t, network, "a"), newPod(t, network, "b")
-	pids := r.programs(t, a)
-	if len(pids) != 1 || len(r.programs(t, b)) != 0 {
-		t.Fatalf("programs %v and %v, want one for the first pod", pids, r.programs(t, b))
+	var pids []int
+	nstest.Eventually(t, patience, "a program reads the first pod", func() bool {
+		pids = r.programs(t, a)
+		return len(pids) == 1
+	})
+	if got := r.programs(t, b); len(got) != 0 {
+		t.Errorf("programs %v read the second pod", got)
 	}
 	r.wantDatagrams(t, b, a, map[uint16]bool{7000: false, 7001: true, 7002: true})
 	nstest.Eventually(t, patience, "the log has what the program prints", func() bool {
@@ -163,8 +167,10 @@ func TestManyPrograms(t *testing.T) {
 	var pods []*chain.Pod
 	var freed []func() bool
 	for i := range count {
-		_, took := r.timed(t, network, fmt.Sprintf("plain/p%d", i))
-		plain = append(plain, took)
+		if i%2 == 0 {
+			_, took := r.timed(t, network, fmt.Sprintf("plain/p%d", i))
+			plain = append(plain, took)
+		}
 		p, took := r.timed(t, network, fmt.Sprintf("seeded/p%d", i))
 		seeded, pods = append(seeded, took), append(pods, p)
 		is, err := p.NetNS.Canary(fmt.Sprint("canary", i))
@@ -174,13 +180,17 @@ func TestManyPrograms(t *testing.T) {
 	slices.Sort(plain)
 	slices.Sort(seeded)
 	t.Logf("%d pods, ADD p50: %v without a program, %v with one", count,
-		plain[count/2].Round(time.Millisecond), seeded[count/2].Round(time.Millisecond))
+		plain[len(plain)/2].Round(time.Millisecond), seeded[count/2].Round(time.Millisecond))
 	var pids []int
-	for _, p := range pods {
-		pids = append(pids, r.programs(t, p)...)
-	}
-	if len(pids) != count || len(r.programGroups(t)) == 0 {
-		t.Errorf("%d programs read, want %d", len(pids), count)
+	nstest.Eventually(t, patience, "all programs read", func() bool {
+		pids = nil
+		for _, p := range pods {
+			pids = append(pids, r.programs(t, p)...)
+		}
+		return len(pids) == count
+	})
+	if len(r.programGroups(t)) == 0 {
+		t.Error("they have no group")
 	}
 	for _, p := range pods {
 		remove(t, p)
