@@ -76,14 +76,14 @@ func TestListPrograms(t *testing.T) {
 	}
 	read(&list[0], api.ReaderProgram,
 		api.Program{Name: "seed", PID: 4711}, api.Program{Name: "se\x1b[31m", Ready: true, PID: 1 << 22})
-	read(&list[1], api.ReaderRules, api.Program{Name: "seed"})
+	read(&list[1], api.ReaderRules, api.Program{Name: "seed"}, api.Program{Name: "own", Ready: true})
 	read(&list[2], api.ReaderProgram)
 	d := apitest.Daemon{Attachments: list}
 	socket := d.Start(t)
 	nsqueuectl(t.Context(), socket, "list").want(t, 0, `
 CONTAINER ID  IFNAME  POD               HOOK  POLICY  STATE      QUEUE     PACKETS  DROPPED  AGE  READER
 0fd31c8e5a2b  eth0    default/busybox1  nft   Fail    active     80        1234     4        5m   program seed (4711), program se\x1b[31m (4194304)
-0fd31c8e5a2b  net1    -                 nft   Ignore  active     80-81,90  0        0        2d   rules, program seed (away)
+0fd31c8e5a2b  net1    -                 nft   Ignore  active     80-81,90  0        0        2d   rules, program seed (away), program own (there)
 0fd4          eth0    -                 nft   Ignore  attaching  -         0        0        0s   program seed (away)
 `[1:], "")
 	o := nsqueuectl(t.Context(), socket, "list", "-o", "json")

@@ -171,7 +171,7 @@ func (c *command) addProgram(f *text.Fields, p *api.Program) {
 		state = fmt.Sprintf("process %d, does not read queue %d", p.PID, p.Queue)
 	}
 	if p.Ready {
-		state = fmt.Sprintf("process %d, reads queue %d", p.PID, p.Queue)
+		state = fmt.Sprintf("%s, reads queue %d", text.Process(p.PID), p.Queue)
 	}
 	if p.Since != nil {
 		state += ", for " + text.Age(c.now().Sub(*p.Since))

@@ -53,8 +53,11 @@ func ReaderOf(a *api.Attachment) string {
 	}
 	for _, p := range a.Programs {
 		process := "away"
-		if p.PID != 0 {
+		switch {
+		case p.PID != 0:
 			process = strconv.Itoa(p.PID)
+		case p.Ready: // an inspector that reads queues by itself, in another PID namespace
+			process = "there"
 		}
 		readers = append(readers, fmt.Sprintf("program %s (%s)", p.Name, process))
 	}
