@@ -4,11 +4,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
@@ -65,9 +67,37 @@ func (s *supervised) prepare(c *Config, rules *policy.Policy) (*choice, error) {
 const statePatience = 20 * time.Second
 
 // openState waits for the end of a daemon that another supervisor had, if there is one.
+// Where that supervisor may still take back what it has given, its next daemon needs the
+// directory, whatever has become of this one by then.
 func (s *supervised) openState(ctx context.Context, dir string) (*state.Store, error) {
-	if s.Shared() {
+	switch {
+	case s.Contested():
+		return state.OpenUnlocked(dir)
+	case s.Shared():
 		return state.OpenWithin(ctx, dir, statePatience)
 	}
 	return state.Open(dir)
+}
+
+// own makes all that this daemon has taken up its own for good, and the state directory
+// with it. Its error is fdstore.ErrRevoked where another daemon goes on.
+func (d *daemon) own(ctx context.Context) error {
+	if err := d.super.Claim(); err != nil {
+		return err
+	}
+	fault.At(fault.Claimed)
+	if d.super.Contested() {
+		err := d.store.Lock(ctx, statePatience)
+		if errors.Is(err, state.ErrUnsaved) {
+			d.log.Warn("some state files stay as the daemon before this one left them",
+				slog.Any("error", err))
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fault.At(fault.Owned)
+	d.registry.Sweep()
+	return nil
 }

@@ -11,10 +11,12 @@ import (
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/calls"
+	"github.com/nsqueue/nsqueue/daemon/internal/fault"
 	"github.com/nsqueue/nsqueue/daemon/internal/fdstore"
 	"github.com/nsqueue/nsqueue/daemon/internal/metrics"
 	"github.com/nsqueue/nsqueue/daemon/internal/policy"
 	"github.com/nsqueue/nsqueue/daemon/internal/registry"
+	"github.com/nsqueue/nsqueue/daemon/internal/state"
 )
 
 // Run serves until ctx ends and returns when everything it started has
@@ -92,7 +94,7 @@ func Run(ctx context.Context, c Config, inspector inspect.Inspector) (err error)
 	outside.reportTo(reg)
 	d := &daemon{
 		config: &c, registry: reg, policy: rules, inspector: inspector, log: log, level: level,
-		super: super, metrics: shown, hangups: hangups, hook: hook, outside: outside,
+		super: super, store: store, metrics: shown, hangups: hangups, hook: hook, outside: outside,
 		labels: labels, end: end,
 	}
 	return errors.Join(d.serve(ctx), reg.Close())
@@ -108,6 +110,7 @@ type daemon struct {
 	labels    *labeler       // of use with rules only
 	end       func()         // of what changes rules
 	super     *supervised
+	store     *state.Store
 	metrics   *metrics.Metrics
 	hangups   <-chan os.Signal // nil: no rules
 	hook      *choice          // nil: not chosen so far
@@ -121,8 +124,10 @@ type daemon struct {
 //     nothing. Calls wait in the socket until step 6.
 //  2. Start the watchdogs: the supervisor's, which wants signs of life, and the
 //     registry's, which looks after inspectors. They outlive all else.
-//  3. Take the pods up where the daemon before this one left them. Where nsqueue leaves the
-//     node, end their inspection.
+//  3. Take the pods up where the daemon before this one left them, and make them this
+//     daemon's for good: another supervisor could take them back so far, so that nothing
+//     was changed that its daemon needs. Where nsqueue leaves the node, end the pods'
+//     inspection.
 //  4. Replay the calls that it missed, before any new call.
 //  5. Start the workers: what looks after pods, and serves observers.
 //  6. Answer calls, and adopt older pods meanwhile, until ctx ends or serving
@@ -141,6 +146,12 @@ func (d *daemon) serve(ctx context.Context) error {
 	watchdogs.add(d.feedSupervisor)
 	watchdogs.add(d.registry.Watchdog)
 	hook, err := d.takeUp(ctx) // 3
+	if err == nil {
+		err = d.own(ctx)
+	}
+	if err != nil && d.super.Contested() { // another daemon goes on
+		err = errors.Join(err, d.registry.Suspend())
+	}
 	if err != nil {
 		return err
 	}
@@ -153,11 +164,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.log.Info("serving", slog.String("socket", d.config.Socket),
 		slog.String("version", api.Version()),
 		slog.String("failurePolicy", string(d.config.FailurePolicy)))
-	if err := d.super.ready(d.registry.Count()); err != nil {
-		d.end()
-		workers.close()
-		return errors.Join(err, d.registry.Suspend())
-	}
+	d.super.ready(d.registry.Count())
 	if d.config.Adopt.Existing && !d.registry.Retired() {
 		workers.add(b.adoptExisting)
 	}
@@ -206,6 +213,7 @@ func (d *daemon) startWorkers(workers *group, b *backend) {
 // by which it does. Finding out what the kernel has takes longer than packets
 // should wait, so that their queues are read first.
 func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
+	fault.At(fault.Came)
 	past, err := d.registry.Inherit(d.super.Inherited(), d.super.ahead)
 	if err != nil {
 		return api.HookStatus{}, err
@@ -219,7 +227,9 @@ func (d *daemon) takeUp(ctx context.Context) (api.HookStatus, error) {
 	chosen := h.status()
 	d.log.Info("hook chosen", slog.String("hook", chosen.Kind),
 		slog.String("detail", chosen.Detail), slog.String("reason", chosen.Reason))
+	fault.At(fault.Inherited)
 	d.registry.Restore(ctx, past, registry.Hooks{Hook: h.hook, Fallback: h.fallback})
+	fault.At(fault.Restored)
 	return chosen, nil
 }
 

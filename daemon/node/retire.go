@@ -108,6 +108,7 @@ func retireAll(
 		hooks = registry.Hooks{Hook: h.hook, Fallback: h.fallback}
 	}
 	reg.Restore(ctx, past, hooks)
+	reg.Sweep()
 	n, err := reg.Retire(ctx)
 	voided := announced{registry: reg, adopter: newAdopter(c, reg, log)}
 	return n, errors.Join(err, calls.New(spool.Path(c.Socket), voided, log).Replay(ctx))

@@ -105,15 +105,9 @@ func listenAgain(l *net.UnixListener) error {
 // package net asks for.
 const backlog = 1<<16 - 1
 
-// ready tells the supervisor that calls are answered. Its error says that they may
-// not be: another daemon answers them.
-func (s *supervised) ready(attachments int) error {
-	err := s.Ready(fmt.Sprintf("%d attachments", attachments))
-	if errors.Is(err, fdstore.ErrRevoked) {
-		return err
-	}
-	s.warn(err)
-	return nil
+// ready tells the supervisor that calls are answered.
+func (s *supervised) ready(attachments int) {
+	s.warn(s.Ready(fmt.Sprintf("%d attachments", attachments)))
 }
 
 func (s *supervised) stopping() { s.warn(s.Stopping()) }

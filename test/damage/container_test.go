@@ -40,6 +40,12 @@ type containers struct {
 func newContainers(t *testing.T, policy api.Policy) *containers {
 	t.Helper()
 	nstest.ShareNetnsDirectory(t)
+	return newContainersBeside(t, policy)
+}
+
+// newContainersBeside is newContainers for a test that has called [nstest.ShareNetnsDirectory].
+func newContainersBeside(t *testing.T, policy api.Policy) *containers {
+	t.Helper()
 	c := &containers{rig: newRig(t, policy), program: nsqueued}
 	c.writeConfig()
 	t.Cleanup(c.endAll)

@@ -43,6 +43,8 @@ type succession struct {
 	// standby is nil for none.
 	standby *chain.Container
 	busy    []*pod
+	// env is the supervisors'.
+	env []string
 }
 
 const (
@@ -66,14 +68,27 @@ func newSuccession(t *testing.T, policy api.Policy) *succession {
 // succeed starts the first of supervisors that hand over to each other.
 func (c *containers) succeed(linger time.Duration) *succession {
 	c.t.Helper()
+	s := c.beSucceeded(linger)
+	s.begin()
+	return s
+}
+
+// beSucceeded is succeed for a test that calls begin when all is arranged.
+func (c *containers) beSucceeded(linger time.Duration) *succession {
+	c.t.Helper()
 	s := &succession{containers: c}
 	s.flags = []string{
 		"--handover-dir", s.dir, "--linger", linger.String(), "--instance", "test/nsqueue",
 	}
+	return s
+}
+
+// begin starts the first supervisor.
+func (s *succession) begin() {
+	s.t.Helper()
 	s.active = s.enterWith("")
 	s.awaitRole(s.active, roleActive)
 	s.status()
-	return s
 }
 
 // Programs that stop where a file tells them to.
@@ -97,7 +112,7 @@ func (s *succession) enterWith(point string) *chain.Container {
 	if point != "" {
 		nstest.Must(s.t, os.WriteFile(file, []byte(point), 0o600))
 	}
-	return s.enter("NSQUEUE_FAULT=" + file)
+	return s.enter(append([]string{"NSQUEUE_FAULT=" + file}, s.env...)...)
 }
 
 func (s *succession) faultFile(i int) string {

@@ -110,6 +110,9 @@ func (d *Datapath) Up(h hook.Hook, s hook.Selector, label *inspect.Attachment) e
 	if err := d.openHook(h); err != nil {
 		return err
 	}
+	if d.factory.options.Store.Revoked() {
+		return fdstore.ErrRevoked
+	}
 	if err := d.arm(s); err != nil {
 		return err
 	}
@@ -162,7 +165,7 @@ func (d *Datapath) inheritQueue(number uint16, orphaned bool) (orphans int, err 
 		return 0, errors.Join(err, socket.Close())
 	}
 	q := d.factory.queueReader(queue)
-	if orphaned {
+	if orphaned && !d.factory.options.Store.Revoked() { // else another daemon has them in its hands
 		orphans, err = queue.AnswerOrphans(d.ns, d.selector.Bypass)
 	}
 	err = errors.Join(err, q.buffers.add(queue), q.read(d.readerOptions(), d.life))

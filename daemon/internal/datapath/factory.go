@@ -80,10 +80,14 @@ func (f *Factory) queueReader(q *nfqueue.Queue) *queueReader {
 
 // readerOptions is what one more reader works with.
 func (f *Factory) readerOptions(l *life) nfqueue.ReaderOptions {
-	return nfqueue.ReaderOptions{
+	o := nfqueue.ReaderOptions{
 		Inspector: f.options.Inspector(), Attachment: l.label, MarkMask: f.options.MarkMask,
 		Observer: f.options.Observer, Panicked: f.options.Panicked, Ended: l.release,
 	}
+	if f.options.Store.Contested() {
+		o.Revoked = f.options.Store.Revoked
+	}
+	return o
 }
 
 // Watchdog supersedes goroutines whose inspector overruns its budget, and returns

@@ -13,6 +13,9 @@ const Variable = "NSQUEUE_FAULT"
 // Stop before the name of a point has the process stopped there (SIGSTOP).
 const Stop = "stop "
 
+// Haste is the environment variable with the number by which [Hurried] divides.
+const Haste = "NSQUEUE_HASTE"
+
 // Point is a moment between two steps.
 type Point string
 
@@ -42,6 +45,16 @@ const (
 // SpoolCarriedOut lies between the effect of a spooled call and the removal of
 // its file.
 const SpoolCarriedOut Point = "spool: carried out"
+
+// The points of a daemon that takes up what one before it has left, in their order. From
+// Claimed on there is no way back.
+const (
+	Came      Point = "take up: descriptors came"
+	Inherited Point = "take up: queues read"
+	Restored  Point = "take up: attachments restored"
+	Claimed   Point = "take up: claimed"
+	Owned     Point = "take up: state directory locked"
+)
 
 // The points of a supervisor that takes over from another one, in their order.
 const (

@@ -4,5 +4,10 @@
 
 package fault
 
+import "time"
+
 // At is a point.
 func At(Point) {}
+
+// Hurried returns how long to wait for another process.
+func Hurried(d time.Duration) time.Duration { return d }

@@ -6,8 +6,10 @@ package fault
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // At kills or stops the process if it is the point's turn. The file is removed first,
@@ -29,4 +31,14 @@ func At(p Point) {
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {} // the signal comes before this is left
+}
+
+// Hurried returns how long to wait for another process, which a test may know to be
+// stopped.
+func Hurried(d time.Duration) time.Duration {
+	by, err := strconv.Atoi(os.Getenv(Haste))
+	if err != nil || by < 1 {
+		return d
+	}
+	return d / time.Duration(by)
 }

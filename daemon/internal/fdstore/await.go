@@ -64,6 +64,38 @@ func channel(env Environment, name string) (int, error) {
 // The daemon of the other one may need a moment to end.
 func (s *Store) Shared() bool { return s.lease != nil }
 
+// Contested reports whether another supervisor may take the descriptors back, and have its
+// daemon go on, until [Store.Claim] has succeeded.
+func (s *Store) Contested() bool { return s.contested }
+
+// Claim makes the descriptors this daemon's for good. It returns ErrRevoked where another
+// supervisor was first.
+func (s *Store) Claim() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lease != nil && !s.claimed.Load() && !s.lease.Claim() {
+		return ErrRevoked
+	}
+	s.claimed.Store(true)
+	return nil
+}
+
+// Revoked reports whether another supervisor has taken the descriptors back. Look before
+// anything that would disturb its daemon: this process may have been stopped meanwhile.
+func (s *Store) Revoked() bool {
+	// The lease may be claimed by this daemon after the first look.
+	return s.contested && !s.claimed.Load() && s.lease != nil && s.lease.Claimed() &&
+		!s.claims()
+}
+
+// claims reports whether this daemon has claimed the lease, once it does not do so at this
+// moment.
+func (s *Store) claims() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claimed.Load()
+}
+
 // retirement is where an installation is told to leave the node.
 type retirement struct {
 	path     string // empty: nowhere
@@ -138,6 +170,7 @@ func (s *Store) came(m *succession.Message, fds []int, look func([]Descriptor)) 
 		look(s.inherited)
 		return s.tell(SeenMessage + "=1")
 	case m.Kind == succession.Start && m.Count == len(s.inherited):
+		s.contested = !m.Alone
 		return errStart
 	}
 	succession.CloseAll(fds)

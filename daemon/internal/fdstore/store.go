@@ -17,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/succession"
@@ -47,8 +48,12 @@ type Store struct {
 	inherited  []Descriptor
 	lease      *succession.Lease // nil for most supervisors
 	waiting    *succession.Conn  // nil unless descriptors are to come
+	contested  bool              // see Contested
 	roleFile   string
 	retirement retirement
+
+	// claimed: the lease is this daemon's. Claim sets it, with the lock.
+	claimed atomic.Bool
 
 	mu     sync.Mutex // also keeps messages in order
 	notify *notifier  // nil without a supervisor and after Close
@@ -185,8 +190,8 @@ func (s *Store) tellRemovalsLocked() error {
 // Ready tells the supervisor that the daemon serves. It returns ErrRevoked where the
 // daemon may not do so any more.
 func (s *Store) Ready(status string) error {
-	if s.lease != nil && !s.lease.Claim() {
-		return ErrRevoked
+	if err := s.Claim(); err != nil {
+		return err
 	}
 	return s.tell("READY=1\nSTATUS=" + oneLine(status))
 }

@@ -132,6 +132,30 @@ func TestStoppedReaderIsAddedAgain(t *testing.T) {
 	}
 }
 
+// A reader that is revoked leaves what has come to the other process that reads the queue.
+func TestRevokedReaderReadsNothing(t *testing.T) {
+	r, w := wireReader(t, inspect.AcceptAll{})
+	revoked := false
+	r.options.Revoked = func() bool { return revoked }
+	p := newTestPoller(t)
+	if err := p.Add(r); err != nil {
+		t.Fatal(err)
+	}
+	w.queuePacket(t)
+	oneWait(t, p)
+	w.readVerdict(t)
+	revoked = true
+	w.queuePacket(t)
+	oneWait(t, p)
+	if err := r.Err(); !errors.Is(err, ErrRevoked) || len(p.members) != 0 {
+		t.Errorf("%v, %d members: want %v and none", err, len(p.members), ErrRevoked)
+	}
+	b := make([]byte, 1)
+	if _, _, err := unix.Recvfrom(w.ours, b, unix.MSG_DONTWAIT); err != nil {
+		t.Errorf("the packet was read: %v", err)
+	}
+}
+
 // Packets in a socket that another process holds too wake no poller once the
 // queue is closed here.
 func TestClosedQueueOfCopiedSocket(t *testing.T) {

@@ -49,7 +49,13 @@ type ReaderOptions struct {
 	// Ended, if any, is called once after End, when the inspector has no packet of
 	// the reader any more. The goroutine that had the last one calls it, or End.
 	Ended func()
+	// Revoked, if any, is asked before packets are read: another process may read the queue
+	// by then, and a verdict for many packets would be about those that it has in its hands.
+	Revoked func() bool
 }
+
+// ErrRevoked is why a reader has stopped that was revoked.
+var ErrRevoked = errors.New("another process reads the queue")
 
 // ErrSuperseded is what a poller's Run returns in a goroutine whose inspector
 // overran its time, after which another goroutine took over.

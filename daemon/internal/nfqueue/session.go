@@ -78,6 +78,9 @@ func (s *session) drain(fd uintptr) error {
 			s.stats.paused = true
 			return nil
 		}
+		if revoked := s.reader.options.Revoked; revoked != nil && revoked() {
+			return ErrRevoked
+		}
 		n, err := s.batch.receive(fd, unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EAGAIN):

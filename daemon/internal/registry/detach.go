@@ -92,7 +92,7 @@ func (r *Registry) removePending(key api.Key, called time.Duration) error {
 		err = r.detachInherited(n)
 	}
 	r.removeRecord(&rec.Record)
-	r.sweepPrograms()
+	r.Sweep()
 	return err
 }
 

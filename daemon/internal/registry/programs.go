@@ -356,9 +356,10 @@ func (r *Registry) ours() func(pid int) bool {
 	return func(pid int) bool { return pids[pid] }
 }
 
-// sweepPrograms ends programs of earlier daemons whose pods are gone, or have others.
-func (r *Registry) sweepPrograms() {
-	if r.options.Programs == nil {
+// Sweep ends programs of earlier daemons whose pods are gone, or have others. Call it after
+// [Registry.Restore] once no other daemon may go on in the place of this one.
+func (r *Registry) Sweep() {
+	if r.options.Programs == nil || r.options.Descriptors.Revoked() {
 		return
 	}
 	stays := make(map[string]bool)

@@ -60,7 +60,7 @@ func (r *Registry) Reconcile(ctx context.Context) {
 func (r *Registry) Verify(ctx context.Context) {
 	r.tidy()
 	r.retry(ctx)
-	r.sweepPrograms() // of records that are pending no more
+	r.Sweep() // of records that are pending no more
 	r.detachStale(ctx)
 	r.forgetSeen()
 	err := netns.Tour(func(visit func(*netns.NetNS) netns.Place) error {

@@ -118,6 +118,7 @@ func (d *daemon) run() {
 	past, err := d.Inherit(inherited, nil)
 	nstest.Must(d.t, err)
 	d.Restore(d.t.Context(), past, registry.Hooks{Hook: d.hook, Fallback: d.fallback})
+	d.Sweep()
 }
 
 // pidNamespace is that of the node, which has all of its processes.

@@ -77,6 +77,9 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor, ahead *Ahead) (*Past,
 	}
 	past := &Past{records: contents.Records, stale: contents.Stale}
 	for _, part := range datapath.WaitingFirst(inherited) {
+		if r.options.Descriptors.Revoked() {
+			return nil, fdstore.ErrRevoked
+		}
 		left, err := datapath.Classify(part, &ahead.looks, r.options.Log)
 		if err != nil {
 			return nil, err
@@ -89,7 +92,9 @@ func (r *Registry) Inherit(inherited []fdstore.Descriptor, ahead *Ahead) (*Past,
 
 // Restore makes the past true again, by the hook that is in use from now on.
 // What cannot be restored stays recorded and is tried again by
-// [Registry.Verify]. Call it once, before any call.
+// [Registry.Verify]. Call it once, before any call, and [Registry.Sweep] then.
+//
+// It ends early where another supervisor has taken the descriptors back.
 func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	r.mu.Lock()
 	r.hooks, r.hook = h, h.Hook
@@ -105,6 +110,9 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 	turns := make(chan struct{}, restoringAtATime)
 	census := r.census()
 	for _, rec := range past.records {
+		if r.options.Descriptors.Revoked() {
+			break
+		}
 		turns <- struct{}{}
 		restoring.Go(func() {
 			defer func() { <-turns }()
@@ -115,7 +123,6 @@ func (r *Registry) Restore(ctx context.Context, past *Past, h Hooks) {
 		})
 	}
 	restoring.Wait()
-	r.sweepPrograms()
 }
 
 // restoringAtATime is how many attachments are restored together: with settled

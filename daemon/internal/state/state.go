@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -93,14 +92,19 @@ var ErrNewer = errors.New("written by a newer nsqueued")
 // directory open.
 var ErrInUse = errors.New("another nsqueued uses this state directory")
 
+// ErrNotLocked says that the directory is not this process' so far.
+var ErrNotLocked = errors.New("the state directory is not locked by this nsqueued")
+
 // Store is the directory, for one process at a time. Calls about different
 // keys may be concurrent.
 type Store struct {
 	dir    string
-	lock   *os.File
 	bootID string
 
-	mu sync.Mutex
+	mu   sync.Mutex
+	lock *os.File // nil before Lock
+	// changes are those that wait for the lock; nil once it is there.
+	changes *changes
 	// left are the files that could not be removed and would mislead the next
 	// daemon.
 	left map[string]bool
@@ -114,29 +118,33 @@ const suffix = ".json"
 // OpenWithin is [Open] for a directory that another process may have open, which is
 // about to end.
 func OpenWithin(ctx context.Context, stateDir string, limit time.Duration) (*Store, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(retryLock)
-	defer tick.Stop()
-	for {
-		s, err := Open(stateDir)
-		if !errors.Is(err, ErrInUse) {
-			return s, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-tick.C:
-		}
+	s, err := OpenUnlocked(stateDir)
+	if err != nil {
+		return nil, err
 	}
+	if err := s.Lock(ctx, limit); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
-
-// retryLock is how often OpenWithin tries. Packets wait meanwhile.
-const retryLock = 2 * time.Millisecond
 
 // Open makes the directory below stateDir where it is missing, and locks it
 // until Close. One that is there may be read-only.
 func Open(stateDir string) (*Store, error) {
+	s, err := OpenUnlocked(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tryLock(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// OpenUnlocked is [Open] without the lock, for a process that may have to leave the
+// directory to another one. It reads what is there. All that it would change waits for
+// [Store.Lock], but for the mark of an orderly end: to remove that is always safe.
+func OpenUnlocked(stateDir string) (*Store, error) {
 	dir := filepath.Join(stateDir, Directory)
 	if err := os.MkdirAll(stateDir, 0o711); err != nil {
 		return nil, err
@@ -144,28 +152,22 @@ func Open(stateDir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := os.Open(dir)
+	bootID, err := boottime.ID()
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = ErrInUse
-		}
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), lock.Close())
-	}
-	bootID, err := boottime.ID()
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
 	return &Store{
-		dir: dir, lock: lock, bootID: bootID,
-		left: make(map[string]bool),
+		dir: dir, bootID: bootID, changes: newChanges(), left: make(map[string]bool),
 	}, nil
 }
 
 // Close lets another process use the directory.
-func (s *Store) Close() error { return s.lock.Close() }
+func (s *Store) Close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
 
 // path of a key's file. A valid key holds neither '/' nor, in its first part,
 // '@', so no two keys share a name.
@@ -188,7 +190,13 @@ func (s *Store) Save(r Record) error {
 
 // Remove deletes a key's record; a missing one is success.
 func (s *Store) Remove(k api.Key) error {
-	_, err := s.remove(s.path(k))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changes != nil {
+		s.changes.remove(s.path(k))
+		return nil
+	}
+	_, err := s.removeLocked(s.path(k))
 	return err
 }
 
@@ -208,10 +216,15 @@ func (s *Store) Tidy() error {
 // fails.
 func (s *Store) write(path string, b []byte) error {
 	s.mu.Lock()
+	if s.changes != nil {
+		s.changes.write(path, b)
+		s.mu.Unlock()
+		return nil
+	}
 	left := s.left[path]
 	delete(s.left, path) // before Tidy can take the new file for it
 	s.mu.Unlock()
-	err := atomicfile.Replace(path, b, &atomicfile.Options{Mode: 0o600})
+	err := replace(path, b)
 	if err != nil && left {
 		s.mu.Lock()
 		s.left[path] = true
@@ -220,13 +233,11 @@ func (s *Store) write(path string, b []byte) error {
 	return err
 }
 
-// remove deletes a file and reports whether it was there.
-func (s *Store) remove(path string) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.removeLocked(path)
+func replace(path string, b []byte) error {
+	return atomicfile.Replace(path, b, &atomicfile.Options{Mode: 0o600})
 }
 
+// removeLocked deletes a file and reports whether it was there.
 func (s *Store) removeLocked(path string) (bool, error) {
 	// A read-only file system says so of a missing file, too.
 	_, err := os.Lstat(path)
@@ -280,13 +291,27 @@ func (s *Store) Load(ahead *Ahead) (Contents, error) {
 			c.Records = append(c.Records, r)
 		}
 	}
-	for _, path := range damaged {
-		if err := os.Rename(path, path+".damaged"); err != nil {
-			c.Damaged = append(c.Damaged, err)
-		}
-	}
+	c.Damaged = append(c.Damaged, s.putAside(damaged)...)
 	return c, nil
 }
+
+// putAside renames damaged files, so that no one takes them for records.
+func (s *Store) putAside(paths []string) (errs []error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, path := range paths {
+		if s.changes != nil {
+			s.changes.putAside(path)
+			continue
+		}
+		if err := putAside(path); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func putAside(path string) error { return os.Rename(path, path+".damaged") }
 
 // Orderly is the name of the file by which a daemon says that it has answered
 // every packet it had received.
@@ -297,6 +322,9 @@ const Orderly = "orderly"
 func (s *Store) MarkOrderly() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.changes != nil {
+		return ErrNotLocked
+	}
 	path := filepath.Join(s.dir, Orderly)
 	err := os.WriteFile(path, nil, 0o600)
 	if err == nil {
@@ -309,7 +337,9 @@ func (s *Store) MarkOrderly() error {
 // forgets it: the answer is about one daemon. Where it cannot be forgotten, the
 // answer is no, because it may be about an earlier one.
 func (s *Store) TakeOrderly() (bool, error) {
-	there, err := s.remove(filepath.Join(s.dir, Orderly))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there, err := s.removeLocked(filepath.Join(s.dir, Orderly))
 	return there && err == nil, err
 }
 

@@ -10,9 +10,10 @@ import (
 
 // Lease goes with one start of a daemon. It is a pipe with one byte in it.
 //
-// The daemon takes the byte when it is ready, and a giver that has waited for that
-// for too long takes it to forbid it: whichever comes first, for there is one byte.
-// So it does not matter who was stopped meanwhile, and for how long.
+// The daemon takes the byte when it can serve, and before it changes the state directory.
+// A giver that has waited for that for too long takes it to forbid it: whichever comes
+// first, for there is one byte. So it does not matter who was stopped meanwhile, and for
+// how long.
 //
 // Whoever keeps copies of the daemon's descriptors holds the writing end. A daemon
 // that reads the end of the file knows that its descriptors end with it.
@@ -51,15 +52,20 @@ func (l *Lease) Claim() bool {
 	}
 }
 
+// Claimed reports whether anyone has claimed the lease.
+func (l *Lease) Claimed() bool { return l.poll(unix.POLLIN)&unix.POLLIN == 0 }
+
 // Kept reports whether anyone holds the writing end.
-func (l *Lease) Kept() bool {
-	fds := []unix.PollFd{{Fd: int32(l.read)}}
+func (l *Lease) Kept() bool { return l.poll(0)&unix.POLLHUP == 0 }
+
+func (l *Lease) poll(events int16) int16 {
+	fds := []unix.PollFd{{Fd: int32(l.read), Events: events}}
 	for {
 		_, err := unix.Poll(fds, 0)
 		if err == unix.EINTR {
 			continue
 		}
-		return fds[0].Revents&unix.POLLHUP == 0
+		return fds[0].Revents
 	}
 }
 

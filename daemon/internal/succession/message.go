@@ -112,6 +112,8 @@ type Message struct {
 	Reason string `json:"reason,omitempty"`
 	// Busy of Refuse: it is worth another try soon.
 	Busy bool `json:"busy,omitempty"`
+	// Alone of Start: no other supervisor may take back what has come.
+	Alone bool `json:"alone,omitempty"`
 }
 
 // encode returns the datagram.

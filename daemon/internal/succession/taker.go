@@ -120,7 +120,7 @@ func (t *Taker) Received(m Message, now time.Time) []Step {
 		return t.all(m, now)
 	case m.Kind == Abort:
 		return t.end("the active supervisor aborts: " + m.Reason)
-	case t.stage == ending: // what comes late
+	case t.stage == ending, m.Kind == Ready && t.stage == standing: // what comes late
 		return nil
 	}
 	return t.fail(fmt.Sprintf("the active supervisor says %s, which is out of turn", m.Kind))

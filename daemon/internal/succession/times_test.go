@@ -186,7 +186,10 @@ func TestTakerTimes(t *testing.T) {
 		}
 	}
 	c := &clock{t, time.Now()}
-	c.due("a standby", takerAt(c, standing, true).Due(), 0)
+	standby := takerAt(c, standing, true)
+	c.due("a standby", standby.Due(), 0)
+	// It has let go because the lease said so, and the word of that comes later.
+	c.want("ready", standby.Received(Message{Kind: Ready}, c.now), "")
 }
 
 // The giver's end means something else at each stage: what was copied is of no use

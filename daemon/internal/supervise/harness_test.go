@@ -190,17 +190,24 @@ func (r *rig) want(t *testing.T, line string) {
 type birth struct {
 	pid, restarts, ppid int
 	version, inherited  string
+	contested           bool
+}
+
+// parseBirth returns false where a worker says something else.
+func parseBirth(line string) (b birth, ok bool) {
+	rest, inherited, _ := strings.Cut(line, " inherited=")
+	b.inherited = inherited
+	_, err := fmt.Sscanf(rest, "started %d %s restarts=%d ppid=%d contested=%t",
+		&b.pid, &b.version, &b.restarts, &b.ppid, &b.contested)
+	return b, err == nil
 }
 
 func (r *rig) born(t *testing.T) birth {
 	t.Helper()
 	line := r.next(t)
-	rest, inherited, _ := strings.Cut(line, " inherited=")
-	b := birth{inherited: inherited}
-	_, err := fmt.Sscanf(rest, "started %d %s restarts=%d ppid=%d",
-		&b.pid, &b.version, &b.restarts, &b.ppid)
-	if err != nil {
-		t.Fatalf("the worker says %q: %v", line, err)
+	b, ok := parseBirth(line)
+	if !ok {
+		t.Fatalf("the worker says %q", line)
 	}
 	if b.ppid != r.cmd.Process.Pid {
 		t.Errorf("the worker's parent is %d, want the supervisor, %d", b.ppid, r.cmd.Process.Pid)

@@ -74,8 +74,9 @@ func TestTakeAndGiveBack(t *testing.T) {
 	a.role(t, succession.Active)
 	b := a.beside(t)
 	b.start(t)
-	if got := b.serving(t).inherited; got != "q1i=0,q2f=1,t1i=2,l0i=3" {
-		t.Errorf("the taker's daemon has %s", got)
+	taken := b.serving(t)
+	if taken.inherited != all || !taken.contested {
+		t.Errorf("the taker's daemon is %+v", taken)
 	}
 	a.want(t, "stopping keeps=true")
 	if r := b.role(t, succession.Active); r.TakeOvers != 1 {
@@ -85,8 +86,8 @@ func TestTakeAndGiveBack(t *testing.T) {
 		t.Errorf("the standby knows of %+v", r.Peers)
 	}
 	kill(t, b.cmd.Process.Pid, unix.SIGTERM)
-	if got := a.serving(t).inherited; got != "q1i=0,q2f=1,t1i=2,l0i=3" {
-		t.Errorf("the daemon of the one that takes back has %s", got)
+	if back := a.serving(t); back.inherited != all || !back.contested {
+		t.Errorf("the daemon of the one that takes back is %+v", back)
 	}
 	b.want(t, "stopping keeps=true")
 	if code := b.exit(t); code != 0 {
@@ -183,9 +184,8 @@ func (r *rig) stopped() bool {
 func (r *rig) serves(t *testing.T) birth {
 	t.Helper()
 	for {
-		rest, inherited, _ := strings.Cut(r.next(t), " inherited=")
-		b := birth{inherited: inherited}
-		if n, _ := fmt.Sscanf(rest, "started %d", &b.pid); n == 0 {
+		b, ok := parseBirth(r.next(t))
+		if !ok {
 			continue
 		}
 		for r.next(t) != "ready" {
@@ -242,8 +242,8 @@ func TestTakerKilled(t *testing.T) {
 				}
 			default:
 				a.want(t, "stopping keeps=true")
-				if got := a.serves(t).inherited; got != all {
-					t.Errorf("the daemon has %s", got)
+				if got := a.serves(t); got.inherited != all || got.contested {
+					t.Errorf("the daemon is %+v", got)
 				}
 			}
 		})
@@ -251,7 +251,8 @@ func TestTakerKilled(t *testing.T) {
 }
 
 // Whoever gives may be killed at any moment: the other one goes on, with everything if
-// it has been sent.
+// it has been sent. Where it has not, the other one's daemon is told that there is no way
+// back.
 func TestGiverKilled(t *testing.T) {
 	for _, point := range fault.Giving() {
 		t.Run(string(point), func(t *testing.T) {
@@ -265,8 +266,8 @@ func TestGiverKilled(t *testing.T) {
 			case fault.GiveAll, fault.GiveHad, fault.GiveReady, fault.GiveLetGo:
 				want = all
 			}
-			if got := b.serves(t).inherited; got != want {
-				t.Errorf("the daemon has %s, want %q", got, want)
+			if got := b.serves(t); got.inherited != want || got.contested != (want == all) {
+				t.Errorf("the daemon is %+v, want it to have %q", got, want)
 			}
 			b.role(t, succession.Active)
 		})

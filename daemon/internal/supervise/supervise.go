@@ -68,6 +68,8 @@ type Config struct {
 
 // DefaultConfig returns what a supervisor does that is told nothing.
 func DefaultConfig() Config {
+	times := succession.DefaultTimes()
+	times.Stop, times.Start = fault.Hurried(times.Stop), fault.Hurried(times.Start)
 	return Config{
 		RuntimeDir: "/run/nsqueue",
 		// A queue and a table for each of 4,000 pods.
@@ -80,7 +82,7 @@ func DefaultConfig() Config {
 		MaxDeaths:   3,
 		DeathWindow: 10 * time.Second,
 		at:          fault.At,
-		times:       succession.DefaultTimes(),
+		times:       times,
 	}
 }
 

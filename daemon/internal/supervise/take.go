@@ -253,7 +253,7 @@ func (s *supervisor) deliver(now time.Time) {
 	w := s.worker
 	w.deadline, w.delivered = now.Add(s.config.StartTimeout), true
 	w.outbox = succession.NewOutbox(&w.mirror, s.store.named, succession.Message{
-		Kind: succession.Start,
+		Kind: succession.Start, Alone: s.shared.role == succession.Active,
 	})
 	s.log.Info("daemon started", slog.Int("pid", w.pid), slog.Int("restarts", s.restarts),
 		slog.Int("descriptors", len(s.store.held)))

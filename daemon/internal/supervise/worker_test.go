@@ -173,8 +173,8 @@ func runWorker() error {
 		inherited = append(inherited, d.Name+"="+string(b[:n]))
 	}
 	kind, argument, _ := strings.Cut(mode("")+mode(version()), " ")
-	fmt.Printf("started %d %s restarts=%d ppid=%d inherited=%s\n", os.Getpid(), version(),
-		s.Supervisor().Restarts, os.Getppid(), strings.Join(inherited, ","))
+	fmt.Printf("started %d %s restarts=%d ppid=%d contested=%t inherited=%s\n", os.Getpid(), version(),
+		s.Supervisor().Restarts, os.Getppid(), s.Contested(), strings.Join(inherited, ","))
 	caught := make(chan os.Signal, 8)
 	signal.Notify(caught, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2)
 	switch kind {
