@@ -4,6 +4,7 @@ package supervise
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -485,10 +486,7 @@ func TestLinger(t *testing.T) {
 // 4,000 descriptors are handed over by processes with a soft limit of 1,024 open
 // files.
 func TestHandOverFourThousand(t *testing.T) {
-	names := make([]string, 4000)
-	for i := range names {
-		names[i] = fdstore.Name{Kind: fdstore.Queue, Cookie: uint64(i)}.String()
-	}
+	names, held := many()
 	a := newShare(t)
 	a.soft = 1024
 	a.mode(t, "", "put "+strings.Join(names, " "))
@@ -498,9 +496,8 @@ func TestHandOverFourThousand(t *testing.T) {
 	b := a.beside(t)
 	b.soft = 1024
 	b.start(t)
-	got := strings.Split(b.serves(t).inherited, ",")
-	if len(got) != len(names) || got[3999] != names[3999]+"=3999" {
-		t.Errorf("%d descriptors, want %d", len(got), len(names))
+	if got := b.serves(t).inherited; got != strings.Join(held, ",") {
+		t.Errorf("%d descriptors, want %d", strings.Count(got, "=")+1, len(names))
 	}
 	b.role(t, succession.Active)
 	a.role(t, succession.Standby)
@@ -517,4 +514,101 @@ func TestHandOverLimit(t *testing.T) {
 	}
 	b.logged(t, "this process may open 255 files: raise its hard limit")
 	a.servesAll(t)
+}
+
+// A version that speaks none of the protocols is told both versions, and changes nothing.
+func TestNoCommonProtocol(t *testing.T) {
+	a := active(t)
+	conn, err := succession.Dial(a.sharedDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	hello := &succession.Message{
+		Kind: succession.Hello, Protocols: []int{99},
+		Identity: succession.Identity{Version: "v9", StateVersion: 1},
+	}
+	if err := conn.Send(hello); err != nil {
+		t.Fatal(err)
+	}
+	var m succession.Message
+	eventually(t, "answer", func() bool {
+		m, _, err = conn.Receive()
+		return !errors.Is(err, succession.ErrAgain)
+	})
+	const says = "version v9 speaks the hand-over protocols [99], and the active version v1 speaks [1]"
+	if err != nil || m.Kind != succession.Refuse || m.Busy || !strings.Contains(m.Reason, says) {
+		t.Errorf("%+v, %v; want to be refused: %s", m, err, says)
+	}
+	eventually(t, "refusal is noted", func() bool {
+		r := a.role(t, succession.Active)
+		return r.Refusals == 1 && r.LastRefusal.Version == "v9"
+	})
+	a.servesAll(t)
+}
+
+// many is as many names as a large node has descriptors.
+func many() (names, held []string) {
+	for i := range 4000 {
+		name := fdstore.Name{Kind: fdstore.Queue, Cookie: uint64(i)}.String()
+		names, held = append(names, name), append(held, fmt.Sprintf("%s=%d", name, i))
+	}
+	return names, held
+}
+
+// Either side may be killed or stopped in the middle of 4,000 descriptors, too, by processes
+// with a soft limit of 1,024 open files: the other one has all of them.
+func TestFourThousandInterrupted(t *testing.T) {
+	names, held := many()
+	want := strings.Join(held, ",")
+	for _, tt := range []struct {
+		point  fault.Point
+		killed bool // or stopped
+		gives  bool // the one that stays
+	}{
+		{fault.TakeDescriptors, true, true},
+		{fault.TakeAll, true, true},
+		{fault.TakeDelivered, true, true},
+		{fault.TakeAll, false, true},
+		{fault.GiveAll, true, false},
+		{fault.GiveAll, false, false},
+	} {
+		t.Run(fmt.Sprintf("%s, killed %t", tt.point, tt.killed), func(t *testing.T) {
+			a := newShare(t)
+			a.soft = 1024
+			a.mode(t, "", "put "+strings.Join(names, " "))
+			a.start(t, "answer=5s", "take=5s", "hand=5s")
+			a.serves(t)
+			a.mode(t, "", "")
+			b := a.beside(t)
+			b.soft = 1024
+			one, stays := b, a
+			if !tt.gives {
+				one, stays = a, b
+			}
+			what := string(tt.point)
+			if !tt.killed {
+				what = fault.Stop + what
+			}
+			one.arrange(t, what)
+			b.start(t)
+			if tt.killed {
+				<-one.exited
+			} else {
+				eventually(t, "point", one.stopped)
+			}
+			if tt.point != fault.TakeDescriptors { // before that, the daemon was not stopped
+				if got := stays.serves(t).inherited; got != want {
+					t.Errorf("%d descriptors, want %d", strings.Count(got, "=")+1, len(names))
+				}
+			}
+			eventually(t, "all is held", func() bool {
+				s, err := api.AskSupervisor(t.Context(), filepath.Join(stays.dir, "run"))
+				return err == nil && s.Serves() && s.Descriptors == len(names)
+			})
+			if !tt.killed {
+				kill(t, one.cmd.Process.Pid, unix.SIGCONT)
+			}
+		})
+	}
 }

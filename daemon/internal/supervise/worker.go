@@ -73,6 +73,10 @@ func (s *supervisor) execute(w *worker, stored []held, named map[string]int) err
 	if target == procSelf {
 		name = s.executable
 	}
+	if err := keepFileLimit(len(files)); err != nil {
+		s.log.Warn("the daemon starts with the limit of open files that this process started with",
+			slog.Any("error", err))
+	}
 	argv := append([]string{name}, s.config.Args...)
 	pid, err := syscall.ForkExec(program, argv, &syscall.ProcAttr{
 		Env: environment(set), Files: files,
@@ -89,6 +93,25 @@ func (s *supervisor) execute(w *worker, stored []held, named map[string]int) err
 		s.log.Warn("the daemon keeps the supervisor's oom_score_adj", slog.Any("error", err))
 	}
 	return nil
+}
+
+// usualFiles is the soft limit of open files that most processes start with.
+const usualFiles = 1024
+
+// keepFileLimit has children keep the soft limit of open files that this process has, where
+// they inherit more descriptors than they may open by the usual one: what is linked
+// dynamically could not even open its libraries. Go's runtime has raised that of this process,
+// and gives children the old one back as long as the program has not set one.
+func keepFileLimit(inherited int) error {
+	if inherited+usualFiles/2 < usualFiles {
+		return nil
+	}
+	var files syscall.Rlimit
+	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files)
+	if err == nil {
+		err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &files)
+	}
+	return os.NewSyscallError("setrlimit", err)
 }
 
 // addLease gives the daemon its lease, where there may be another supervisor.
