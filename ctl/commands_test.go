@@ -198,6 +198,25 @@ func TestStatusOfHandover(t *testing.T) {
 			t.Errorf("want %q in\n%s", line, o.stdout)
 		}
 	}
+	o = nsqueuectl(t.Context(), d.Start(t), "status", "-o", "json")
+	var s struct {
+		Supervisor struct {
+			Handover struct {
+				Role, Since string
+				Peers       []struct{ Role, Version, Since string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &s); err != nil {
+		t.Fatal(err)
+	}
+	at := func(ago time.Duration) string { return testNow().Add(-ago).Format(time.RFC3339) }
+	h := s.Supervisor.Handover
+	if h.Role != "active" || h.Since != at(2*time.Minute) || len(h.Peers) != 1 ||
+		h.Peers[0].Role != "standby" || h.Peers[0].Version != "v1.2.2" ||
+		h.Peers[0].Since != at(time.Minute) {
+		t.Errorf("in JSON: %+v", h)
+	}
 }
 
 // A status tells which rules are in force, or that none are, and why.

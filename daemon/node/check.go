@@ -225,9 +225,10 @@ func (k *checker) container() {
 	}
 	for _, d := range p.NetnsDirs {
 		if d.Follows == api.OfItsOwn {
-			k.add(api.FindingWarning, checkContainer, d.Path, "what the runtime mounts there "+
-				"later is not seen",
-				"Mount the node's directory with mountPropagation: HostToContainer.")
+			k.add(api.FindingWarning, checkContainer, d.Path, "mount propagation is missing: "+
+				"netns that the runtime mounts there later do not appear, so that a pod may not "+
+				"be found after a restart",
+				"Give this mount of the container mountPropagation: HostToContainer.")
 		}
 	}
 	if len(k.Findings) == before {

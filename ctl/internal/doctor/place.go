@@ -54,18 +54,25 @@ func (e *examination) capability(c *api.MissingCapability) {
 
 // netnsDir looks at a directory of netns. By processes, too, pods can be found again.
 func (e *examination) netnsDir(p *api.Place, d *api.NetnsDir) {
-	const remedy = "Mount the node's directory with mountPropagation: HostToContainer."
+	const hidden = "mount propagation is missing: netns that the runtime mounts there later " +
+		"do not appear to nsqueued"
+	remedy := e.remedy("Mount the node's directory in the container with mountPropagation: "+
+		"HostToContainer; in a unit, remove MountFlags=private.",
+		"Give this mount of the container mountPropagation: HostToContainer, as the chart of "+
+			"nsqueue has it (helm upgrade brings it back), and deploy/image/pod.yaml.")
 	switch {
 	case d.Follows == api.SightUnknown:
 		e.add(Unknown, checkContainer, d.Path,
 			"nsqueued cannot tell whether it sees what is mounted there later", "")
 	case d.Follows == api.OfNode:
 	case p.PIDNamespace == api.OfNode && !p.Lacks("CAP_SYS_PTRACE"):
-		e.add(Warning, checkContainer, d.Path, "nsqueued does not see what is mounted there "+
-			"later: it finds pods by their processes alone", remedy)
+		e.add(Warning, checkContainer, d.Path, hidden+". It finds pods by their processes alone: "+
+			"where it finds none, the pod waits for inspection after a restart, without network "+
+			"under Fail", remedy)
 	default:
-		e.add(Wrong, checkContainer, d.Path, "nsqueued does not see what is mounted there later: "+
-			"pods under Fail may be cut off after a restart", remedy)
+		e.add(Wrong, checkContainer, d.Path, hidden+", and it does not see the processes of all "+
+			"pods: after a restart, pods under Fail may be cut off, and others pass uninspected",
+			remedy)
 	}
 }
 

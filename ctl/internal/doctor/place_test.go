@@ -27,8 +27,10 @@ func TestContainerHides(t *testing.T) {
 		pids = "warning container : a PID namespace of its own hides the processes of pods: calls to " +
 			"detach that are lost stay lost"
 		traces = "warning container CAP_SYS_PTRACE: missing; it is for seeing"
-		later  = "container /run/netns: nsqueued does not see what is mounted there later: "
-		cutOff = "wrong " + later + "pods under Fail may be cut off after a restart"
+		later  = "container /run/netns: mount propagation is missing: netns that the runtime " +
+			"mounts there later do not appear to nsqueued"
+		cutOff = "wrong " + later + ", and it does not see the processes of all pods: after a " +
+			"restart, pods under Fail may be cut off, and others pass uninspected"
 	)
 	for name, tt := range map[string]struct {
 		change func(*api.Place)
@@ -47,7 +49,8 @@ func TestContainerHides(t *testing.T) {
 		"capability": {func(p *api.Place) { p.Missing = untraced }, []string{traces}},
 		"mounts": {
 			func(p *api.Place) { p.NetnsDirs = private },
-			[]string{"warning " + later + "it finds pods by their processes alone"},
+			[]string{"warning " + later + ". It finds pods by their processes alone: where it " +
+				"finds none, the pod waits for inspection after a restart, without network under Fail"},
 		},
 		"mounts and processes": {
 			func(p *api.Place) { p.NetnsDirs, p.PIDNamespace = private, api.OfItsOwn },
@@ -106,6 +109,7 @@ func TestRemediesInACluster(t *testing.T) {
 	}
 	place := node()
 	place.Kubernetes = true
+	place.NetnsDirs = []api.NetnsDir{{Path: "/run/netns", Follows: api.OfItsOwn}}
 	p.at(place)
 	text := remedies(p)
 	for _, word := range []string{"systemctl", "journalctl", "the unit of nsqueued"} {
@@ -113,8 +117,10 @@ func TestRemediesInACluster(t *testing.T) {
 			t.Errorf("in a cluster it says %s:\n%s", word, text)
 		}
 	}
-	if !strings.Contains(text, "kubectl apply") || !strings.Contains(text, "restart the pod") {
-		t.Errorf("in a cluster:\n%s", text)
+	for _, words := range []string{"kubectl apply", "restart the pod", "helm upgrade"} {
+		if !strings.Contains(text, words) {
+			t.Errorf("in a cluster it does not say %s:\n%s", words, text)
+		}
 	}
 	// systemd runs this one, whatever is in its environment.
 	p.daemon.Change(func(s *api.Status) { s.Supervisor.Kind = api.Systemd })

@@ -39,20 +39,21 @@ func (o *Options) netnsDirs() []api.NetnsDir {
 }
 
 // ownMounts says whose mount namespace this process is in. That of process 1 is the
-// node's where process 1 is.
+// node's where process 1 is. Elsewhere process 1 may be one of the same container; where it
+// is not, its mounts are others.
 func (o *Options) ownMounts() api.Sight {
-	if o.pidNamespace() != api.OfNode {
-		return api.SightUnknown
-	}
 	var self, first unix.Stat_t
 	if unix.Stat(o.self("ns/mnt"), &self) != nil ||
 		unix.Stat(filepath.Join(o.Proc, "1/ns/mnt"), &first) != nil {
 		return api.SightUnknown
 	}
-	if self.Dev == first.Dev && self.Ino == first.Ino {
+	switch {
+	case self.Dev != first.Dev || self.Ino != first.Ino:
+		return api.OfItsOwn
+	case o.pidNamespace() == api.OfNode:
 		return api.OfNode
 	}
-	return api.OfItsOwn
+	return api.SightUnknown
 }
 
 // follows reads a mountinfo file: after six fields come optional ones, up to a hyphen.

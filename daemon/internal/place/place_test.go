@@ -67,6 +67,37 @@ func TestNothingToSee(t *testing.T) {
 	}
 }
 
+// Where process 1 has other mounts, this process is in a container, on a node that is one
+// itself, too.
+func TestMountsInANestedNode(t *testing.T) {
+	for name, tt := range map[string]struct {
+		same bool
+		want api.Sight
+	}{
+		"process 1 of the node":      {false, api.OfItsOwn},
+		"process 1 of the container": {true, api.SightUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proc, dir := t.TempDir(), t.TempDir()
+			write(t, proc, map[string]string{
+				"self/ns/pid": "", "self/ns/mnt": "", "1/ns/other": "",
+				"self/mountinfo": "1 0 0:1 / / rw,relatime - overlay overlay rw\n",
+			})
+			first := "1/ns/other"
+			if tt.same {
+				first = "self/ns/mnt"
+			}
+			if err := os.Link(filepath.Join(proc, first), filepath.Join(proc, "1/ns/mnt")); err != nil {
+				t.Fatal(err)
+			}
+			got := Look(Options{Proc: proc, NetnsDirs: []string{dir}}).NetnsDirs
+			if len(got) != 1 || got[0].Follows != tt.want {
+				t.Errorf("%+v, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestEnvironmentOfAPod(t *testing.T) {
 	got := Look(Options{Proc: t.TempDir(), Getenv: func(name string) string {
 		return map[string]string{"KUBERNETES_SERVICE_HOST": "10.96.0.1"}[name]
