@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	core "k8s.io/api/core/v1"
@@ -13,8 +14,7 @@ import (
 	"github.com/nsqueue/nsqueue/test/chart/render"
 )
 
-// The static pod is the DaemonSet's, but for what follows from another pod taking over
-// from it, and for settings, which stand in its flags.
+// The static pod is the DaemonSet's, but for settings, which stand in its flags.
 func TestStaticPod(t *testing.T) {
 	pod := staticPod(t)
 	spec := &daemonSet(t, rendered(t, "")).Spec.Template.Spec
@@ -62,12 +62,28 @@ func compareContainers(t *testing.T, chart, pod *core.Container) {
 	if pod.Name != "check" && !reflect.DeepEqual(chart.Resources, pod.Resources) {
 		t.Errorf("%s has other resources", pod.Name)
 	}
-	own := []string{"pod", "config"}
+	if !reflect.DeepEqual(chart.ReadinessProbe, pod.ReadinessProbe) {
+		t.Errorf("%s is ready by other answers", pod.Name)
+	}
+	if strange := strangeFlags(chart.Args, pod.Args); len(strange) > 0 {
+		t.Errorf("%s has %q in the static pod, and not in the chart", pod.Name, strange)
+	}
 	mounts := slices.DeleteFunc(slices.Clone(chart.VolumeMounts), func(m core.VolumeMount) bool {
-		return slices.Contains(own, m.Name)
+		return m.Name == "config"
 	})
 	if !reflect.DeepEqual(mounts, pod.VolumeMounts) {
 		t.Errorf("%s has\n%sin the static pod, and\n%sin the chart", pod.Name,
 			marshal(t, pod.VolumeMounts), marshal(t, mounts))
 	}
+}
+
+// strangeFlags returns the arguments that the chart does not have. What is told to
+// installations from each other, and what the chart has values for, may differ.
+func strangeFlags(chart, pod []string) []string {
+	settings := []string{"--instance=", "--exclude-namespaces="}
+	return slices.DeleteFunc(slices.Clone(pod), func(arg string) bool {
+		return slices.Contains(chart, arg) || slices.ContainsFunc(settings, func(s string) bool {
+			return strings.HasPrefix(arg, s)
+		})
+	})
 }

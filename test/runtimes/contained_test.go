@@ -59,8 +59,8 @@ func missing(t *testing.T, capability int) bool {
 // run runs the pod as a kubelet does, and waits for its daemon.
 func (n *node) run(t *testing.T, p *manifest.Pod) *contained {
 	t.Helper()
-	for _, v := range p.Spec.Volumes {
-		nstest.Must(t, os.MkdirAll(n.File(v.HostPath.Path), 0o755))
+	for i := range p.Spec.Volumes {
+		nstest.Must(t, os.MkdirAll(n.File(p.Path(&p.Spec.Volumes[i])), 0o755))
 	}
 	first, then, err := p.Configs()
 	nstest.Must(t, err)

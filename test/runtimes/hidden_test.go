@@ -6,7 +6,9 @@ package runtimes
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,7 +37,11 @@ func hiddens() []hidden {
 	all := func(p *manifest.Pod) { p.Unpropagate(); ownPIDs(p); untraced(p) }
 	return []hidden{
 		{"shipped", func(*manifest.Pod) {}, nil, nil},
-		{"unpropagated", (*manifest.Pod).Unpropagate, nil, nil},
+		{
+			"unpropagated", (*manifest.Pod).Unpropagate,
+			[]string{"/run/netns: mount propagation is missing", "helm upgrade"},
+			[]string{"/run/netns: mount propagation is missing"},
+		},
 		{"own-pids", ownPIDs, nil, []string{"Set hostPID: true"}},
 		{"untraced", untraced, nil, []string{"CAP_SYS_PTRACE is missing"}},
 		{"blind", all, []string{
@@ -57,6 +63,8 @@ type watched struct {
 	*contained
 	hidden
 
+	// next is the pod that is to follow.
+	next  *manifest.Pod
 	pods  []*cri.Pod
 	since time.Time
 }
@@ -71,20 +79,35 @@ func testHidingContainers(t *testing.T, c *rig) {
 		t.Run(n.version, func(t *testing.T) {
 			t.Parallel()
 			for _, h := range hiddens() {
-				n.watched = append(n.watched, n.watch(t, h, c.loadPod(t)))
+				n.watched = append(n.watched, n.watch(t, h, c))
 			}
 		})
 	}
 }
 
-// watch starts a container and the pods that it inspects.
-func (n *node) watch(t *testing.T, h hidden, p *manifest.Pod) *watched {
+// manifest is that of a pod that hides. It waits for its successor as long as a test does.
+func (h hidden) manifest(t *testing.T, c *rig, name string) *manifest.Pod {
 	t.Helper()
+	p := c.loadPod(t)
 	h.change(p)
-	p.Metadata.Name = h.name
+	p.Metadata.Name = name
 	p.Volume("run").HostPath.Path = h.dir()
 	p.Spec.Containers = p.Spec.Containers[:1]
-	w := &watched{contained: n.run(t, p), hidden: h}
+	args := p.Spec.Containers[0].Args
+	at := slices.Index(args, "--linger=20s")
+	if at < 0 {
+		t.Fatalf("%s starts nsqueued with %q", shippedPod, args)
+	}
+	args[at] = "--linger=" + patience.String()
+	return p
+}
+
+// watch starts a container and the pods that it inspects.
+func (n *node) watch(t *testing.T, h hidden, c *rig) *watched {
+	t.Helper()
+	w := &watched{
+		contained: n.run(t, h.manifest(t, c, h.name)), hidden: h, next: h.manifest(t, c, h.name+"-next"),
+	}
 	for _, name := range []string{"server", "client"} {
 		pod, err := n.client.Run(t.Context(),
 			spec(cri.Spec{Name: h.name + "-" + name, Handler: h.name}), 0)
@@ -97,7 +120,7 @@ func (n *node) watch(t *testing.T, h hidden, p *manifest.Pod) *watched {
 }
 
 // testNotFooled wants all of the pods to be inspected that each of the containers had,
-// also after its daemon was replaced, and that each says what it cannot see.
+// also after another container has taken over, and that each says what it cannot see.
 func testNotFooled(t *testing.T, c *rig) {
 	for _, n := range c.nodes {
 		for _, w := range n.watched {
@@ -110,7 +133,7 @@ func testNotFooled(t *testing.T, c *rig) {
 }
 
 func (w *watched) notFooled(t *testing.T) {
-	defer w.contained.remove(t)
+	defer func() { w.contained.remove(t) }()
 	nstest.Poll(fooling, func() bool { return time.Since(w.since) >= fooling })
 	w.inspects(t, w.pods[1], w.pods[0])
 	events, err := w.daemon.Events(lasting(t))
@@ -123,7 +146,7 @@ func (w *watched) notFooled(t *testing.T) {
 	w.checkDoubts(t)
 	w.says(t, w.doctor, nsqueuectl, "doctor")
 	w.says(t, w.check, "/usr/local/bin/nsqueued", "check")
-	w.exec(t, "upgrade")
+	w.follow(t)
 	w.inspects(t, w.pods[1], w.pods[0])
 	for _, p := range w.pods {
 		remove(t, p)
@@ -133,6 +156,38 @@ func (w *watched) notFooled(t *testing.T) {
 	if s.Attachments != 0 || s.Spooled != 0 {
 		t.Errorf("is left: %+v", s)
 	}
+}
+
+// follow tells the container to end, and starts the next one. No packet is lost, and the
+// first one ends by itself when the other one has taken over.
+func (w *watched) follow(t *testing.T) {
+	t.Helper()
+	var working sync.WaitGroup
+	working.Go(func() { streamThrough(t, w.pods[1], w.pods[0]) })
+	before := w.pod
+	working.Go(func() {
+		code, err := before.EndContainer(lasting(t), 2*patience)
+		if err != nil || code != 0 {
+			t.Errorf("%s's %s ends with code %d, %v", w.Name, before.Name, code, err)
+		}
+	})
+	w.awaitHandover(t, "awaits its successor", func(h *api.Handover) bool { return h.Ending })
+	w.contained = w.run(t, w.next)
+	w.awaitHandover(t, "has taken over", func(h *api.Handover) bool {
+		return h.Role == api.RoleActive && h.TakeOvers == 1
+	})
+	exec(t, w.pods[1], "touch", "/tmp/stop")
+	working.Wait()
+	remove(t, before)
+}
+
+// awaitHandover waits until the supervisor of the daemon that answers says so.
+func (w *watched) awaitHandover(t *testing.T, what string, is func(*api.Handover) bool) {
+	t.Helper()
+	nstest.Eventually(t, patience, w.name+" "+what, func() bool {
+		s, err := w.daemon.Status(lasting(t))
+		return err == nil && s.Supervisor.Handover != nil && is(s.Supervisor.Handover)
+	})
 }
 
 // checkDoubts wants status to name what hides pods where nsqueued cannot tell whether

@@ -263,6 +263,23 @@ func (p *Pod) Exec(ctx context.Context, argv ...string) (string, error) {
 	return out, err
 }
 
+// EndContainer tells the container to end (SIGTERM), kills it where it has not ended after a
+// time, and returns its exit code.
+func (p *Pod) EndContainer(ctx context.Context, grace time.Duration) (int, error) {
+	_, err := p.client.Runtime.StopContainer(ctx, &runtime.StopContainerRequest{
+		ContainerId: p.Container, Timeout: int64(grace.Seconds()),
+	})
+	if err != nil {
+		return 0, fmt.Errorf("end the container of %s: %w", p.Name, err)
+	}
+	r, err := p.client.Runtime.ContainerStatus(ctx,
+		&runtime.ContainerStatusRequest{ContainerId: p.Container})
+	if err != nil {
+		return 0, fmt.Errorf("container of %s: %w", p.Name, err)
+	}
+	return int(r.GetStatus().GetExitCode()), nil
+}
+
 // Stop stops the pod: its network ends, its sandbox stays.
 func (p *Pod) Stop(ctx context.Context) error {
 	_, err := p.client.Runtime.StopPodSandbox(ctx,

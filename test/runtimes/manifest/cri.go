@@ -17,7 +17,7 @@ func (p *Pod) Sandbox(cgroup string) *runtime.PodSandboxConfig {
 	m := p.Metadata
 	return &runtime.PodSandboxConfig{
 		Metadata: &runtime.PodSandboxMetadata{
-			Name: m.Name, Namespace: m.Namespace, Uid: "uid-of-" + m.Name,
+			Name: m.Name, Namespace: m.Namespace, Uid: p.uid(),
 		},
 		LogDirectory: "/run/pod-logs/" + m.Namespace + "_" + m.Name,
 		Labels:       m.Labels,
@@ -91,7 +91,7 @@ func (p *Pod) mounts(c *Container) ([]*runtime.Mount, error) {
 			return nil, fmt.Errorf("container %s mounts %s, which is no volume", c.Name, m.Name)
 		}
 		mount := &runtime.Mount{
-			ContainerPath: m.Path, HostPath: v.HostPath.Path, Readonly: m.ReadOnly,
+			ContainerPath: m.Path, HostPath: p.Path(v), Readonly: m.ReadOnly,
 		}
 		if m.Propagation == "HostToContainer" {
 			mount.Propagation = runtime.MountPropagation_PROPAGATION_HOST_TO_CONTAINER

@@ -80,6 +80,17 @@ type Container struct {
 	Resources       struct {
 		Requests map[string]string `json:"requests"`
 	} `json:"resources"`
+	// Readiness is asked by kubelets alone.
+	Readiness *Probe `json:"readinessProbe"`
+}
+
+// Probe is how a kubelet asks a container whether it is ready.
+type Probe struct {
+	Exec struct {
+		Command []string `json:"command"`
+	} `json:"exec"`
+	Period  int `json:"periodSeconds"`
+	Timeout int `json:"timeoutSeconds"`
 }
 
 // Mount is a volume in a container.
@@ -90,13 +101,20 @@ type Mount struct {
 	Propagation string `json:"mountPropagation"`
 }
 
-// Volume is a directory of the node.
+// Volume is a directory of the node, or of the pod alone.
 type Volume struct {
 	Name     string `json:"name"`
 	HostPath struct {
 		Path string `json:"path"`
 		Type string `json:"type"`
 	} `json:"hostPath"`
+	EmptyDir *EmptyDir `json:"emptyDir"`
+}
+
+// EmptyDir is a directory that comes and goes with the pod.
+type EmptyDir struct {
+	Medium string `json:"medium"`
+	Limit  string `json:"sizeLimit"`
 }
 
 // Load reads a pod. A field that is not known is an error.
@@ -140,6 +158,16 @@ func (p *Pod) Unpropagate() {
 		}
 	})
 }
+
+// Path is where the node has a volume: one of the pod alone where a kubelet makes it.
+func (p *Pod) Path(v *Volume) string {
+	if v.EmptyDir != nil {
+		return "/var/lib/kubelet/pods/" + p.uid() + "/volumes/kubernetes.io~empty-dir/" + v.Name
+	}
+	return v.HostPath.Path
+}
+
+func (p *Pod) uid() string { return "uid-of-" + p.Metadata.Name }
 
 // Volume returns the volume of that name, to be changed; nil if there is none.
 func (p *Pod) Volume(name string) *Volume {

@@ -45,7 +45,11 @@ func TestConfigs(t *testing.T) {
 		if m.GetPropagation() == runtime.MountPropagation_PROPAGATION_HOST_TO_CONTAINER {
 			propagated++
 		}
-		if m.GetContainerPath() != m.GetHostPath() {
+		own := m.GetContainerPath() == "/run/nsqueue-pod"
+		if own != strings.Contains(m.GetHostPath(), "/uid-of-nsqueue/") {
+			t.Errorf("%s is mounted at %s", m.GetHostPath(), m.GetContainerPath())
+		}
+		if !own && m.GetContainerPath() != m.GetHostPath() {
 			t.Errorf("%s is mounted at another place, %s", m.GetHostPath(), m.GetContainerPath())
 		}
 	}
