@@ -25,7 +25,7 @@ ROUNDS := 3
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: help build build-tests cni-plugins demo
+.PHONY: help build build-tests cni-plugins demo kubectl-plugin
 build: ## build nsqueue, nsqueued and nsqueuectl into bin/
 	@echo 'building nsqueue, nsqueued, nsqueuectl into bin/'
 	@hack/build.sh bin '$(VERSION)'
@@ -35,6 +35,10 @@ build-tests: build
 
 cni-plugins:
 	@hack/fetch.sh cni
+
+kubectl-plugin: ## build kubectl-nsqueue, the plugin of kubectl, into bin/
+	@echo 'building kubectl-nsqueue into bin/ (some minutes the first time)'
+	@hack/build-kubectl.sh bin '$(VERSION)'
 
 demo: cni-plugins build ## show the problem and its end on this machine (root)
 	@hack/need.sh demo
@@ -101,13 +105,13 @@ test-dkms: ## install, upgrade and remove the DKMS package in a chroot of Debian
 kube: ## build Kubernetes, CoreDNS and helm (20 minutes, once per machine)
 	@hack/kube.sh
 
-test-kube: cni-plugins build-tests image kube ## damage it in a cluster of two nodes (root)
+test-kube: cni-plugins build-tests image kube kubectl-plugin ## damage it in a cluster of two nodes (root)
 	@hack/tier.sh kube
 
 test-kube-short: cni-plugins build-tests image kube ## some steps of test-kube, in 3 minutes
 	@hack/tier.sh kube-short
 
-test-kube-long: cni-plugins build-tests image kube ## the same with repetitions
+test-kube-long: cni-plugins build-tests image kube kubectl-plugin ## the same with repetitions
 	@hack/tier.sh kube-long
 
 .PHONY: lint kmod deb-dkms coccicheck

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# notices.sh: prints the licences and notices of everything of others that the
-# programs consist of. A module that has none is an error.
+# notices.sh [MODULE PACKAGE...]: prints the licences and notices of everything of others
+# that the programs consist of: those of a Go module's directory, else nsqueue's three.
+# A module that has none is an error.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,9 +41,13 @@ END
 root=$(go env GOROOT)
 notice "Go's standard library $(go env GOVERSION)" "$root" "$root/LICENSE" "$root/PATENTS"
 
+[ $# -gt 0 ] || set -- . ./plugin ./daemon ./ctl
+module=$1
+shift
 fields='{{.Path}} {{.Version}}	{{.Dir}}'
-modules=$(go list -deps -f "{{with .Module}}{{if not .Main}}$fields	{{\$.Dir}}{{end}}{{end}}" \
-	./plugin ./daemon ./ctl | sort)
+modules=$(go -C "$module" list -deps \
+	-f "{{with .Module}}{{if not .Main}}$fields	{{\$.Dir}}{{end}}{{end}}" "$@" |
+	awk '$1 != "github.com/nsqueue/nsqueue"' | sort)
 cut -f 1,2 <<<"$modules" | uniq | while IFS=$'\t' read -r name top; do
 	mapfile -t files < <(
 		awk -F '\t' -v name="$name" '$1 == name {print $3}' <<<"$modules" |

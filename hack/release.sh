@@ -5,6 +5,9 @@
 #
 #   nsqueue-VERSION-linux-ARCH.tar.gz   the programs, and what belongs to them
 #   nsqueue-VERSION-linux-ARCH.cdx.json the modules in them (CycloneDX)
+#   kubectl-nsqueue-VERSION-OS-ARCH.tar.gz and .cdx.json
+#                                       the plugin of kubectl, in the same way
+#   kubectl-nsqueue-VERSION-krew.yaml   how krew installs it
 #   nsqueue-VERSION-image.tar           the container image of both architectures
 #   nsqueue-VERSION-source.tar.gz       the commit
 #   nsqueue-dkms_VERSION_all.deb        the kernel module's source for DKMS
@@ -44,10 +47,41 @@ programs() {
 		tar -x -C "$work"
 	hack/build.sh "$work/$name/bin" "$version"
 	hack/notices.sh >"$work/$name/THIRD-PARTY-NOTICES"
-	tar -c --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --mode=u=rwX,go=rX \
-		--owner=0 --group=0 --numeric-owner -C "$work" "$name" | gzip -9n >"$out/$name.tar.gz"
+	pack "$work" "$name" >"$out/$name.tar.gz"
 	hack/sbom.sh "$version" "$work/$name/bin" >"$out/$name.cdx.json"
 }
+
+# plugin OS-ARCH: makes the archive of kubectl-nsqueue, and its list of modules.
+plugin() {
+	local name=kubectl-nsqueue-$version-$1
+	export GOOS=${1%-*} GOARCH=${1#*-}
+	hack/build-kubectl.sh "$work/$name" "$version"
+	hack/notices.sh ctl/kubectl . >"$work/$name/THIRD-PARTY-NOTICES"
+	cp LICENSE "$work/$name"
+	pack "$work/$name" LICENSE THIRD-PARTY-NOTICES kubectl-nsqueue >"$out/$name.tar.gz"
+	hack/sbom.sh "$version" "$work/$name" kubectl-nsqueue >"$out/$name.cdx.json"
+}
+
+# manifest: prints krew's manifest of the plugin, with version and checksums.
+manifest() {
+	local expressions=(-e "s/@VERSION@/$version/g") platform sum
+	for platform in $platforms; do
+		sum=$(sha256sum "$out/kubectl-nsqueue-$version-$platform.tar.gz" | cut -c 1-64)
+		expressions+=(-e "s/@$platform@/$sum/")
+	done
+	sed "${expressions[@]}" deploy/krew/nsqueue.yaml
+}
+
+# pack DIR FILE...: prints an archive of what is in DIR.
+pack() {
+	local dir=$1
+	shift
+	tar -c --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --mode=u=rwX,go=rX \
+		--owner=0 --group=0 --numeric-owner -C "$dir" "$@" | gzip -9n
+}
+
+# What the plugin of kubectl is for.
+platforms='darwin-amd64 darwin-arm64 linux-amd64 linux-arm64'
 
 version=${1-}
 check
@@ -64,6 +98,11 @@ for arch in amd64 arm64; do
 	echo "building for $arch"
 	programs $arch
 done
+for platform in $platforms; do
+	echo "building kubectl-nsqueue for $platform"
+	(plugin "$platform")
+done
+manifest >"$out/kubectl-nsqueue-$version-krew.yaml"
 hack/image.sh "$version" "$out/nsqueue-$version-image.tar"
 git -c tar.umask=0022 archive --prefix="nsqueue-$version/" \
 	--add-virtual-file="nsqueue-$version/VERSION:$version" HEAD |

@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# sbom.sh VERSION DIR: prints which modules are in the three programs of DIR, as
-# one list in CycloneDX's JSON.
+# sbom.sh VERSION DIR [PROGRAM...]: prints which modules are in programs of DIR, else in
+# nsqueue's three, as one list in CycloneDX's JSON.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 
 version=$1
 dir=$2
-for program in nsqueue nsqueued nsqueuectl; do
+shift 2
+[ $# -gt 0 ] || set -- nsqueue nsqueued nsqueuectl
+for program; do
 	bin/tools/cyclonedx-gomod bin -json -std -noserial -notimestamp \
 		-version "v$version" "$dir/$program"
 done | jq --slurp --sort-keys --arg version "$version" '

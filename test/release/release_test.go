@@ -106,6 +106,7 @@ func TestRelease(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) { p.checkPrograms(t, arch) })
 	}
+	t.Run("plugin", p.checkPlugin)
 	t.Run("image", p.checkImage)
 	t.Run("source", p.checkSource)
 	t.Run("module", p.checkModule)
@@ -123,11 +124,6 @@ func (p *published) checkPrograms(t *testing.T, arch string) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	notices, err := os.ReadFile(filepath.Join(dir, "THIRD-PARTY-NOTICES"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	listed := p.listed(t, name)
 	for _, program := range []string{"nsqueue", "nsqueued", "nsqueuectl"} {
 		info, err := buildinfo.ReadFile(filepath.Join(dir, "bin", program))
 		if err != nil {
@@ -136,14 +132,7 @@ func (p *published) checkPrograms(t *testing.T, arch string) {
 		if !slices.Contains(info.Settings, debug.BuildSetting{Key: "GOARCH", Value: arch}) {
 			t.Errorf("%s is not built for %s: %v", program, arch, info.Settings)
 		}
-		for _, module := range info.Deps {
-			if !slices.Contains(listed, module.Path+" "+module.Version) {
-				t.Errorf("the list of modules lacks %s %s", module.Path, module.Version)
-			}
-			if !strings.Contains(string(notices), "=== "+module.Path+" "+module.Version+": ") {
-				t.Errorf("the notices lack %s %s", module.Path, module.Version)
-			}
-		}
+		p.checkModules(t, name, info, filepath.Join(dir, "THIRD-PARTY-NOTICES"))
 	}
 	if arch == "amd64" {
 		p.checkInstalled(t, dir)
@@ -192,6 +181,69 @@ func (c *checkout) wantProgramVersion(t *testing.T, program, version string) {
 	out, err := c.run(t, program, "--version")
 	if want := filepath.Base(program) + " " + version + "\n"; err != nil || out != want {
 		t.Errorf("%s says %q, %v; want %q", program, out, err, want)
+	}
+}
+
+// checkPlugin looks at the archives of kubectl-nsqueue, and at krew's manifest of them.
+func (p *published) checkPlugin(t *testing.T) {
+	manifest := p.read(t, "kubectl-nsqueue-"+p.version+"-krew.yaml")
+	if strings.Contains(manifest, "@") {
+		t.Errorf("the manifest has places that nothing was written into:\n%s", manifest)
+	}
+	for _, platform := range []string{"darwin-amd64", "darwin-arm64", "linux-amd64", "linux-arm64"} {
+		name := "kubectl-nsqueue-" + p.version + "-" + platform
+		sum, _, _ := strings.Cut(p.sumLine(t, name+".tar.gz"), " ")
+		if !strings.Contains(manifest, "/v"+p.version+"/"+name+".tar.gz\n      sha256: \""+sum+"\"\n") {
+			t.Errorf("the manifest does not lead to %s with sum %s", name, sum)
+		}
+		dir := p.unpack(t, name)
+		info, err := buildinfo.ReadFile(filepath.Join(dir, "kubectl-nsqueue"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		system, arch, _ := strings.Cut(platform, "-")
+		for key, value := range map[string]string{"GOOS": system, "GOARCH": arch} {
+			if !slices.Contains(info.Settings, debug.BuildSetting{Key: key, Value: value}) {
+				t.Errorf("%s is not built with %s=%s", name, key, value)
+			}
+		}
+		p.checkModules(t, name, info, filepath.Join(dir, "THIRD-PARTY-NOTICES"))
+		if platform == "linux-amd64" {
+			p.wantProgramVersion(t, filepath.Join(dir, "kubectl-nsqueue"), p.version)
+		}
+	}
+}
+
+// sumLine is what the checksums have about a file.
+func (p *published) sumLine(t *testing.T, file string) string {
+	t.Helper()
+	for line := range strings.Lines(p.read(t, "SHA256SUMS")) {
+		if strings.HasSuffix(line, "  "+file+"\n") {
+			return line
+		}
+	}
+	t.Errorf("SHA256SUMS lacks %s", file)
+	return ""
+}
+
+// checkModules wants the modules of a program in the list and the notices of its archive.
+func (p *published) checkModules(t *testing.T, name string, info *buildinfo.BuildInfo, notices string) {
+	t.Helper()
+	text, err := os.ReadFile(notices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := p.listed(t, name)
+	for _, module := range info.Deps {
+		if module.Path == "github.com/nsqueue/nsqueue" {
+			continue // the project itself
+		}
+		if !slices.Contains(listed, module.Path+" "+module.Version) {
+			t.Errorf("the list of modules lacks %s %s", module.Path, module.Version)
+		}
+		if !strings.Contains(string(text), "=== "+module.Path+" "+module.Version+": ") {
+			t.Errorf("the notices lack %s %s", module.Path, module.Version)
+		}
 	}
 }
 
