@@ -60,6 +60,7 @@ func steps() []step {
 		{"second release", testSecondRelease},
 		{"storm", testStorm},
 		{"reboot", testReboot},
+		{"kubectl plugin", testPlugin},
 	}
 	last := []step{
 		{"uninstall", testUninstall},
