@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,25 @@ func (c *command) startPage(ctx context.Context, p pods.Pod) (*page, error) {
 	defer c.showProgress(func() string { return "waiting for " + p.Node })()
 	ctx, cancel := context.WithCancelCause(ctx)
 	served, ended := make(chan *page, 1), make(chan struct{})
-	var said strings.Builder
+	go func() {
+		defer close(ended)
+		cancel(c.servePage(ctx, p, served))
+	}()
+	stop := func() { cancel(nil); <-ended }
+	select {
+	case one := <-served:
+		one.ctx, one.stop = ctx, stop
+		return one, nil
+	case <-ended:
+		stop()
+		return nil, fmt.Errorf("%s: %w", p.Node, context.Cause(ctx))
+	}
+}
+
+// servePage runs nsqueuectl ui on a node, tells where it serves the page, and returns why it
+// has ended.
+func (c *command) servePage(ctx context.Context, p pods.Pod, served chan<- *page) error {
+	var said string
 	out := fleet.Lines(func(line []byte) error {
 		one, err := readAddress(string(line))
 		if err != nil {
@@ -100,30 +119,15 @@ func (c *command) startPage(ctx context.Context, p pods.Pod) (*page, error) {
 	})
 	reason := fleet.Lines(func(line []byte) error {
 		if why, ok := strings.CutPrefix(string(line), fleet.ErrorPrefix); ok {
-			said.WriteString(why)
+			said = why
 		}
 		return nil
 	})
-	go func() {
-		defer close(ended)
-		err := c.fleet.Exec(ctx, p, []string{"ui", "--listen=127.0.0.1:0"}, out, reason)
-		if said.Len() > 0 {
-			err = errors.New(said.String())
-		}
-		if err == nil {
-			err = errors.New("nsqueuectl ui has ended there")
-		}
-		cancel(err)
-	}()
-	stop := func() { cancel(nil); <-ended }
-	select {
-	case one := <-served:
-		one.ctx, one.stop = ctx, stop
-		return one, nil
-	case <-ended:
-		stop()
-		return nil, fmt.Errorf("%s: %w", p.Node, context.Cause(ctx))
+	err := c.fleet.Exec(ctx, p, []string{"ui", "--listen=127.0.0.1:0"}, out, reason)
+	if said != "" {
+		return errors.New(said)
 	}
+	return cmp.Or(err, errors.New("nsqueuectl ui has ended there"))
 }
 
 // readAddress reads what nsqueuectl ui prints: it is a node's, and goes into an address that

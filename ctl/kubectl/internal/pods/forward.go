@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // Forward listens on this machine's loopback at the local port, any one if it is 0, and
@@ -19,22 +20,14 @@ import (
 func (c *Cluster) Forward(
 	ctx context.Context, p Pod, local, remote uint16, ready func(port uint16) error,
 ) error {
-	where := c.address(p, "portforward", nil)
-	transport, upgrader, err := spdy.RoundTripperFor(c.config)
-	if err != nil {
-		return err
-	}
-	old := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport},
-		http.MethodPost, where)
-	tunnel, err := portforward.NewSPDYOverWebsocketDialerForStreaming(where, c.config)
+	dialer, err := c.dialer(p)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	listens := make(chan struct{})
-	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(ctx,
-		portforward.NewFallbackDialerForStreaming(tunnel, old, oldWay),
+	forwarder, err := portforward.NewOnAddressesForStreamingWithContext(ctx, dialer,
 		[]string{"127.0.0.1"}, []string{fmt.Sprintf("%d:%d", local, remote)}, listens,
 		io.Discard, io.Discard)
 	if err != nil {
@@ -60,4 +53,20 @@ func (c *Cluster) Forward(
 	}
 	<-ended
 	return cmp.Or(err, broken)
+}
+
+// dialer connects to a pod through the API server, by the newest way that there is.
+func (c *Cluster) dialer(p Pod) (httpstream.Dialer, error) {
+	where := c.address(p, "portforward", nil)
+	transport, upgrader, err := spdy.RoundTripperFor(c.config)
+	if err != nil {
+		return nil, err
+	}
+	old := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport},
+		http.MethodPost, where)
+	tunnel, err := portforward.NewSPDYOverWebsocketDialerForStreaming(where, c.config)
+	if err != nil {
+		return nil, err
+	}
+	return portforward.NewFallbackDialerForStreaming(tunnel, old, oldWay), nil
 }
