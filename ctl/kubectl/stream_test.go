@@ -38,21 +38,21 @@ func line(node string, number, millis int, verdict string) string {
 		node, number, verdict, millis*1000)
 }
 
-// Packets of all nodes are in order, however they come. These nodes end by themselves, which
-// is no end of a watch.
+// Packets of all nodes are in order, however they come. These nodes do not go on, which they
+// should.
 func TestWatchInOrder(t *testing.T) {
 	c := newCluster(map[string]nsqueuectl{
-		"node1": says(packetOf(1, 1, "accept") + packetOf(2, 3, "drop") + packetOf(5, 5, "accept")),
-		"node2": says("\n" + packetOf(1, 2, "accept") + packetOf(2, 4, "accept")),
+		"node1": ends(packetOf(1, 1, "accept") + packetOf(2, 3, "drop") + packetOf(5, 5, "accept")),
+		"node2": ends("\n" + packetOf(1, 2, "accept") + packetOf(2, 4, "accept")),
 	})
 	o := plugin(t, c, "watch", "--window", "1m")
 	o.want(t, 1, line("node1", 1, 1, "accept")+line("node2", 1, 2, "accept")+
 		line("node1", 2, 3, "drop")+line("node2", 2, 4, "accept")+line("node1", 5, 5, "accept"), o.err)
 	for _, want := range []string{
 		"watching; press Ctrl-C to stop\n",
-		"node1 does not go on: nsqueuectl has ended there\n",
+		"node1 does not go on: exit status 1\n",
 		"5 packets of 2 nodes printed: 4 accept, 1 drop; 2 left out because they came too fast\n",
-		"kubectl nsqueue: 2 of 2 nodes did not answer:\n  node1, node2: nsqueuectl has ended there\n",
+		"kubectl nsqueue: 2 of 2 nodes did not answer:\n  node1, node2: exit status 1\n",
 	} {
 		if !strings.Contains(o.err, want) {
 			t.Errorf("not said: %q in %q", want, o.err)
@@ -61,6 +61,13 @@ func TestWatchInOrder(t *testing.T) {
 	o = plugin(t, c, "watch", "--window", "1m", "-o", "json", "--node", "node2")
 	o.want(t, 1, `{"node":"node2",`+packetOf(1, 2, "accept")[1:]+`{"node":"node2",`+
 		packetOf(2, 4, "accept")[1:], o.err)
+}
+
+// ends is a node that prints a text, and will not go on.
+func ends(out string) nsqueuectl {
+	return func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return errors.Join(says(out)(ctx, args, stdout, stderr), &pods.ExitError{Status: 1})
+	}
 }
 
 // stays is a node that prints a text and goes on until the connection ends.
@@ -136,11 +143,11 @@ func TestNodeComesBack(t *testing.T) {
 		if err := first(ctx, args, stdout, stderr); err != nil {
 			return err
 		}
-		return errors.New("pod deleted")
+		return nil // it was told to end
 	}
 	plugin(t, c, "watch", "--count", "2", "--window", "0").want(t, 0,
 		line("node1", 9, 1, "accept")+line("node1", 2, 2, "accept"),
-		"watching; press Ctrl-C to stop\nnode1 does not answer: pod deleted; trying again\n"+
+		"watching; press Ctrl-C to stop\nnode1 does not answer: nsqueuectl has ended there; trying again\n"+
 			"node1 answers again; its packets in between are missing\n"+
 			"2 packets of 1 node printed: 2 accept; 9 left out because they came too fast\n")
 }
@@ -277,7 +284,7 @@ func readCapture(t *testing.T, file string) []string {
 
 func TestCapture(t *testing.T) {
 	c := newCluster(map[string]nsqueuectl{
-		"node1": says(captured(t, 1, 4)), "node2": says(captured(t, 2, 3)),
+		"node1": ends(captured(t, 1, 4)), "node2": ends(captured(t, 2, 3)),
 		"node3": says("nonsense"), "node4": lost("no route"),
 	})
 	file := filepath.Join(t.TempDir(), "all.pcapng")

@@ -79,7 +79,7 @@ func (n *followed[T]) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if status, ok := exitStatus(err); err == nil || ok && final(status) {
+		if status, ok := exitStatus(err); ok && final(status) {
 			_ = n.send(ctx, Event[T]{Node: n.pod.Node, Kind: Gone, Err: err})
 			return
 		}
@@ -95,7 +95,8 @@ func (n *followed[T]) follow(ctx context.Context) {
 }
 
 // final reports whether nsqueuectl would end in the same way again: the call was refused or
-// wrong. One that a signal has ended, or that has found no daemon, may be called again.
+// wrong. One that was told to end, as its container was, or that has found no daemon, may be
+// called again.
 func final(status int) bool { return status == 1 || status == 2 }
 
 // connect runs nsqueuectl until it ends.
