@@ -147,7 +147,7 @@ func TestNodeComesBack(t *testing.T) {
 	}
 	plugin(t, c, "watch", "--count", "2", "--window", "0").want(t, 0,
 		line("node1", 9, 1, "accept")+line("node1", 2, 2, "accept"),
-		"watching; press Ctrl-C to stop\nnode1 does not answer: nsqueuectl has ended there; trying again\n"+
+		"watching; press Ctrl-C to stop\nnode1 does not answer: the connection has ended; trying again\n"+
 			"node1 answers again; its packets in between are missing\n"+
 			"2 packets of 1 node printed: 2 accept; 9 left out because they came too fast\n")
 }

@@ -68,12 +68,13 @@ func (t *tracker) says(node, said string) string {
 	return said
 }
 
-// why is what nsqueuectl has said of how it has ended, else the error itself.
+// why is what nsqueuectl has said of how it has ended, else the error itself. There is none
+// where a connection has broken, which looks like the end of a program.
 func (s *nodeState) why(err error) error {
 	_, ended := errors.AsType[*pods.ExitError](err)
 	switch {
 	case err == nil:
-		return errors.New("nsqueuectl has ended there")
+		return errors.New("the connection has ended")
 	case ended && s.said != "":
 		return errors.New(s.said)
 	}
