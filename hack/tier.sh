@@ -80,7 +80,7 @@ vm)
 kernels | arm64)
 	hack/need.sh vm
 	hack/need.sh arm64
-	run='TestKernel$|TestNewest|TestOther|TestARM64'
+	run='TestSupported|TestARM64'
 	[ "$tier" = kernels ] || run=TestARM64
 	timed hack/filtered.sh "$tier" '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \
 		hack/gotest.sh vm -v -timeout 4h -parallel 2 -run "$run" ./test/vm

@@ -7,7 +7,7 @@
 //
 //	go test -count=1 -tags vm -v ./test/vm -run TestKernel
 //	go test -count=1 -tags vm -v ./test/vm -run 'TestKernel/6.1$'
-//	go test -count=1 -tags vm -v ./test/vm -run 'TestOther|TestARM64'
+//	go test -count=1 -tags vm -v ./test/vm -run 'TestSupported|TestARM64'
 //
 // (-count=1: what the guests run is no file that go test would miss.)
 //

@@ -76,17 +76,28 @@ func e2eEnv(hook string) []string {
 // bootTime is what a guest may need beside its programs.
 const bootTime = 5 * time.Minute
 
-// TestKernel boots what CI does: of the newest kernel, what asks the kernel.
+// TestKernel boots what CI does: in the oldest kernel everything, in the next one all but a
+// daemon with nftables, and in the newest one what asks the kernel.
 func TestKernel(t *testing.T) {
-	testKernels(t, kernels()[:2], programs())
-	testKernels(t, kernels()[2:], fewPrograms())
+	all := programs()
+	bin := build(t, kernels()[0].arch, all)
+	for i, programs := range [][]program{all, withModule(all), fewPrograms()} {
+		testKernels(t, kernels()[i:i+1], bin, programs)
+	}
 }
 
-// TestNewest boots the newest kernel with all programs.
-func TestNewest(t *testing.T) { testKernels(t, kernels()[2:], programs()) }
+// TestSupported boots the kernels that are supported, with all programs.
+func TestSupported(t *testing.T) {
+	all := programs()
+	testKernels(t, slices.Concat(kernels(), others()), build(t, kernels()[0].arch, all), all)
+}
 
-// TestOther boots the others that are supported, with all programs.
-func TestOther(t *testing.T) { testKernels(t, others(), programs()) }
+// withModule are the programs without those that run a daemon with nftables.
+func withModule(all []program) []program {
+	return slices.DeleteFunc(slices.Clone(all), func(p program) bool {
+		return slices.Contains(p.Env, e2eEnv("nft")[0])
+	})
+}
 
 // TestARM64 boots kernels of that architecture, with what asks the kernel. They run
 // emulated code that this machine's processor cannot help with.
@@ -96,18 +107,12 @@ func TestARM64(t *testing.T) {
 		few[i].Timeout *= armSlowness
 		few[i].Env = append(slices.Clip(few[i].Env), fmt.Sprintf("%s=%d", nstest.SlownessEnv, armSlowness))
 	}
-	testKernels(t, arm64(), few)
+	testKernels(t, arm64(), build(t, "arm64", few), few)
 }
 
 const armSlowness = 2
 
-func testKernels(t *testing.T, sources []source, all []program) {
-	bin := map[string]map[string]string{}
-	for _, s := range sources {
-		if bin[s.arch] == nil {
-			bin[s.arch] = build(t, s.arch, all)
-		}
-	}
+func testKernels(t *testing.T, sources []source, bin map[string]string, all []program) {
 	for _, s := range sources {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel() // a guest has one processor's worth of emulation
@@ -115,7 +120,7 @@ func testKernels(t *testing.T, sources []source, all []program) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			testKernel(t, k, bin[s.arch], all)
+			testKernel(t, k, bin, all)
 		})
 	}
 }
