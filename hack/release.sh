@@ -77,7 +77,7 @@ pack() {
 	local dir=$1
 	shift
 	tar -c --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --mode=u=rwX,go=rX \
-		--owner=0 --group=0 --numeric-owner -C "$dir" "$@" | gzip -9n
+		--owner=0 --group=0 --numeric-owner -C "$dir" "$@" | gzip -n
 }
 
 # What the plugin of kubectl is for.
@@ -98,10 +98,13 @@ for arch in amd64 arm64; do
 	echo "building for $arch"
 	programs $arch
 done
+plugins=()
 for platform in $platforms; do
 	echo "building kubectl-nsqueue for $platform"
-	(plugin "$platform")
+	plugin "$platform" &
+	plugins+=($!)
 done
+for one in "${plugins[@]}"; do wait "$one"; done
 manifest >"$out/kubectl-nsqueue-$version-krew.yaml"
 hack/image.sh "$version" "$out/nsqueue-$version-image.tar"
 git -c tar.umask=0022 archive --prefix="nsqueue-$version/" \
