@@ -39,7 +39,7 @@ func hiddens() []hidden {
 		{"shipped", func(*manifest.Pod) {}, nil, nil},
 		{
 			"unpropagated", (*manifest.Pod).Unpropagate,
-			[]string{"/run/netns: mount propagation is missing", "helm upgrade"},
+			[]string{"/run/netns: mount propagation is missing", "mountPropagation: HostToContainer"},
 			[]string{"/run/netns: mount propagation is missing"},
 		},
 		{"own-pids", ownPIDs, nil, []string{"Set hostPID: true"}},
