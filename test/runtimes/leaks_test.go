@@ -139,22 +139,42 @@ func checkProcesses(t *testing.T) {
 	}
 }
 
-// checkCgroups removes the one folder of control groups that the pods had in
-// common, in each hierarchy, and complains of what stays below it. The kernel lets
-// go of a group some time after the end of its last process.
+// cgroupTops are the folders of control groups that the pods have in common, one in each
+// hierarchy.
+func cgroupTops(t *testing.T) []string {
+	t.Helper()
+	tops, err := filepath.Glob("/sys/fs/cgroup/*" + cgroupParent)
+	nstest.Must(t, err)
+	return append(tops, "/sys/fs/cgroup"+cgroupParent)
+}
+
+// removeCgroups removes what a test has left that was killed.
+func removeCgroups(t *testing.T) {
+	t.Helper()
+	for _, top := range cgroupTops(t) {
+		for _, dir := range slices.Backward(groupsBelow(t, top)) {
+			_ = os.Remove(dir) // what is in use will be complained of
+		}
+	}
+}
+
+// checkCgroups removes the folders that the pods had in common, and complains of what stays
+// below them. The kernel lets go of a group some time after the end of its last process.
 func checkCgroups(t *testing.T) {
 	t.Helper()
-	dirs, err := filepath.Glob("/sys/fs/cgroup/*" + cgroupParent)
-	nstest.Must(t, err)
-	for _, top := range append(dirs, "/sys/fs/cgroup"+cgroupParent) {
-		var left []string
-		nstest.Poll(patience, func() bool {
-			left = groupsBelow(t, top)
-			return len(left) == 0
-		})
-		for _, l := range left {
-			t.Errorf("left: %s", l)
+	tops := cgroupTops(t)
+	var left []string
+	nstest.Poll(patience, func() bool {
+		left = nil
+		for _, top := range tops {
+			left = append(left, groupsBelow(t, top)...)
 		}
+		return len(left) == 0
+	})
+	for _, l := range left {
+		t.Errorf("left: %s", l)
+	}
+	for _, top := range tops {
 		if err := os.Remove(top); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}

@@ -63,6 +63,7 @@ type node struct {
 func newCluster(t *testing.T) *rig {
 	t.Helper()
 	c := &rig{bin: binDir(t), started: time.Now()}
+	removeCgroups(t)
 	var err error
 	c.fabric, err = cluster.NewSwitch(netip.MustParsePrefix("192.168.77.254/24"))
 	nstest.Must(t, err)
