@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -23,7 +24,7 @@ func checkKeepalive(every time.Duration) error {
 }
 
 // keepAlive prints empty lines until the returned function is called. Whoever reads them
-// sees that the command is there; and once there is no reader, writing ends the program.
+// sees that the command is there.
 func (s *IOStreams) keepAlive(every time.Duration) (stop func()) {
 	if every == 0 {
 		return func() {}
@@ -46,6 +47,18 @@ func (s *IOStreams) keepAlive(every time.Duration) (stop func()) {
 		close(done)
 		writing.Wait()
 	}
+}
+
+// untilEnd returns a context that ends with standard input. Who has started the command far
+// away is gone then: not every runtime ends what it has started for a client, nor the pipe
+// that it writes to.
+func (s *IOStreams) untilEnd(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, s.in) // an error is the end as well
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // lockedWriter is for several goroutines.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -33,4 +34,20 @@ func TestKeepalive(t *testing.T) {
 	}
 	nsqueuectl(t.Context(), "", "status", "--keepalive", "1ms").want(t, statusUsage, "",
 		"nsqueuectl: keepalive 1ms: want 0 or at least 100ms\nSee nsqueuectl --help.\n")
+}
+
+// A command that goes on ends with its standard input.
+func TestEndWithStdin(t *testing.T) {
+	d := apitest.Daemon{Packets: packets()}
+	socket := d.Start(t)
+	in, end := io.Pipe()
+	errs := onText{text: "watching", found: sync.OnceFunc(func() { _ = end.Close() })}
+	s := &IOStreams{
+		in: in, out: &strings.Builder{}, err: &errs, now: testNow,
+		width: func() int { return 0 }, getenv: func(string) string { return "" },
+	}
+	args := []string{"watch", "--end-with-stdin", "--socket", socket}
+	if status := execute(t.Context(), s, args); status != statusOK {
+		t.Errorf("status %d: %q", status, errs.String())
+	}
 }

@@ -36,7 +36,7 @@ func run() int {
 	// A second signal ends the program the hard way.
 	defer context.AfterFunc(ctx, stop)()
 	s := &IOStreams{
-		out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, root: "/",
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, getenv: os.Getenv, root: "/",
 		version: api.Version(), progressAfter: 2 * time.Second, nice: niceThreads,
 		width:  func() int { return text.TerminalWidth(os.Stdout) },
 		height: func() int { return text.TerminalHeight(os.Stdout) },
@@ -46,6 +46,8 @@ func run() int {
 
 // IOStreams is what the commands touch besides the daemon.
 type IOStreams struct {
+	// in is read by no command; its end may be that of one.
+	in io.Reader
 	// out and err are for text. They escape what is not printable, such as escape
 	// sequences in a name.
 	out, err io.Writer
@@ -227,6 +229,8 @@ func newRoot(s *IOStreams) *cobra.Command {
 	root.PersistentFlags().StringVar(&all.socket, "socket", all.socket,
 		"`PATH` of nsqueued's socket (environment: NSQUEUE_SOCKET)\n")
 	root.PersistentFlags().DurationVar(&all.keepalive, "keepalive", 0, keepaliveHelp)
+	root.PersistentFlags().BoolVar(&all.endWithStdin, "end-with-stdin", false,
+		"end when standard input does, as at the end of a\nconnection")
 	for _, build := range []func(runner) *cobra.Command{
 		newAdopt, newAttach, newAwaitNodes, newCapture, newDescribe, newDetach, newDoctor,
 		newEvents, newInstall, newList, newLogLevel, newReady, newStats, newStatus, newUI,
@@ -240,8 +244,9 @@ func newRoot(s *IOStreams) *cobra.Command {
 
 // globalFlags are those of all commands.
 type globalFlags struct {
-	socket    string
-	keepalive time.Duration
+	socket       string
+	keepalive    time.Duration
+	endWithStdin bool
 }
 
 // newCommand returns a command with the flags that all of them have.
@@ -257,6 +262,11 @@ func newCommand(
 			return err
 		}
 		defer s.keepAlive(all.keepalive)()
+		if all.endWithStdin {
+			var stop func()
+			ctx, stop = s.untilEnd(ctx)
+			defer stop()
+		}
 		err := f(ctx, &command{
 			IOStreams: s, client: api.NewClient(all.socket), socket: all.socket, output: output,
 		})

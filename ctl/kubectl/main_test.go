@@ -49,13 +49,13 @@ func (c *fakeCluster) Find(context.Context) ([]pods.Pod, error) { return c.found
 func (c *fakeCluster) Exec(
 	ctx context.Context, p pods.Pod, args []string, stdout, stderr io.Writer,
 ) error {
-	if len(args) == 0 || !strings.HasPrefix(args[0], "--keepalive=") {
-		return fmt.Errorf("nsqueuectl is not asked to say that it is there: %q", args)
+	if len(args) < 2 || !strings.HasPrefix(args[0], "--keepalive=") || args[1] != "--end-with-stdin" {
+		return fmt.Errorf("nsqueuectl is not asked to say that it is there, and to end: %q", args)
 	}
 	c.mu.Lock()
-	c.asked[p.Node] = append(c.asked[p.Node], strings.Join(args[1:], " "))
+	c.asked[p.Node] = append(c.asked[p.Node], strings.Join(args[2:], " "))
 	c.mu.Unlock()
-	return c.nodes[p.Node](ctx, args[1:], stdout, stderr)
+	return c.nodes[p.Node](ctx, args[2:], stdout, stderr)
 }
 
 func (c *fakeCluster) Forward(

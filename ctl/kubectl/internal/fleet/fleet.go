@@ -64,7 +64,8 @@ func (f *Fleet) Exec(
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g := newGate(f.Silence, cancel)
-	args = append([]string{"--keepalive=" + min(f.Silence/beats, maxBeat).String()}, args...)
+	beat := min(f.Silence/beats, maxBeat)
+	args = append([]string{"--keepalive=" + beat.String(), "--end-with-stdin"}, args...)
 	var err error // is set before that is closed
 	ended := make(chan struct{})
 	go func() {

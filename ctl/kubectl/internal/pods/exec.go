@@ -24,21 +24,24 @@ type ExitError struct{ Status int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit status %d", e.Status) }
 
-// Exec runs nsqueuectl in a pod until it ends or ctx does. Its error is an [ExitError] if the
+// Exec runs nsqueuectl in a pod until it ends or ctx does. Its standard input is empty, and
+// ends with the connection. The error is an [ExitError] if the
 // program has failed, else one of the way there.
 func (c *Cluster) Exec(
 	ctx context.Context, p Pod, args []string, stdout, stderr io.Writer,
 ) error {
 	where := c.address(p, "exec", &corev1.PodExecOptions{
 		Container: container, Command: append([]string{program}, args...),
-		Stdout: true, Stderr: true,
+		Stdin: true, Stdout: true, Stderr: true,
 	})
 	executor, err := c.executor(where)
 	if err != nil {
 		return err
 	}
+	stdin, end := io.Pipe()
+	defer end.Close()
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{
-		Stdout: stdout, Stderr: stderr,
+		Stdin: stdin, Stdout: stdout, Stderr: stderr,
 	})
 	if exit, ok := errors.AsType[utilexec.CodeExitError](err); ok {
 		return &ExitError{exit.Code}

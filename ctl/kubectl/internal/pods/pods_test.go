@@ -207,7 +207,7 @@ func (s *server) exec(w http.ResponseWriter, r *http.Request) {
 
 // spdy answers by streams, which the client opens.
 func (s *server) spdy(w http.ResponseWriter, r *http.Request, out string, state []byte) {
-	streams := make(chan httpstream.Stream, 3)
+	streams := make(chan httpstream.Stream, 4)
 	if _, err := httpstream.Handshake(r, w, []string{"v4.channel.k8s.io"}); err != nil {
 		return
 	}
@@ -220,10 +220,14 @@ func (s *server) spdy(w http.ResponseWriter, r *http.Request, out string, state 
 		return
 	}
 	defer conn.Close()
-	texts := map[string][]byte{"stdout": []byte(out), "stderr": []byte("said"), "error": state}
+	texts := map[string][]byte{
+		"stdin": nil, "stdout": []byte(out), "stderr": []byte("said"), "error": state,
+	}
 	for range texts {
 		stream := <-streams
-		_, _ = stream.Write(texts[stream.Headers().Get(corev1.StreamType)])
+		if text := texts[stream.Headers().Get(corev1.StreamType)]; text != nil {
+			_, _ = stream.Write(text)
+		}
 		_ = stream.Close()
 	}
 	<-conn.CloseChan()
