@@ -38,8 +38,8 @@ type contender struct {
 	config string
 	// rules is the directory of the rules that nsqueued decides by; empty: it accepts.
 	rules string
-	// watched has clients look at nsqueued meanwhile.
-	watched bool
+	// watch has clients look at nsqueued meanwhile, nil: nobody looks.
+	watch startWatch
 	// rival is where the TCP throughput is that this one's is compared with: of
 	// the same reader, unwatched.
 	rival *bed
@@ -82,7 +82,11 @@ func contenders(o *options, bare, queued, settled *bed) ([]*contender, error) {
 		{name: report.Full, label: "nsqueued", bed: queued},
 		{
 			name: report.Watched, label: "nsqueued, watched, captured, scraped", bed: queued,
-			watched: true, rival: queued,
+			watch: startWatchers, rival: queued,
+		},
+		{
+			name: report.Page, label: "nsqueued, shown by nsqueuectl ui", bed: queued,
+			watch: startPage, rival: queued,
 		},
 		{
 			name: report.Header, label: "nsqueued, 128 bytes copied", bed: queued,
@@ -158,15 +162,17 @@ func (c *contender) start(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
-	if c.watched {
-		return startWatched(ctx, c.bed.options.bin, d)
+	if c.watch != nil {
+		return startWatched(ctx, c.watch, c.bed.options.bin, d)
 	}
 	return &reader{pid: d.PID(), stop: d.Stop}, nil
 }
 
 // startWatched has a daemon watched.
-func startWatched(ctx context.Context, bin string, d *chain.Daemon) (*reader, error) {
-	w, err := startWatchers(ctx, bin, d)
+func startWatched(
+	ctx context.Context, start startWatch, bin string, d *chain.Daemon,
+) (*reader, error) {
+	w, err := start(ctx, bin, d)
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
@@ -177,7 +183,7 @@ func startWatched(ctx context.Context, bin string, d *chain.Daemon) (*reader, er
 			if err := errors.Join(w.stop(), do()); err != nil {
 				return err
 			}
-			again, err := startWatchers(ctx, bin, d)
+			again, err := start(ctx, bin, d)
 			if err == nil {
 				w = again
 			}

@@ -20,16 +20,66 @@ import (
 	"github.com/nsqueue/nsqueue/test/chain"
 )
 
-// watchers are clients that look at a daemon at work: a watch, a capture, and a
-// scrape every second, as an operator has them beside Prometheus.
+// watchers are clients that look at a daemon at work.
 type watchers struct {
 	cancel   context.CancelFunc
 	programs []*exec.Cmd
 	scraping sync.WaitGroup
-	err      error // of the scrapes
+	err      error // of what is read over HTTP
 }
 
-// startWatchers returns when all of them look.
+// startWatch returns when all watchers look.
+type startWatch func(ctx context.Context, bin string, d *chain.Daemon) (*watchers, error)
+
+// startPage starts a server of the page, and reads what an open page does.
+func startPage(ctx context.Context, bin string, d *chain.Daemon) (*watchers, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watchers{cancel: cancel}
+	cmd := exec.Command(filepath.Join(bin, "nsqueuectl"), "ui", "--socket", d.Socket())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, errors.Join(err, w.stop())
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start page: %w", err), w.stop())
+	}
+	w.programs = append(w.programs, cmd)
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start page: %w", err), w.stop())
+	}
+	feed, err := openFeed(ctx, strings.TrimSpace(address)+"feed")
+	if err != nil {
+		return nil, errors.Join(err, w.stop())
+	}
+	w.scraping.Go(func() {
+		n, err := io.Copy(io.Discard, feed)
+		_ = feed.Close()
+		if ctx.Err() == nil || n == 0 {
+			w.err = fmt.Errorf("the page's feed ended after %d bytes: %w", n, err)
+		}
+	})
+	return w, nil
+}
+
+func openFeed(ctx context.Context, address string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("read the page's feed: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("read the page's feed: %s", resp.Status)
+	}
+	return resp.Body, nil
+}
+
+// startWatchers starts a watch, a capture, and a scrape every second, as an operator has them
+// beside Prometheus.
 func startWatchers(ctx context.Context, bin string, d *chain.Daemon) (*watchers, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &watchers{cancel: cancel}

@@ -19,6 +19,7 @@ const (
 	Batch    = "c-recvmmsg-batch"
 	Full     = "nsqueued"
 	Watched  = "nsqueued-watched"
+	Page     = "nsqueued-page"
 	Header   = "nsqueued-header"
 	Settled  = "nsqueued-settled"
 )

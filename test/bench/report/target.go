@@ -88,6 +88,14 @@ func comparisons() []comparison {
 			what: "TCP throughput, watched, to nsqueued", metric: TCPBeside, row: Watched,
 			want: 0.95, atLeast: true,
 		},
+		{
+			what: "packets/s saturated, on a page, to nsqueued", metric: FloodRate, row: Page,
+			to: Full, want: 0.95, atLeast: true,
+		},
+		{
+			what: "TCP throughput, on a page, to nsqueued", metric: TCPBeside, row: Page,
+			want: 0.95, atLeast: true,
+		},
 		{what: tcp + "no queue", metric: TCPRate, to: None, informative: true},
 		{
 			what: tcp + "no queue, header only", metric: TCPRate, row: Header, to: None,
