@@ -6,7 +6,7 @@
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit
 
-tags='netns e2e release runtimes kube vm vmguest promtool browser'
+tags='netns e2e release runtimes kube vm vmguest failslab promtool browser'
 # Kernels that the module is built for, and the newest, which needs its own compiler.
 kernels='6.1 6.12'
 newest=trixie-backports/amd64

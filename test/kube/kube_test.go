@@ -101,7 +101,7 @@ func chosen(name string) bool {
 		return true
 	}
 	for one := range strings.SplitSeq(names, ",") {
-		if strings.HasPrefix(name, strings.TrimSpace(one)) {
+		if strings.TrimSpace(one) == name {
 			return true
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -29,6 +30,7 @@ import (
 func testPlugin(t *testing.T, r *rig) {
 	r.awaitAttached(t)
 	r.asksNodes(t)
+	r.drawPlugin(t)
 	n := r.nodes[len(r.nodes)-1]
 	w := r.watch(t)
 	r.underLoad(t, func() {
@@ -95,6 +97,22 @@ func (r *rig) asksNodes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// drawPlugin leaves what a user sees in the directory of NSQUEUE_PICTURES, if there is one.
+func (r *rig) drawPlugin(t *testing.T) {
+	t.Helper()
+	dir := os.Getenv("NSQUEUE_PICTURES")
+	if dir == "" {
+		return
+	}
+	var seen strings.Builder
+	r.underLoad(t, func() {
+		for _, line := range []string{"status", "list", "watch --count 6 --protocol udp"} {
+			fmt.Fprintf(&seen, "$ kubectl nsqueue %s\n%s\n", line, r.plugin(t, strings.Fields(line)...))
+		}
+	})
+	nstest.Must(t, os.WriteFile(filepath.Join(dir, "kubectl-nsqueue.txt"), []byte(seen.String()), 0o644))
 }
 
 // pluginCommand is one of kubectl, which finds its plugins by PATH.

@@ -140,6 +140,7 @@ func TestTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := programs()
+	all[0].Tags += ",failslab" // debug.config can refuse memory
 	for i := range all {
 		all[i].Timeout *= debugSlowness
 		all[i].Env = append(slices.Clip(all[i].Env), fmt.Sprintf("%s=%d",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build vmguest
+//go:build vmguest && failslab
 
 package kmod
 
@@ -28,13 +28,13 @@ const (
 )
 
 // refuseMemory prepares the kernel to refuse memory that the loaded module asks for, and
-// nothing else. Only kernels for debugging can do that; `make test-vm-debug` boots one.
+// nothing else. Only kernels for debugging can do that: `make test-vm-debug` boots one, and
+// builds this file.
 func refuseMemory(t *testing.T) {
 	t.Helper()
 	_ = unix.Mount("debugfs", debugfs, "debugfs", 0, "") // it may be there
-	if _, err := os.Stat(failslab + "require-start"); errors.Is(err, os.ErrNotExist) {
-		t.Skip("this kernel has no CONFIG_FAULT_INJECTION_STACKTRACE_FILTER")
-	}
+	_, err := os.Stat(failslab + "require-start")        // CONFIG_FAULT_INJECTION_STACKTRACE_FILTER
+	nstest.Must(t, err)
 	start := readNumber(t, "/sys/module/nsqueue/sections/.text", 0)
 	size := readNumber(t, "/sys/module/nsqueue/coresize", 10)
 	for name, value := range map[string]string{
