@@ -21,7 +21,7 @@ const (
 	askPods     = time.Second
 	askNames    = 2 * time.Second
 	watchAgain  = 500 * time.Millisecond
-	packetsRate = 10000 // packets a second that flows are made of, at most
+	packetsRate = 2000 // packets a second that flows are made of, at most
 )
 
 // serveFeed sends server-sent events until the page is closed: node, pods, refused and
