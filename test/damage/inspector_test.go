@@ -170,7 +170,7 @@ func TestStoppedInspector(t *testing.T) {
 	nstest.Must(t, r.stop(syscall.SIGTERM))
 	r.start()
 	marker := r.mark()
-	its, other := r.attach("its"), r.attachOther("other")
+	its, other := r.attach("its"), r.attachAs(api.Key{ContainerID: "other", Ifname: "net1"})
 	other.countUnmarked(t)
 	got := r.underLoad([]*pod{its, other}, func() {
 		wait(200 * time.Millisecond)
@@ -192,16 +192,4 @@ func TestStoppedInspector(t *testing.T) {
 	if n := other.unmarked(t); n < got.Sent/4 {
 		t.Errorf("%d packets passed the pod that the inspector does not read", n)
 	}
-}
-
-// attachOther makes a pod whose interface has another name.
-func (r *rig) attachOther(name string) *pod {
-	r.t.Helper()
-	p := &pod{key: api.Key{ContainerID: name, Ifname: "net1"}}
-	p.NetNS, p.peer = nstest.Pair(r.t)
-	if got := p.peer.Ping(r.t, p.IPv4(), 1, patience); got != 1 {
-		r.t.Fatal("pod and peer do not know each other")
-	}
-	r.attachNetns(p.key, p.NetNS)
-	return p
 }

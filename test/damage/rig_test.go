@@ -209,7 +209,13 @@ type pod struct {
 // attach makes a pod with a peer, and has it inspected.
 func (r *rig) attach(name string) *pod {
 	r.t.Helper()
-	p := &pod{key: api.Key{ContainerID: name, Ifname: "eth0"}}
+	return r.attachAs(api.Key{ContainerID: name, Ifname: "eth0"})
+}
+
+// attachAs does it for a pod whose interface may have another name.
+func (r *rig) attachAs(key api.Key) *pod {
+	r.t.Helper()
+	p := &pod{key: key}
 	p.NetNS, p.peer = nstest.Pair(r.t)
 	if got := p.peer.Ping(r.t, p.IPv4(), 1, patience); got != 1 {
 		r.t.Fatal("pod and peer do not know each other")
