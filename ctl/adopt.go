@@ -84,8 +84,8 @@ func (c *command) adoptedSince(ctx context.Context, began time.Time) string {
 }
 
 func (c *command) writeAdopted(found api.AdoptResults) error {
-	if c.structured() {
-		return c.writeObject(found)
+	if c.printer().Structured() {
+		return c.printer().Object(found)
 	}
 	for _, what := range found.Missing {
 		fmt.Fprintln(c.err, text.Wrap("Not all pods can be found: "+what, "  "))
@@ -105,7 +105,7 @@ func (c *command) writeAdopted(found api.AdoptResults) error {
 			cmp.Or(r.Network, "-"), cmp.Or(r.Netns.Path, "-"), string(r.Outcome),
 			cmp.Or(r.Reason, "-"))
 	}
-	return errors.Join(c.writeTable(&t), c.summarize(&found))
+	return errors.Join(c.printer().Table(&t), c.summarize(&found))
 }
 
 // summarize prints how many pods had each outcome.

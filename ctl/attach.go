@@ -82,8 +82,8 @@ func attach(ctx context.Context, c *command, f attachFlags) error {
 	if err != nil {
 		return fmt.Errorf("attach %s: %w", req.Key, err)
 	}
-	if c.structured() {
-		return c.writeObject(a)
+	if c.printer().Structured() {
+		return c.printer().Object(a)
 	}
 	return c.printLine("%s attached (hook %s, queue %s, failure policy %s)",
 		a.Key, a.Hook, view.QueueNumbers(a.Queues), a.FailurePolicy)

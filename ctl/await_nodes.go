@@ -125,8 +125,8 @@ func (c *command) credentials() string { return filepath.Join(c.root, cluster.Cr
 
 // reportNodes prints what was found; all says that no node is missing.
 func (c *command) reportNodes(a *awaitedNodes, all, strict bool) error {
-	if c.structured() {
-		if err := c.writeObject(a); err != nil {
+	if c.printer().Structured() {
+		if err := c.printer().Object(a); err != nil {
 			return err
 		}
 	} else if err := c.printLine("%s", a.count()); err != nil {

@@ -76,8 +76,8 @@ func describe(ctx context.Context, c *command, name string) error {
 		}
 		all.Attachments = append(all.Attachments, d)
 	}
-	if c.structured() {
-		return c.writeObject(all)
+	if c.printer().Structured() {
+		return c.printer().Object(all)
 	}
 	for i := range all.Attachments {
 		if i > 0 {
@@ -245,7 +245,7 @@ func (c *command) writeEffective(rules []api.EffectiveRule) error {
 	for _, r := range rules {
 		t.Add(r.Set+"/"+r.Rule, r.Action, r.Mode, cmp.Or(r.When, "-"))
 	}
-	return c.writeTable(&t)
+	return c.printer().Table(&t)
 }
 
 // partRefusals has refusals apart from other events, which they would push out.

@@ -80,8 +80,8 @@ func detach(ctx context.Context, c *command, f detachFlags, names []string) erro
 }
 
 func (c *command) reportDetached(n int, lines ...string) error {
-	if c.structured() {
-		return c.writeObject(api.DetachResult{Detached: n})
+	if c.printer().Structured() {
+		return c.printer().Object(api.DetachResult{Detached: n})
 	}
 	for _, line := range lines {
 		if err := c.printLine("%s", line); err != nil {

@@ -79,8 +79,8 @@ func examine(ctx context.Context, c *command, f directoryFlags) error {
 }
 
 func (c *command) writeReport(r *doctor.Report) error {
-	if c.structured() {
-		return c.writeObject(r)
+	if c.printer().Structured() {
+		return c.printer().Object(r)
 	}
 	for i := range r.Findings {
 		if _, err := fmt.Fprint(c.out, findingText(&r.Findings[i])); err != nil {

@@ -145,7 +145,7 @@ func TestNothingIsCarriedOut(t *testing.T) {
 		socket := d.Start(t)
 		for name, list := range calls {
 			for _, args := range list {
-				for _, output := range formats() {
+				for _, output := range text.Formats() {
 					all := append([]string{name}, args...)
 					if name != "version" {
 						all = append(all, "-o", output)

@@ -100,14 +100,14 @@ func events(ctx context.Context, c *command, f eventFilter) error {
 	if err != nil {
 		return err
 	}
-	if c.structured() {
-		return c.writeObject(api.EventList{Events: list})
+	if c.printer().Structured() {
+		return c.printer().Object(api.EventList{Events: list})
 	}
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(c.err, "No events.")
 		return err
 	}
-	return c.writeTable(view.Events(list, c.id))
+	return c.printer().Table(view.Events(list, c.id))
 }
 
 // followEvents prints events as they happen, also those of later daemons.
@@ -154,8 +154,8 @@ func (c *command) printEvents(list []api.Event) error {
 }
 
 func (c *command) printEvent(e *api.Event) error {
-	if c.structured() {
-		return c.writeItem(e)
+	if c.printer().Structured() {
+		return c.printer().Item(e)
 	}
 	return c.printLine("%s", view.EventLine(e))
 }

@@ -354,8 +354,8 @@ func (c *command) awaitReload(ctx context.Context, i *conflist.Installer, p *con
 }
 
 func (c *command) writeInstalled(done *installed) error {
-	if c.structured() {
-		return c.writeObject(done)
+	if c.printer().Structured() {
+		return c.printer().Object(done)
 	}
 	_, err := fmt.Fprintf(c.out, "%s: %s\n", done.Plugin.Path, done.Plugin.Action)
 	for _, change := range done.Changes {
@@ -378,8 +378,8 @@ func (c *command) writeDryRun(would *installed) error {
 	for _, change := range would.Changes {
 		would.Diff += text.Diff(change.Path, change.Before, change.After)
 	}
-	if c.structured() {
-		return c.writeObject(would)
+	if c.printer().Structured() {
+		return c.printer().Object(would)
 	}
 	fmt.Fprintf(c.err, "%s would be %s\n", would.Plugin.Path, would.Plugin.Action)
 	if would.Diff == "" {

@@ -109,8 +109,8 @@ func (w *installWatch) backedOff(p *conflist.Plan, repairs int, pause time.Durat
 // repairs.
 func (w *installWatch) report(e *installEvent) {
 	e.Time = w.now()
-	if w.structured() {
-		_ = w.writeItem(e)
+	if w.printer().Structured() {
+		_ = w.printer().Item(e)
 		return
 	}
 	at := e.Time.Format(time.RFC3339)

@@ -53,7 +53,7 @@ func list(ctx context.Context, c *command, pods podFilter, again bool) error {
 	l.Attachments = slices.DeleteFunc(l.Attachments, func(a api.Attachment) bool {
 		return !pods.matches(a.Pod)
 	})
-	if c.structured() {
+	if c.printer().Structured() {
 		return c.writeOne(again, l)
 	}
 	return c.show(again, func() error { return c.writeAttachments(l.Attachments) })
@@ -64,5 +64,5 @@ func (c *command) writeAttachments(attachments []api.Attachment) error {
 		_, err := fmt.Fprintln(c.err, "No attachments.")
 		return err
 	}
-	return c.writeTable(view.Attachments(attachments, c.id, c.now()))
+	return c.printer().Table(view.Attachments(attachments, c.id, c.now()))
 }

@@ -38,8 +38,8 @@ func setLogLevel(ctx context.Context, c *command, level api.LogLevel) error {
 	if err != nil {
 		return err
 	}
-	if c.structured() {
-		return c.writeObject(map[string]api.LogLevel{"level": level})
+	if c.printer().Structured() {
+		return c.printer().Object(map[string]api.LogLevel{"level": level})
 	}
 	_, err = fmt.Fprintf(c.out, "log level %s\n", level)
 	return err

@@ -158,37 +158,9 @@ type command struct {
 	output string
 }
 
-// The output formats, the default first.
-func formats() []string { return []string{"table", "wide", "json", "yaml"} }
-
-// structured says that the output is for programs.
-func (c *command) structured() bool { return c.output == "json" || c.output == "yaml" }
-
-// writeTable prints a table: wide has all columns, on any terminal.
-func (c *command) writeTable(t *text.Table) error {
-	if c.output == "wide" {
-		return t.Write(c.out, 0)
-	}
-	return t.Narrow().Write(c.out, c.width())
-}
-
-// writeObject prints v the way that kubectl prints JSON or YAML.
-func (c *command) writeObject(v any) error {
-	if c.output == "yaml" {
-		return text.WriteYAML(c.out, v)
-	}
-	return text.WriteJSON(c.out, v, "  ")
-}
-
-// writeItem prints one of many that come one by one.
-func (c *command) writeItem(v any) error {
-	if c.output == "yaml" {
-		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
-			return err
-		}
-		return text.WriteYAML(c.out, v)
-	}
-	return text.WriteJSON(c.out, v, "")
+// printer prints what the command has found.
+func (c *command) printer() text.Printer {
+	return text.Printer{Out: c.out, Width: c.width, Format: c.output}
 }
 
 // printLine prints one line, with line breaks in it escaped.
@@ -255,7 +227,7 @@ func newCommand(
 ) *cobra.Command {
 	var output string
 	cmd := build(func(ctx context.Context, f func(context.Context, *command) error) error {
-		if !slices.Contains(formats(), output) {
+		if !slices.Contains(text.Formats(), output) {
 			return usageErrorf("output format %q: want table, wide, json or yaml", output)
 		}
 		if err := checkKeepalive(all.keepalive); err != nil {
@@ -275,8 +247,9 @@ func newCommand(
 		}
 		return nil
 	})
-	cmd.Flags().StringVarP(&output, "output", "o", formats()[0], strings.Join(formats(), "|"))
-	completeFlag(cmd, "output", words(formats()...))
+	cmd.Flags().StringVarP(&output, "output", "o", text.Formats()[0],
+		strings.Join(text.Formats(), "|"))
+	completeFlag(cmd, "output", words(text.Formats()...))
 	return cmd
 }
 

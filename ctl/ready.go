@@ -88,8 +88,8 @@ func (c *command) ready(ctx context.Context, runtimeDir string) error {
 	if err != nil {
 		r.Reason = err.Error()
 	}
-	if c.structured() {
-		if err := c.writeObject(r); err != nil {
+	if c.printer().Structured() {
+		if err := c.printer().Object(r); err != nil {
 			return err
 		}
 	} else if r.Ready {

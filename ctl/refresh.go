@@ -122,7 +122,7 @@ func (c *command) showScreen(write func() error) error {
 // writeOne prints an object for programs, one of many where it is shown again.
 func (c *command) writeOne(again bool, v any) error {
 	if again {
-		return c.writeItem(v)
+		return c.printer().Item(v)
 	}
-	return c.writeObject(v)
+	return c.printer().Object(v)
 }

@@ -140,12 +140,12 @@ func runCapture(file string, o trial.Options, paths []string) (*trial.Report, er
 }
 
 func (c *command) writeTested(r *trial.Report) error {
-	if c.structured() {
-		return c.writeObject(r)
+	if c.printer().Structured() {
+		return c.printer().Object(r)
 	}
 	if len(r.Flows) == 0 {
 		fmt.Fprintln(c.err, "No flows.")
-	} else if err := c.writeTable(reportTable(r)); err != nil {
+	} else if err := c.printer().Table(reportTable(r)); err != nil {
 		return err
 	}
 	if r.Foreign > 0 {

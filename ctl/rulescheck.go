@@ -86,8 +86,8 @@ func checkRules(c *command, paths []string, labels bool) error {
 }
 
 func (c *command) writeChecked(result *checked, errs rules.Errors) error {
-	if c.structured() {
-		return c.writeObject(result)
+	if c.printer().Structured() {
+		return c.printer().Object(result)
 	}
 	for _, e := range errs {
 		if err := c.printLine("%v", e); err != nil {

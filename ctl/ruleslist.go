@@ -45,7 +45,7 @@ func listRules(ctx context.Context, c *command, again bool) error {
 	if err != nil {
 		return err
 	}
-	if c.structured() {
+	if c.printer().Structured() {
 		return c.writeOne(again, r)
 	}
 	return c.show(again, func() error { return c.writeRules(&r) })
@@ -59,7 +59,7 @@ func (c *command) writeRules(r *api.Rules) error {
 	}
 	if len(r.Sets) == 0 {
 		fmt.Fprintln(c.err, "No rules in force.")
-	} else if err := c.writeTable(view.Rules(r.Sets, c.now())); err != nil {
+	} else if err := c.printer().Table(view.Rules(r.Sets, c.now())); err != nil {
 		return err
 	}
 	for _, e := range r.Errors {
@@ -95,8 +95,8 @@ func reloadRules(ctx context.Context, c *command) error {
 }
 
 func (c *command) writeReloaded(r *api.Rules) error {
-	if c.structured() {
-		return c.writeObject(r)
+	if c.printer().Structured() {
+		return c.printer().Object(r)
 	}
 	for _, e := range r.Errors {
 		if err := c.printLine("%s", e); err != nil {

@@ -98,7 +98,7 @@ func (c *command) writeSuggested(set *suggest.Set) error {
 	if c.output != "json" {
 		y := *c
 		y.output = "yaml"
-		return y.writeItem(set)
+		return y.printer().Item(set)
 	}
-	return c.writeItem(set)
+	return c.printer().Item(set)
 }

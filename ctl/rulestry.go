@@ -223,8 +223,8 @@ func (f *tryFlags) podAddress(far netip.Addr) (netip.Addr, error) {
 }
 
 func (c *command) writeReply(a *trial.Reply) error {
-	if c.structured() {
-		return c.writeObject(a)
+	if c.printer().Structured() {
+		return c.printer().Object(a)
 	}
 	var f text.Fields
 	f.Add("Verdict", "%s", a.Verdict)

@@ -132,7 +132,7 @@ func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample
 			return err
 		}
 	}
-	if c.structured() {
+	if c.printer().Structured() {
 		return c.writeOne(!f.once, all)
 	}
 	return c.show(!f.once, func() error { return c.writeLoads(&all, len(to.attachments)) })
@@ -200,5 +200,5 @@ func loadOf(a *api.Attachment, last api.Counters, seconds float64) view.Load {
 func (c *command) writeLoads(all *view.Loads, attachments int) error {
 	fmt.Fprintf(c.out, "%s  %s, %d shown\n", all.Time.Format(time.RFC3339),
 		text.Plural(attachments, "attachment"), len(all.Attachments))
-	return c.writeTable(view.LoadTable(all.Attachments))
+	return c.printer().Table(view.LoadTable(all.Attachments))
 }

@@ -55,7 +55,7 @@ func status(ctx context.Context, c *command, again bool) error {
 	if err != nil {
 		return err
 	}
-	if c.structured() {
+	if c.printer().Structured() {
 		return c.writeOne(again, s)
 	}
 	return c.show(again, func() error { return c.writeStatus(&s) })

@@ -76,8 +76,8 @@ func upgrade(ctx context.Context, c *command, timeout time.Duration) error {
 		From: daemonIdentity{before.Version, before.PID},
 		To:   daemonIdentity{after.Version, after.PID},
 	}
-	if c.structured() {
-		return c.writeObject(u)
+	if c.printer().Structured() {
+		return c.printer().Object(u)
 	}
 	_, err = fmt.Fprintf(c.out, "nsqueued upgraded: %s -> %s (process %d -> %d)\n",
 		u.From.Version, u.To.Version, u.From.PID, u.To.PID)

@@ -111,8 +111,8 @@ func flush(w *bufio.Writer, enough bool) error {
 }
 
 func (c *command) printPacket(e *api.PacketEvent) error {
-	if c.structured() {
-		return c.writeItem(e)
+	if c.printer().Structured() {
+		return c.printer().Item(e)
 	}
 	return c.printLine("%s", view.PacketLine(e))
 }

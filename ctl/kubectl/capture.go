@@ -72,7 +72,7 @@ what others have sent is in the file.`,
 		if err := f.validate(); err != nil {
 			return err
 		}
-		return run(cmd.Context(), formats()[0], func(ctx context.Context, c *command) error {
+		return run(cmd.Context(), text.Formats()[0], func(ctx context.Context, c *command) error {
 			// Limits of the whole capture are not those of a node.
 			return c.capture(ctx, remote.args("capture", "-w", "-", "--max-size=0"), &f)
 		})

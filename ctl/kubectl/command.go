@@ -26,11 +26,10 @@ type command struct {
 	output  string
 }
 
-// The output formats, the default first.
-func formats() []string { return []string{"table", "wide", "json", "yaml"} }
-
-// structured says that the output is for programs.
-func (c *command) structured() bool { return c.output == "json" || c.output == "yaml" }
+// printer prints what the command has found.
+func (c *command) printer() text.Printer {
+	return text.Printer{Out: c.out, Width: c.width, Format: c.output}
+}
 
 // id is a container ID as the output shows it: whole in wide tables.
 func (c *command) id(id string) string {
@@ -38,33 +37,6 @@ func (c *command) id(id string) string {
 		return id
 	}
 	return view.ShortID(id)
-}
-
-// writeTable prints a table: wide has all columns, on any terminal.
-func (c *command) writeTable(t *text.Table) error {
-	if c.output == "wide" {
-		return t.Write(c.out, 0)
-	}
-	return t.Narrow().Write(c.out, c.width())
-}
-
-// writeObject prints v the way that kubectl prints JSON or YAML.
-func (c *command) writeObject(v any) error {
-	if c.output == "yaml" {
-		return text.WriteYAML(c.out, v)
-	}
-	return text.WriteJSON(c.out, v, "  ")
-}
-
-// writeItem prints one of many that come one by one.
-func (c *command) writeItem(v any) error {
-	if c.output == "yaml" {
-		if _, err := fmt.Fprintln(c.out, "---"); err != nil {
-			return err
-		}
-		return text.WriteYAML(c.out, v)
-	}
-	return text.WriteJSON(c.out, v, "")
 }
 
 // tell prints a line for the user, with line breaks in it escaped.
@@ -205,5 +177,5 @@ func (c *command) writeMerged(key string, items []json.RawMessage, bad *unanswer
 	if len(bad.Nodes) > 0 {
 		all["unanswered"] = bad.Nodes
 	}
-	return c.writeObject(all)
+	return c.printer().Object(all)
 }

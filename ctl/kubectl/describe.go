@@ -76,14 +76,14 @@ func meant(name string) func(api.Attachment) bool {
 
 func (c *command) describeOn(ctx context.Context, having []pods.Pod, name string) error {
 	args := []string{"describe"}
-	if c.structured() {
+	if c.printer().Structured() {
 		args = append(args, "-o", "json")
 	}
 	list, bad, err := c.askPods(ctx, having, append(args, "--", name)...)
 	if err != nil {
 		return err
 	}
-	if c.structured() {
+	if c.printer().Structured() {
 		err = c.writeStructured(list, bad, "attachments")
 	} else {
 		err = c.writeTexts(list)

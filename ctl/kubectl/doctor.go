@@ -101,11 +101,11 @@ func (c *command) findings(list []api.Finding, found map[api.FindingResult]int) 
 func (c *command) writeFindings(
 	list []fleet.Answer, bad *unanswered, tables []*text.Table, found map[api.FindingResult]int,
 ) error {
-	if c.structured() {
+	if c.printer().Structured() {
 		return c.writeStructured(list, bad, "findings")
 	}
 	if all := text.Join(tables...); all.Rows() > 0 {
-		if err := c.writeTable(all); err != nil {
+		if err := c.printer().Table(all); err != nil {
 			return err
 		}
 	}

@@ -98,7 +98,7 @@ func eventsOf(a *fleet.Answer) ([]nodeEvent, error) {
 }
 
 func (c *command) writeEvents(all []nodeEvent, bad *unanswered) error {
-	if c.structured() {
+	if c.printer().Structured() {
 		items := make([]json.RawMessage, len(all))
 		for i := range all {
 			items[i] = all[i].raw
@@ -116,7 +116,7 @@ func (c *command) writeEvents(all []nodeEvent, bad *unanswered) error {
 		rows[i] = view.Events([]api.Event{e.event}, c.id)
 		rows[i].Lead("NODE", e.node)
 	}
-	return c.writeTable(text.Join(rows...))
+	return c.printer().Table(text.Join(rows...))
 }
 
 func (c *command) followEvents(ctx context.Context, args []string, window time.Duration) error {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 )
 
 // remoteFlags are flags that nsqueuectl has as well, and that it gets as they are: it says
@@ -62,8 +64,9 @@ func (f *remoteFlags) args(command string, more ...string) []string {
 
 // addOutput gives a command the flag for its format.
 func addOutput(cmd *cobra.Command) *string {
-	output := cmd.Flags().StringP("output", "o", formats()[0], strings.Join(formats(), "|"))
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(),
+	output := cmd.Flags().StringP("output", "o", text.Formats()[0],
+		strings.Join(text.Formats(), "|"))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(text.Formats(),
 		cobra.ShellCompDirectiveNoFileComp)) // an error would say that it is done
 	return output
 }

@@ -82,7 +82,7 @@ func (c *command) look(ctx context.Context, watching bool, s snapshot) error {
 }
 
 func (c *command) writeSnapshot(list []fleet.Answer, bad *unanswered, s snapshot) error {
-	if c.structured() {
+	if c.printer().Structured() {
 		return c.writeStructured(list, bad, s.key)
 	}
 	rows, err := c.writeTables(list, s, bad.add)
@@ -143,7 +143,7 @@ func (c *command) writeTables(
 	}
 	all := text.Join(tables...)
 	if all.Rows() > 0 {
-		err = c.writeTable(all)
+		err = c.printer().Table(all)
 	}
 	for _, line := range more {
 		if err == nil {

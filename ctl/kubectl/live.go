@@ -41,14 +41,14 @@ func (c *command) live(
 		args: append(args, "-o", "json"), tick: tick.C,
 	}
 	f.value = func(node string, line []byte) error {
-		if c.structured() {
+		if c.printer().Structured() {
 			return c.writeStamped(node, line)
 		}
 		latest[node], fresh = line, true
 		return nil
 	}
 	f.ticked = func(t *tracker) error {
-		if c.structured() || !fresh && !t.changed() {
+		if c.printer().Structured() || !fresh && !t.changed() {
 			return nil
 		}
 		for _, node := range t.away() {
@@ -83,7 +83,7 @@ func (c *command) writeStamped(node string, object []byte) error {
 	if err != nil {
 		return err
 	}
-	return c.writeItem(stamped)
+	return c.printer().Item(stamped)
 }
 
 // show prints again: before each time it clears a terminal, after each time a pipe gets an

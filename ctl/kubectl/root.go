@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/ctl/kubectl/internal/fleet"
 	"github.com/nsqueue/nsqueue/ctl/kubectl/internal/pods"
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -112,8 +113,9 @@ func newRunner(s *IOStreams, all *globalFlags) runner {
 		if err := all.validate(); err != nil {
 			return err
 		}
-		if !slices.Contains(formats(), output) {
-			return usageErrorf("output format %q: want %s", output, strings.Join(formats(), ", "))
+		if !slices.Contains(text.Formats(), output) {
+			return usageErrorf("output format %q: want %s", output,
+				strings.Join(text.Formats(), ", "))
 		}
 		found, err := s.open(all.kube, all.selector)
 		if err != nil {

@@ -78,7 +78,7 @@ func (c *command) stats(ctx context.Context, args []string, f statsFlags) error 
 	if err != nil {
 		return err
 	}
-	if c.structured() {
+	if c.printer().Structured() {
 		err = c.writeStructured(list, bad, "")
 	} else {
 		err = show(list, bad.add)
@@ -124,5 +124,5 @@ func (c *command) writeLoads(
 	if len(rows) == 0 {
 		return nil
 	}
-	return c.writeTable(text.Join(rows...))
+	return c.printer().Table(text.Join(rows...))
 }

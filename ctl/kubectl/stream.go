@@ -144,7 +144,7 @@ func newLinePrinter(c *command) *linePrinter {
 
 // write prints a line, or the object that it shows.
 func (p *linePrinter) write(node, text string, object []byte) error {
-	if p.structured() {
+	if p.printer().Structured() {
 		return p.writeStamped(node, object)
 	}
 	name := printable.Line(node)

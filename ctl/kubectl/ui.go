@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/ctl/kubectl/internal/fleet"
 	"github.com/nsqueue/nsqueue/ctl/kubectl/internal/pods"
 )
@@ -36,7 +37,7 @@ of nsqueue.`,
 	}
 	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` of this machine, 0: any")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return run(cmd.Context(), formats()[0], func(ctx context.Context, c *command) error {
+		return run(cmd.Context(), text.Formats()[0], func(ctx context.Context, c *command) error {
 			return c.ui(ctx, port)
 		})
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/nsqueue/nsqueue/internal/printable"
 )
 
-// WriteJSON prints JSON. It escapes control characters that the encoder leaves as
+// writeJSON prints JSON. It escapes control characters that the encoder leaves as
 // they are.
-func WriteJSON(w io.Writer, v any, indent string) error {
+func writeJSON(w io.Writer, v any, indent string) error {
 	b, err := encodeJSON(v, indent)
 	if err == nil {
 		_, err = w.Write(printable.JSON(b))
@@ -31,10 +31,10 @@ func encodeJSON(v any, indent string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// WriteYAML prints YAML. If there are characters that the library cannot write, or
+// writeYAML prints YAML. If there are characters that the library cannot write, or
 // that a terminal would execute, it prints YAML in the style of JSON, which escapes
 // them.
-func WriteYAML(w io.Writer, v any) error {
+func writeYAML(w io.Writer, v any) error {
 	b, err := yaml.Marshal(v)
 	if err != nil || printable.Text(string(b)) != string(b) {
 		if b, err = encodeJSON(v, "  "); err == nil {
