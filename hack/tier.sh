@@ -44,7 +44,7 @@ handover)
 	hack/need.sh e2e
 	export NSQUEUE_HANDOVERS=10
 	timed hack/filtered.sh handover '^ *--- | sent, |TCP|FAIL|^(ok|panic)' \
-		hack/gotest.sh e2e -v -run 'TestHandOver|TestReplacedInOrder' ./test/damage
+		hack/gotest.sh e2e -v -run 'TestHandOver|TestReplacedInOrder|TestFrozenTaker' ./test/damage
 	;;
 ui)
 	hack/need.sh e2e
