@@ -5,8 +5,10 @@ package server
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -281,4 +283,20 @@ func (c *client) answer(b *proto.Batch, v proto.Verdict) {
 		list[i].ID = b.Headers[i].ID
 	}
 	c.send(proto.AppendVerdicts(nil, b.Sequence, list))
+}
+
+// socketPair is a connection of the kind that inspectors make, both ends.
+func socketPair(t *testing.T) (near, far *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	nstest.Must(t, err)
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		nstest.Must(t, errors.Join(err, f.Close()))
+		t.Cleanup(func() { _ = c.Close() })
+		ends[i] = c.(*net.UnixConn)
+	}
+	return ends[0], ends[1]
 }

@@ -4,6 +4,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -16,13 +17,18 @@ import (
 	"github.com/nsqueue/nsqueue/internal/fdcontrol"
 )
 
-// receiveHello takes the first message of an inspector.
-func receiveHello(c *net.UnixConn) (proto.Hello, error) {
+// receiveHello takes the first message of an inspector. Who says nothing does not hold up the
+// end of ctx, which does nothing to the connection once the message is there.
+func receiveHello(ctx context.Context, c *net.UnixConn) (proto.Hello, error) {
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return proto.Hello{}, err
 	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(0, 0)) })
 	var buf [proto.MaxReceived + 1]byte
 	n, err := c.Read(buf[:])
+	if !stop() {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return proto.Hello{}, fmt.Errorf("no HELLO came: %w", err)
 	}

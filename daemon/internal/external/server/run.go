@@ -90,9 +90,7 @@ func (s *Server) connect(ctx context.Context, c *net.UnixConn, links *sync.WaitG
 	if !ok {
 		return errUser
 	}
-	// Who connects and says nothing does not hold up the end.
-	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(0, 0)) })()
-	h, err := receiveHello(c)
+	h, err := receiveHello(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -401,6 +402,31 @@ func TestEnd(t *testing.T) {
 		if v.Action != inspect.Accept {
 			t.Errorf("verdict %d: %+v", i, v)
 		}
+	}
+}
+
+// An end that comes right behind HELLO leaves the connection as it is: it becomes a link, and
+// may have packets.
+func TestEndBehindHello(t *testing.T) {
+	near, far := socketPair(t)
+	_, err := far.Write((&proto.Hello{Version: 1, Name: "x"}).Append(nil))
+	nstest.Must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := receiveHello(ctx, near); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	context.AfterFunc(ctx, func() { close(ended) })
+	cancel()
+	<-ended
+	const tries = 100 // what ctx's end does, it does by the scheduler's leave
+	for range tries {
+		_, err := far.Write([]byte("verdicts"))
+		nstest.Must(t, err)
+		if n, err := near.Read(make([]byte, 64)); err != nil || n != len("verdicts") {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+		runtime.Gosched()
 	}
 }
 
