@@ -47,9 +47,14 @@ func (q *queue) resume() {
 	}
 }
 
-// flush sends what may be sent of a queue.
+// eager is how many batches of a queue an inspector has before the next one waits until it
+// is full. One that takes long for a batch does not hold up all others.
+const eager = 2
+
+// flush sends what may be sent of a queue. What comes while the inspector is busy shares
+// batches.
 func (l *link) flush(q *queue) {
-	for len(q.waiting) > 0 && q.inFlight < int(l.hello.InFlight) && len(l.late) == 0 {
+	for l.mayFlush(q) {
 		b := q.waiting[0]
 		q.waiting = q.waiting[:copy(q.waiting, q.waiting[1:])]
 		l.sequence++
@@ -58,11 +63,26 @@ func (l *link) flush(q *queue) {
 		l.sent[b.sequence] = b
 		l.sendLocked(message{batch: b})
 	}
-	if len(q.waiting) > 0 {
+	if len(q.waiting) > 0 && l.hasEnough(q) {
 		q.pause()
 	} else {
 		q.resume()
 	}
+}
+
+// hasEnough reports whether no further batch goes to the inspector before it has answered.
+func (l *link) hasEnough(q *queue) bool {
+	return q.inFlight >= int(l.hello.InFlight) || len(l.late) > 0
+}
+
+func (l *link) mayFlush(q *queue) bool {
+	switch {
+	case len(q.waiting) == 0 || l.hasEnough(q):
+		return false
+	case q.inFlight < eager || len(q.waiting) > 1:
+		return true
+	}
+	return q.waiting[0].builder.Count() >= int(l.hello.Batch)
 }
 
 // done ends a batch whose packets have their verdicts.

@@ -148,6 +148,42 @@ func TestStalled(t *testing.T) {
 	}
 }
 
+// While the inspector has two batches, packets share the next one until it is full.
+func TestSharedBatch(t *testing.T) {
+	b := newBed(t, Config{})
+	c := b.connect(proto.Hello{Batch: 4})
+	for i := range uint32(9) {
+		b.inspect(b.packets(i, 1))
+	}
+	var first proto.Batch
+	for i, want := range [][]uint32{{0}, {1}, {2, 3, 4, 5}} { // and three that wait
+		got, _ := c.batch()
+		if ids := idsOf(&got); !slices.Equal(ids, want) {
+			t.Fatalf("batch %d has %v, want %v", i, ids, want)
+		}
+		if i == 0 {
+			first = got
+		}
+		if i > 0 {
+			c.answer(&got, proto.Verdict{Action: proto.ActionAccept})
+		}
+	}
+	got, _ := c.batch() // though the first one has no answer
+	if ids := idsOf(&got); !slices.Equal(ids, []uint32{6, 7, 8}) {
+		t.Errorf("the last batch has %v", ids)
+	}
+	c.answer(&first, proto.Verdict{Action: proto.ActionAccept})
+	c.answer(&got, proto.Verdict{Action: proto.ActionAccept})
+	b.kernel.await(t, 9)
+}
+
+func idsOf(b *proto.Batch) (ids []uint32) {
+	for _, h := range b.Headers {
+		ids = append(ids, h.ID)
+	}
+	return ids
+}
+
 // No more than four batches of a queue are on their way. Others wait, and the queue is
 // paused, until there is room.
 func TestBackpressure(t *testing.T) {
@@ -361,7 +397,7 @@ func TestAttachments(t *testing.T) {
 // What does not fit into the socket waits, in order.
 func TestFullSocket(t *testing.T) {
 	b := newBed(t, Config{})
-	c := b.connect(proto.Hello{})
+	c := b.connect(proto.Hello{Batch: 1}) // so that each batch is full
 	kernels := make([]*kernel, 200)
 	for i := range kernels { // as many queues, each with four batches
 		kernels[i] = newKernel()
