@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/options"
 	"github.com/nsqueue/nsqueue/ctl/internal/pcapng"
 	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -23,21 +21,8 @@ import (
 // captureFlags are the command's own flags.
 type captureFlags struct {
 	filterFlags
-
-	file     string
-	count    uint64
-	duration time.Duration
-	snapLen  int
-	maxSize  int64
+	options.Capture
 }
-
-// The limits of a capture unless flags say otherwise. Each captured packet costs
-// processor time in nsqueued and in nsqueuectl, which the data path then lacks.
-const (
-	captureRate    = 1000
-	captureSnapLen = 1500 // what comes merged is longer (segmentation offload)
-	captureMaxSize = 256  // MiB
-)
 
 func newCapture(run runner) *cobra.Command {
 	var f captureFlags
@@ -62,50 +47,32 @@ root, and continues when nsqueued restarts.`,
 			})
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVarP(&f.file, "write", "w", "", "`FILE` to write, - for standard output (required)")
-	flags.Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
-	flags.DurationVar(&f.duration, "duration", 0, "stop after `TIME` (default: do not stop)")
-	flags.IntVar(&f.snapLen, "snaplen", captureSnapLen, "at most `N` bytes of each packet")
-	flags.Int64Var(&f.maxSize, "max-size", captureMaxSize, "stop when FILE has `N` MiB, 0: never")
-	f.addTo(cmd, run, captureRate)
-	_ = cmd.MarkFlagRequired("write") // an error would say that there is no such flag
+	f.Capture.AddTo(cmd)
+	f.filterFlags.addTo(cmd, run, options.CaptureRate)
 	return cmd
 }
 
-func (f *captureFlags) validate() error {
-	switch {
-	case f.snapLen < 1 || f.snapLen > api.MaxPayload:
-		return usageErrorf("snaplen %d: want 1 to %d", f.snapLen, api.MaxPayload)
-	case f.maxSize < 0:
-		return usageErrorf("max-size %d: want 0 or more", f.maxSize)
-	case f.duration < 0:
-		return usageErrorf("duration %s: want 0 or more", f.duration)
-	}
-	return nil
-}
-
 func capture(ctx context.Context, c *command, f captureFlags) (err error) {
-	if err := f.validate(); err != nil {
-		return err
+	if err := f.Validate(c.width()); err != nil {
+		return usageErrorf("%s", err)
 	}
 	req, err := f.request()
 	if err != nil {
 		return err
 	}
-	req.Payload = f.snapLen
-	out, err := c.openCapture(f.file)
+	req.Payload = f.SnapLen
+	out, err := f.Open(c.raw)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	w, err := newRecorder(out, f.snapLen)
+	w, err := newRecorder(out, f.SnapLen)
 	if err != nil {
 		return err
 	}
-	if f.duration > 0 {
+	if f.Duration > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.duration)
+		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
 	t := packetCounts{verdicts: map[string]uint64{}, verb: "written"}
@@ -114,7 +81,7 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 		fmt.Fprintln(c.err, "capturing; press Ctrl-C to stop")
 	}
 	err = c.watchPackets(ctx, req, capturing, func(events []api.PacketEvent) error {
-		return w.recordAll(events, &t, &f)
+		return w.recordAll(events, &t, &f.Capture)
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -124,26 +91,6 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 	}
 	return err
 }
-
-// openCapture opens the output. Only the owner of a file may read it.
-func (c *command) openCapture(file string) (io.WriteCloser, error) {
-	if file != "-" {
-		f, err := os.OpenFile(file,
-			os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("open capture: %w", err)
-		}
-		return f, nil
-	}
-	if c.width() > 0 {
-		return nil, usageErrorf("a capture is no text for a terminal: write it to a file or a pipe")
-	}
-	return nopCloser{c.raw}, nil
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 // recorder writes packets, and an interface before the first packet of each pod.
 type recorder struct {
@@ -163,14 +110,16 @@ func newRecorder(out io.Writer, snapLen int) (*recorder, error) {
 }
 
 // recordAll writes packets, and returns errEnough at the limits.
-func (r *recorder) recordAll(events []api.PacketEvent, t *packetCounts, f *captureFlags) error {
+func (r *recorder) recordAll(
+	events []api.PacketEvent, t *packetCounts, limits *options.Capture,
+) error {
 	enough := false
 	for i := 0; i < len(events) && !enough; i++ {
 		if err := r.record(&events[i]); err != nil {
 			return err
 		}
 		t.add(&events[i])
-		enough = t.printed == f.count || f.maxSize > 0 && r.Size() >= f.maxSize<<20
+		enough = limits.IsEnough(t.printed, r.Size())
 	}
 	return flush(r.blocks, enough)
 }

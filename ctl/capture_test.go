@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/options"
 	"github.com/nsqueue/nsqueue/daemon/api"
 	"github.com/nsqueue/nsqueue/internal/apitest"
 )
@@ -53,7 +54,7 @@ func TestCapture(t *testing.T) {
 	}
 	o := nsqueuectl(t.Context(), socket, append(args, "-")...)
 	o.want(t, 0, string(text), summary)
-	want := api.WatchRequest{Port: 53, Rate: captureRate, Payload: captureSnapLen}
+	want := api.WatchRequest{Port: 53, Rate: options.CaptureRate, Payload: 1500}
 	if diff := cmp.Diff([]api.WatchRequest{want, want}, d.Watched()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}

@@ -10,22 +10,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/options"
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/daemon/api"
 )
 
-// leastInterval keeps the calls themselves from costing much.
-const leastInterval = 100 * time.Millisecond
-
 // statsFlags are the command's own flags.
 type statsFlags struct {
 	podFilter
-
-	sort     string
-	interval time.Duration
-	once     bool
-	limit    int
+	options.Loads
 }
 
 func newStats(run runner) *cobra.Command {
@@ -54,14 +48,9 @@ document per interval.`,
 			})
 		},
 	}
-	flags := cmd.Flags()
 	f.podFilter.addTo(cmd, run)
-	flags.StringVar(&f.sort, "sort", "packets",
-		"`COLUMN` to sort by: packets, bits, drops, settled,\ntime or pod")
-	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two samples")
-	flags.BoolVar(&f.once, "once", false, "stop after the first interval")
-	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")
-	completeFlag(cmd, "sort", words("packets", "bits", "drops", "settled", "time", "pod"))
+	f.Loads.AddTo(cmd.Flags())
+	completeFlag(cmd, "sort", words(options.LoadColumns()...))
 	return cmd
 }
 
@@ -71,38 +60,29 @@ type sample struct {
 	attachments []api.Attachment
 }
 
-func (f *statsFlags) validate() error {
-	if _, err := view.CompareLoads(f.sort); err != nil {
+func stats(ctx context.Context, c *command, f statsFlags) error {
+	compare, err := f.Compare()
+	if err != nil {
 		return usageErrorf("%s", err)
 	}
-	if f.interval < leastInterval {
-		return usageErrorf("interval %s: want at least %s", f.interval, leastInterval)
-	}
-	if f.limit < 0 {
-		return usageErrorf("limit %d: want 0 or more", f.limit)
-	}
-	return f.parse()
-}
-
-func stats(ctx context.Context, c *command, f statsFlags) error {
-	if err := f.validate(); err != nil {
+	if err := f.parse(); err != nil {
 		return err
 	}
 	var last *sample
 	look := func(ctx context.Context) error {
 		next, err := c.sample(ctx, f.podFilter)
 		if err == nil && last != nil {
-			err = c.showLoads(ctx, &f, last, next)
+			err = c.showLoads(ctx, &f.Loads, compare, last, next)
 		}
 		if err == nil {
 			last = next
 		}
 		return err
 	}
-	if !f.once {
-		return c.refresh(ctx, f.interval, look)
+	if !f.Once {
+		return c.refresh(ctx, f.Interval, look)
 	}
-	if err := look(ctx); err != nil || !pause(ctx, f.interval) {
+	if err := look(ctx); err != nil || !pause(ctx, f.Interval) {
 		return ignoreCanceled(ctx, err)
 	}
 	return ignoreCanceled(ctx, look(ctx))
@@ -117,14 +97,12 @@ func (c *command) sample(ctx context.Context, pods podFilter) (*sample, error) {
 }
 
 // showLoads prints what happened between two samples.
-func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample) error {
-	compare, err := view.CompareLoads(f.sort)
-	if err != nil {
-		return err
-	}
+func (c *command) showLoads(
+	ctx context.Context, f *options.Loads, compare func(a, b view.Load) int, from, to *sample,
+) error {
 	all := loadsBetween(from, to)
 	slices.SortStableFunc(all.Attachments, compare)
-	if n := f.limit; n > 0 && n < len(all.Attachments) {
+	if n := f.Limit; n > 0 && n < len(all.Attachments) {
 		all.Attachments = all.Attachments[:n]
 	}
 	for i := range all.Attachments {
@@ -133,9 +111,9 @@ func (c *command) showLoads(ctx context.Context, f *statsFlags, from, to *sample
 		}
 	}
 	if c.printer().Structured() {
-		return c.writeOne(!f.once, all)
+		return c.writeOne(!f.Once, all)
 	}
-	return c.show(!f.once, func() error { return c.writeLoads(&all, len(to.attachments)) })
+	return c.show(!f.Once, func() error { return c.writeLoads(&all, len(to.attachments)) })
 }
 
 // addQueues asks what waits and was lost. An attachment that is gone has neither.

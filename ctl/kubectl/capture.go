@@ -8,13 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/options"
 	"github.com/nsqueue/nsqueue/ctl/internal/pcapng"
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -24,20 +23,10 @@ import (
 
 // captureFlags are the command's own flags.
 type captureFlags struct {
-	file     string
-	count    uint64
-	duration time.Duration
-	snapLen  int
-	maxSize  int64
-	window   *time.Duration
-}
+	options.Capture
 
-// The limits of a capture unless flags say otherwise.
-const (
-	captureRate    = 1000
-	captureSnapLen = 1500
-	captureMaxSize = 256 // MiB
-)
+	window *time.Duration
+}
 
 func newCapture(run runner) *cobra.Command {
 	var f captureFlags
@@ -59,19 +48,10 @@ what others have sent is in the file.`,
 	}
 	remote := newRemoteFlags(cmd)
 	f.window = addWindow(cmd)
-	flags := cmd.Flags()
-	flags.StringVarP(&f.file, "write", "w", "", "`FILE` to write, - for standard output (required)")
-	flags.Uint64Var(&f.count, "count", 0, "stop after `N` packets (default: do not stop)")
-	flags.DurationVar(&f.duration, "duration", 0, "stop after `TIME` (default: do not stop)")
-	flags.IntVar(&f.snapLen, "snaplen", captureSnapLen, "at most `N` bytes of each packet")
-	flags.Int64Var(&f.maxSize, "max-size", captureMaxSize, "stop when FILE has `N` MiB, 0: never")
-	_ = cmd.MarkFlagRequired("write") // an error would say that there is no such flag
-	remote.packets(captureRate)
+	f.AddTo(cmd)
+	remote.packets(options.CaptureRate)
 	remote.names["snaplen"] = "snaplen"
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := f.validate(); err != nil {
-			return err
-		}
 		return run(cmd.Context(), text.Formats()[0], func(ctx context.Context, c *command) error {
 			// Limits of the whole capture are not those of a node.
 			return c.capture(ctx, remote.args("capture", "-w", "-", "--max-size=0"), &f)
@@ -80,28 +60,19 @@ what others have sent is in the file.`,
 	return cmd
 }
 
-func (f *captureFlags) validate() error {
-	switch {
-	case f.snapLen < 1 || f.snapLen > api.MaxPayload:
-		return usageErrorf("snaplen %d: want 1 to %d", f.snapLen, api.MaxPayload)
-	case f.maxSize < 0:
-		return usageErrorf("max-size %d: want 0 or more", f.maxSize)
-	case f.duration < 0:
-		return usageErrorf("duration %s: want 0 or more", f.duration)
-	}
-	return checkWindow(*f.window)
-}
-
 func (c *command) capture(ctx context.Context, args []string, f *captureFlags) (err error) {
-	if f.file == "-" && c.width() > 0 {
-		return usageErrorf("a capture is no text for a terminal: write it to a file or a pipe")
+	if err := f.Validate(c.width()); err != nil {
+		return usageErrorf("%w", err)
 	}
-	if f.duration > 0 {
+	if err := checkWindow(*f.window); err != nil {
+		return err
+	}
+	if f.Duration > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.duration)
+		ctx, cancel = context.WithTimeout(ctx, f.Duration)
 		defer cancel()
 	}
-	w := &recorder{interfaces: map[string]int{}, nodes: map[string]bool{}, limits: f}
+	w := &recorder{interfaces: map[string]int{}, nodes: map[string]bool{}, limits: &f.Capture}
 	defer func() { err = errors.Join(err, failed(w.close())) }()
 	s := stream[packet]{
 		args: args, window: *f.window, sink: packets, gap: packetGap,
@@ -186,27 +157,19 @@ type recorder struct {
 	blocks     *bufio.Writer // what is not written yet
 	interfaces map[string]int
 	nodes      map[string]bool
-	limits     *captureFlags
+	limits     *options.Capture
 	written    uint64
 }
 
-// open begins the file. Only its owner may read it.
+// open begins the file.
 func (r *recorder) open(stdout io.Writer) (err error) {
-	if r.limits.file == "-" {
-		r.file = nopCloser{stdout}
-	} else if r.file, err = os.OpenFile(r.limits.file,
-		os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600); err != nil {
-		r.file = nil
-		return fmt.Errorf("open capture: %w", err)
+	if r.file, err = r.limits.Open(stdout); err != nil {
+		return err
 	}
 	r.blocks = bufio.NewWriter(r.file)
 	r.Writer, err = pcapng.NewWriter(r.blocks, "nsqueuectl "+api.Version()+" (kubectl-nsqueue)")
 	return errors.Join(err, r.flush())
 }
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 func (r *recorder) flush() error { return r.blocks.Flush() }
 
@@ -235,8 +198,7 @@ func (r *recorder) record(node string, p packet) error {
 	}
 	r.written++
 	r.nodes[node] = true
-	if r.written == r.limits.count ||
-		r.limits.maxSize > 0 && r.Size() >= r.limits.maxSize<<20 {
+	if r.limits.IsEnough(r.written, r.Size()) {
 		return errEnough
 	}
 	return nil
@@ -251,7 +213,7 @@ func (r *recorder) interfaceOf(node string, in *pcap.Interface) (int, error) {
 	}
 	i, err := r.AddInterface(pcapng.Interface{
 		Name: short(in.Name), Description: short(in.Description + ", node " + node),
-		SnapLen: uint32(r.limits.snapLen),
+		SnapLen: uint32(r.limits.SnapLen),
 	})
 	if err == nil {
 		r.interfaces[key] = i

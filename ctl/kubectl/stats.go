@@ -10,22 +10,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nsqueue/nsqueue/ctl/internal/options"
 	"github.com/nsqueue/nsqueue/ctl/internal/text"
 	"github.com/nsqueue/nsqueue/ctl/internal/view"
 	"github.com/nsqueue/nsqueue/ctl/kubectl/internal/answers"
 	"github.com/nsqueue/nsqueue/ctl/kubectl/internal/fleet"
 )
 
-// statsFlags are the command's own flags.
-type statsFlags struct {
-	sort     string
-	interval time.Duration
-	once     bool
-	limit    int
-}
-
 func newStats(run runner) *cobra.Command {
-	var f statsFlags
+	var f options.Loads
 	cmd := &cobra.Command{
 		Use:     "stats",
 		Aliases: []string{"top"},
@@ -39,12 +32,7 @@ says what the columns mean. -o json prints one JSON object per line and node.`,
 	}
 	remote, output := newRemoteFlags(cmd), addOutput(cmd)
 	remote.pods()
-	flags := cmd.Flags()
-	flags.StringVar(&f.sort, "sort", "packets",
-		"`COLUMN` to sort by: packets, bits, drops, settled,\ntime or pod")
-	flags.DurationVar(&f.interval, "interval", time.Second, "`TIME` between two samples")
-	flags.BoolVar(&f.once, "once", false, "stop after the first interval")
-	flags.IntVar(&f.limit, "limit", 20, "show at most `N` attachments, 0: all")
+	f.AddTo(cmd.Flags())
 	for _, name := range []string{"sort", "interval", "limit"} {
 		remote.names[name] = name
 	}
@@ -56,21 +44,16 @@ says what the columns mean. -o json prints one JSON object per line and node.`,
 	return cmd
 }
 
-func (c *command) stats(ctx context.Context, args []string, f statsFlags) error {
-	compare, err := view.CompareLoads(f.sort)
-	switch {
-	case err != nil:
+func (c *command) stats(ctx context.Context, args []string, f options.Loads) error {
+	compare, err := f.Compare()
+	if err != nil {
 		return usageErrorf("%w", err)
-	case f.interval <= 0:
-		return usageErrorf("interval %s: want more than 0", f.interval)
-	case f.limit < 0:
-		return usageErrorf("limit %d: want 0 or more", f.limit)
 	}
 	show := func(list []fleet.Answer, bad func(string, error)) error {
-		return c.writeLoads(list, compare, f.limit, bad)
+		return c.writeLoads(list, compare, f.Limit, bad)
 	}
-	if !f.once {
-		return c.live(ctx, args, f.interval, func(list []fleet.Answer) error {
+	if !f.Once {
+		return c.live(ctx, args, f.Interval, func(list []fleet.Answer) error {
 			return show(list, c.tellBad)
 		})
 	}
