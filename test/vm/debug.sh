@@ -12,14 +12,20 @@ cache=${NSQUEUE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nsqueue}/vm
 tree=$cache/debug-$series
 sum=$(cat "$archive" debug.config | sha256sum | cut -d ' ' -f 1)
 
-build() {
-	echo "debug.sh: building Linux $series with debug.config in $tree"
+prepare() {
 	rm -rf "$tree"
 	mkdir -p "$tree"
 	tar -xJf "$archive" -C "$tree" --strip-components 1
 	make -s -C "$tree" tinyconfig
 	(cd "$tree" && scripts/kconfig/merge_config.sh -m .config "$OLDPWD/debug.config")
 	make -s -C "$tree" olddefconfig
+	echo "$sum" >"$tree/.nsqueue.begun"
+}
+
+# build goes on with a build that was interrupted.
+build() {
+	echo "debug.sh: building Linux $series with debug.config in $tree"
+	[ "$(cat "$tree/.nsqueue.begun" 2>/dev/null)" = "$sum" ] || prepare
 	make -s -C "$tree" "-j$(nproc)" bzImage modules
 	echo "$sum" >"$tree/.nsqueue"
 }
