@@ -59,21 +59,39 @@ func (s *session) Defer(p *inspect.Packet, limit time.Duration) (inspect.Deferre
 	if d.session != s {
 		return inspect.Deferred{}, false
 	}
-	x := s.deferral(p.ID)
+	var x *deferral
+	if !s.isNewest(p.ID) {
+		x = s.deferral(p.ID)
+	}
 	if x == nil {
 		if x = d.take(p, limit); x == nil {
 			s.reader.Counters.Undeferred.Add(1)
 			return inspect.Deferred{}, false
+		}
+		if s.isNewest(p.ID) {
+			s.newest = p.ID
 		}
 		s.deferred = append(s.deferred, x)
 	}
 	return inspect.NewDeferred(d, x.ticket), true
 }
 
-// deferral returns what is deferred of the batch under an ID, nil for nothing.
+// isNewest reports whether all that is deferred of the batch came before a packet.
+func (s *session) isNewest(id uint32) bool {
+	return len(s.deferred) == 0 || int32(id-s.newest) > 0
+}
+
+// deferral returns what is deferred of the batch under an ID, nil for nothing. It takes
+// the least time where packets are asked for in their order.
 func (s *session) deferral(id uint32) *deferral {
-	for _, x := range s.deferred {
-		if x.state != unused && x.packet.ID == id {
+	n := len(s.deferred)
+	for i := range n {
+		at := s.expected + i
+		if at >= n {
+			at -= n
+		}
+		if x := s.deferred[at]; x.state != unused && x.packet.ID == id {
+			s.expected = at + 1
 			return x
 		}
 	}
@@ -140,7 +158,7 @@ func (s *session) endBatch() {
 	if len(s.deferred) == 0 {
 		return
 	}
-	defer func() { s.deferred = s.deferred[:0] }()
+	defer func() { s.deferred, s.expected = s.deferred[:0], 0 }()
 	d := s.reader.deferrals
 	if d.session != s {
 		return

@@ -29,9 +29,12 @@ type session struct {
 	answers
 	packet inspect.Packet
 	// deferrer is the session where the inspector defers verdicts, and deferred are
-	// the packets of the batch that it has deferred, under the reader's sending.
+	// the packets of the batch that it has deferred, under the reader's sending. newest is
+	// the highest of their IDs, expected which of them is asked for next.
 	deferrer inspect.Deferrer
 	deferred []*deferral
+	newest   uint32
+	expected int
 	// batches is the inspector, where it takes whole batches, and together the one
 	// that is gathered for it.
 	batches  inspect.BatchInspector
