@@ -13,4 +13,5 @@ for arg; do
 	[[ $arg != ./* ]] || dirs+=("$arg")
 done
 go list -test -export -tags "$tag" "${dirs[@]}" >/dev/null 2>&1 # go test says what fails
-NSQUEUE_BIN=$PWD/bin exec go test -vet=off -timeout 60m -count=1 -p 1 -tags "$tag" "$@"
+NSQUEUE_BIN=$PWD/bin exec go test -vet=off -timeout 60m -count=1 -p 1 \
+	${NSQUEUE_SHORT:+-short} -tags "$tag" "$@"

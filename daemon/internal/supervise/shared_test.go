@@ -561,7 +561,7 @@ func many() (names, held []string) {
 func TestFourThousandInterrupted(t *testing.T) {
 	names, held := many()
 	want := strings.Join(held, ",")
-	for _, tt := range []struct {
+	tests := []struct {
 		point  fault.Point
 		killed bool // or stopped
 		gives  bool // the one that stays
@@ -572,7 +572,11 @@ func TestFourThousandInterrupted(t *testing.T) {
 		{fault.TakeAll, false, true},
 		{fault.GiveAll, true, false},
 		{fault.GiveAll, false, false},
-	} {
+	}
+	if testing.Short() {
+		tests = tests[:1]
+	}
+	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%s, killed %t", tt.point, tt.killed), func(t *testing.T) {
 			a := newShare(t)
 			a.soft = 1024
