@@ -8,13 +8,13 @@
 set -u
 cd "$(dirname "$0")/.." || exit
 
-test=(test-unit test-netns test-e2e test-damage)
+test=(test-unit test-chart test-netns test-e2e test-damage)
 [ "$*" != test ] || export NSQUEUE_SHORT=yes
 targets=()
 for target in "$@"; do
 	case $target in
 	test) targets+=("${test[@]}") ;;
-	test-all) targets+=("${test[@]}" test-chart test-ui test-release test-runtimes test-vm) ;;
+	test-all) targets+=("${test[@]}" test-ui test-release test-runtimes test-vm) ;;
 	*) targets+=("$target") ;;
 	esac
 done
