@@ -239,8 +239,10 @@ func (r *rig) talkerOn(n *node) *talker {
 // stormPods is how many pods start on each node.
 const stormPods = 50
 
-// testCalmStorm has many pods start without nsqueue, which testStorm compares itself with.
-func testCalmStorm(t *testing.T, r *rig) { r.plain = r.storm(t) }
+// testPlainStorm has many pods start without nsqueue, which testStorm compares itself with.
+func testPlainStorm(t *testing.T, r *rig) {
+	r.underLoad(t, func() { r.plain = r.storm(t) }).lossless(t)
+}
 
 // testStorm has many pods start on each node while nsqueue is upgraded.
 func testStorm(t *testing.T, r *rig) {

@@ -41,7 +41,7 @@ func mode() string { return os.Getenv(modeEnv) }
 
 func steps() []step {
 	first := []step{{"pods talk", testPodsTalk}}
-	calm := []step{{"calm storm", testCalmStorm}}
+	plain := []step{{"storm without nsqueue", testPlainStorm}}
 	short := []step{
 		{"install", testInstall},
 		{"upgrade", testUpgrade},
@@ -72,9 +72,9 @@ func steps() []step {
 	case "short":
 		return slices.Concat(first, short, last[:1])
 	case "long":
-		return slices.Concat(first, calm, short, long, long, long, last)
+		return slices.Concat(first, plain, short, long, long, long, last)
 	}
-	return slices.Concat(first, calm, short, long, last)
+	return slices.Concat(first, plain, short, long, last)
 }
 
 // TestKube makes the cluster once, and takes the steps one after the other. Those that
