@@ -80,11 +80,9 @@ func steps() []step {
 // TestKube makes the cluster once, and takes the steps one after the other. Those that
 // NSQUEUE_KUBE_STEPS names, separated by commas, are taken alone.
 func TestKube(t *testing.T) {
+	list := chosen(t)
 	r := newRig(t)
-	for _, s := range steps() {
-		if !chosen(s.name) {
-			continue
-		}
+	for _, s := range list {
 		began := time.Now()
 		ok := t.Run(s.name, func(t *testing.T) { s.run(t, r) })
 		t.Logf("@@ %s: %v", s.name, time.Since(began).Round(time.Second))
@@ -95,17 +93,22 @@ func TestKube(t *testing.T) {
 	}
 }
 
-func chosen(name string) bool {
-	names := os.Getenv("NSQUEUE_KUBE_STEPS")
+// chosen returns the steps to take.
+func chosen(t *testing.T) []step {
+	t.Helper()
+	all, names := steps(), os.Getenv("NSQUEUE_KUBE_STEPS")
 	if names == "" {
-		return true
+		return all
 	}
-	for one := range strings.SplitSeq(names, ",") {
-		if strings.TrimSpace(one) == name {
-			return true
+	wanted := make(map[string]bool)
+	for name := range strings.SplitSeq(names, ",") {
+		name = strings.TrimSpace(name)
+		if !slices.ContainsFunc(all, func(s step) bool { return s.name == name }) {
+			t.Fatalf("NSQUEUE_KUBE_STEPS names %q, which is no step", name)
 		}
+		wanted[name] = true
 	}
-	return false
+	return slices.DeleteFunc(all, func(s step) bool { return !wanted[s.name] })
 }
 
 // binDir is where the built and fetched programs are.
