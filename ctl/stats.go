@@ -49,7 +49,7 @@ document per interval.`,
 		},
 	}
 	f.podFilter.addTo(cmd, run)
-	f.Loads.AddTo(cmd.Flags())
+	f.Loads.AddTo(cmd)
 	completeFlag(cmd, "sort", words(options.LoadColumns()...))
 	return cmd
 }

@@ -32,7 +32,7 @@ says what the columns mean. -o json prints one JSON object per line and node.`,
 	}
 	remote, output := newRemoteFlags(cmd), addOutput(cmd)
 	remote.pods()
-	f.AddTo(cmd.Flags())
+	f.AddTo(cmd)
 	for _, name := range []string{"sort", "interval", "limit"} {
 		remote.names[name] = name
 	}

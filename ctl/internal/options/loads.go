@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/nsqueue/nsqueue/ctl/internal/view"
 )
@@ -24,8 +24,9 @@ func LoadColumns() []string {
 	return []string{"packets", "bits", "drops", "settled", "time", "pod"}
 }
 
-// AddTo adds the flags.
-func (o *Loads) AddTo(flags *pflag.FlagSet) {
+// AddTo gives the command the flags.
+func (o *Loads) AddTo(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&o.Sort, "sort", LoadColumns()[0],
 		"`COLUMN` to sort by: packets, bits, drops, settled,\ntime or pod")
 	flags.DurationVar(&o.Interval, "interval", time.Second, "`TIME` between two samples")
