@@ -60,6 +60,9 @@ func newRig(t *testing.T) *rig {
 	r.apply(t, "flannel.yaml", "coredns.yaml")
 	r.awaitNodes(t)
 	r.awaitPods(t, "kube-system", "k8s-app=kube-dns", 1)
+	for _, n := range r.nodes {
+		r.before = append(r.before, n.configuration(t))
+	}
 	r.progress(t, "two nodes are ready after %v", time.Since(r.started).Round(time.Second))
 	return r
 }

@@ -19,10 +19,6 @@ const calm = 3 * time.Second
 // testInstall installs the chart where pods run that are older.
 func testInstall(t *testing.T, r *rig) {
 	r.startTalkers(t)
-	r.before = nil
-	for _, n := range r.nodes {
-		r.before = append(r.before, n.configuration(t))
-	}
 	r.underLoad(t, func() {
 		r.helm(t, "install", release, chart, "--create-namespace", "--values", r.values(t),
 			"--wait", "--timeout", patience.String())
