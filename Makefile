@@ -59,7 +59,7 @@ test-busy: ## run BUSY (test) ROUNDS times (3) on a machine that is kept busy (r
 .PHONY: test test-all test-busy test-unit test-chart test-netns test-e2e test-damage \
 	test-release test-handover test-ui test-runtimes test-vm test-kernels test-arm64 \
 	test-vm-debug test-dkms
-test-unit: ## run the tests that need no privilege, with the race detector
+test-unit: ## run the tests that need no privilege (in full: with the race detector)
 	@hack/tier.sh unit
 
 test-chart: ## render the chart, and read it as an API server does
