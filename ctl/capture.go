@@ -53,7 +53,7 @@ root, and continues when nsqueued restarts.`,
 }
 
 func capture(ctx context.Context, c *command, f captureFlags) (err error) {
-	if err := f.Validate(c.width()); err != nil {
+	if err := f.Validate(); err != nil {
 		return usageErrorf("%s", err)
 	}
 	req, err := f.request()
@@ -61,6 +61,9 @@ func capture(ctx context.Context, c *command, f captureFlags) (err error) {
 		return err
 	}
 	req.Payload = f.SnapLen
+	if err := f.CheckOutput(c.width()); err != nil {
+		return usageErrorf("%s", err)
+	}
 	out, err := f.Open(c.raw)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ document per interval.`,
 	}
 	f.podFilter.addTo(cmd, run)
 	f.Loads.AddTo(cmd)
-	completeFlag(cmd, "sort", words(options.LoadColumns()...))
+	completeFlag(cmd, "sort", words(view.LoadColumns()...))
 	return cmd
 }
 

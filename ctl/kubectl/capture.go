@@ -52,6 +52,12 @@ what others have sent is in the file.`,
 	remote.packets(options.CaptureRate)
 	remote.names["snaplen"] = "snaplen"
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.Validate(); err != nil {
+			return usageErrorf("%w", err)
+		}
+		if err := checkWindow(*f.window); err != nil {
+			return err
+		}
 		return run(cmd.Context(), text.Formats()[0], func(ctx context.Context, c *command) error {
 			// Limits of the whole capture are not those of a node.
 			return c.capture(ctx, remote.args("capture", "-w", "-", "--max-size=0"), &f)
@@ -61,11 +67,8 @@ what others have sent is in the file.`,
 }
 
 func (c *command) capture(ctx context.Context, args []string, f *captureFlags) (err error) {
-	if err := f.Validate(c.width()); err != nil {
+	if err := f.CheckOutput(c.width()); err != nil {
 		return usageErrorf("%w", err)
-	}
-	if err := checkWindow(*f.window); err != nil {
-		return err
 	}
 	if f.Duration > 0 {
 		var cancel context.CancelFunc

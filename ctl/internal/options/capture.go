@@ -48,11 +48,8 @@ func (o *Capture) AddTo(cmd *cobra.Command) {
 	_ = cmd.MarkFlagRequired("write") // an error would say that there is no such flag
 }
 
-var errTerminal = errors.New("a capture is no text for a terminal: write it to a file or a pipe")
-
-// Validate says what is wrong with them, for standard output of this width; 0 is not a
-// terminal.
-func (o *Capture) Validate(width int) error {
+// Validate says what is wrong with them.
+func (o *Capture) Validate() error {
 	switch {
 	case o.SnapLen < 1 || o.SnapLen > api.MaxPayload:
 		return fmt.Errorf("snaplen %d: want 1 to %d", o.SnapLen, api.MaxPayload)
@@ -60,7 +57,16 @@ func (o *Capture) Validate(width int) error {
 		return fmt.Errorf("max-size %d: want 0 or more", o.MaxSize)
 	case o.Duration < 0:
 		return fmt.Errorf("duration %s: want 0 or more", o.Duration)
-	case o.File == "-" && width > 0:
+	}
+	return nil
+}
+
+var errTerminal = errors.New("a capture is no text for a terminal: write it to a file or a pipe")
+
+// CheckOutput says whether standard output may be captured to, which is a terminal where
+// it has a width.
+func (o *Capture) CheckOutput(width int) error {
+	if o.File == "-" && width > 0 {
 		return errTerminal
 	}
 	return nil

@@ -19,15 +19,10 @@ type Loads struct {
 	Limit    int
 }
 
-// LoadColumns are those that loads are sorted by.
-func LoadColumns() []string {
-	return []string{"packets", "bits", "drops", "settled", "time", "pod"}
-}
-
 // AddTo gives the command the flags.
 func (o *Loads) AddTo(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.Sort, "sort", LoadColumns()[0],
+	flags.StringVar(&o.Sort, "sort", view.LoadColumns()[0],
 		"`COLUMN` to sort by: packets, bits, drops, settled,\ntime or pod")
 	flags.DurationVar(&o.Interval, "interval", time.Second, "`TIME` between two samples")
 	flags.BoolVar(&o.Once, "once", false, "stop after the first interval")

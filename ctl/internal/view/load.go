@@ -34,6 +34,11 @@ type Loads struct {
 	Attachments []Load    `json:"attachments"`
 }
 
+// LoadColumns are those that CompareLoads takes, the default first.
+func LoadColumns() []string {
+	return []string{"packets", "bits", "drops", "settled", "time", "pod"}
+}
+
 // CompareLoads returns the order of the rows, the largest first.
 func CompareLoads(by string) (func(a, b Load) int, error) {
 	values := map[string]func(*Load) float64{
