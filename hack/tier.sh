@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tier.sh TIER: gets what the tests of the tier need, and runs them. With NSQUEUE_SHORT
-# it is a short run, for which little is fetched: without the race detector, and with a
-# few of tests that are alike.
+# it is a short run, for which little is fetched: without the race detector, with a few
+# of tests that are alike, and with those of damage beside those of e2e.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,6 +32,7 @@ netns)
 e2e)
 	hack/need.sh e2e
 	mapfile -t dirs < <(hack/tagged.sh e2e | grep -v damage)
+	[ -z "${NSQUEUE_SHORT-}" ] || dirs+=(./test/damage)
 	timed hack/gotest.sh e2e "${dirs[@]}"
 	;;
 damage)
@@ -39,9 +40,7 @@ damage)
 	# Where it cannot be had, a test is left out, and says why.
 	missing=bin/rivals/suricata.missing
 	mkdir -p bin/rivals
-	if [ -n "${NSQUEUE_SHORT-}" ]; then
-		echo 'make test-damage fetches it' >"$missing"
-	elif timeout 5m test/bench/rivals/fetch.sh bin/rivals/suricata 2>"$missing"; then
+	if timeout 5m test/bench/rivals/fetch.sh bin/rivals/suricata 2>"$missing"; then
 		rm "$missing"
 	else
 		cat "$missing" >&2

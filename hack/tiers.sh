@@ -4,17 +4,18 @@
 # tiers.sh TARGET...: makes each target, whether the one before failed or not.
 # The last lines name each with its time and result, and what failed tests said
 # last; the exit code is 1 where one failed. `test` and `test-all` stand for the
-# tiers that they consist of; `test` alone takes a short run of each.
+# tiers that they consist of; `test` alone takes a short run of each, in which that
+# of e2e has the tests of damage, too.
 set -u
 cd "$(dirname "$0")/.." || exit
 
-test=(test-unit test-chart test-netns test-e2e test-damage)
+common=(test-unit test-chart test-netns test-e2e)
 [ "$*" != test ] || export NSQUEUE_SHORT=yes
 targets=()
 for target in "$@"; do
 	case $target in
-	test) targets+=("${test[@]}") ;;
-	test-all) targets+=("${test[@]}" test-ui test-release test-runtimes test-vm) ;;
+	test) targets+=("${common[@]}") ;;
+	test-all) targets+=("${common[@]}" test-damage test-ui test-release test-runtimes test-vm) ;;
 	*) targets+=("$target") ;;
 	esac
 done

@@ -59,6 +59,9 @@ inspectors:
 // suricataRoot is where Suricata was unpacked.
 func suricataRoot(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a short run does not fetch Suricata; make test-damage does")
+	}
 	dir := filepath.Join(chain.BinDir(t), "rivals", "suricata")
 	if why, err := os.ReadFile(dir + ".missing"); err == nil {
 		t.Skipf("Suricata cannot be had: %s", why)
