@@ -47,7 +47,7 @@ demo: cni-plugins build ## show the problem and its end on this machine (root)
 
 # The tests of a tier have its name as their build tag. What has no tag needs no
 # privilege, and no program but Go, git and a C compiler.
-test: ## a short run of the tiers unit, chart, netns, e2e and damage (root, some minutes)
+test: ## a short run of the tiers unit, chart, netns, e2e and damage (root, 10 minutes)
 	@hack/tiers.sh test
 
 test-all: ## run all tiers in full: those of test, ui, release, runtimes and vm (root)

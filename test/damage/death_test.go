@@ -18,7 +18,7 @@ import (
 func TestKilledWorker(t *testing.T) {
 	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 		t.Run(string(policy), func(t *testing.T) {
-			const kills = 20
+			kills := often(20)
 			r := newRig(t, policy)
 			r.start()
 			pods := r.pods(3)

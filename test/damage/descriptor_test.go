@@ -66,7 +66,7 @@ func (r *rig) wantHeld(sent, lost, unmarked int) {
 // TestKilledHolder kills an inspector that reads queues by itself, again and again.
 func TestKilledHolder(t *testing.T) {
 	eachHeld(t, longest, func(t *testing.T, r *rig) {
-		const kills = 10
+		kills := often(10)
 		holder := r.hold()
 		pods := r.pods(2)
 		got, unmarked := r.underMarkedLoad(pods, func() {

@@ -67,7 +67,7 @@ func (r *rig) replaceProgram() {
 // TestReplacedInOrder restarts and upgrades the daemon under load: nothing is
 // lost, nothing passes uninspected, with many idle pods beside the busy ones too.
 func TestReplacedInOrder(t *testing.T) {
-	for _, idle := range []int{0, 1000} {
+	for _, idle := range []int{0, often(1000)} {
 		t.Run(fmt.Sprintf("%d idle pods", idle), func(t *testing.T) {
 			r := newRig(t, api.Fail)
 			r.start()
@@ -89,7 +89,7 @@ func TestReplacedInOrder(t *testing.T) {
 
 func (r *rig) replaceUnderLoad(pods []*pod, replace func()) error {
 	got := r.underLoad(pods, func() {
-		for range max(times(r.t), 3) {
+		for range max(times(r.t), often(3)) {
 			wait(400 * time.Millisecond) // as long as a life that the supervisor calls one
 			replace()
 		}
@@ -103,7 +103,7 @@ func (r *rig) replaceUnderLoad(pods []*pod, replace func()) error {
 // TestEverybodyKilled kills the supervisor with its daemon. What then holds is
 // in the kernel alone.
 func TestEverybodyKilled(t *testing.T) {
-	const many = 250
+	many := often(250)
 	for _, policy := range []api.Policy{api.Ignore, api.Fail} {
 		t.Run(string(policy), func(t *testing.T) {
 			r := newRig(t, policy)

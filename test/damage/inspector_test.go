@@ -121,7 +121,7 @@ func TestKilledInspector(t *testing.T) {
 		transport string
 	}{{api.Ignore, "messages"}, {api.Fail, "memfd"}} {
 		t.Run(string(tt.policy), func(t *testing.T) {
-			const kills = 10
+			kills := often(10)
 			r := newOutside(t, tt.policy, tt.transport)
 			marker := r.mark()
 			pods := r.pods(2)
@@ -154,7 +154,7 @@ func TestKilledInspector(t *testing.T) {
 				t.Errorf("%d not inspected, want none; %d lost, want %d at most", unmarked,
 					got.Lost, failed)
 			}
-			if n.Answered == 0 || n.Connections != kills+1 || n.Malformed > 0 {
+			if n.Answered == 0 || n.Connections != uint64(kills)+1 || n.Malformed > 0 {
 				t.Errorf("counters %+v", n)
 			}
 		})

@@ -112,7 +112,7 @@ func (r *rig) wantPolicy(got load.Result) {
 // TestKilledProgram kills the program of a pod again and again.
 func TestKilledProgram(t *testing.T) {
 	eachProgram(t, longest, func(t *testing.T, r *rig) {
-		const kills = 10
+		kills := often(10)
 		pods := r.pods(1)
 		pid := r.program(pods[0], 0)
 		got := r.underLoad(pods, func() {
@@ -164,7 +164,7 @@ func TestProgramsOutliveDaemon(t *testing.T) {
 		before := r.programs(pods)
 		orphans := 0
 		got := r.underLoad(pods, func() {
-			for range 3 {
+			for range often(3) {
 				for _, replace := range r.replacements() {
 					wait(200 * time.Millisecond)
 					replace()
@@ -195,7 +195,7 @@ func TestProgramDiesWithDaemon(t *testing.T) {
 		pid := r.program(pods[0], 0)
 		orphans := 0
 		got := r.underLoad(pods, func() {
-			for range 3 {
+			for range often(3) {
 				wait(200 * time.Millisecond)
 				last := r.status().PID
 				nstest.Must(t, syscall.Kill(last, syscall.SIGKILL))

@@ -282,3 +282,12 @@ func (r *rig) check(err error) {
 
 // wait lets a time of load pass; the damage is what a test waits for.
 func wait(d time.Duration) { <-time.After(d) }
+
+// often is n, how often a test damages something or how many pods there are, and a
+// quarter of it in a short run.
+func often(n int) int {
+	if testing.Short() {
+		return (n + 3) / 4
+	}
+	return n
+}

@@ -26,7 +26,8 @@ import (
 // The plugin is real; what the plugins before it would have done is in its
 // prevResult.
 func TestStorm(t *testing.T) {
-	const pods, rounds, drift = 250, 3, 0.1
+	const rounds, drift = 3, 0.1
+	pods := often(250)
 	// Whether a page that is touched becomes 2 MiB is the kernel's affair.
 	nstest.Must(t, unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0))
 	r := newRig(t, api.Fail)
