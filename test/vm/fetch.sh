@@ -227,16 +227,28 @@ unpack_closure() {
 	mv "$dir.new" "$dir"
 }
 
-# fetch_root NAME SUITE KDIR: the suite's compiler and what kbuild's programs need. They
-# may be newer than the machine's.
+# unpack_compiler DIR COMPILER: the compiler, what a Makefile calls, and what kbuild's
+# programs need, whose packages have other names since trixie.
+unpack_compiler() {
+	libraries=
+	for library in libelf1 libssl3; do
+		apt-cache show "${library}t64" >/dev/null 2>&1 && library=${library}t64
+		libraries="$libraries $library"
+	done
+	# shellcheck disable=SC2086 # one word for each library
+	unpack_closure "$1" "$2" make mawk dash bash coreutils sed grep findutils diffutils kmod \
+		$libraries
+}
+
+# fetch_root NAME SUITE KDIR: the suite's compiler and what goes with it. It may be newer
+# than the machine's.
 fetch_root() {
 	suite=${2%-backports}
 	root=$cache/root-$suite
 	if [ ! -e "$root/complete" ]; then
 		compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$3/.kernelvariables")
 		use_suite "$suite" "$arch"
-		persist unpack_closure "$root" "${compiler:-gcc}" make mawk dash bash coreutils sed \
-			grep findutils diffutils kmod libelf1t64 libssl3t64 >&2 ||
+		persist unpack_compiler "$root" "${compiler:-gcc}" >&2 ||
 			die "no compiler of Debian's $suite"
 		use_machine
 		ln -sf mawk "$root/root/usr/bin/awk"

@@ -82,9 +82,9 @@ func addTools(c *cpio, root string, tools ...string) error {
 			return nil
 		}
 		added[file] = true
-		data, err := os.ReadFile(filepath.Join(root, file))
+		data, err := readBelow(root, file)
 		if errors.Is(err, fs.ErrNotExist) { // a package may have it below / still
-			data, err = os.ReadFile(filepath.Join(root, strings.TrimPrefix(file, "/usr")))
+			data, err = readBelow(root, strings.TrimPrefix(file, "/usr"))
 		}
 		if err != nil {
 			return err
@@ -103,6 +103,22 @@ func addTools(c *cpio, root string, tools ...string) error {
 	}
 	c.link("usr/sbin/iptables", "iptables-nft")
 	return nil
+}
+
+// readBelow reads a file of the tree below root. The links of that tree mean its own files.
+func readBelow(root, file string) ([]byte, error) {
+	const links = 8 // one after the other
+	for range links {
+		to, err := os.Readlink(filepath.Join(root, file))
+		if err != nil { // no link
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(file), to)
+		}
+		file = to
+	}
+	return os.ReadFile(filepath.Join(root, file))
 }
 
 // libraries returns the files that an ELF file names: its loader, and libraries.
