@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsqueue/nsqueue/daemon/internal/hook/hooktest"
+	"github.com/nsqueue/nsqueue/daemon/internal/hook/nft"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -93,4 +94,16 @@ func TestContract(t *testing.T) {
 	t.Log(h.Describe())
 	hooktest.Run(t, h)
 	hooktest.RunSettle(t, h)
+}
+
+// TestSettledStreams compares both hooks in the same kernel.
+func TestSettledStreams(t *testing.T) {
+	if err := Load(""); err != nil {
+		t.Fatal(err)
+	}
+	module, err := New(DefaultSysctls)
+	nstest.Must(t, err)
+	tables, err := nft.New()
+	nstest.Must(t, err)
+	hooktest.Streams(t, module, tables)
 }
