@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # fetch.sh THING...: puts what the tests, the demo and a release run, at pinned
-# versions, into bin/. It is quiet when it is there.
+# versions, into bin/, or with GOARCH what another architecture runs into bin/GOARCH/. It
+# is quiet when it is there.
 set -eu
 cd "$(dirname "$0")/.."
 
-bin=$PWD/bin
+bin=$PWD/bin${GOARCH:+/$GOARCH}
 plugins=github.com/containernetworking/plugins/plugins
 plugins_version=v1.9.1
 flannel_version=v0.9.1
@@ -22,12 +23,24 @@ install() {
 	local dir=$bin/$1 name=$2 version=$3 package
 	shift 3
 	[ ! -e "$dir/.$name-$version" ] || return 0
-	echo "installing $name $version into bin/${dir#"$bin/"} (some minutes at most, once)"
+	echo "installing $name $version into ${dir#"$PWD/"} (some minutes at most, once)"
 	mkdir -p "$dir"
 	for package; do
-		GOBIN=$dir go install -trimpath "$package@$version"
+		if [ -z "${GOARCH-}" ]; then
+			GOBIN=$dir go install -trimpath "$package@$version"
+		else
+			cross "$dir" "$package@$version"
+		fi
 	done
 	touch "$dir/.$name-$version"
+}
+
+# cross DIR PACKAGE: `go install` puts what is for GOARCH below a GOPATH only.
+cross() {
+	mkdir "$1/gopath"
+	GOMODCACHE=$(go env GOMODCACHE) GOPATH=$1/gopath go install -trimpath "$2"
+	mv "$1/gopath/bin/linux_$GOARCH"/* "$1/"
+	rm -r "$1/gopath"
 }
 
 # promtool alone: the package that it is in would start a server.

@@ -87,6 +87,7 @@ vm)
 kernels | arm64)
 	hack/need.sh vm
 	hack/need.sh arm64
+	hack/build-guest.sh arm64
 	run='TestSupported|TestARM64'
 	[ "$tier" = kernels ] || run=TestARM64
 	timed hack/filtered.sh "$tier" '^\[[^]]+\] (--- |@@ run|image|guest)|FAIL|^(ok|panic)' \

@@ -193,13 +193,13 @@ const (
 	guestInit  = "vm-init"
 )
 
-// addBuilt copies what guests run besides the tests: those of this machine's
-// architecture.
+// addBuilt copies what guests run besides the tests.
 func (k *kernel) addBuilt(c *cpio) error {
+	built := "../../bin"
 	if k.arch != runtime.GOARCH {
-		return nil
+		built = filepath.Join(built, k.arch)
 	}
-	return addTree(c, "../../bin", guestBin, "nsqueue*", "test/nsqueued-faults", "cni/[a-z]*")
+	return addTree(c, built, guestBin, "nsqueue*", "test/nsqueued-faults", "cni/[a-z]*")
 }
 
 // addTree copies the files of a folder that match.

@@ -56,9 +56,6 @@ func programs() []program {
 	}
 }
 
-// fewPrograms are what asks the kernel, and not the daemon, how it works.
-func fewPrograms() []program { return programs()[:3] }
-
 const hooks = "../../daemon/internal/hook/"
 
 // What depends on the hook, of the end-to-end tests; the others take long and
@@ -105,18 +102,24 @@ func daemonBy(all []program, hook string) []program {
 	})
 }
 
-// TestARM64 boots kernels of that architecture, with what asks the kernel. They run
-// emulated code that this machine's processor cannot help with.
+// TestARM64 boots kernels of that architecture, with all programs.
 func TestARM64(t *testing.T) {
-	few := fewPrograms()
-	for i := range few {
-		few[i].Timeout *= armSlowness
-		few[i].Env = append(slices.Clip(few[i].Env), fmt.Sprintf("%s=%d", nstest.SlownessEnv, armSlowness))
-	}
-	testKernels(t, arm64(), build(t, "arm64", few), few)
+	all := slower(armSlowness)
+	testKernels(t, arm64(), build(t, "arm64", all), all)
 }
 
 const armSlowness = 2
+
+// slower are all programs, for a guest that is so many times slower than others.
+func slower(times int) []program {
+	all := programs()
+	for i := range all {
+		all[i].Timeout *= time.Duration(times)
+		all[i].Env = append(slices.Clip(all[i].Env),
+			fmt.Sprintf("%s=%d", nstest.SlownessEnv, times))
+	}
+	return all
+}
 
 func testKernels(t *testing.T, sources []source, bin map[string]string, all []program) {
 	for _, s := range sources {
@@ -145,13 +148,8 @@ func TestTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := programs()
+	all := slower(debugSlowness)
 	all[0].Tags += ",failslab" // debug.config can refuse memory
-	for i := range all {
-		all[i].Timeout *= debugSlowness
-		all[i].Env = append(slices.Clip(all[i].Env), fmt.Sprintf("%s=%d",
-			nstest.SlownessEnv, debugSlowness))
-	}
 	testKernel(t, k, build(t, k.arch, all), all)
 }
 
