@@ -441,10 +441,9 @@ func TestDetachUnderTrafficLosesNothing(t *testing.T) {
 	to := peer.ListenUDP(t, netip.AddrPortFrom(peer.IPv4(), 0).String(), nstest.ReceiveBuffer(4<<20))
 	from := pod.DialUDP(t, to.LocalAddr().String())
 	var sent, received atomic.Int64
-	var stop, sentAll atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer sentAll.Store(true)
+	var stop atomic.Bool
+	var sender, receiver sync.WaitGroup
+	sender.Go(func() {
 		for !stop.Load() {
 			// Never more under way than the veth's backlog of 1,000 holds.
 			if sent.Load()-received.Load() > 200 {
@@ -458,14 +457,10 @@ func TestDetachUnderTrafficLosesNothing(t *testing.T) {
 			sent.Add(1)
 		}
 	})
-	wg.Go(func() {
+	receiver.Go(func() {
 		buf := make([]byte, 64)
-		for !sentAll.Load() || received.Load() < sent.Load() {
-			if err := to.SetReadDeadline(time.Now().Add(reply)); err != nil {
-				t.Error(err)
-			}
-			if _, err := to.Read(buf); err != nil {
-				stop.Store(true)
+		for {
+			if _, err := to.Read(buf); err != nil { // the deadline, at the end
 				return
 			}
 			received.Add(1)
@@ -476,7 +471,10 @@ func TestDetachUnderTrafficLosesNothing(t *testing.T) {
 		nstest.Must(t, d.Detach(t.Context(), a.Key))
 	}
 	stop.Store(true)
-	wg.Wait()
+	sender.Wait()
+	nstest.Poll(reply, func() bool { return received.Load() == sent.Load() })
+	nstest.Must(t, to.SetReadDeadline(time.Now()))
+	receiver.Wait()
 	if sent.Load() != received.Load() || sent.Load() == 0 {
 		t.Errorf("%d of %d datagrams arrived over 20 attachments and detachments",
 			received.Load(), sent.Load())
