@@ -56,6 +56,12 @@ func (r *Report) judgeInspectors() {
 			})
 		}
 	}
+	alone := r.inspector(ReaderAlone, FloodCPU)
+	r.judgeInspector(Target{
+		What: what + "messages, 64 a batch, to a C program that reads the queue",
+		Got:  Ratio(r.inspector(InspectorRow("messages", 64), FloodCPU), alone),
+		Want: 1, Stretch: 0.8,
+	})
 	for _, transport := range []string{"messages", "memfd"} {
 		row := InspectorRow(transport, 64)
 		more := minus(r.inspector(row, PingP50), r.inspector(InspectorsNone, PingP50))
@@ -70,7 +76,7 @@ func (r *Report) judgeInspectors() {
 	}
 	r.judgeInspector(Target{
 		What: what + "a program behind nsqueued, to the program alone",
-		Got:  Ratio(r.inspector(ReaderBehind, FloodCPU), r.inspector(ReaderAlone, FloodCPU)),
+		Got:  Ratio(r.inspector(ReaderBehind, FloodCPU), alone),
 		Want: 1.8, Stretch: 1.4,
 	})
 	r.judgeProgramAdd()

@@ -154,7 +154,7 @@ func TestJudgeInspectors(t *testing.T) {
 	for i := range r.Targets {
 		got = append(got, r.Targets[i].Got.String()+" "+r.Targets[i].Verdict())
 	}
-	want := []string{"9.00 ", "1.50 met", "40.0 met", "2.00 NOT MET"}
+	want := []string{"9.00 ", "1.50 met", "0.375 stretch met", "40.0 met", "2.00 NOT MET"}
 	if diff := cmp.Diff(want, got); diff != "" || len(r.InspectorTable()) != 6 {
 		t.Error(diff)
 	}
