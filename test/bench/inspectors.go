@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -74,12 +75,16 @@ func outsiders(b *bed) []*outsider {
 			})
 		}
 	}
+	queue := []string{
+		fmt.Sprint(queueNumber), fmt.Sprint(queueLength), fmt.Sprint(copyRange),
+		fmt.Sprint(receiveBuffer),
+	}
 	all = append(all, &outsider{contender: contender{
+		name: report.ReaderBatch, label: "C, recvmmsg, batch verdict, alone",
+		argv: slices.Concat([]string{program(bin, "mmsg")}, queue, []string{"batch"}),
+	}}, &outsider{contender: contender{
 		name: report.ReaderAlone, label: "C, libnetfilter_queue, alone",
-		argv: []string{
-			program(bin, "classic"), fmt.Sprint(queueNumber), fmt.Sprint(queueLength),
-			fmt.Sprint(copyRange), fmt.Sprint(receiveBuffer),
-		},
+		argv: slices.Concat([]string{program(bin, "classic")}, queue),
 	}}, &outsider{
 		contender: contender{
 			name: report.ReaderBehind, label: "the same, as a program behind nsqueued",

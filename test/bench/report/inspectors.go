@@ -7,6 +7,7 @@ import "fmt"
 // The rows of inspectors and programs outside nsqueued, and of what they are compared with.
 const (
 	InspectorsNone = "accept-all"
+	ReaderBatch    = "reader-batch"
 	ReaderAlone    = "reader-alone"
 	ReaderBehind   = "reader-behind"
 )
@@ -50,17 +51,21 @@ func (r *Report) judgeInspectors() {
 	for _, transport := range []string{"messages", "memfd"} {
 		for _, batch := range InspectorBatches() {
 			r.judgeInspector(Target{
-				What: fmt.Sprintf("%s%s, %d a batch, to inside nsqueued", what, transport, batch),
-				Got:  Ratio(r.inspector(InspectorRow(transport, batch), FloodCPU), inside),
-				Want: 1.6, Stretch: 1.4, Informative: batch != 64,
+				What:        fmt.Sprintf("%s%s, %d a batch, to inside nsqueued", what, transport, batch),
+				Got:         Ratio(r.inspector(InspectorRow(transport, batch), FloodCPU), inside),
+				Informative: true,
 			})
 		}
 	}
+	messages := r.inspector(InspectorRow("messages", 64), FloodCPU)
+	r.judgeInspector(Target{
+		What: what + "messages, 64 a batch, to C with recvmmsg and batch verdicts",
+		Got:  Ratio(messages, r.inspector(ReaderBatch, FloodCPU)), Want: 1.6, Stretch: 1.4,
+	})
 	alone := r.inspector(ReaderAlone, FloodCPU)
 	r.judgeInspector(Target{
-		What: what + "messages, 64 a batch, to a C program that reads the queue",
-		Got:  Ratio(r.inspector(InspectorRow("messages", 64), FloodCPU), alone),
-		Want: 1, Stretch: 0.8,
+		What: what + "messages, 64 a batch, to C with libnetfilter_queue",
+		Got:  Ratio(messages, alone), Want: 1, Stretch: 0.8,
 	})
 	for _, transport := range []string{"messages", "memfd"} {
 		row := InspectorRow(transport, 64)

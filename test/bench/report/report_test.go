@@ -142,7 +142,8 @@ func TestJudgeInspectors(t *testing.T) {
 	r := &Report{}
 	for name, v := range map[string][2]float64{
 		InspectorsNone: {1, 50}, InspectorRow("messages", 64): {1.5, 130},
-		InspectorRow("messages", 1): {9, 300}, ReaderAlone: {4, 60}, ReaderBehind: {8, 90},
+		InspectorRow("messages", 1): {9, 300}, ReaderBatch: {1, 50}, ReaderAlone: {4, 60},
+		ReaderBehind: {8, 90},
 	} {
 		row := Row{Name: name, Label: name}
 		row.Add(FloodCPU, v[0])
@@ -154,8 +155,8 @@ func TestJudgeInspectors(t *testing.T) {
 	for i := range r.Targets {
 		got = append(got, r.Targets[i].Got.String()+" "+r.Targets[i].Verdict())
 	}
-	want := []string{"9.00 ", "1.50 met", "0.375 stretch met", "40.0 met", "2.00 NOT MET"}
-	if diff := cmp.Diff(want, got); diff != "" || len(r.InspectorTable()) != 6 {
+	want := []string{"9.00 ", "1.50 ", "1.50 met", "0.375 stretch met", "40.0 met", "2.00 NOT MET"}
+	if diff := cmp.Diff(want, got); diff != "" || len(r.InspectorTable()) != 7 {
 		t.Error(diff)
 	}
 }
