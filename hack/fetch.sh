@@ -37,7 +37,7 @@ install() {
 
 # cross DIR PACKAGE: `go install` puts what is for GOARCH below a GOPATH only.
 cross() {
-	mkdir "$1/gopath"
+	rm -rf "$1/gopath"
 	GOMODCACHE=$(go env GOMODCACHE) GOPATH=$1/gopath go install -trimpath "$2"
 	mv "$1/gopath/bin/linux_$GOARCH"/* "$1/"
 	rm -r "$1/gopath"

@@ -114,7 +114,7 @@ func readBelow(root, file string) ([]byte, error) {
 			break
 		}
 		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(file), to)
+			to = filepath.Join("/", filepath.Dir(file), to)
 		}
 		file = to
 	}
