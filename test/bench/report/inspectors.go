@@ -50,11 +50,9 @@ func (r *Report) judgeInspectors() {
 	inside := r.inspector(InspectorsNone, FloodCPU)
 	for _, transport := range []string{"messages", "memfd"} {
 		for _, batch := range InspectorBatches() {
-			r.judgeInspector(Target{
-				What:        fmt.Sprintf("%s%s, %d a batch, to inside nsqueued", what, transport, batch),
-				Got:         Ratio(r.inspector(InspectorRow(transport, batch), FloodCPU), inside),
-				Informative: true,
-			})
+			got := Ratio(r.inspector(InspectorRow(transport, batch), FloodCPU), inside)
+			name := fmt.Sprintf("%s%s, %d a batch, to inside nsqueued", what, transport, batch)
+			r.judgeInspector(Target{What: name, Got: got, Informative: true})
 		}
 	}
 	messages := r.inspector(InspectorRow("messages", 64), FloodCPU)
