@@ -74,7 +74,7 @@ func (r *Report) judgeInspectors() {
 		r.judgeInspector(Target{
 			What: fmt.Sprintf("inspectors: p50 added to a packet at 1,000 round trips/s, %s, µs",
 				transport),
-			Got: spreadOf(more.Rounds), Want: 60,
+			Got: SpreadOf(more.Rounds), Want: 60,
 		})
 	}
 	r.judgeInspector(Target{

@@ -165,7 +165,7 @@ func (r *Row) Add(metric string, value float64) {
 	if r.Metrics == nil {
 		r.Metrics = make(map[string]Spread)
 	}
-	r.Metrics[metric] = spreadOf(append(r.Metrics[metric].Rounds, value))
+	r.Metrics[metric] = SpreadOf(append(r.Metrics[metric].Rounds, value))
 }
 
 // Write writes the report to a file.

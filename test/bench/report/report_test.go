@@ -26,7 +26,7 @@ func TestSpread(t *testing.T) {
 		{"small", []float64{0.00123}, "0.0012"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := spreadOf(tc.rounds).String(); got != tc.want {
+			if got := SpreadOf(tc.rounds).String(); got != tc.want {
 				t.Errorf("got %s, want %s", got, tc.want)
 			}
 		})
@@ -35,11 +35,11 @@ func TestSpread(t *testing.T) {
 
 func TestRatioIsTakenRoundByRound(t *testing.T) {
 	// The second round was disturbed, for both.
-	got := Ratio(spreadOf([]float64{1, 20, 3}), spreadOf([]float64{2, 40, 6}))
-	if diff := cmp.Diff(spreadOf([]float64{0.5, 0.5, 0.5}), got); diff != "" {
+	got := Ratio(SpreadOf([]float64{1, 20, 3}), SpreadOf([]float64{2, 40, 6}))
+	if diff := cmp.Diff(SpreadOf([]float64{0.5, 0.5, 0.5}), got); diff != "" {
 		t.Error(diff)
 	}
-	if got := Ratio(spreadOf([]float64{1}), spreadOf([]float64{0})); len(got.Rounds) != 0 {
+	if got := Ratio(SpreadOf([]float64{1}), SpreadOf([]float64{0})); len(got.Rounds) != 0 {
 		t.Errorf("ratio to 0 is %v, want none", got)
 	}
 }

@@ -16,7 +16,8 @@ type Spread struct {
 	Rounds []float64 `json:"rounds"`
 }
 
-func spreadOf(rounds []float64) Spread {
+// SpreadOf returns that of values, one for each round.
+func SpreadOf(rounds []float64) Spread {
 	if len(rounds) == 0 {
 		return Spread{}
 	}
@@ -47,7 +48,7 @@ func Ratio(a, b Spread) Spread {
 			rounds = append(rounds, a.Rounds[i]/b.Rounds[i])
 		}
 	}
-	return spreadOf(rounds)
+	return SpreadOf(rounds)
 }
 
 // minus subtracts round by round.
@@ -56,7 +57,7 @@ func minus(a, b Spread) Spread {
 	for i := range min(len(a.Rounds), len(b.Rounds)) {
 		rounds = append(rounds, a.Rounds[i]-b.Rounds[i])
 	}
-	return spreadOf(rounds)
+	return SpreadOf(rounds)
 }
 
 // number prints three significant digits, and whole numbers from 100 on.

@@ -217,4 +217,4 @@ func (r *Report) judgeScale(s *Scale) {
 	)
 }
 
-func single(v float64) Spread { return spreadOf([]float64{v}) }
+func single(v float64) Spread { return SpreadOf([]float64{v}) }

@@ -5,7 +5,6 @@ package hooktest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"testing"
 	"time"
@@ -72,21 +71,7 @@ func testSettleTCP(t *testing.T, h hook.Hook) {
 	f := newFixture(t, h)
 	s := f.armSettling(settling(1), false)
 	for i, peer := range f.addresses() {
-		l := f.peer.ListenTCP(t, netip.AddrPortFrom(peer, 0).String())
-		c := f.pod.DialTCP(t, l.Addr().String())
-		accepted, err := l.Accept()
-		nstest.Must(t, err)
-		const size = 1 << 20
-		sent := make(chan error, 1)
-		go func() {
-			_, err := c.Write(make([]byte, size))
-			sent <- err
-		}()
-		nstest.Must(t, accepted.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
-		_, err = io.ReadFull(accepted, make([]byte, size))
-		nstest.Must(t, err)
-		nstest.Must(t, <-sent)
-		nstest.Must(t, accepted.Close())
+		openStream(t, f.pod, f.peer, peer).send(t, 1<<20)
 		s.want(t, "the first packet of a connection", inspect.ProtoTCP, i+1)
 	}
 }

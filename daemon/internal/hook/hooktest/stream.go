@@ -11,6 +11,7 @@ import (
 
 	"github.com/nsqueue/nsqueue/daemon/inspect"
 	"github.com/nsqueue/nsqueue/daemon/internal/hook"
+	"github.com/nsqueue/nsqueue/test/bench/report"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -25,57 +26,56 @@ const (
 func Streams(t *testing.T, hooks ...hook.Hook) {
 	t.Helper()
 	pod, peer := nstest.Pair(t)
-	streams := []*stream{connect(t, pod, peer)}
+	streams := []*stream{openStream(t, pod, peer, peer.IPv4())}
 	readers := make([]*settler, len(hooks))
 	for i, h := range hooks {
 		f := newFixture(t, h)
 		readers[i] = f.armSettling(settling(1), false)
-		streams = append(streams, connect(t, f.pod, f.peer))
+		streams = append(streams, openStream(t, f.pod, f.peer, f.peer.IPv4()))
 	}
-	rates := make([][]float64, len(streams))
+	rates := make([]report.Spread, len(streams))
 	for round := range streamRounds {
 		for i := range streams {
 			turn := (i + round) % len(streams)
-			rates[turn] = append(rates[turn], streams[turn].rate(t))
+			rate := streamSize / streams[turn].send(t, streamSize).Seconds()
+			rates[turn] = report.SpreadOf(append(rates[turn].Rounds, rate))
 		}
 	}
 	for i, h := range hooks {
 		readers[i].want(t, string(h.Kind()), inspect.ProtoTCP, 1)
 		t.Logf("cost: TCP, flow settled by %-4s %s of no hook", h.Kind(),
-			nstest.Ratio(rates[i+1], rates[0]))
+			report.Ratio(rates[i+1], rates[0]))
 	}
 }
 
 // stream is a connection from a pod.
-type stream struct {
-	from, to net.Conn
-	data     []byte
-}
+type stream struct{ from, to net.Conn }
 
-func connect(t *testing.T, pod, peer *nstest.NetNS) *stream {
+// openStream connects the pod to that address of the peer, until the test ends.
+func openStream(t *testing.T, pod, peer *nstest.NetNS, address netip.Addr) *stream {
 	t.Helper()
-	l := peer.ListenTCP(t, netip.AddrPortFrom(peer.IPv4(), 0).String())
-	s := &stream{from: pod.DialTCP(t, l.Addr().String()), data: make([]byte, streamSize)}
-	var err error
-	s.to, err = l.Accept()
+	l := peer.ListenTCP(t, netip.AddrPortFrom(address, 0).String())
+	from := pod.DialTCP(t, l.Addr().String())
+	to, err := l.Accept()
 	nstest.Must(t, err)
-	t.Cleanup(func() { nstest.Must(t, s.to.Close()) })
-	return s
+	t.Cleanup(func() { nstest.Must(t, to.Close()) })
+	return &stream{from, to}
 }
 
-// rate sends data, and returns how many bytes a second arrived.
-func (s *stream) rate(t *testing.T) float64 {
+// send sends so many bytes, and returns how long it took until all had arrived.
+func (s *stream) send(t *testing.T, size int) time.Duration {
 	t.Helper()
-	nstest.Must(t, s.to.SetReadDeadline(time.Now().Add(nstest.Patient(time.Minute))))
+	nstest.Must(t, s.to.SetReadDeadline(time.Now().Add(nstest.Patient(reply))))
+	data := make([]byte, size)
 	began := time.Now()
 	sent := make(chan error, 1)
 	go func() {
-		_, err := s.from.Write(s.data)
+		_, err := s.from.Write(data)
 		sent <- err
 	}()
-	_, err := io.CopyN(io.Discard, s.to, streamSize)
+	_, err := io.CopyN(io.Discard, s.to, int64(size))
 	nstest.Must(t, err)
 	took := time.Since(began)
 	nstest.Must(t, <-sent)
-	return streamSize / took.Seconds()
+	return took
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsqueue/nsqueue/test/bench/report"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -328,16 +329,16 @@ func TestCost(t *testing.T) {
 	p := n.newPod(t)
 	f := newFlow(t, n, p, false)
 	all := costs(t, p, f)
-	rates := make([][]float64, len(all))
+	rates := make([]report.Spread, len(all))
 	for range rounds {
 		for i, c := range all {
 			c.set()
 			f.rate(t, 100) // changed code is translated again
-			rates[i] = append(rates[i], f.rate(t, 400))
+			rates[i] = report.SpreadOf(append(rates[i].Rounds, f.rate(t, 400)))
 		}
 	}
 	for i, c := range all[1:] {
-		t.Logf("cost: %-28s %s of no module", c.name, nstest.Ratio(rates[i+1], rates[0]))
+		t.Logf("cost: %-28s %s of no module", c.name, report.Ratio(rates[i+1], rates[0]))
 	}
 }
 

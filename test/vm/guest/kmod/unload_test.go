@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsqueue/nsqueue/test/bench/report"
 	"github.com/nsqueue/nsqueue/test/nstest"
 )
 
@@ -134,8 +134,8 @@ func TestManyNetns(t *testing.T) {
 		unload = append(unload, timed(func() { nstest.Must(t, rmmod()) }))
 		removal(t, all)
 	}
-	t.Logf("cost: %d netns, removal without the module: %.3f s at least", count,
-		slices.Min(without))
+	base := report.SpreadOf(without)
+	t.Logf("cost: %d netns, removal without the module: %.3f s at least", count, base.Min)
 	for _, c := range []struct {
 		name    string
 		seconds []float64
@@ -144,7 +144,7 @@ func TestManyNetns(t *testing.T) {
 		{"removal, armed", armed},
 		{"module unloaded while armed", unload},
 	} {
-		t.Logf("cost: %-28s %s", c.name, nstest.Ratio(c.seconds, without))
+		t.Logf("cost: %-28s %s", c.name, report.Ratio(report.SpreadOf(c.seconds), base))
 	}
 }
 
