@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -53,14 +52,17 @@ const (
 	settleConfig = settleKey + ": 16\n"
 )
 
+// readerOf is the command of a program that reads the queue.
+func readerOf(bin, name string, more ...string) []string {
+	return append([]string{
+		program(bin, name), fmt.Sprint(queueNumber), fmt.Sprint(queueLength),
+		fmt.Sprint(copyRange), fmt.Sprint(receiveBuffer),
+	}, more...)
+}
+
 // contenders returns the rows in the report's order.
 func contenders(o *options, bare, queued, settled *bed) ([]*contender, error) {
-	program := func(name string, more ...string) []string {
-		return append([]string{
-			filepath.Join(o.bin, "test", "bench-"+name), fmt.Sprint(queueNumber),
-			fmt.Sprint(queueLength), fmt.Sprint(copyRange), fmt.Sprint(receiveBuffer),
-		}, more...)
-	}
+	program := func(name string, more ...string) []string { return readerOf(o.bin, name, more...) }
 	all := []*contender{
 		{name: report.None, label: "no queue", bed: bare},
 		{

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/nsqueue/nsqueue/daemon/api"
@@ -75,16 +74,12 @@ func outsiders(b *bed) []*outsider {
 			})
 		}
 	}
-	queue := []string{
-		fmt.Sprint(queueNumber), fmt.Sprint(queueLength), fmt.Sprint(copyRange),
-		fmt.Sprint(receiveBuffer),
-	}
 	all = append(all, &outsider{contender: contender{
 		name: report.ReaderBatch, label: "C, recvmmsg, batch verdict, alone",
-		argv: slices.Concat([]string{program(bin, "mmsg")}, queue, []string{"batch"}),
+		argv: readerOf(bin, "mmsg", "batch"),
 	}}, &outsider{contender: contender{
 		name: report.ReaderAlone, label: "C, libnetfilter_queue, alone",
-		argv: slices.Concat([]string{program(bin, "classic")}, queue),
+		argv: readerOf(bin, "classic"),
 	}}, &outsider{
 		contender: contender{
 			name: report.ReaderBehind, label: "the same, as a program behind nsqueued",
